@@ -1,0 +1,276 @@
+"""Which parameters a method trains, found in the model's own structure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from hub_trainer.errors import Problem, RecipeError, TrainingError
+from hub_trainer.finetune.plan import MethodName
+
+DEFAULT_LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+MERGE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class TrainableReport:
+    """What a method left trainable."""
+
+    method: MethodName
+    trainable_parameters: int
+    total_parameters: int
+    names: tuple[str, ...]
+
+
+def apply_method(
+    model: nn.Module,
+    method: MethodName,
+    *,
+    lora: Mapping[str, Any] | None = None,
+    last_n: int | None = None,
+) -> tuple[nn.Module, TrainableReport]:
+    """Freeze, thaw or wrap; the model that comes back is the one to train (a new one for LoRA)."""
+    if method in ("lora", "qlora"):
+        model = _add_adapter(model, lora or DEFAULT_LORA, quantized=method == "qlora")
+    elif method in ("head", "last_n"):
+        model.requires_grad_(False)
+        for parameter in _head_parameters(model):
+            parameter.requires_grad_(True)
+        if method == "last_n":
+            _thaw_last_blocks(model, last_n)
+    else:
+        model.requires_grad_(True)
+    return model, _report(model, method)
+
+
+def base_of(model: nn.Module) -> nn.Module:
+    """The pretrained body of a model that has a head on top."""
+    body = getattr(model, "base_model", model)
+    assert isinstance(body, nn.Module)
+    return body
+
+
+def resting_modules(model: nn.Module) -> list[nn.Module]:
+    """Frozen parts, to keep in evaluation mode: no dropout, no moving batch statistics."""
+    return [module for module in model.modules() if _rests(module)]
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What training changes, by name: trainable parameters and every saved buffer."""
+    state = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    kept = model.state_dict(keep_vars=True)
+    state |= {name: b.detach() for name, b in model.named_buffers() if name in kept}
+    return state
+
+
+def quantization_config(model_type_head: tuple[str, ...] = ("classifier", "score")) -> Any:
+    """4-bit NF4 with double quantization; the head named stays in full precision."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["lm_head", *model_type_head],
+    )
+
+
+def merge_adapter(model: nn.Module, example_inputs: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Fold a LoRA adapter into its base, proved on the examples: same outputs, changed weights."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        raise TrainingError("There is no adapter to merge.", got=type(model).__name__)
+    if getattr(model, "is_quantized", False) or getattr(base_of(model), "is_quantized", False):
+        raise TrainingError(
+            "An adapter cannot be merged into a quantized base without loss.",
+            do="load the base model in float32 or bfloat16, put the adapter on it and merge that",
+        )
+    model.eval()
+    with torch.no_grad():
+        adapted = model(**example_inputs).logits
+        base = _without_adapter(model, example_inputs)
+        merged = model.merge_and_unload()
+        difference = float((merged(**example_inputs).logits - adapted).abs().max())
+    moved = float((base - adapted).abs().max())
+    _check_merge(difference, moved)
+    merged.requires_grad_(True)
+    return merged  # type: ignore[no-any-return]
+
+
+def _check_merge(difference: float, moved: float) -> None:
+    if not difference < MERGE_TOLERANCE:
+        raise TrainingError(
+            "The merged model does not answer like the model with its adapter.",
+            got=f"largest difference of a logit {difference:.2g}, allowed {MERGE_TOLERANCE}",
+            do="publish the adapter itself, or train it on a float32 base",
+        )
+    if moved == 0:
+        raise TrainingError(
+            "The merged model is the base model: the adapter changes nothing.",
+            do="check that training ran (steps, learning_rate) and that target_modules are used",
+        )
+
+
+def _without_adapter(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(B, ...) logits of the trained head on the untouched body."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer.scale_layer(0.0)
+    try:
+        return model(**inputs).logits  # type: ignore[no-any-return]
+    finally:
+        for layer in layers:
+            layer.set_scale(layer.active_adapters[0], 1.0)
+
+
+def _report(model: nn.Module, method: MethodName) -> TrainableReport:
+    names = tuple(name for name, p in model.named_parameters() if p.requires_grad)
+    if not names:
+        raise TrainingError(f"Method {method} leaves nothing to train.", got=type(model).__name__)
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    trainable = sum(sizes[name] for name in names)
+    return TrainableReport(method, trainable, sum(sizes.values()), names)
+
+
+def _rests(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
+
+
+def _head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    body = {id(parameter) for parameter in base_of(model).parameters()}
+    head = [parameter for parameter in model.parameters() if id(parameter) not in body]
+    if not head:
+        raise TrainingError(
+            "This model has no head of its own to train.",
+            got=type(model).__name__,
+            do="use method full or lora",
+        )
+    return head
+
+
+def _head_names(model: nn.Module) -> list[str]:
+    """Children beside the body that hold parameters; none for a language model's output layer."""
+    get_output = getattr(model, "get_output_embeddings", None)
+    if get_output is not None and get_output() is not None:
+        return []
+    body = base_of(model)
+    children = model.named_children()
+    return [name for name, child in children if child is not body and any(child.parameters())]
+
+
+def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
+    blocks = list(_blocks(base_of(model)))
+    if last_n is None or not 0 < last_n <= len(blocks):
+        problem = f"train.last_n must be from 1 to {len(blocks)} for {type(model).__name__}"
+        found = "nothing" if last_n is None else str(last_n)
+        raise RecipeError(
+            [Problem("train.last_n", f"{problem}, found {found}")], source="train.method last_n"
+        )
+    first = next(blocks[-last_n].parameters())
+    thawed = False
+    for parameter in base_of(model).parameters():
+        thawed = thawed or parameter is first
+        # What comes after the blocks (a last norm, a pooler) is trained with them.
+        if thawed:
+            parameter.requires_grad_(True)
+
+
+def _blocks(body: nn.Module) -> Iterator[nn.Module]:
+    """The body's repeated blocks in order; stages of a pyramid are opened into their layers."""
+    lists = [m for m in body.modules() if isinstance(m, nn.ModuleList) and _repeats(m)]
+    if not lists:
+        raise TrainingError(
+            "No repeated blocks were found in this model.",
+            got=type(body).__name__,
+            do="use method head, full or lora",
+        )
+    for child in max(lists, key=lambda found: sum(p.numel() for p in found.parameters())):
+        yield from _open_stage(child)
+
+
+def _open_stage(block: nn.Module) -> Iterator[nn.Module]:
+    if not type(block).__name__.endswith("Stage"):
+        yield block
+        return
+    containers = [c for c in block.children() if isinstance(c, nn.ModuleList | nn.Sequential)]
+    yield from max(containers, key=lambda c: sum(p.numel() for p in c.parameters())).children()
+
+
+def _repeats(modules: nn.ModuleList) -> bool:
+    return len(modules) > 0 and len({type(module) for module in modules}) == 1
+
+
+def _add_adapter(model: nn.Module, lora: Mapping[str, Any], *, quantized: bool) -> nn.Module:
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    options = dict(lora)
+    if options.get("target_modules", "all-linear") == "all-linear":
+        options["target_modules"] = _adapter_targets(model)
+    else:
+        _check_targets(model, options["target_modules"])
+    options.setdefault("modules_to_save", _head_names(model) or None)
+    config = _lora_config(options)
+    if quantized:
+        if not getattr(model, "is_quantized", False):
+            raise TrainingError(
+                "Method qlora needs a base model loaded in 4 bits.",
+                got=f"{type(model).__name__} in {next(model.parameters()).dtype}",
+                do="load it with quantization_config(), or use method lora",
+            )
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return get_peft_model(model, config)  # type: ignore[no-any-return]
+
+
+def _lora_config(options: dict[str, Any]) -> Any:
+    from peft import LoraConfig
+
+    known = list(LoraConfig.__dataclass_fields__)
+    problems = [
+        Problem(f"train.lora.{key}", _unknown(f"train.lora.{key}", key, known))
+        for key in options
+        if key not in known
+    ]
+    if problems:
+        raise RecipeError(problems, source="train.lora")
+    return LoraConfig(**options)
+
+
+def _unknown(path: str, key: str, known: list[str]) -> str:
+    close = get_close_matches(key, known, 1)
+    return f"{path} is not a setting." + (f" Did you mean {close[0]}?" if close else "")
+
+
+def _adapter_targets(model: nn.Module) -> list[str]:
+    """Every linear layer of the body, or every plain convolution where there is none."""
+    body = {id(module) for module in base_of(model).modules()}
+    inside = [(name, module) for name, module in model.named_modules() if id(module) in body]
+    linear = [name for name, module in inside if isinstance(module, nn.Linear | Conv1D)]
+    plain = [n for n, module in inside if isinstance(module, nn.Conv2d) and module.groups == 1]
+    if not linear and not plain:
+        raise TrainingError(
+            "No layer of this model can carry a LoRA adapter.",
+            got=type(model).__name__,
+            do="use method full, last_n or head",
+        )
+    return linear or plain
+
+
+def _check_targets(model: nn.Module, targets: Any) -> None:
+    names = [name for name, _ in model.named_modules()]
+    listed = [] if isinstance(targets, str) else list(targets)
+    problems = [
+        Problem("train.lora.target_modules", f"{target!r} matches no module of the model")
+        for target in listed
+        if not any(name == target or name.endswith(f".{target}") for name in names)
+    ]
+    if problems:
+        raise RecipeError(problems, source="train.lora.target_modules")

@@ -1,0 +1,110 @@
+"""What a fine-tuning run is given and what it reports: plain values, no recipe."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from transformers import EvalPrediction
+
+MethodName = Literal["head", "last_n", "full", "lora", "qlora", "scratch"]
+Rows = Sequence[Mapping[str, Any]]
+Batch = dict[str, Any]
+
+
+class RowSource(Protocol):
+    """A map-style data set of rows: `datasets.Dataset`, a list, or anything with these two."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
+class Objective(Protocol):
+    """What is minimised: a loss per example, and how many predictions each example holds."""
+
+    def amounts(self, batch: Batch) -> torch.Tensor:
+        """(B,) predictions per example, known before the model has run."""
+
+    def losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """(B,) loss per example, summed over its predictions."""
+
+
+@dataclass(frozen=True)
+class FitData:
+    """The rows to learn from. A row may hold `weight`, how much it counts (1 when absent)."""
+
+    train: RowSource
+    validation: RowSource | None
+    collate: Callable[[list[dict[str, Any]]], Mapping[str, Any]]
+    """Rows to a batch of tensors with `labels`; it never sees the `weight` column."""
+    lengths: Sequence[int] | None = None
+    """Length of each training row; batches are then made of rows of similar length."""
+    validation_lengths: Sequence[int] | None = None
+    augmented: bool = False
+    """Training rows differ from epoch to epoch, so nothing about them may be cached."""
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when the metric has not improved for `patience` evaluations."""
+
+    patience: int
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How to train: the method, any `TrainingArguments` by their own names, and the metrics."""
+
+    method: MethodName
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    lora: Mapping[str, Any] | None = None
+    """Arguments of `peft.LoraConfig`, for `lora` and `qlora`."""
+    last_n: int | None = None
+    """Blocks to train besides the head, for `last_n`."""
+    early_stopping: EarlyStopping | None = None
+    compute_metrics: Callable[[EvalPrediction], Mapping[str, float]] | None = None
+    metric_for_best: str = "loss"
+    """A key of `compute_metrics`, or `loss`: the best checkpoint by it is the one kept."""
+    keep: Callable[[torch.Tensor], torch.Tensor] | None = None
+    """Logits to what `compute_metrics` needs; without it, logits per example as they are,
+    and the best class at each position where there are logits per token."""
+    objective: Objective | None = None
+    """None: cross-entropy, binary cross-entropy or squared error, by the type of `labels`."""
+    profile: bool = False
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What happened, summed over every process and every resumption that led to the result."""
+
+    method: str
+    rows: int
+    """Training rows seen, epochs counted each."""
+    tokens: int | None
+    """Real tokens, padding not counted; None where batches have no attention mask."""
+    seconds: float
+    """The training loop alone: no evaluation, no checkpoint, no start-up."""
+    rows_per_second: float
+    tokens_per_second: float | None
+    peak_mb: float
+    """Of the accelerator's memory, or of the process's resident memory on a CPU."""
+    trainable_parameters: int
+    epochs: float
+    num_processes: int
+    steps: int
+    best_metric: float | None
+    history: list[dict[str, float]]
+    """What was logged, in order: loss, learning rate, gradient norm, evaluations."""
+    resumed_from: int | None
+    """The step of the checkpoint that this process went on from."""
+    bit_reproducible: bool
+    """The same run again gives the same weights to the last bit: a CPU, one environment."""
+    evaluation_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    per_device_train_batch_size: int = 0
+    gradient_accumulation_steps: int = 1
+    notes: tuple[str, ...] = ()
+    """What a reader of the result should know: steps skipped, memory that ran out, a resume."""

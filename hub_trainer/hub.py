@@ -1,0 +1,535 @@
+"""The only door to the Hub: pinned reads, atomic commits, pull requests, errors that say why."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from hub_trainer.errors import HubError
+
+PUBLIC_ENDPOINT = "https://huggingface.co"
+RUN_TRAILER = "Hub-Trainer-Run"
+MAX_ATTEMPTS = 4
+MODEL_FILES: tuple[str, ...] = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.txt",
+    "*.model",
+)
+MODEL_FILES += ("*.jinja", "*.skops", "*.md", "*.yaml")
+DATA_SUFFIXES: tuple[str, ...] = (
+    "parquet",
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "txt",
+    "arrow",
+    "gz",
+    "zst",
+    "md",
+)
+DATA_SUFFIXES += ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "wav", "flac", "mp3")
+DATA_FILES = tuple(f"*.{suffix}" for suffix in DATA_SUFFIXES)
+
+RepoType = Literal["model", "dataset", "space"]
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A repo of one of the three types."""
+
+    repo_id: str
+    repo_type: RepoType = "model"
+
+
+@dataclass(frozen=True)
+class RepoFile:
+    """A file of a commit: path, size in bytes, and the sha256 of a large (LFS) file."""
+
+    path: str
+    size_bytes: int
+    blob_id: str
+    lfs_sha256: str | None
+
+
+@dataclass(frozen=True)
+class FileCopy:
+    """A file taken over from another revision of the same repo."""
+
+    path: str
+    src_revision: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What one commit does."""
+
+    files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    copies: Sequence[FileCopy] = ()
+    deletions: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit that was made: its sha, its page, and the pull request it opened, if any."""
+
+    commit_sha: str
+    url: str
+    pull_request: int | None = None
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """A commit in the history of a branch, newest first."""
+
+    commit_sha: str
+    title: str
+    message: str
+    authors: tuple[str, ...]
+    created_at: str
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request: `head_sha` is the tip of refs/pr/N, None once it is gone."""
+
+    number: int
+    title: str
+    author: str
+    status: str
+    head_sha: str | None
+    created_at: str
+
+
+def endpoint() -> str:
+    """The Hub in use: HF_ENDPOINT, or the public one."""
+    return os.environ.get("HF_ENDPOINT", PUBLIC_ENDPOINT).rstrip("/")
+
+
+def use_endpoint(url: str | None) -> None:
+    """Point this process and its children at `url`; call it before anything imports the client."""
+    if url:
+        os.environ["HF_ENDPOINT"] = url.rstrip("/")
+    if endpoint() != PUBLIC_ENDPOINT:
+        os.environ["HF_HUB_DISABLE_XET"] = "1"
+
+
+class Hub:
+    """One Hub, spoken to with one token; `token=None` takes HF_TOKEN or the saved login."""
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        self.url = (url or endpoint()).rstrip("/")
+        self._token = token
+
+    def __repr__(self) -> str:
+        return f"Hub({self.url!r})"
+
+    @cached_property
+    def _api(self) -> Any:
+        use_endpoint(None)
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.url, token=self._token, library_name="hub_trainer")
+
+    # --- who
+
+    def user(self) -> dict[str, Any]:
+        """The account of the token: {"name", "orgs": [{"name", "roleInOrg"}], "auth"}."""
+        with self._errors("who the token belongs to"):
+            return dict(self._api.whoami())
+
+    def assert_can_write(self, repo: Repo) -> None:
+        """Raise HubError unless the token may write to `repo`, or create it when it is missing."""
+        name = self.user()
+        role = name.get("auth", {}).get("accessToken", {}).get("role")
+        if role == "read":
+            raise HubError(
+                "The token may only read.",
+                where=f"{self.url}/{repo.repo_id}",
+                got=f"a read token of {name['name']}",
+                do="Set HF_TOKEN to a token with write permission.",
+            )
+        if self.exists(repo):
+            with self._errors(f"permission to write to {repo.repo_type} {repo.repo_id}"):
+                self._api.auth_check(repo.repo_id, repo_type=repo.repo_type, write=True)
+            return
+        owner = repo.repo_id.split("/")[0]
+        writable = {org["name"] for org in name["orgs"] if org.get("roleInOrg") != "read"}
+        if owner not in writable | {name["name"]}:
+            raise HubError(
+                f"The token may not create a {repo.repo_type} under {owner}.",
+                where=f"{self.url}/{repo.repo_id}",
+                got=f"a token of {name['name']}, who writes to {sorted(writable) or 'no'} orgs",
+                do="Name a repo of yours, or ask an admin of the organisation for write access.",
+            )
+
+    # --- reading
+
+    def exists(self, repo: Repo) -> bool:
+        """Whether the token can see `repo`."""
+        with self._errors(f"{repo.repo_type} {repo.repo_id}"):
+            return bool(self._api.repo_exists(repo.repo_id, repo_type=repo.repo_type))
+
+    def resolve(self, repo: Repo, revision: str = "main") -> str:
+        """The commit sha that `revision` names now."""
+        with self._errors(f"{repo.repo_type} {repo.repo_id} at {revision}"):
+            info = self._api.repo_info(repo.repo_id, repo_type=repo.repo_type, revision=revision)
+            return str(info.sha)
+
+    def card_data(self, repo: Repo, commit_sha: str) -> dict[str, Any]:
+        """The metadata of the repo's card at `commit_sha`."""
+        with self._errors(f"the card of {repo.repo_type} {repo.repo_id}"):
+            info = self._api.repo_info(repo.repo_id, repo_type=repo.repo_type, revision=commit_sha)
+            return dict(info.card_data.to_dict()) if info.card_data else {}
+
+    def list_files(self, repo: Repo, revision: str) -> list[RepoFile]:
+        """All files of a revision, in the order of their paths."""
+        with self._errors(f"the files of {repo.repo_type} {repo.repo_id} at {revision}"):
+            tree = self._api.list_repo_tree(
+                repo.repo_id, repo_type=repo.repo_type, revision=revision, recursive=True
+            )
+            files = [entry for entry in tree if hasattr(entry, "blob_id")]
+        return sorted(
+            (RepoFile(f.path, f.size, f.blob_id, f.lfs.sha256 if f.lfs else None) for f in files),
+            key=lambda file: file.path,
+        )
+
+    def read_file(
+        self, repo: Repo, path: str, revision: str, *, max_bytes: int = 10_000_000
+    ) -> bytes | None:
+        """The bytes of one file, or None when the revision has no such file."""
+        with self._errors(f"{path} of {repo.repo_type} {repo.repo_id} at {revision}"):
+            found = self._api.get_paths_info(
+                repo.repo_id, [path], repo_type=repo.repo_type, revision=revision
+            )
+            if not found:
+                return None
+            if found[0].size > max_bytes:
+                raise HubError(
+                    f"{path} is larger than {max_bytes:,} bytes.",
+                    where=f"{repo.repo_id}@{revision}",
+                    got=f"{found[0].size:,} bytes",
+                )
+            local = self._api.hf_hub_download(
+                repo.repo_id, path, repo_type=repo.repo_type, revision=revision
+            )
+        return Path(local).read_bytes()
+
+    def download(
+        self, repo: Repo, commit_sha: str, *, allow: Sequence[str], into: Path | None = None
+    ) -> Path:
+        """A folder with the files of a commit that match `allow`; nothing else is fetched."""
+        with self._errors(f"{repo.repo_type} {repo.repo_id} at {commit_sha}"):
+            folder = self._api.snapshot_download(
+                repo.repo_id,
+                repo_type=repo.repo_type,
+                revision=commit_sha,
+                allow_patterns=list(allow),
+                local_dir=into,
+                max_workers=4,
+                tqdm_class=_silent_progress(),
+            )
+        return Path(folder)
+
+    def history(self, repo: Repo, revision: str = "main") -> list[HistoryEntry]:
+        """The commits of a branch, newest first."""
+        with self._errors(f"the history of {repo.repo_type} {repo.repo_id}"):
+            commits = self._api.list_repo_commits(
+                repo.repo_id, repo_type=repo.repo_type, revision=revision
+            )
+        return [
+            HistoryEntry(
+                c.commit_id, c.title, c.message, tuple(c.authors), c.created_at.isoformat()
+            )
+            for c in commits
+        ]
+
+    def tags(self, repo: Repo) -> dict[str, str]:
+        """Tag name -> commit sha."""
+        with self._errors(f"the tags of {repo.repo_type} {repo.repo_id}"):
+            refs = self._api.list_repo_refs(repo.repo_id, repo_type=repo.repo_type)
+        return {tag.name: tag.target_commit for tag in refs.tags}
+
+    def models_trained_on(self, dataset_id: str, *, author: str) -> list[str]:
+        """Model repos of `author` whose card names the dataset, newest first."""
+        with self._errors(f"the models trained on {dataset_id}"):
+            models = self._api.list_models(
+                author=author, filter=f"dataset:{dataset_id}", sort="last_modified"
+            )
+            return [model.id for model in models]
+
+    # --- writing
+
+    def create_repo(
+        self,
+        repo: Repo,
+        *,
+        private: bool = True,
+        space_sdk: str | None = None,
+        space_hardware: str | None = None,
+    ) -> None:
+        """Create the repo unless it exists."""
+        with self._errors(f"creating {repo.repo_type} {repo.repo_id}"):
+            self._api.create_repo(
+                repo.repo_id,
+                repo_type=repo.repo_type,
+                private=private,
+                exist_ok=True,
+                space_sdk=space_sdk,
+                space_hardware=None if space_hardware == "cpu-basic" else space_hardware,
+            )
+
+    def commit(
+        self,
+        repo: Repo,
+        changes: Changes,
+        *,
+        message: str,
+        run_id: str,
+        parent_commit: str | None = None,
+        pull_request: str | None = None,
+    ) -> Commit:
+        """One atomic commit on main, or as a new pull request whose description is given.
+
+        `run_id` names the intent: after a lost answer it is searched for before trying again, so
+        that one intent never becomes two commits. Raises HubError when main is not at
+        `parent_commit` any more.
+        """
+        operations = _operations(changes)
+        trailer = f"{RUN_TRAILER}: {run_id}"
+        opens = pull_request is not None
+
+        def send() -> Commit:
+            additions = [op for op in operations if hasattr(op, "path_or_fileobj")]
+            self._api.preupload_lfs_files(
+                repo.repo_id,
+                additions,
+                repo_type=repo.repo_type,
+                create_pr=opens,
+                free_memory=False,
+            )
+            made = self._api.create_commit(
+                repo.repo_id,
+                operations,
+                commit_message=message,
+                commit_description=f"{pull_request}\n\n{trailer}" if opens else trailer,
+                repo_type=repo.repo_type,
+                parent_commit=parent_commit,
+                create_pr=opens,
+            )
+            return Commit(made.oid, str(made.commit_url), made.pr_num if opens else None)
+
+        def find() -> Commit | None:
+            return self._find_run(repo, run_id, in_pull_requests=opens)
+
+        with self._errors(f"the commit to {repo.repo_type} {repo.repo_id}"):
+            return find() or _send_once(send, find)
+
+    def _find_run(self, repo: Repo, run_id: str, *, in_pull_requests: bool) -> Commit | None:
+        """The commit that carries `run_id`, if an earlier attempt made it."""
+        needle = f"{RUN_TRAILER}: {run_id}"
+        if in_pull_requests:
+            mine = self.user()["name"]
+            for request in self.pull_requests(repo, status=None, author=mine):
+                if request.head_sha and self._carries(repo, request.head_sha, needle):
+                    url = f"{self.url}/{_web_path(repo)}/discussions/{request.number}"
+                    return Commit(request.head_sha, url, request.number)
+            return None
+        for entry in self.history(repo)[:50]:
+            if needle in entry.message:
+                url = f"{self.url}/{_web_path(repo)}/commit/{entry.commit_sha}"
+                return Commit(entry.commit_sha, url)
+        return None
+
+    def _carries(self, repo: Repo, commit_sha: str, needle: str) -> bool:
+        return any(needle in entry.message for entry in self.history(repo, commit_sha)[:1])
+
+    def tag(self, repo: Repo, name: str, commit_sha: str) -> None:
+        """Tag a commit; the same tag again is no error."""
+        with self._errors(f"tag {name} of {repo.repo_type} {repo.repo_id}"):
+            self._api.create_tag(
+                repo.repo_id, tag=name, revision=commit_sha, repo_type=repo.repo_type, exist_ok=True
+            )
+
+    def set_space_variables(self, repo: Repo, variables: Mapping[str, str]) -> None:
+        """Set environment variables of a Space."""
+        with self._errors(f"the variables of space {repo.repo_id}"):
+            for key, value in variables.items():
+                self._api.add_space_variable(repo.repo_id, key, value)
+
+    # --- pull requests
+
+    def pull_requests(
+        self, repo: Repo, *, status: str | None = "open", author: str | None = None
+    ) -> list[PullRequest]:
+        """Pull requests, oldest first; `status` open, closed, or None for all of them."""
+        with self._errors(f"the pull requests of {repo.repo_type} {repo.repo_id}"):
+            found = list(
+                self._api.get_repo_discussions(
+                    repo.repo_id,
+                    repo_type=repo.repo_type,
+                    discussion_type="pull_request",
+                    discussion_status=status,
+                    author=author,
+                )
+            )
+            heads = self._heads(repo) if found else {}
+        return sorted(
+            (_pull_request(request, heads.get(request.num)) for request in found),
+            key=lambda request: request.number,
+        )
+
+    def pull_request(self, repo: Repo, number: int) -> PullRequest:
+        """One pull request, with the sha that refs/pr/N has now."""
+        with self._errors(f"pull request {number} of {repo.repo_type} {repo.repo_id}"):
+            found = self._api.get_discussion_details(repo.repo_id, number, repo_type=repo.repo_type)
+            if not found.is_pull_request:
+                raise HubError(
+                    f"Number {number} is a discussion, not a pull request.", where=repo.repo_id
+                )
+            return _pull_request(found, self._heads(repo).get(number))
+
+    def _heads(self, repo: Repo) -> dict[int, str]:
+        refs = self._api.list_repo_refs(
+            repo.repo_id, repo_type=repo.repo_type, include_pull_requests=True
+        )
+        return {
+            int(ref.ref.rsplit("/", 1)[-1]): ref.target_commit for ref in refs.pull_requests or []
+        }
+
+    def comments(self, repo: Repo, number: int) -> list[tuple[str, str]]:
+        """(author, text) of each comment of a discussion or pull request, oldest first."""
+        with self._errors(f"the comments of number {number} of {repo.repo_id}"):
+            found = self._api.get_discussion_details(repo.repo_id, number, repo_type=repo.repo_type)
+        return [(e.author, e.content) for e in found.events if e.type == "comment"]
+
+    def comment(self, repo: Repo, number: int, text: str) -> None:
+        """Write a comment under a discussion or pull request."""
+        with self._errors(f"a comment on number {number} of {repo.repo_id}"):
+            self._api.comment_discussion(repo.repo_id, number, text, repo_type=repo.repo_type)
+
+    def close(self, repo: Repo, number: int, comment: str | None = None) -> None:
+        """Close a discussion or pull request."""
+        with self._errors(f"closing number {number} of {repo.repo_id}"):
+            self._api.change_discussion_status(
+                repo.repo_id, number, "closed", comment=comment, repo_type=repo.repo_type
+            )
+
+    # --- errors
+
+    @contextmanager
+    def _errors(self, subject: str) -> Iterator[None]:
+        """Turn the client's exceptions into HubError, with what to do."""
+        from huggingface_hub import errors
+
+        try:
+            yield
+        except HubError:
+            raise
+        except (errors.HTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == 28:
+                raise
+            raise _explained(error, subject, self.url) from error
+        except errors.HFValidationError as error:
+            raise HubError(f"The Hub has no such name: {subject}.", got=str(error)) from None
+
+
+def _operations(changes: Changes) -> list[Any]:
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+
+    operations: list[Any] = []
+    for path, content in changes.files.items():
+        source = content if isinstance(content, bytes) else str(content)
+        operations.append(CommitOperationAdd(path, source))
+    for copy in changes.copies:
+        operations.append(CommitOperationCopy(copy.path, copy.path, src_revision=copy.src_revision))
+    operations += [CommitOperationDelete(path) for path in changes.deletions]
+    return operations
+
+
+def _send_once(send: Callable[[], Commit], find: Callable[[], Commit | None]) -> Commit:
+    """Send until it is known to have taken effect once; a lost answer is looked up first."""
+    from huggingface_hub import errors
+
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            return send()
+        except (errors.HTTPError, OSError) as error:
+            status = _status(error)
+            final = status is not None and status < 500 and status not in (409, 429)
+            if final or attempt == MAX_ATTEMPTS - 1:
+                raise
+        time.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311 - jitter, not a secret
+        found = find()
+        if found:
+            return found
+    raise AssertionError("unreachable")
+
+
+def _explained(error: BaseException, subject: str, url: str) -> HubError:
+    status = _status(error)
+    got = _first_line(error)
+    if status == 401:
+        do = "Check the name; for a private repo set HF_TOKEN to a token that may read it."
+        return HubError(f"The Hub does not show {subject} to this token.", got=got, do=do)
+    if status == 403:
+        do = "Use a token with write permission, or ask for access on the repo's page."
+        return HubError(f"The Hub does not allow {subject}.", got=got, do=do)
+    if status == 404:
+        do = f"Check the name and the revision on {url}, and that HF_TOKEN may read it."
+        return HubError(f"The Hub has no {subject}.", got=got, do=do)
+    if status == 412:
+        do = "Run the command again: it starts from the new tip."
+        return HubError(f"Somebody else has written before {subject}.", got=got, do=do)
+    if status == 429:
+        return HubError(f"The Hub asks to slow down at {subject}.", got=got, do="Wait and rerun.")
+    if status is not None:
+        return HubError(f"The Hub refused {subject}.", got=f"{status}: {got}")
+    do = "Check the address and that it runs, then run the same command again: it goes on."
+    return HubError(f"The Hub at {url} does not answer for {subject}.", got=got, do=do)
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    if response is not None:
+        return int(response.status_code)
+    return _status(error.__cause__) if error.__cause__ else None
+
+
+def _first_line(error: BaseException) -> str:
+    message = getattr(error, "server_message", None) or str(error) or type(error).__name__
+    return str(message).strip().splitlines()[0][:300]
+
+
+def _pull_request(found: Any, head_sha: str | None) -> PullRequest:
+    return PullRequest(
+        number=found.num,
+        title=found.title,
+        author=found.author,
+        status=found.status,
+        head_sha=head_sha,
+        created_at=found.created_at.isoformat(),
+    )
+
+
+def _web_path(repo: Repo) -> str:
+    return repo.repo_id if repo.repo_type == "model" else f"{repo.repo_type}s/{repo.repo_id}"
+
+
+def _silent_progress() -> Any:
+    """A progress bar class that draws nothing: stages draw their own."""
+    from huggingface_hub.utils import tqdm
+
+    class Silent(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+    return Silent

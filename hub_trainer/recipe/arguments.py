@@ -1,0 +1,143 @@
+"""The keys of transformers.TrainingArguments, read from its source without importing it."""
+
+import ast
+import difflib
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+RENAMED = {
+    "warmup_ratio": "write warmup_steps with a value below 1: it is the share of all steps",
+    "overwrite_output_dir": "remove it: each round has a folder of its own, runs are resumed",
+    "group_by_length": "remove it: batches are pooled by length already",
+    "logging_dir": "remove it: logs go to the round's folder; name the tracker in report_to",
+    "save_safetensors": "remove it: weights are always saved as safetensors",
+    "no_cuda": "write use_cpu",
+    "use_mps_device": "remove it: the device is found by itself",
+    "evaluation_strategy": "write eval_strategy",
+    "include_inputs_for_metrics": "write include_for_metrics",
+    "push_to_hub_model_id": "write publish.repo_id",
+    "push_to_hub_organization": "write publish.repo_id",
+    "push_to_hub_token": "set HF_TOKEN in the environment",
+    "tokenizer": "remove it: the base model's own is used",
+    "per_gpu_train_batch_size": "write per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "write per_device_eval_batch_size",
+    "adafactor": "write optim: adafactor",
+    "sharded_ddp": "write fsdp in an accelerate config file",
+    "fp16_backend": "remove it",
+    "half_precision_backend": "remove it",
+    "torchdynamo": "write torch_compile_backend",
+    "ray_scope": "remove it",
+    "jit_mode_eval": "remove it",
+    "use_ipex": "remove it",
+    "tpu_num_cores": "name the number of processes in an accelerate config file",
+    "past_index": "remove it",
+    "fsdp_min_num_params": "write fsdp_config in an accelerate config file",
+    "fsdp_transformer_layer_cls_to_wrap": "write fsdp_config in an accelerate config file",
+    "lr": "write learning_rate",
+    "epochs": "write num_train_epochs",
+    "batch_size": "write per_device_train_batch_size",
+}
+
+OWNED = {
+    "output_dir": "remove it: --round-dir says where a round is kept",
+    "hub_token": "remove it: the token is read from HF_TOKEN and never written",
+    "push_to_hub": "remove it: the publish section does it, behind the gate",
+    "hub_model_id": "write publish.repo_id",
+    "hub_private_repo": "write publish.private",
+    "hub_strategy": "remove it: a round publishes once, at its end",
+    "hub_always_push": "remove it: a round publishes once, at its end",
+    "hub_revision": "remove it: publish decides between main and a pull request",
+    "resume_from_checkpoint": "remove it: the newest valid checkpoint is resumed by itself",
+    "do_train": "remove it: the stage decides",
+    "do_eval": "remove it: the stage decides",
+    "do_predict": "remove it: the stage decides",
+    "seed": "write train.seed",
+    "data_seed": "write train.seed",
+    "full_determinism": "remove it: a run on the CPU is bit-identical already",
+    "load_best_model_at_end": "remove it: the best checkpoint is always taken",
+    "metric_for_best_model": "write evaluate.primary",
+    "greater_is_better": "remove it: the metric knows its direction",
+    "train_sampling_strategy": "remove it: batches are pooled by length already",
+    "length_column_name": "remove it: lengths are measured",
+    "remove_unused_columns": "remove it: the task knows its columns",
+    "label_names": "remove it: the task knows its labels",
+    "deepspeed": "name the file with --accelerate-config",
+    "fsdp": "name the file with --accelerate-config",
+    "fsdp_config": "name the file with --accelerate-config",
+    "local_rank": "remove it: the launcher sets it",
+    "enable_jit_checkpoint": "remove it: SIGTERM already leaves a checkpoint at the step's end",
+    "auto_find_batch_size": "remove it: batches are halved by themselves when memory is short",
+    "use_liger_kernel": "remove it: kernels are never fetched",
+    "liger_kernel_config": "remove it: kernels are never fetched",
+}
+
+
+@cache
+def training_argument_types() -> dict[str, str]:
+    """Field name -> annotation, as written in the installed transformers."""
+    package = find_spec("transformers")
+    assert package is not None
+    assert package.submodule_search_locations
+    source = Path(package.submodule_search_locations[0]) / "training_args.py"
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    body = next(
+        node.body
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments"
+    )
+    return {
+        node.target.id: ast.unparse(node.annotation)
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+
+
+def argument_faults(arguments: dict[str, Any]) -> list[str]:
+    """One line `key: message` for each key that TrainingArguments does not take from a recipe."""
+    faults = []
+    known = training_argument_types()
+    for key, value in arguments.items():
+        if key in OWNED:
+            faults.append(f"{key}: is not a setting of a recipe; {OWNED[key]}")
+        elif key in known:
+            faults += [f"{key}: {fault}" for fault in _value_faults(value, known[key])]
+        elif key in RENAMED:
+            faults.append(f"{key}: is gone from transformers; {RENAMED[key]}")
+        else:
+            faults.append(f"{key}: is not a TrainingArguments key.{nearest(key, known)}")
+    return faults
+
+
+def parse_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Numbers that YAML reads as text, as `2e-4`, become numbers where the key takes one."""
+    types = training_argument_types()
+    return {key: _number(value, types[key]) for key, value in arguments.items()}
+
+
+def nearest(key: str, known: Any) -> str:
+    """` Did you mean x?` for the known key nearest to a misspelt one, or nothing."""
+    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _value_faults(value: Any, annotation: str) -> list[str]:
+    kinds = set(annotation.replace(" ", "").split("|"))
+    value = _number(value, annotation)
+    if kinds == {"int"} and (isinstance(value, bool) or not isinstance(value, int)):
+        return [f"takes a whole number, got {value!r}"]
+    if kinds == {"float"} and (isinstance(value, bool) or not isinstance(value, int | float)):
+        return [f"takes a number, got {value!r}"]
+    if kinds == {"bool"} and not isinstance(value, bool):
+        return [f"takes true or false, got {value!r}"]
+    return []
+
+
+def _number(value: Any, annotation: str) -> Any:
+    if not isinstance(value, str) or "float" not in annotation:
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value

@@ -1,0 +1,240 @@
+"""A recipe file and its overrides become a checked Recipe, or every fault at once with its line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from hub_trainer.errors import Problem, RecipeError, UsageError
+from hub_trainer.recipe.arguments import nearest, training_argument_types
+from hub_trainer.recipe.schema import Recipe
+
+MAX_RECIPE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A checked recipe, and where each of its keys stands in the file."""
+
+    path: Path
+    recipe: Recipe
+    lines: dict[str, int]
+    """Dotted key -> line, counted from 1; keys set by an override have none."""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix: the name of the rounds' folder."""
+        return self.path.stem
+
+    def problem(self, key: str, message: str) -> Problem:
+        """A problem at `key`, with the line of the nearest enclosing key that has one."""
+        return Problem(key, f"{key}: {message}", _line_of(key, self.lines))
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> RecipeFile:
+    """Read and check a recipe. Raises RecipeError with every fault, UsageError without a file."""
+    path = Path(path)
+    raw, lines = _read_yaml(path)
+    problems = _apply_overrides(raw, lines, overrides)
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        problems += _problems(error, lines)
+    if problems:
+        raise RecipeError(problems, source=str(path))
+    return RecipeFile(path, recipe, lines)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors."""
+    schema = Recipe.model_json_schema()
+    for name in ("RepoRef", "DatasetSource"):
+        definition = schema["$defs"][name]
+        schema["$defs"][name] = {
+            "description": definition.get("description", ""),
+            "anyOf": [definition, {"type": "string", "pattern": r"^[^/@\s]+/[^/@\s]+(@.+)?$"}],
+        }
+    arguments = schema["$defs"]["TrainSection"]["properties"]["arguments"]
+    arguments["properties"] = {name: {} for name in sorted(training_argument_types())}
+    return schema
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            "There is no such recipe.", where=str(path), do="See recipes/ for those shipped."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("The recipe cannot be read.", where=str(path), got=str(error)) from None
+    if len(text) > MAX_RECIPE_BYTES:
+        raise RecipeError([Problem("", "is over 1 MB; a recipe is a page")], source=str(path))
+    try:
+        lines = _key_lines(text)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError([_yaml_problem(error)], source=str(path)) from None
+    if not isinstance(raw, dict):
+        raise RecipeError([Problem("", "is not a mapping of keys to values", 1)], source=str(path))
+    return raw, lines
+
+
+def _key_lines(text: str) -> dict[str, int]:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    lines: dict[str, int] = {}
+    if root is not None:
+        _walk(root, "", lines)
+    return lines
+
+
+def _walk(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                problem = f"found the key {key.value!r} twice in one mapping"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+            name = f"{prefix}.{key.value}" if prefix else str(key.value)
+            lines[name] = key.start_mark.line + 1
+            _walk(value, name, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[f"{prefix}.{index}"] = value.start_mark.line + 1
+            _walk(value, f"{prefix}.{index}", lines)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    message = getattr(error, "problem", None) or str(error)
+    return Problem("", f"is not valid YAML: {message}", mark.line + 1 if mark else None)
+
+
+def _apply_overrides(
+    raw: dict[str, Any], lines: dict[str, int], overrides: Sequence[str]
+) -> list[Problem]:
+    problems = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            problems.append(Problem(override, f"override {override!r}: write key.path=value"))
+            continue
+        try:
+            _set(raw, key.split("."), yaml.safe_load(text))
+        except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
+            problems.append(Problem(key, f"override {key}: cannot be set ({error})"))
+            continue
+        for known in [name for name in lines if name == key or name.startswith(f"{key}.")]:
+            del lines[known]
+    return problems
+
+
+def _set(container: Any, path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        if isinstance(container, list):
+            container = container[int(part)]
+            continue
+        if not isinstance(container.get(part), dict | list):
+            container[part] = _from_plain_string(container.get(part))
+        container = container[part]
+    if isinstance(container, list):
+        container[int(path[-1])] = value
+    else:
+        container[path[-1]] = value
+
+
+def _from_plain_string(value: Any) -> dict[str, Any]:
+    """`org/name@revision` as a mapping, so that an override can reach into it."""
+    if not isinstance(value, str):
+        return {}
+    repo_id, _, revision = value.partition("@")
+    return {"repo_id": repo_id, "revision": revision or "main"}
+
+
+def _problems(error: ValidationError, lines: dict[str, int]) -> list[Problem]:
+    problems = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        if key == "train.arguments" and fault["type"] == "value_error":
+            problems += _argument_problems(str(fault["ctx"]["error"]), lines)
+            continue
+        message = f"{key}: {_message(fault)}" if key else _message(fault)
+        problems.append(Problem(key, message, _line_of(key, lines)))
+    return sorted(problems, key=lambda problem: problem.line or 0)
+
+
+def _argument_problems(text: str, lines: dict[str, int]) -> list[Problem]:
+    problems = []
+    for fault in text.splitlines():
+        name, _, message = fault.partition(": ")
+        key = f"train.arguments.{name}"
+        problems.append(Problem(key, f"{key} {message}", _line_of(key, lines)))
+    return problems
+
+
+def _message(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return f"is not a setting.{_suggestion(fault['loc'])}"
+    if fault["type"] == "missing":
+        return "is missing"
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    if fault["type"] == "literal_error":
+        return f"must be {fault['ctx']['expected']}, got {fault['input']!r}"
+    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, got {_short(fault['input'])}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _suggestion(location: tuple[Any, ...]) -> str:
+    siblings = _fields_at(location[:-1])
+    key = str(location[-1])
+    close = nearest(key, siblings)
+    if close:
+        return close
+    elsewhere = [name for name in _all_keys() if name.rsplit(".", 1)[-1] == key]
+    return f" Did you mean {elsewhere[0]}?" if elsewhere else f" Known here: {', '.join(siblings)}."
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in location:
+        if isinstance(part, int):
+            continue
+        model = _section(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        found = _section(inner)
+        if found:
+            return found
+    return None
+
+
+def _all_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{name}"
+        keys.append(key)
+        section = _section(field.annotation)
+        keys += _all_keys(section, f"{key}.") if section else []
+    return keys + [f"train.arguments.{name}" for name in training_argument_types() if not prefix]
+
+
+def _line_of(key: str, lines: dict[str, int]) -> int | None:
+    while key:
+        if key in lines:
+            return lines[key]
+        key = key.rpartition(".")[0]
+    return None

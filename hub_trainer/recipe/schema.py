@@ -1,0 +1,267 @@
+"""What a recipe may say: one frozen section per stage, every key checked."""
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hub_trainer.recipe.arguments import argument_faults, parse_arguments
+
+REPO_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+Method = Literal["head", "last_n", "full", "lora", "qlora", "scratch", "hybrid"]
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RepoRef(Section):
+    """A repo on the Hub; the plain string `org/name` or `org/name@revision` will do."""
+
+    repo_id: str
+    """Owner and name, as in `org/name`."""
+    revision: str = "main"
+    """Branch, tag or commit sha; the round pins what it resolves to."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        repo_id, _, revision = value.partition("@")
+        return {"repo_id": repo_id, "revision": revision or "main"}
+
+    @field_validator("repo_id")
+    @classmethod
+    def _is_repo_id(cls, value: str) -> str:
+        if not REPO_ID.match(value):
+            raise ValueError(f"{value!r} is not a repo id; write owner/name")
+        return value
+
+
+class DatasetSource(RepoRef):
+    """Rows of one split of a dataset repo."""
+
+    config: str | None = None
+    """Which of the dataset's configs; None when it has only one."""
+    split: str = "train"
+    """A split, or a slice of one as in `train[:500]`."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column: the dataset's column, for those whose names differ."""
+    fraction: float = Field(1.0, gt=0, le=1)
+    """Share of the rows to take, chosen by the round's seed."""
+
+
+class CollectSection(Section):
+    """Which rows come in."""
+
+    datasets: list[DatasetSource] = Field(min_length=1)
+    """Dataset repos whose rows are joined, in this order."""
+    ratings: RepoRef | None = None
+    """The dataset of ratings that the Space collected; curate reads it."""
+
+
+class Deduplicate(Section):
+    """When two rows count as one."""
+
+    near: float | None = Field(0.85, gt=0, le=1)
+    """Similarity in (0, 1] from which rows are near duplicates; null compares exactly only."""
+
+
+class PrepareSection(Section):
+    """How rows become examples."""
+
+    clean: bool = True
+    """Normalise Unicode and white space, and drop rows that are empty or broken."""
+    deduplicate: Deduplicate | None = Deduplicate()
+    """Drop exact and near duplicates; null keeps them."""
+    test_split: DatasetSource | None = None
+    """The sealed test rows; null holds `test_fraction` of the collected rows back instead."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share held back as test when no test_split is named, chosen by the content of each row."""
+    validation_split: DatasetSource | None = None
+    """Validation rows; null takes `validation_fraction` of the training rows."""
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of the training rows used to choose the best checkpoint."""
+    augment: list[str] = Field(default_factory=list)
+    """Augmentations of the training rows, by the names the task offers."""
+    max_length: int | None = Field(None, gt=0)
+    """Tokens per example, longer ones are cut at the end; null is what the base model takes."""
+
+
+class LoraSection(Section):
+    """PEFT's LoraConfig, its own names."""
+
+    r: int = Field(16, gt=0)
+    """Rank of the two factors."""
+    lora_alpha: int = Field(32, gt=0)
+    """Scale: the update is multiplied by lora_alpha / r."""
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout before the first factor."""
+    target_modules: str | list[str] = "all-linear"
+    """Names of the layers that get an adapter."""
+    use_rslora: bool = False
+    """Scale by lora_alpha / sqrt(r) instead."""
+
+
+class EarlyStopping(Section):
+    """When training stops before its last epoch."""
+
+    patience: int = Field(gt=0)
+    """Evaluations without improvement after which training stops."""
+    min_change: float = Field(0.0, ge=0)
+    """Smallest improvement of the primary metric that counts as one."""
+
+
+class TrainSection(Section):
+    """How the base model is changed."""
+
+    method: Method = "full"
+    """Which parameters learn: head, last_n blocks, all, adapters, or a new model's."""
+    last_n: int | None = Field(None, gt=0)
+    """Blocks that learn under method last_n, counted from the output."""
+    lora: LoraSection | None = None
+    """Adapters, for the methods lora and qlora; their defaults when null."""
+    estimator: str | None = None
+    """Tabular tasks: which scikit-learn estimator."""
+    estimator_arguments: dict[str, Any] = Field(default_factory=dict)
+    """Tabular tasks: the estimator's own arguments."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Any TrainingArguments key, its own name."""
+    early_stopping: EarlyStopping | None = None
+    """Stop when the primary metric on the validation split stands still; null never stops early."""
+    class_weights: bool = False
+    """Weigh rare labels up, so that each label counts the same."""
+    profile: bool = False
+    """Write a PyTorch Profiler trace of a few steps and a summary of where the time went."""
+    seed: int = 0
+    """Seed of every random choice of the round."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _are_training_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
+        faults = argument_faults(value)
+        if faults:
+            raise ValueError("\n".join(faults))
+        return parse_arguments(value)
+
+    @model_validator(mode="after")
+    def _method_has_its_keys(self) -> "TrainSection":
+        if (self.method == "last_n") != (self.last_n is not None):
+            raise ValueError("last_n goes with method: last_n, and that method needs it")
+        if self.lora is not None and self.method not in ("lora", "qlora"):
+            raise ValueError(f"lora changes nothing under method: {self.method}; remove one")
+        return self
+
+
+class TuneSection(Section):
+    """Search over settings before the round's own training."""
+
+    trials: Literal[0] = 0
+    """Settings to try; only 0, no search, is available."""
+
+
+class EvaluateSection(Section):
+    """How the model is measured on the sealed test split."""
+
+    metrics: list[str] = Field(min_length=1)
+    """Metric names; see docs/recipe.md for those of each task."""
+    primary: str
+    """The metric that chooses the checkpoint and that the gate compares."""
+    slices: list[str] = Field(default_factory=list)
+    """Columns whose values are compared one by one, beside the labels."""
+
+    @model_validator(mode="after")
+    def _primary_is_measured(self) -> "EvaluateSection":
+        if self.primary not in self.metrics:
+            raise ValueError(f"primary: {self.primary} is not among metrics: {self.metrics}")
+        return self
+
+
+class GateSection(Section):
+    """When a model may replace the published one."""
+
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """Chance of promoting a model that is no better, over all rounds together."""
+    min_slice_change: float = Field(-0.03, le=0)
+    """Largest loss of accuracy on a slice that is let through."""
+
+
+class PublishSection(Section):
+    """Where the model goes."""
+
+    repo_id: str
+    """Model repo, as in `org/name`."""
+    private: bool = True
+    """Create the repo as private."""
+    license: str | None = None
+    """Licence of the model; null takes it from the base model, or else from the data."""
+
+    _is_repo_id = field_validator("repo_id")(RepoRef._is_repo_id.__func__)  # type: ignore[attr-defined]
+
+
+class ServeSection(Section):
+    """The Space in which people try and rate the model."""
+
+    repo_id: str
+    """Space repo, as in `org/name`."""
+    hardware: str = "cpu-basic"
+    """Hardware flavour on the public Hub."""
+    private: bool = True
+    """Create the Space and the ratings dataset as private."""
+    ratings_repo_id: str
+    """Dataset repo that the ratings are packed into."""
+
+    _are_repo_ids = field_validator("repo_id", "ratings_repo_id")(
+        RepoRef._is_repo_id.__func__  # type: ignore[attr-defined]
+    )
+
+
+class CurateSection(Section):
+    """How ratings become examples."""
+
+    repo_id: str | None = None
+    """Dataset repo that gets the pull request; null is the first of collect.datasets."""
+    aggregate: Literal["majority", "dawid_skene"] = "majority"
+    """How the ratings of several raters become one label."""
+    min_raters: int = Field(3, gt=0)
+    """Raters who must have seen a row before its label counts."""
+    max_ratings_per_rater: int = Field(500, gt=0)
+    """Ratings of one rater that count in a round; the earliest are kept."""
+
+
+class ReviewSection(Section):
+    """What a dataset pull request may bring."""
+
+    max_rows: int = Field(50_000, gt=0)
+    """Rows of one pull request."""
+    max_bytes: int = Field(500_000_000, gt=0)
+    """Bytes of one pull request's files."""
+    max_duplicate_fraction: float = Field(0.2, ge=0, le=1)
+    """Share of rows that may repeat rows of the dataset or of the pull request."""
+    max_disagreement: float = Field(0.1, ge=0, le=1)
+    """Share of labels that may disagree with the model, beyond what the model gets wrong."""
+    max_label_shift: float = Field(0.5, ge=0, le=1)
+    """Total variation distance that the labels may have from those of the dataset."""
+
+
+class Recipe(Section):
+    """One round of one task."""
+
+    task: str
+    """The Hub's pipeline tag, as in `text-classification`."""
+    base_model: RepoRef | None = None
+    """Model to start from; tabular tasks have none."""
+    collect: CollectSection
+    prepare: PrepareSection = PrepareSection()
+    train: TrainSection = TrainSection()
+    tune: TuneSection = TuneSection()
+    evaluate: EvaluateSection
+    gate: GateSection = GateSection()
+    publish: PublishSection
+    serve: ServeSection | None = None
+    curate: CurateSection = CurateSection()
+    review: ReviewSection = ReviewSection()

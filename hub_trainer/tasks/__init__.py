@@ -1,0 +1,140 @@
+"""The tasks: what a row, an example, a model and a prediction are for each pipeline tag."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from hub_trainer.errors import Problem, RecipeError
+from hub_trainer.finetune.report import FitReport
+from hub_trainer.recipe import Recipe
+
+Kind = Literal["text", "image", "label", "feature"]
+Row = Mapping[str, Any]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one row: a label, and a probability per label."""
+
+    label: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The examples of a round as lists of rows, and the label names in the model's order."""
+
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    label_names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class BasePredictions:
+    """The base model as a baseline: how it was made to answer, and one prediction per row."""
+
+    description: str
+    predictions: Sequence[Prediction]
+
+
+@dataclass(frozen=True)
+class Widgets:
+    """The task's inputs and outputs in the Space, as names of Gradio components and arguments.
+
+    `inputs` and `outputs` are lists of (component name, keyword arguments); `to_row` turns the
+    values of the inputs into a row, and raises DataError when they cannot be one.
+    """
+
+    inputs: Sequence[tuple[str, dict[str, Any]]]
+    outputs: Sequence[tuple[str, dict[str, Any]]]
+    to_row: Callable[[Sequence[Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a task adds to a model's card."""
+
+    library_name: str
+    usage: str
+    """Python that loads the model and predicts; `{repo_id}` and `{commit_sha}` are filled in."""
+    tags: Sequence[str] = field(default_factory=tuple)
+
+
+class Task(Protocol):
+    """One pipeline tag. Rows are canonical: the columns below, labels as names, images as bytes."""
+
+    name: str
+    modality: Literal["text", "image", "table"]
+    columns: Mapping[str, Kind]
+    """Columns that each row must have; a tabular task has further columns of kind feature."""
+    methods: frozenset[str]
+    augmentations: frozenset[str]
+    metrics: frozenset[str]
+
+    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+        """What is wrong with the recipe for this task; `base_dir` holds the base's config files."""
+        ...
+
+    def problems(self, row: Row) -> list[str]:
+        """What is wrong with one row; nothing is a good row."""
+        ...
+
+    def fit(
+        self,
+        splits: Splits,
+        recipe: Recipe,
+        out_dir: Path,
+        *,
+        base_dir: Path | None,
+        progress: Progress,
+    ) -> FitReport:
+        """Fine-tune; `out_dir/model` then holds what `predict` loads, and nothing else."""
+        ...
+
+    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+        """One prediction per row, from a folder in the shape that is published."""
+        ...
+
+    def predict_base(
+        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+    ) -> BasePredictions | None:
+        """What the base model says without this round's training; None when there is no base."""
+        ...
+
+    def score(self, row: Row, prediction: Prediction) -> float:
+        """1.0 when the prediction is right for the row, 0.0 when not."""
+        ...
+
+    def widgets(self, label_names: Sequence[str], examples: Sequence[Row]) -> Widgets:
+        """What a person sees in the Space."""
+        ...
+
+    def example_from_rating(self, row: Row, label: str) -> dict[str, Any] | None:
+        """The example a rated row becomes under its agreed label; None when it is of no use."""
+        ...
+
+    def card(self) -> ModelCard:
+        """What the model's card says of how to use it."""
+        ...
+
+
+TASKS: Mapping[str, str] = {
+    "text-classification": "hub_trainer.tasks.text_classification",
+    "image-classification": "hub_trainer.tasks.image_classification",
+    "tabular-classification": "hub_trainer.tasks.tabular_classification",
+}
+"""Pipeline tag -> module that holds its `TASK`."""
+
+
+@cache
+def load_task(name: str) -> Task:
+    """The task of a pipeline tag; only then are its libraries imported."""
+    if name not in TASKS:
+        message = f"task: {name!r} is not a task. Known: {', '.join(TASKS)}."
+        raise RecipeError([Problem("task", message)], source="recipe")
+    task: Task = import_module(TASKS[name]).TASK
+    return task

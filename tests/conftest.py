@@ -1,0 +1,30 @@
+"""Every test runs offline: only loopback may be reached, and no variable of the host leaks in."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+for name in ("HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+    os.environ.pop(name, None)
+
+_connect = socket.socket.connect
+
+
+def _refuse_other_hosts(self: socket.socket, address: object) -> None:
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        host = str(address[0])  # type: ignore[index]
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            raise RuntimeError(f"A test reached for {host}: use the Local Hub, tests are offline.")
+    _connect(self, address)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(socket.socket, "connect", _refuse_other_hosts)
+    yield
