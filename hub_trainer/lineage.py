@@ -123,7 +123,7 @@ def pin_round(recipe: Recipe, round_dir: Path, hub: Hub) -> Pins:
     pins = Pins(
         round=max((record.round for record in records), default=0) + 1,
         run_id=str(uuid.uuid4()),
-        parent=next((r.commit_sha for r in reversed(records) if r.pull_request is None), None),
+        parent=_parent(hub, recipe.publish.repo_id, records),
         base_model=_pin(hub, "model", recipe.base_model) if recipe.base_model else None,
         datasets=tuple(_pinned_datasets(recipe, hub)),
         recipe_digest=digest,
@@ -187,6 +187,12 @@ def _promoted(hub: Hub, repo_id: str, newest_first: list[str]) -> Iterator[Round
         if record and record.run_id not in found:
             found[record.run_id] = record
     yield from found.values()
+
+
+def _parent(hub: Hub, repo_id: str, records: list[RoundRecord]) -> str | None:
+    """The tip of main once a round was promoted: what the next commit must stand on."""
+    promoted = [record for record in records if record.pull_request is None]
+    return hub.resolve(Repo(repo_id)) if promoted else None
 
 
 def _pinned_datasets(recipe: Recipe, hub: Hub) -> Iterator[PinnedRepo]:
