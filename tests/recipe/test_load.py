@@ -1,0 +1,183 @@
+"""A recipe is checked whole: every fault at once, each with its file, line, and the way out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hub_trainer.errors import ExitCode, RecipeError, UsageError
+from hub_trainer.recipe import json_schema, load_recipe
+from hub_trainer.recipe.arguments import OWNED, RENAMED, training_argument_types
+
+GOOD = """\
+task: text-classification
+base_model: org/encoder@v1
+collect:
+  datasets:
+    - {repo_id: org/data, columns: {text: utterance, label: intent}}
+    - org/more@2f1c
+prepare: {test_split: {repo_id: org/data, split: test}, max_length: 128}
+train:
+  method: lora
+  lora: {r: 8}
+  arguments: {learning_rate: 2e-4, num_train_epochs: 3}
+evaluate: {metrics: [accuracy, f1_macro], primary: f1_macro}
+publish: {repo_id: org/model, license: apache-2.0}
+serve: {repo_id: org/space, ratings_repo_id: org/ratings}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def problems_of(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, overrides)
+    return [f"{p.line}: {p.message}" for p in caught.value.problems]
+
+
+def test_recipe_when_good_then_every_section_is_there(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD)).recipe
+    assert recipe.base_model is not None
+    assert (recipe.base_model.repo_id, recipe.base_model.revision) == ("org/encoder", "v1")
+    assert recipe.collect.datasets[1].revision == "2f1c"
+    assert recipe.train.arguments["learning_rate"] == 2e-4
+    assert recipe.gate.alpha == 0.05
+
+
+def test_recipe_when_several_faults_then_all_are_named_with_their_lines(tmp_path: Path) -> None:
+    text = GOOD.replace("method: lora", "methd: lora")
+    text = text.replace("org/model,", "model,").replace("primary: f1_macro", "primary: recall")
+    found = problems_of(write(tmp_path, text))
+    assert found == [
+        "9: train.methd: is not a setting. Did you mean method?",
+        "12: evaluate: primary: recall is not among metrics: ['accuracy', 'f1_macro']",
+        "13: publish.repo_id: 'model' is not a repo id; write owner/name",
+    ]
+
+
+@pytest.mark.parametrize("key", sorted(RENAMED))
+def test_argument_when_renamed_upstream_then_message_says_what_replaced_it(
+    tmp_path: Path, key: str
+) -> None:
+    path = write(tmp_path, GOOD.replace("num_train_epochs", key))
+    if key in training_argument_types():
+        pytest.fail(f"{key} is a TrainingArguments key again: remove it from the table")
+    assert problems_of(path) == [
+        f"11: train.arguments.{key} is gone from transformers; {RENAMED[key]}"
+    ]
+
+
+@pytest.mark.parametrize("key", sorted(OWNED))
+def test_argument_when_owned_by_the_trainer_then_refused(tmp_path: Path, key: str) -> None:
+    assert key in training_argument_types()
+    path = write(tmp_path, GOOD.replace("num_train_epochs: 3", f"{key}: 3"))
+    assert problems_of(path) == [
+        f"11: train.arguments.{key} is not a setting of a recipe; {OWNED[key]}"
+    ]
+
+
+def test_argument_when_of_the_wrong_kind_then_named(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("num_train_epochs: 3", "per_device_train_batch_size: a"))
+    assert problems_of(path) == [
+        "11: train.arguments.per_device_train_batch_size takes a whole number, got 'a'"
+    ]
+
+
+def test_every_setting_when_misspelt_by_one_letter_then_the_right_one_is_suggested() -> None:
+    from hub_trainer.recipe.arguments import nearest
+    from hub_trainer.recipe.schema import TrainSection
+
+    names = [*TrainSection.model_fields, *training_argument_types()]
+    right = sum(nearest(n[:2] + n[3:], names) == f" Did you mean {n}?" for n in names)
+    assert right / len(names) >= 0.95
+
+
+def test_override_when_it_reaches_into_a_plain_string_or_a_list_then_set(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    overrides = (
+        "base_model.revision=abc",
+        "collect.datasets.0.split=train[:48]",
+        "train.method=full",
+        "train.lora=null",
+        "prepare.deduplicate={near: null}",
+    )
+    recipe = load_recipe(path, overrides).recipe
+    assert recipe.base_model is not None
+    assert recipe.base_model.revision == "abc"
+    assert recipe.collect.datasets[0].split == "train[:48]"
+    assert recipe.train.method == "full"
+    assert recipe.prepare.deduplicate is not None
+    assert recipe.prepare.deduplicate.near is None
+
+
+def test_override_when_value_is_a_list_in_flow_style_then_parsed(tmp_path: Path) -> None:
+    override = 'collect.datasets=[{repo_id: a/b, split: "train[:48]"}]'
+    recipe = load_recipe(write(tmp_path, GOOD), [override]).recipe
+    assert [source.repo_id for source in recipe.collect.datasets] == ["a/b"]
+
+
+def test_override_when_unknown_or_malformed_then_both_are_reported(tmp_path: Path) -> None:
+    found = problems_of(write(tmp_path, GOOD), "nonsense", "gate.alhpa=1", "collect.datasets.7.x=1")
+    assert found == [
+        "None: override 'nonsense': write key.path=value",
+        "None: override collect.datasets.7.x: cannot be set (list index out of range)",
+        "None: gate.alhpa: is not a setting. Did you mean alpha?",
+    ]
+
+
+def test_file_when_missing_then_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no such recipe") as caught:
+        load_recipe(tmp_path / "none.yaml")
+    assert caught.value.exit_code == ExitCode.RECIPE
+
+
+def test_file_when_a_folder_then_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: [", "1: is not valid YAML: expected the node content"),
+        ("- a\n", "1: is not a mapping of keys to values"),
+        ("task: a\ntask: b\n", "2: is not valid YAML: found the key 'task' twice in one mapping"),
+        ("x: " + "a" * 1_000_001, "None: is over 1 MB; a recipe is a page"),
+    ],
+)
+def test_file_when_not_a_recipe_then_says_why(tmp_path: Path, text: str, message: str) -> None:
+    assert problems_of(write(tmp_path, text))[0].startswith(message)
+
+
+def test_yaml_when_it_asks_for_python_objects_then_refused(tmp_path: Path) -> None:
+    found = problems_of(write(tmp_path, "task: !!python/object/apply:os.system ['true']\n"))
+    assert "could not determine a constructor" in found[0]
+
+
+def test_section_when_method_and_its_keys_disagree_then_says_which(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert problems_of(path, "train.method=full") == [
+        "8: train: lora changes nothing under method: full; remove one"
+    ]
+    assert problems_of(path, "train.method=last_n", "train.lora=null") == [
+        "8: train: last_n goes with method: last_n, and that method needs it"
+    ]
+
+
+def test_schema_when_exported_then_takes_plain_strings_for_repos() -> None:
+    schema = json_schema()
+    assert {"type": "string", "pattern": r"^[^/@\s]+/[^/@\s]+(@.+)?$"} in (
+        schema["$defs"]["RepoRef"]["anyOf"]
+    )
+    assert "learning_rate" in json.dumps(schema["$defs"]["TrainSection"])
+
+
+def test_schema_when_compared_with_the_shipped_file_then_the_same() -> None:
+    shipped = Path(__file__).parents[2] / "recipes" / "recipe.schema.json"
+    assert json.loads(shipped.read_text()) == json_schema(), (
+        "run: hub-trainer schema > recipes/recipe.schema.json"
+    )
