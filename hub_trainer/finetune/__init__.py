@@ -1,4 +1,43 @@
-"""The fine-tuning engine: one Trainer subclass on Accelerate, and what it trains with.
+"""Fine-tuning of any torch model on Accelerate: `fine_tune` is the entry that tasks call."""
 
-This file imports nothing heavy: `hub_trainer.finetune.report` is read by code that never trains.
-"""
+from hub_trainer.finetune.arguments import assert_world_size, training_arguments
+from hub_trainer.finetune.batches import padding_collate
+from hub_trainer.finetune.checkpoints import Checkpoint, newest_valid_checkpoint
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.methods import (
+    TrainableReport,
+    apply_method,
+    merge_adapter,
+    quantization_config,
+)
+from hub_trainer.finetune.objective import LabelObjective
+from hub_trainer.finetune.plan import (
+    EarlyStopping,
+    FitData,
+    FitPlan,
+    FitReport,
+    MethodName,
+    Objective,
+)
+from hub_trainer.finetune.progress import StepProgress
+
+__all__ = [
+    "Checkpoint",
+    "EarlyStopping",
+    "FitData",
+    "FitPlan",
+    "FitReport",
+    "LabelObjective",
+    "MethodName",
+    "Objective",
+    "StepProgress",
+    "TrainableReport",
+    "apply_method",
+    "assert_world_size",
+    "fine_tune",
+    "merge_adapter",
+    "newest_valid_checkpoint",
+    "padding_collate",
+    "quantization_config",
+    "training_arguments",
+]

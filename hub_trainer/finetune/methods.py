@@ -1,5 +1,6 @@
 """Which parameters a method trains, found in the model's own structure."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -55,8 +56,14 @@ def base_of(model: nn.Module) -> nn.Module:
 
 
 def resting_modules(model: nn.Module) -> list[nn.Module]:
-    """Frozen parts, to keep in evaluation mode: no dropout, no moving batch statistics."""
-    return [module for module in model.modules() if _rests(module)]
+    """Frozen parts, to keep in evaluation mode: no dropout, no moving batch statistics.
+
+    Under an adapter the frozen layers do learn, so only their batch statistics rest.
+    """
+    resting = [module for module in model.modules() if _rests(module)]
+    if hasattr(model, "peft_config"):
+        return [module for module in resting if hasattr(module, "running_mean")]
+    return list({id(part): part for module in resting for part in module.modules()}.values())
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -100,7 +107,7 @@ def merge_adapter(model: nn.Module, example_inputs: Mapping[str, torch.Tensor]) 
     moved = float((base - adapted).abs().max())
     _check_merge(difference, moved)
     merged.requires_grad_(True)
-    return merged  # type: ignore[no-any-return]
+    return merged
 
 
 def _check_merge(difference: float, moved: float) -> None:
@@ -125,10 +132,10 @@ def _without_adapter(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> to
     for layer in layers:
         layer.scale_layer(0.0)
     try:
-        return model(**inputs).logits  # type: ignore[no-any-return]
+        return model(**inputs).logits
     finally:
         for layer in layers:
-            layer.set_scale(layer.active_adapters[0], 1.0)
+            layer.unscale_layer()
 
 
 def _report(model: nn.Module, method: MethodName) -> TrainableReport:
@@ -164,7 +171,7 @@ def _head_names(model: nn.Module) -> list[str]:
         return []
     body = base_of(model)
     children = model.named_children()
-    return [name for name, child in children if child is not body and any(child.parameters())]
+    return [name for name, child in children if child is not body and [*child.parameters()]]
 
 
 def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
@@ -227,7 +234,12 @@ def _add_adapter(model: nn.Module, lora: Mapping[str, Any], *, quantized: bool) 
                 do="load it with quantization_config(), or use method lora",
             )
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    return get_peft_model(model, config)  # type: ignore[no-any-return]
+    with warnings.catch_warnings():
+        # peft 0.21 reads a name that transformers 5.23 has renamed.
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+        )
+        return get_peft_model(model, config)
 
 
 def _lora_config(options: dict[str, Any]) -> Any:

@@ -1,0 +1,233 @@
+"""The one entry to fine-tuning: a model, data and a plan in, the trained model and a report out."""
+
+import copy
+import gc
+import resource
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+
+from hub_trainer.errors import TrainingError
+from hub_trainer.finetune.arguments import training_arguments
+from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid_checkpoint
+from hub_trainer.finetune.features import cached_features
+from hub_trainer.finetune.interrupts import stop_on_sigterm
+from hub_trainer.finetune.methods import TrainableReport, apply_method
+from hub_trainer.finetune.plan import FitData, FitPlan, FitReport
+from hub_trainer.finetune.profile import ProfileCallback
+from hub_trainer.finetune.progress import ProgressCallback, StepProgress
+from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a trainer is made of, to make another with a smaller micro-batch."""
+
+    model: nn.Module
+    data: FitData
+    plan: FitPlan
+    run: Run
+    watchers: list[TrainerCallback]
+
+    def trainer(self, args: TrainingArguments) -> FitTrainer:
+        """A fresh trainer."""
+        stopping = self.plan.early_stopping
+        callbacks = list(self.watchers)
+        if stopping is not None:
+            callbacks.append(EarlyStoppingCallback(stopping.patience, stopping.min_delta))
+        return FitTrainer(
+            self.model, args, data=self.data, plan=self.plan, run=self.run, callbacks=callbacks
+        )
+
+
+def fine_tune(
+    model: nn.Module,
+    data: FitData,
+    plan: FitPlan,
+    *,
+    out_dir: Path,
+    run_digest: str = "",
+    on_progress: Callable[[StepProgress], None] | None = None,
+) -> tuple[nn.Module, FitReport]:
+    """Train, going on from the newest valid checkpoint of the same run under `out_dir`.
+
+    `run_digest` stands for everything that went in: the same digest resumes, another starts over.
+    The model that comes back holds the best weights and is in evaluation mode; under an adapter
+    it is the PEFT model.
+    """
+    _check_plan(data, plan)
+    set_seed(plan.seed)
+    model, trainable = apply_method(model, plan.method, lora=plan.lora, last_n=plan.last_n)
+    args = training_arguments(
+        plan.arguments,
+        output_dir=out_dir,
+        seed=plan.seed,
+        evaluates=data.validation is not None,
+        metric_for_best=plan.metric_for_best,
+    )
+    folder = out_dir / "checkpoints"
+    with args.main_process_first(local=False):
+        stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
+    with ExitStack() as stack:
+        run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()))
+        watchers = _watchers(plan, out_dir, on_progress)
+        for watcher in watchers:
+            stack.callback(watcher.close)
+        encoder_seconds = 0.0
+        if plan.method == "head" and not data.augmented:
+            cached = stack.enter_context(cached_features(model, data, args))
+            if cached is not None:
+                data, encoder_seconds = cached.data, cached.seconds
+        setting = Setting(model, data, plan, run, [*watchers])
+        trainer, resumed_from = _train(setting, args)
+        trainer.counts.seconds += encoder_seconds
+    if stale:
+        trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")
+    _check_finite(model)
+    model.eval()
+    return model, _report(trainer, trainable, resumed_from)
+
+
+def _check_plan(data: FitData, plan: FitPlan) -> None:
+    if not len(data.train):
+        raise TrainingError("There is nothing to train on: the training split is empty.")
+    if plan.early_stopping is not None and data.validation is None:
+        raise TrainingError(
+            "Early stopping needs a validation split.",
+            where="train.early_stopping",
+            do="give a validation split or remove early_stopping",
+        )
+
+
+def _watchers(
+    plan: FitPlan, out_dir: Path, on_progress: Callable[[StepProgress], None] | None
+) -> list[ProgressCallback | ProfileCallback]:
+    watchers: list[ProgressCallback | ProfileCallback] = [ProgressCallback(on_progress)]
+    if plan.profile:
+        watchers.append(ProfileCallback(out_dir / "profile"))
+    return watchers
+
+
+def _train(setting: Setting, args: TrainingArguments) -> tuple[FitTrainer, int | None]:
+    run = setting.run
+    start = newest_valid_checkpoint(run.checkpoints, run_digest=run.digest)
+    resumed_from = start.step if start else None
+    if start is not None:
+        args = _cut_as_in(start, args)
+    trainer = setting.trainer(args)
+    trainer.check_evaluation()
+    while not _ran(trainer, start):
+        args = _smaller(trainer)
+        start = newest_valid_checkpoint(run.checkpoints, run_digest=run.digest)
+        del trainer
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        trainer = setting.trainer(args)
+    return trainer, resumed_from
+
+
+def _ran(trainer: FitTrainer, start: Checkpoint | None) -> bool:
+    """Whether training came to its end; False if it ran out of memory, with a checkpoint made."""
+    try:
+        if start is None:
+            trainer.train()
+        else:
+            trainer.resume(start)
+    except OutOfMemoryError:
+        # Handled by the caller: a traceback alive here would keep the tensors that did not fit.
+        return False
+    return True
+
+
+def _smaller(trainer: FitTrainer) -> TrainingArguments:
+    """Half the micro-batch and more accumulation, from the last completed step; same batches."""
+    args = trainer.args
+    micro, total = _cut(args)[0], _cut(args)[0] * _cut(args)[1]
+    smaller = next((size for size in range(micro // 2, 0, -1) if total % size == 0), None)
+    if smaller is None or args.world_size > 1:
+        raise TrainingError(
+            "The accelerator's memory is not enough for a step of training.",
+            where=f"step {trainer.state.global_step + 1}",
+            got=f"per_device_train_batch_size {micro} on {args.world_size} processes",
+            do="lower per_device_train_batch_size and raise gradient_accumulation_steps,"
+            " or set activation_checkpointing, or use method lora or head",
+        )
+    trainer.model.zero_grad(set_to_none=True)
+    trainer.counts.notes.append(
+        f"out of memory at step {trainer.state.global_step + 1}: per_device_train_batch_size"
+        f" {micro} -> {smaller}, gradient_accumulation_steps {_cut(args)[1]} -> {total // smaller}"
+    )
+    trainer.save_checkpoint()
+    return _with_cut(args, smaller, total // smaller)
+
+
+def _cut_as_in(start: Checkpoint, args: TrainingArguments) -> TrainingArguments:
+    """The cut that the checkpoint was made with, if a batch holds as many rows."""
+    micro = start.environment.get("per_device_train_batch_size", 0)
+    accumulation = start.environment.get("gradient_accumulation_steps", 0)
+    same_processes = start.environment.get("num_processes") == args.world_size
+    if same_processes and micro * accumulation == _cut(args)[0] * _cut(args)[1]:
+        return _with_cut(args, micro, accumulation)
+    return args
+
+
+def _cut(args: TrainingArguments) -> tuple[int, int]:
+    return args.per_device_train_batch_size, args.gradient_accumulation_steps
+
+
+def _with_cut(args: TrainingArguments, micro: int, accumulation: int) -> TrainingArguments:
+    changed = copy.copy(args)
+    changed.per_device_train_batch_size = micro
+    changed.gradient_accumulation_steps = accumulation
+    return changed
+
+
+def _check_finite(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
+            raise TrainingError(
+                "The trained weights are not finite.",
+                where=name,
+                do="lower learning_rate, or use bf16 in place of fp16",
+            )
+
+
+def _report(trainer: FitTrainer, trainable: TrainableReport, resumed_from: int | None) -> FitReport:
+    counts, state, args = trainer.counts, trainer.state, trainer.args
+    seconds = max(counts.seconds, 1e-9)
+    return FitReport(
+        method=trainable.method,
+        rows=counts.rows,
+        tokens=counts.tokens or None,
+        seconds=counts.seconds,
+        rows_per_second=counts.rows / seconds,
+        tokens_per_second=counts.tokens / seconds if counts.tokens else None,
+        peak_mb=_peak_mb(args.device),
+        trainable_parameters=trainable.trainable_parameters,
+        epochs=float(state.epoch or 0.0),
+        num_processes=args.world_size,
+        steps=state.global_step,
+        best_metric=state.best_metric,
+        history=list(state.log_history),
+        resumed_from=resumed_from,
+        bit_reproducible=counts.bit_reproducible,
+        evaluation_seconds=counts.evaluation_seconds,
+        checkpoint_seconds=counts.checkpoint_seconds,
+        per_device_train_batch_size=args.per_device_train_batch_size,
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        notes=tuple(counts.notes),
+    )
+
+
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device)) / 2**20
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resident / (2**20 if sys.platform == "darwin" else 2**10)

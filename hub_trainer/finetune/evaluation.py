@@ -1,0 +1,77 @@
+"""Evaluation that is exact on any number of processes and keeps only what the metrics need."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import nn
+
+from hub_trainer.finetune.batches import NUM_ROWS, OURS, ROWS, WEIGHT
+from hub_trainer.finetune.objective import IGNORED
+from hub_trainer.finetune.plan import Batch, Objective
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every row once, in the order of the data set."""
+
+    loss: float
+    predictions: NDArray[Any]
+    references: NDArray[Any]
+
+
+def keep_enough(logits: torch.Tensor) -> torch.Tensor:
+    """Logits per example stay; logits per token become the best class of each."""
+    return logits.float() if logits.ndim < 3 else logits.argmax(dim=-1)
+
+
+def model_inputs(batch: Batch, *, with_labels: bool) -> dict[str, Any]:
+    """What the model's forward takes: no bookkeeping, and labels only where it needs them."""
+    dropped = OURS if with_labels else (*OURS, "labels")
+    return {key: value for key, value in batch.items() if key not in dropped}
+
+
+@torch.no_grad()
+def evaluate_draws(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    objective: Objective,
+    *,
+    keep: Callable[[torch.Tensor], torch.Tensor],
+    with_labels: bool = False,
+) -> Evaluation:
+    """The weighted mean loss, and predictions beside references, gathered over processes."""
+    model.eval()
+    rows: list[tuple[int, NDArray[Any], NDArray[Any]]] = []
+    sums = torch.zeros(2, dtype=torch.float64)
+    for batch in batches:
+        outputs = model(**model_inputs(batch, with_labels=with_labels))
+        weight = batch[WEIGHT]
+        losses = (objective.losses(outputs, batch) * weight).sum()
+        amounts = (objective.amounts(batch) * weight).sum()
+        sums += torch.stack([losses, amounts]).cpu().double()
+        if batch[NUM_ROWS]:
+            kept = keep(outputs.logits).cpu().numpy()
+            rows += zip(batch[ROWS], kept, batch["labels"].cpu().numpy(), strict=True)
+    total, amount = np.sum(gather_object([sums.tolist()]), axis=0)
+    rows = sorted(gather_object(rows), key=lambda row: row[0])
+    _, predictions, references = zip(*rows, strict=True)
+    return Evaluation(float(total / max(amount, 1e-12)), _stack(predictions), _stack(references))
+
+
+def _stack(arrays: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """(N, ...) rows of different lengths are padded at the end with the ignored label."""
+    longest = max(array.shape[:1] for array in arrays)
+    if not longest or all(array.shape[:1] == longest for array in arrays):
+        return np.stack(arrays)
+    widths = [(longest[0] - len(array), array) for array in arrays]
+    return np.stack(
+        [
+            np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), constant_values=IGNORED)
+            for missing, array in widths
+        ]
+    )

@@ -1,0 +1,92 @@
+"""What a person sees while a model trains: a bar on a terminal, a line per evaluation elsewhere."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """Where training is, for whoever shows it."""
+
+    step: int
+    max_steps: int
+    epoch: float
+    logged: Mapping[str, float]
+    """The latest of each figure logged: loss, learning_rate, eval_loss, ..."""
+
+
+class ProgressCallback(TrainerCallback):
+    """Shows progress on stderr, on the first process alone, and passes it on."""
+
+    def __init__(
+        self, on_progress: Callable[[StepProgress], None] | None, console: Console | None = None
+    ) -> None:
+        self.on_progress = on_progress
+        self.console = console or Console(file=sys.stderr)
+        self.logged: dict[str, float] = {}
+        self.bar: Progress | None = None
+        self.task: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar where it can be drawn."""
+        del args, control, kwargs
+        if not (state.is_world_process_zero and self.console.is_terminal):
+            return
+        columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, TextColumn("{task.fields[figures]}"), console=self.console)
+        self.bar.start()
+        self.task = self.bar.add_task(
+            "train", total=state.max_steps, completed=state.global_step, figures=""
+        )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Move the bar."""
+        del args, control, kwargs
+        if self.bar is not None:
+            self.bar.update(self.task, completed=state.global_step, figures=self._figures())
+        if self.on_progress is not None and state.is_world_process_zero:
+            self.on_progress(self._now(state))
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Remember the latest figures; an evaluation gets its line."""
+        del args, control
+        logs = kwargs["logs"]
+        self.logged |= {k: v for k, v in logs.items() if isinstance(v, int | float)}
+        if state.is_world_process_zero and any(key.startswith("eval_") for key in logs):
+            self.console.print(_evaluation_line(state, logs), highlight=False)
+
+    def close(self) -> None:
+        """Leave the terminal as it was, however training ended."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _now(self, state: TrainerState) -> StepProgress:
+        epoch = float(state.epoch or 0.0)
+        return StepProgress(state.global_step, state.max_steps, epoch, dict(self.logged))
+
+    def _figures(self) -> str:
+        shown = ("loss", "learning_rate", "eval_loss")
+        return " ".join(f"{key} {self.logged[key]:.4g}" for key in shown if key in self.logged)
+
+
+def _evaluation_line(state: TrainerState, logs: Mapping[str, Any]) -> str:
+    skipped = ("_runtime", "_per_second", "_time")
+    figures = [
+        f"{key.removeprefix('eval_')} {value:.4g}"
+        for key, value in logs.items()
+        if key.startswith("eval_") and not key.endswith(skipped) and isinstance(value, int | float)
+    ]
+    return f"step {state.global_step}/{state.max_steps}  " + "  ".join(figures)
