@@ -1,0 +1,100 @@
+"""What a running Local Hub holds: its folder, the database, the LFS store, and a lock per repo."""
+
+import fcntl
+import os
+import secrets
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.local_hub.git_read import open_git
+from hub_trainer.local_hub.lfs import LfsStore
+from hub_trainer.local_hub.repo_rows import Repo
+from hub_trainer.local_hub.store import Store, get_meta, set_meta
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for. Sizes are in bytes."""
+
+    regular_file_bytes: int = 10 * 1024 * 1024
+    """Larger files must go through LFS."""
+    multipart_bytes: int = 256 * 1024 * 1024
+    """Larger LFS uploads are offered in parts."""
+    part_bytes: int = 64 * 1024 * 1024
+    """Size of one part."""
+    json_bytes: int = 32 * 1024 * 1024
+    """Largest JSON or form body."""
+    commit_bytes: int = 4 * 1024 * 1024 * 1024
+    """Largest NDJSON commit body, kept on disk while it is read."""
+    commit_operations: int = 100_000
+    """Most files that one commit may name."""
+    push_bytes: int = 4 * 1024 * 1024 * 1024
+    """Largest git push."""
+
+
+@dataclass
+class Core:
+    """Everything below HTTP. One process at a time may hold a folder."""
+
+    folder: Path
+    limits: Limits
+    store: Store
+    lfs: LfsStore
+    _folder_lock: int
+    _repo_locks: defaultdict[str, threading.RLock] = field(
+        default_factory=lambda: defaultdict(threading.RLock)
+    )
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def git_path(self, repo_id: str) -> Path:
+        """Where a repo lies. Names never become paths, so no name can leave the folder."""
+        return self.folder / "repos" / repo_id[-2:] / f"{repo_id}.git"
+
+    def git(self, repo: Repo) -> Any:
+        """A git handle for this thread."""
+        return open_git(self.git_path(repo.id))
+
+    def lock(self, repo_id: str) -> threading.RLock:
+        """Whoever changes a repo holds this; readers do not need it."""
+        with self._guard:
+            return self._repo_locks[repo_id]
+
+    def temporary(self) -> Path:
+        """A folder for half-finished things, emptied at start."""
+        return self.folder / "tmp"
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self.store.close()
+        os.close(self._folder_lock)
+
+
+def open_core(folder: Path, limits: Limits | None = None) -> Core:
+    """Open a data folder, or make one; fails at once if another server holds it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = _lock_folder(folder)
+    for name in ("repos", "lfs", "tmp", "trash"):
+        (folder / name).mkdir(exist_ok=True, mode=0o700)
+    store = Store(folder / "hub.sqlite3")
+    os.chmod(folder / "hub.sqlite3", 0o600)
+    secret = get_meta(store, "signing_key")
+    if secret is None:
+        secret = secrets.token_hex(32)
+        set_meta(store, "signing_key", secret)
+    lfs = LfsStore(folder / "lfs", bytes.fromhex(secret))
+    return Core(folder, limits or Limits(), store, lfs, handle)
+
+
+def _lock_folder(folder: Path) -> int:
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RuntimeError(
+            f"{folder} is in use by another Local Hub. Stop it, or choose another --data folder."
+        ) from None
+    return handle

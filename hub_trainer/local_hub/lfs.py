@@ -1,0 +1,230 @@
+"""Large files: a content-addressed folder, upload tickets, and which repo may see which object."""
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+import os
+import shutil
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.local_hub.errors import bad_request, forbidden, not_found, unprocessable
+from hub_trainer.local_hub.git_write import sync_folder
+from hub_trainer.local_hub.names import is_oid, now_iso
+from hub_trainer.local_hub.store import Store, row, rows
+
+TICKET_SECONDS = 12 * 3600
+ABANDONED_SECONDS = 2 * TICKET_SECONDS
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """The right to upload one object to one repo, carried by the upload URL itself."""
+
+    repo_id: str
+    oid: str
+    size: int
+    upload_id: str
+    """Empty for an upload in one piece."""
+    chunk_bytes: int
+
+
+class LfsStore:
+    """`<folder>/ab/cd/<sha256>`: written beside, hashed while written, fsynced, renamed."""
+
+    def __init__(self, folder: Path, secret: bytes) -> None:
+        self.folder = folder
+        self._secret = secret
+        self._incoming = folder / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+
+    def path_of(self, oid: str) -> Path:
+        """Where an object lies, or would."""
+        assert is_oid(oid)
+        return self.folder / oid[:2] / oid[2:4] / oid
+
+    def has(self, oid: str, size: int) -> bool:
+        """Whether the whole object is here."""
+        try:
+            return self.path_of(oid).stat().st_size == size
+        except OSError:
+            return False
+
+    def receive(self) -> "Incoming":
+        """A place for bytes to come in."""
+        return Incoming(self._incoming / uuid.uuid4().hex)
+
+    def keep(self, incoming: "Incoming", oid: str, size: int) -> None:
+        """Take over what came in if it is what was promised, else 422 and forget it."""
+        if incoming.size != size or incoming.hexdigest() != oid:
+            incoming.discard()
+            raise unprocessable(
+                f"The content has sha256 {incoming.hexdigest()} and {incoming.size} bytes; "
+                f"promised were {oid} and {size} bytes."
+            )
+        incoming.close()
+        self._settle(incoming.path, oid)
+
+    def put_bytes(self, data: bytes) -> str:
+        """Store bytes; gives back their sha256."""
+        incoming = self.receive()
+        incoming.write(data)
+        oid = incoming.hexdigest()
+        self.keep(incoming, oid, len(data))
+        return oid
+
+    def _settle(self, path: Path, oid: str) -> None:
+        target = self.path_of(oid)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+        sync_folder(target.parent)
+        sync_folder(target.parent.parent)
+        sync_folder(self.folder)
+
+    # --- in parts: every part is written at its place in one file -------------------------------
+
+    def part_file(self, ticket: Ticket) -> Path:
+        """The file that the parts of an upload fill."""
+        folder = self._incoming / ticket.upload_id
+        folder.mkdir(exist_ok=True)
+        return folder / "content"
+
+    def mark_part(self, ticket: Ticket, number: int, digest: str) -> None:
+        """Remember that a part is whole and durable."""
+        (self.part_file(ticket).parent / f"{number}.part").write_text(digest)
+
+    def complete_parts(self, ticket: Ticket, parts: list[dict[str, Any]]) -> None:
+        """Check that every part came, hash the whole, keep it."""
+        folder = self.part_file(ticket).parent
+        expected = num_parts(ticket)
+        etags = {part.get("partNumber"): str(part.get("etag", "")).strip('"') for part in parts}
+        for number in range(1, expected + 1):
+            marker = folder / f"{number}.part"
+            if not marker.exists() or etags.get(number) != marker.read_text():
+                raise bad_request(f"Part {number} of {expected} is missing or has another etag.")
+        self._keep_parts(ticket, folder)
+
+    def _keep_parts(self, ticket: Ticket, folder: Path) -> None:
+        content = folder / "content"
+        with content.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != ticket.oid or content.stat().st_size != ticket.size:
+            shutil.rmtree(folder)
+            raise unprocessable(f"The parts together have sha256 {digest}, not {ticket.oid}.")
+        self._settle(content, ticket.oid)
+        shutil.rmtree(folder)
+
+    def sweep(self) -> None:
+        """Drop uploads that nobody will finish any more."""
+        limit = time.time() - ABANDONED_SECONDS
+        for path in self._incoming.iterdir():
+            if path.stat().st_mtime < limit:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    # --- tickets --------------------------------------------------------------------------------
+
+    def sign(self, ticket: Ticket, now: float | None = None) -> str:
+        """The ticket as text for a URL; it runs out."""
+        expires = int((time.time() if now is None else now) + TICKET_SECONDS)
+        fields = [
+            ticket.repo_id,
+            ticket.oid,
+            ticket.size,
+            ticket.upload_id,
+            ticket.chunk_bytes,
+            expires,
+        ]
+        body = base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
+        return f"{body}.{self._seal(body)}"
+
+    def check(self, text: str) -> Ticket:
+        """The ticket that this text is, if this server signed it and it has not run out."""
+        body, _, seal = text.partition(".")
+        if not hmac.compare_digest(seal.encode(), self._seal(body).encode()):
+            raise forbidden("This upload address was not issued by this server.")
+        fields = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        if fields.pop() < time.time():
+            raise forbidden("This upload address has expired. Ask for a new one.")
+        return Ticket(*fields)
+
+    def _seal(self, body: str) -> str:
+        return hmac.new(self._secret, body.encode(), "sha256").hexdigest()
+
+
+class Incoming:
+    """A file that is being received and hashed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._file = path.open("xb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Append a chunk."""
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self._hash.update(data)
+        self.size += len(data)
+
+    def hexdigest(self) -> str:
+        """The sha256 of what came so far."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Make it durable."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def discard(self) -> None:
+        """Forget it."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def num_parts(ticket: Ticket) -> int:
+    """How many parts an upload in parts has."""
+    return math.ceil(ticket.size / ticket.chunk_bytes)
+
+
+def part_range(ticket: Ticket, number: int) -> tuple[int, int]:
+    """(offset, bytes) of a part; parts count from 1."""
+    if not 1 <= number <= num_parts(ticket):
+        raise not_found(f"Part {number} does not belong to this upload.")
+    offset = (number - 1) * ticket.chunk_bytes
+    return offset, min(ticket.chunk_bytes, ticket.size - offset)
+
+
+def grant(store: Store, repo_id: str, oid: str, size: int) -> None:
+    """From now on whoever may read this repo may read this object through it."""
+    with store.write() as db:
+        db.execute(
+            "INSERT OR IGNORE INTO lfs_grant VALUES (?, ?, ?, ?)", (repo_id, oid, size, now_iso())
+        )
+
+
+def granted_size(store: Store, repo_id: str, oid: str) -> int | None:
+    """The size of an object that this repo holds, or None: knowing a hash opens nothing."""
+    found = row(store, "SELECT size FROM lfs_grant WHERE repo_id = ? AND oid = ?", repo_id, oid)
+    return None if found is None else int(found["size"])
+
+
+def grants_of(store: Store, repo_id: str) -> dict[str, tuple[int, str]]:
+    """Every object of a repo: oid -> (size, pushed at)."""
+    found = rows(store, "SELECT oid, size, pushed FROM lfs_grant WHERE repo_id = ?", repo_id)
+    return {each["oid"]: (each["size"], each["pushed"]) for each in found}
+
+
+def withdraw(store: Store, lfs: LfsStore, repo_id: str, oids: list[str]) -> None:
+    """Take objects from a repo; one that no repo holds any more leaves the disk."""
+    with store.write() as db:
+        for oid in oids:
+            db.execute("DELETE FROM lfs_grant WHERE repo_id = ? AND oid = ?", (repo_id, oid))
+            if not db.execute("SELECT 1 FROM lfs_grant WHERE oid = ?", (oid,)).fetchone():
+                lfs.path_of(oid).unlink(missing_ok=True)

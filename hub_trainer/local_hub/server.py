@@ -1,0 +1,221 @@
+"""Runs the Local Hub: in a thread of this process for tests, or in the foreground for the CLI."""
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+
+from hub_trainer.local_hub import accounts as account_rows
+from hub_trainer.local_hub.app import build_app
+from hub_trainer.local_hub.core import Core, Limits, open_core
+from hub_trainer.local_hub.delivery import Deliverer
+from hub_trainer.local_hub.lifecycle import empty_trash
+from hub_trainer.local_hub.refs import reconcile
+from hub_trainer.local_hub.store import get_meta, set_meta
+
+ADMIN = "admin"
+TOKEN_FILE = "token"  # noqa: S105 - a file name
+
+
+class LocalHub:
+    """A Local Hub as a context manager.
+
+    `with LocalHub() as hub:` serves on a free loopback port until the block ends. Without a data
+    folder it keeps everything in a temporary one and removes it at the end.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        accounts: dict[str, Any] | None = None,
+        *,
+        limits: Limits | None = None,
+        allowed_hosts: tuple[str, ...] = (),
+    ) -> None:
+        self._data_dir = None if data_dir is None else Path(data_dir)
+        self._address = (host, port)
+        self._accounts = accounts
+        self._limits = limits
+        self._allowed_hosts = allowed_hosts
+        self.url = ""
+        self.user = ""
+        self.token = ""
+
+    def __enter__(self) -> "LocalHub":
+        """Bind the port, open the data, and serve."""
+        self._socket = _bind(*self._address)
+        try:
+            self._temporary = None if self._data_dir else tempfile.mkdtemp(prefix="local-hub-")
+            self.data_dir = self._data_dir or Path(str(self._temporary))
+            self.core = open_core(self.data_dir, self._limits)
+        except BaseException:
+            self._socket.close()
+            raise
+        empty_trash(self.core)
+        reconcile(self.core)
+        self.user, self.token = _first_user(self.core, self.data_dir, self._accounts)
+        self.url = _url_of(self._socket, self._address[0])
+        app = build_app(self.core, (self._address[0], *self._allowed_hosts))
+        self._server = _server_for(app)
+        self._deliverer = Deliverer(self.core)
+        self._thread = threading.Thread(target=self._run, name="local-hub", daemon=True)
+        self._thread.start()
+        self._wait_until_started()
+        self._deliverer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop serving and let go of the data."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Finish the requests in progress, then let go of port and data."""
+        self._deliverer.stop()
+        self._server.should_exit = True
+        self._thread.join(timeout=30)
+        self._socket.close()
+        self.core.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def wait(self) -> None:
+        """Block until the server stops."""
+        self._thread.join()
+
+    def add_user(self, name: str, role: str = "write", *, fullname: str | None = None) -> str:
+        """Add a user (or take the one there is) and give them a new token with this role."""
+        user = account_rows.add_user(self.core.store, name, fullname)
+        return account_rows.add_token(self.core.store, user, role=role)
+
+    def add_org(
+        self, name: str, members: dict[str, str] | None = None, *, private: bool = False
+    ) -> None:
+        """Add an organisation; `members` maps user names to read, contributor, write or admin."""
+        org = account_rows.add_org(self.core.store, name, private=private)
+        for member, role in (members or {}).items():
+            user = account_rows.add_user(self.core.store, member)
+            account_rows.set_member(self.core.store, org, user, role)
+
+    def add_token(
+        self, name: str, role: str = "write", scopes: list[dict[str, Any]] | None = None
+    ) -> str:
+        """Another token for a user. `fine-grained` needs scopes: [{"entity": "user-or-org" or
+        "datasets/user/name", "permissions": ["read", "write"]}]."""
+        user = account_rows.add_user(self.core.store, name)
+        return account_rows.add_token(self.core.store, user, role=role, scopes=scopes)
+
+    def revoke_token(self, token: str) -> None:
+        """Refuse a token from now on."""
+        account_rows.revoke_token(self.core.store, token)
+
+    def environment(self) -> dict[str, str]:
+        """What a client's environment needs to talk to this Hub as its first user."""
+        return {"HF_ENDPOINT": self.url, "HF_TOKEN": self.token, "HF_HUB_DISABLE_XET": "1"}
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def _wait_until_started(self) -> None:
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError(f"The Local Hub at {self.url} stopped while it was starting.")
+            self._thread.join(timeout=0.005)
+
+
+def serve(
+    data_dir: Path,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    accounts_file: Path | None = None,
+    on_ready: Callable[[LocalHub], None] | None = None,
+) -> None:
+    """Serve until interrupted; `on_ready` is called once it answers."""
+    accounts = json.loads(accounts_file.read_text()) if accounts_file else None
+    with LocalHub(data_dir, host, port, accounts) as hub:
+        if on_ready is not None:
+            on_ready(hub)
+        try:
+            hub.wait()
+        except KeyboardInterrupt:
+            return
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise RuntimeError(
+            f"The Local Hub cannot listen on {host}:{port}: {error.strerror}. "
+            "Choose another --port, or 0 for a free one."
+        ) from error
+    return listener
+
+
+def _url_of(listener: socket.socket, host: str) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _server_for(app: Any) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=30,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=65536,
+    )
+    server = uvicorn.Server(config)
+    return server
+
+
+def _first_user(core: Core, folder: Path, accounts: dict[str, Any] | None) -> tuple[str, str]:
+    """Load the accounts file, or make an administrator once. The token is kept for its owner only."""
+    if accounts is not None:
+        account_rows.load_accounts(core.store, accounts)
+        for entry in accounts.get("users", []):
+            if entry.get("token"):
+                return str(entry["name"]), str(entry["token"])
+    path = folder / TOKEN_FILE
+    if get_meta(core.store, "admin") is None or not path.exists():
+        user = account_rows.add_user(core.store, ADMIN)
+        token = account_rows.add_token(core.store, user, role="write")
+        _write_private(path, token + "\n")
+        set_meta(core.store, "admin", user.name)
+    return ADMIN, path.read_text().strip()
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(handle)

@@ -1,0 +1,150 @@
+"""The SQLite database: connections, transactions and the schema. Its neighbours hold the queries."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE account(
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL CHECK (kind IN ('user', 'org')), name TEXT NOT NULL,
+  name_ci TEXT NOT NULL UNIQUE, fullname TEXT NOT NULL, email TEXT NOT NULL DEFAULT '',
+  new_repos_are_private INTEGER NOT NULL DEFAULT 0, created TEXT NOT NULL);
+CREATE TABLE member(
+  org_id TEXT NOT NULL, user_id TEXT NOT NULL, role TEXT NOT NULL, PRIMARY KEY (org_id, user_id));
+CREATE TABLE token(
+  id TEXT PRIMARY KEY, user_id TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL UNIQUE,
+  role TEXT NOT NULL, scopes TEXT NOT NULL DEFAULT '[]', created TEXT NOT NULL,
+  revoked INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE repo(
+  id TEXT PRIMARY KEY, type TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+  full_ci TEXT NOT NULL, private INTEGER NOT NULL, gated TEXT NOT NULL DEFAULT '',
+  disabled INTEGER NOT NULL DEFAULT 0, created TEXT NOT NULL, modified TEXT NOT NULL,
+  head_sha TEXT NOT NULL DEFAULT '', downloads INTEGER NOT NULL DEFAULT 0,
+  next_number INTEGER NOT NULL DEFAULT 1, discussions_disabled INTEGER NOT NULL DEFAULT 0,
+  card TEXT NOT NULL DEFAULT '{}', tags TEXT NOT NULL DEFAULT '[]', facts TEXT NOT NULL DEFAULT '{}',
+  UNIQUE (type, full_ci));
+CREATE TABLE redirect(
+  type TEXT NOT NULL, full_ci TEXT NOT NULL, repo_id TEXT NOT NULL, PRIMARY KEY (type, full_ci));
+CREATE TABLE discussion(
+  id TEXT PRIMARY KEY, repo_id TEXT NOT NULL, num INTEGER NOT NULL, is_pull INTEGER NOT NULL,
+  title TEXT NOT NULL, author TEXT NOT NULL, status TEXT NOT NULL, base TEXT NOT NULL DEFAULT '',
+  base_sha TEXT NOT NULL DEFAULT '', merge_sha TEXT NOT NULL DEFAULT '', created TEXT NOT NULL,
+  UNIQUE (repo_id, num));
+CREATE TABLE event(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, repo_id TEXT NOT NULL,
+  num INTEGER NOT NULL, type TEXT NOT NULL, author TEXT NOT NULL, created TEXT NOT NULL,
+  data TEXT NOT NULL);
+CREATE INDEX event_of ON event(repo_id, num);
+CREATE TABLE liked(
+  repo_id TEXT NOT NULL, user_id TEXT NOT NULL, created TEXT NOT NULL,
+  PRIMARY KEY (repo_id, user_id));
+CREATE TABLE access_request(
+  id TEXT PRIMARY KEY, repo_id TEXT NOT NULL, user_id TEXT NOT NULL, status TEXT NOT NULL,
+  created TEXT NOT NULL, fields TEXT NOT NULL DEFAULT '{}', reason TEXT NOT NULL DEFAULT '',
+  UNIQUE (repo_id, user_id));
+CREATE TABLE collection(
+  id TEXT PRIMARY KEY, namespace TEXT NOT NULL, slug TEXT NOT NULL, title TEXT NOT NULL,
+  description TEXT NOT NULL, private INTEGER NOT NULL, theme TEXT NOT NULL, updated TEXT NOT NULL);
+CREATE TABLE collection_item(
+  id TEXT PRIMARY KEY, collection_id TEXT NOT NULL, type TEXT NOT NULL, item_id TEXT NOT NULL,
+  note TEXT NOT NULL, position INTEGER NOT NULL, UNIQUE (collection_id, type, item_id));
+CREATE TABLE webhook(
+  id TEXT PRIMARY KEY, user_id TEXT NOT NULL, url TEXT NOT NULL, watched TEXT NOT NULL,
+  domains TEXT NOT NULL, secret TEXT NOT NULL, disabled INTEGER NOT NULL DEFAULT 0,
+  created TEXT NOT NULL);
+CREATE TABLE delivery(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, webhook_id TEXT NOT NULL, body TEXT NOT NULL,
+  tries INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL);
+CREATE TABLE space_setting(
+  repo_id TEXT NOT NULL, key TEXT NOT NULL, secret INTEGER NOT NULL, value TEXT NOT NULL,
+  description TEXT NOT NULL, updated TEXT NOT NULL, PRIMARY KEY (repo_id, key, secret));
+CREATE TABLE space_runtime(repo_id TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE TABLE lfs_grant(
+  repo_id TEXT NOT NULL, oid TEXT NOT NULL, size INTEGER NOT NULL, pushed TEXT NOT NULL,
+  PRIMARY KEY (repo_id, oid));
+CREATE INDEX lfs_grant_oid ON lfs_grant(oid);
+CREATE TABLE ref_intent(
+  id TEXT PRIMARY KEY, repo_id TEXT NOT NULL, ref TEXT NOT NULL, old TEXT NOT NULL,
+  new TEXT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL);
+"""
+
+
+class Store:
+    """One database file. Every thread has its own connection; writers take turns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._write_lock = threading.RLock()
+        self._connections: list[sqlite3.Connection] = []
+        with self.write() as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+                for statement in SCHEMA.split(";\n"):
+                    db.execute(statement)
+
+    def read(self) -> sqlite3.Connection:
+        """This thread's connection, for queries."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is on disk after the block, or none. Nested blocks join it."""
+        with self._write_lock:
+            db = self.read()
+            if db.in_transaction:
+                yield db
+                return
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close every thread's connection; the store is unusable afterwards."""
+        with self._write_lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        with self._write_lock:
+            self._connections.append(db)
+        return db
+
+
+def get_meta(store: Store, key: str) -> str | None:
+    """A value of the database's own settings."""
+    row = store.read().execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row["value"])
+
+
+def set_meta(store: Store, key: str, value: str) -> None:
+    """Set a value of the database's own settings."""
+    with store.write() as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def rows(store: Store, query: str, *values: Any) -> list[sqlite3.Row]:
+    """All rows of a query."""
+    return store.read().execute(query, values).fetchall()
+
+
+def row(store: Store, query: str, *values: Any) -> sqlite3.Row | None:
+    """The first row of a query."""
+    found: sqlite3.Row | None = store.read().execute(query, values).fetchone()
+    return found
