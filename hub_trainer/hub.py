@@ -134,9 +134,12 @@ class Hub:
 
     @cached_property
     def _api(self) -> Any:
-        use_endpoint(None)
+        if self.url != PUBLIC_ENDPOINT:  # read when the client is first imported
+            os.environ["HF_HUB_DISABLE_XET"] = "1"
         from huggingface_hub import HfApi
+        from huggingface_hub.utils import disable_progress_bars
 
+        disable_progress_bars()
         return HfApi(endpoint=self.url, token=self._token, library_name="hub_trainer")
 
     # --- who
@@ -235,7 +238,6 @@ class Hub:
                 allow_patterns=list(allow),
                 local_dir=into,
                 max_workers=4,
-                tqdm_class=_silent_progress(),
             )
         return Path(folder)
 
@@ -438,6 +440,10 @@ class Hub:
             if isinstance(error, OSError) and error.errno == 28:
                 raise
             raise _explained(error, subject, self.url) from error
+        except RuntimeError as error:  # the client's wrapper around a failed upload
+            if not isinstance(error.__cause__, errors.HTTPError | OSError):
+                raise
+            raise _explained(error.__cause__, subject, self.url) from error
         except errors.HFValidationError as error:
             raise HubError(f"The Hub has no such name: {subject}.", got=str(error)) from None
 
@@ -462,7 +468,7 @@ def _send_once(send: Callable[[], Commit], find: Callable[[], Commit | None]) ->
     for attempt in range(MAX_ATTEMPTS):
         try:
             return send()
-        except (errors.HTTPError, OSError) as error:
+        except (errors.HTTPError, OSError, RuntimeError) as error:
             status = _status(error)
             final = status is not None and status < 500 and status not in (409, 429)
             if final or attempt == MAX_ATTEMPTS - 1:
@@ -522,14 +528,3 @@ def _pull_request(found: Any, head_sha: str | None) -> PullRequest:
 
 def _web_path(repo: Repo) -> str:
     return repo.repo_id if repo.repo_type == "model" else f"{repo.repo_type}s/{repo.repo_id}"
-
-
-def _silent_progress() -> Any:
-    """A progress bar class that draws nothing: stages draw their own."""
-    from huggingface_hub.utils import tqdm
-
-    class Silent(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-    return Silent

@@ -1,0 +1,186 @@
+"""The door to the Hub against a Local Hub: one intent is one commit, and errors say what to do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub_trainer.errors import ExitCode, HubError
+from hub_trainer.hub import Changes, FileCopy, Hub, Repo
+from hub_trainer.local_hub import LocalHub
+
+MODEL = Repo("ada/model")
+DATA = Repo("ada/data", "dataset")
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalHub]:
+    with LocalHub() as running:
+        yield running
+
+
+@pytest.fixture
+def hub(local: LocalHub) -> Hub:
+    token = local.add_user("ada")
+    return Hub(local.url, token)
+
+
+@pytest.fixture
+def model(hub: Hub, request: pytest.FixtureRequest) -> Repo:
+    repo = Repo(f"ada/{abs(hash(request.node.name))}")
+    hub.create_repo(repo)
+    return repo
+
+
+def test_commit_when_made_then_files_and_history_show_it(hub: Hub, model: Repo) -> None:
+    made = hub.commit(
+        model, Changes({"a.json": b"{}", "w.safetensors": b"\0" * 64}), message="One", run_id="r1"
+    )
+    files = {file.path: file for file in hub.list_files(model, made.commit_sha)}
+    assert files["a.json"].lfs_sha256 is None
+    assert files["w.safetensors"].lfs_sha256 is not None
+    assert hub.read_file(model, "a.json", made.commit_sha) == b"{}"
+    assert hub.read_file(model, "b.json", made.commit_sha) is None
+    assert hub.history(model)[0].commit_sha == made.commit_sha == hub.resolve(model)
+
+
+def test_commit_when_repeated_with_the_same_run_id_then_made_once(hub: Hub, model: Repo) -> None:
+    first = hub.commit(model, Changes({"a.txt": b"1"}), message="One", run_id="same")
+    again = hub.commit(model, Changes({"a.txt": b"1"}), message="One", run_id="same")
+    assert again.commit_sha == first.commit_sha
+    assert len(hub.history(model)) == 2
+
+
+def test_commit_when_the_answer_is_lost_then_made_once(
+    hub: Hub, model: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    real, calls = hub._api.create_commit, []
+
+    def lossy(*args: Any, **kwargs: Any) -> Any:
+        calls.append(real(*args, **kwargs))
+        raise ConnectionResetError("answer lost")
+
+    monkeypatch.setattr(hub._api, "create_commit", lossy)
+    made = hub.commit(model, Changes({"a.txt": b"1"}), message="One", run_id="lost")
+    assert len(calls) == 1
+    assert made.commit_sha == calls[0].oid
+
+
+def test_pull_request_when_the_answer_is_lost_then_opened_once(
+    hub: Hub, model: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    real = hub._api.create_commit
+
+    def lossy(*args: Any, **kwargs: Any) -> Any:
+        real(*args, **kwargs)
+        raise ConnectionResetError("answer lost")
+
+    monkeypatch.setattr(hub._api, "create_commit", lossy)
+    made = hub.commit(
+        model, Changes({"a.txt": b"1"}), message="Two", run_id="pr", pull_request="Why"
+    )
+    requests = hub.pull_requests(model)
+    assert [(r.number, r.head_sha) for r in requests] == [(made.pull_request, made.commit_sha)]
+
+
+def test_commit_when_main_has_moved_then_says_so(hub: Hub, model: Repo) -> None:
+    parent = hub.resolve(model)
+    hub.commit(model, Changes({"a.txt": b"1"}), message="One", run_id="a")
+    with pytest.raises(HubError, match="Somebody else has written before") as caught:
+        hub.commit(model, Changes({"b.txt": b"1"}), message="Two", run_id="b", parent_commit=parent)
+    assert "Run the command again" in str(caught.value)
+
+
+def test_copy_when_from_a_pull_request_then_exactly_that_sha_is_merged(
+    hub: Hub, model: Repo
+) -> None:
+    asked = hub.commit(
+        model, Changes({"x.txt": b"new"}), message="Add", run_id="c", pull_request="Please"
+    )
+    copies = [FileCopy("x.txt", asked.commit_sha)]
+    hub.commit(model, Changes(copies=copies), message="Merge", run_id="d")
+    assert hub.read_file(model, "x.txt", hub.resolve(model)) == b"new"
+    assert asked.pull_request is not None
+    hub.close(model, asked.pull_request, "Merged by value.")
+    assert hub.pull_requests(model) == []
+    assert hub.pull_request(model, asked.pull_request).status == "closed"
+
+
+def test_comment_when_written_then_read_back(hub: Hub, model: Repo) -> None:
+    asked = hub.commit(
+        model, Changes({"x.txt": b"1"}), message="Add", run_id="e", pull_request="Please"
+    )
+    assert asked.pull_request is not None
+    hub.comment(model, asked.pull_request, "Looks good")
+    assert hub.comments(model, asked.pull_request)[-1] == ("ada", "Looks good")
+
+
+def test_repo_when_missing_then_says_what_to_check(hub: Hub) -> None:
+    with pytest.raises(HubError, match="The Hub has no dataset ada/nothing at main") as caught:
+        hub.resolve(Repo("ada/nothing", "dataset"))
+    assert "HF_TOKEN" in str(caught.value)
+    assert caught.value.exit_code == ExitCode.HUB
+
+
+def test_revision_when_missing_then_named(hub: Hub, model: Repo) -> None:
+    with pytest.raises(HubError, match="at no-such-branch"):
+        hub.resolve(model, "no-such-branch")
+
+
+def test_name_when_malformed_then_says_so(hub: Hub) -> None:
+    with pytest.raises(HubError, match="The Hub has no such name"):
+        hub.resolve(Repo("not a name"))
+
+
+def test_token_when_it_may_only_read_then_write_is_refused_before_work(local: LocalHub) -> None:
+    reader = Hub(local.url, local.add_user("reader", role="read"))
+    with pytest.raises(HubError, match="The token may only read"):
+        reader.assert_can_write(Repo("reader/model"))
+
+
+def test_token_when_of_somebody_else_then_write_is_refused(hub: Hub, local: LocalHub) -> None:
+    other = Hub(local.url, local.add_user("bob"))
+    with pytest.raises(HubError, match="may not create a model under ada"):
+        other.assert_can_write(Repo("ada/new"))
+    hub.create_repo(Repo("ada/open"), private=False)
+    with pytest.raises(HubError, match="does not allow permission to write"):
+        other.assert_can_write(Repo("ada/open"))
+    hub.assert_can_write(Repo("ada/open"))
+
+
+def test_token_when_invalid_then_says_so(local: LocalHub) -> None:
+    with pytest.raises(HubError, match="who the token belongs to"):
+        Hub(local.url, "hft_wrong").user()
+
+
+def test_hub_when_gone_then_says_where_it_should_be() -> None:
+    with pytest.raises(HubError, match="does not answer") as caught:
+        Hub("http://127.0.0.1:9", "x").resolve(MODEL)
+    assert "127.0.0.1:9" in str(caught.value)
+
+
+def test_download_when_files_are_not_allowed_then_they_never_arrive(
+    hub: Hub, model: Repo, tmp_path: Path
+) -> None:
+    files = {"config.json": b"{}", "evil.py": b"1", "w.bin": b"\x80", "w.pkl": b"\x80"}
+    made = hub.commit(model, Changes(files), message="One", run_id="f")
+    folder = hub.download(model, made.commit_sha, allow=["*.json"], into=tmp_path)
+    assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == [
+        "config.json"
+    ]
+
+
+def test_file_when_larger_than_asked_for_then_refused(hub: Hub, model: Repo) -> None:
+    made = hub.commit(model, Changes({"a.txt": b"x" * 100}), message="One", run_id="g")
+    with pytest.raises(HubError, match="larger than 10 bytes"):
+        hub.read_file(model, "a.txt", made.commit_sha, max_bytes=10)
+
+
+def test_hub_when_printed_then_no_token_shows(local: LocalHub) -> None:
+    token = local.add_user("carol")
+    hub = Hub(local.url, token)
+    hub.user()
+    assert token not in repr(hub)
