@@ -15,11 +15,11 @@ from hub_trainer.finetune.plan import (
     EarlyStopping,
     FitData,
     FitPlan,
-    FitReport,
     MethodName,
     Objective,
 )
 from hub_trainer.finetune.progress import StepProgress
+from hub_trainer.finetune.report import FitReport
 
 __all__ = [
     "Checkpoint",

@@ -2,8 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +9,26 @@ import torch
 from transformers import TrainingArguments
 
 from hub_trainer.errors import Problem, RecipeError, TrainingError
+from hub_trainer.recipe.arguments import argument_faults
 
-HUB = "the publish stage alone talks to the Hub, with the token from the environment"
-RESUME = "the newest valid checkpoint is resumed by itself, exactly"
-EVALUATION = "evaluation is streamed and exact as it is"
 OWNED = {
-    "output_dir": "everything is written into the round folder",
-    "push_to_hub": HUB,
-    "hub_token": HUB,
-    "hub_model_id": HUB,
-    "hub_strategy": HUB,
-    "hub_private_repo": HUB,
-    "hub_always_push": HUB,
-    "hub_revision": HUB,
-    "resume_from_checkpoint": RESUME,
-    "ignore_data_skip": RESUME,
-    "restore_callback_states_from_checkpoint": RESUME,
-    "enable_jit_checkpoint": "a SIGTERM is answered at the next step with a checkpoint",
-    "save_only_model": RESUME,
-    "save_on_each_node": RESUME,
-    "auto_find_batch_size": "a batch that does not fit is halved and accumulated by itself",
-    "train_sampling_strategy": "batches are pooled by length by themselves",
-    "length_column_name": "batches are pooled by length by themselves",
-    "dataloader_drop_last": "batches are even: no small last batch, no row dropped",
-    "average_tokens_across_devices": "the loss is normalised over all processes by itself",
-    "disable_tqdm": "a progress bar is shown when there is a terminal",
-    "logging_nan_inf_filter": "a loss that is not finite is never hidden",
-    "include_num_input_tokens_seen": "tokens are counted without padding by themselves",
-    "include_for_metrics": EVALUATION,
-    "batch_eval_metrics": EVALUATION,
-    "eval_do_concat_batches": EVALUATION,
-    "eval_use_gather_object": EVALUATION,
-    "eval_accumulation_steps": EVALUATION,
-    "prediction_loss_only": EVALUATION,
-    "remove_unused_columns": "the task's collate takes what the model needs",
-    "label_names": "labels are always called labels",
-    "local_rank": "accelerate launch sets it",
-    "do_train": "the stages say what is done",
-    "do_eval": "the stages say what is done",
-    "do_predict": "the stages say what is done",
+    "ignore_data_skip": "remove it: a resumed run sees the same rows in the same order",
+    "restore_callback_states_from_checkpoint": "remove it: early stopping is always resumed",
+    "save_only_model": "remove it: a checkpoint holds what an exact resume needs",
+    "save_on_each_node": "remove it: the first process writes the checkpoints",
+    "dataloader_drop_last": "remove it: batches differ by one row at most, none is dropped",
+    "average_tokens_across_devices": "remove it: the loss is normalised over all processes",
+    "disable_tqdm": "remove it: a progress bar is shown when there is a terminal",
+    "logging_nan_inf_filter": "remove it: a loss that is not finite is never hidden",
+    "include_num_input_tokens_seen": "remove it: tokens are counted without padding",
+    "include_for_metrics": "remove it: metrics take predictions and references",
+    "batch_eval_metrics": "remove it: evaluation keeps only what the metrics need",
+    "eval_do_concat_batches": "remove it: evaluation keeps only what the metrics need",
+    "eval_use_gather_object": "remove it: evaluation gathers by itself",
+    "eval_accumulation_steps": "remove it: evaluation keeps nothing on the device",
+    "prediction_loss_only": "remove it: evaluation keeps only what the metrics need",
 }
+"""Keys that the engine sets itself, beside those that no recipe may set."""
 
 
 def training_arguments(
@@ -90,18 +68,15 @@ def assert_world_size(expected: int) -> None:
 
 
 def _check_keys(arguments: Mapping[str, Any]) -> None:
-    known = [field.name for field in fields(TrainingArguments)]
-    problems = []
-    for key in arguments:
-        path = f"train.arguments.{key}"
-        if key in OWNED:
-            problems.append(Problem(path, f"{path} cannot be set: {OWNED[key]}"))
-        elif key not in known:
-            close = get_close_matches(key, known, 1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            problems.append(Problem(path, f"{path} is not a setting.{hint}"))
-    if problems:
+    faults = argument_faults({k: v for k, v in arguments.items() if k not in OWNED})
+    faults += [f"{k}: is set by the engine; {OWNED[k]}" for k in arguments if k in OWNED]
+    if faults:
+        problems = [Problem(_path(fault), f"train.arguments.{fault}") for fault in faults]
         raise RecipeError(problems, source="train.arguments")
+
+
+def _path(fault: str) -> str:
+    return f"train.arguments.{fault.partition(':')[0]}"
 
 
 def _check_rhythm(settings: Mapping[str, Any], *, evaluates: bool) -> None:

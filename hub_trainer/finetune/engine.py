@@ -19,9 +19,10 @@ from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid
 from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
-from hub_trainer.finetune.plan import FitData, FitPlan, FitReport
+from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import ProgressCallback, StepProgress
+from hub_trainer.finetune.report import FitReport
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
 
 
@@ -66,7 +67,7 @@ def fine_tune(
     model, trainable = apply_method(model, plan.method, lora=plan.lora, last_n=plan.last_n)
     args = training_arguments(
         plan.arguments,
-        output_dir=out_dir,
+        output_dir=out_dir / "logs",
         seed=plan.seed,
         evaluates=data.validation is not None,
         metric_for_best=plan.metric_for_best,
@@ -204,7 +205,7 @@ def _report(trainer: FitTrainer, trainable: TrainableReport, resumed_from: int |
     seconds = max(counts.seconds, 1e-9)
     return FitReport(
         method=trainable.method,
-        rows=counts.rows,
+        rows=len(trainer.data.train),
         tokens=counts.tokens or None,
         seconds=counts.seconds,
         rows_per_second=counts.rows / seconds,

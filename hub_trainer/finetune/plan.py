@@ -1,4 +1,4 @@
-"""What a fine-tuning run is given and what it reports: plain values, no recipe."""
+"""What a fine-tuning run is given: a plan and data, plain values and no recipe."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,37 +74,3 @@ class FitPlan:
     objective: Objective | None = None
     """None: cross-entropy, binary cross-entropy or squared error, by the type of `labels`."""
     profile: bool = False
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What happened, summed over every process and every resumption that led to the result."""
-
-    method: str
-    rows: int
-    """Training rows seen, epochs counted each."""
-    tokens: int | None
-    """Real tokens, padding not counted; None where batches have no attention mask."""
-    seconds: float
-    """The training loop alone: no evaluation, no checkpoint, no start-up."""
-    rows_per_second: float
-    tokens_per_second: float | None
-    peak_mb: float
-    """Of the accelerator's memory, or of the process's resident memory on a CPU."""
-    trainable_parameters: int
-    epochs: float
-    num_processes: int
-    steps: int
-    best_metric: float | None
-    history: list[dict[str, float]]
-    """What was logged, in order: loss, learning rate, gradient norm, evaluations."""
-    resumed_from: int | None
-    """The step of the checkpoint that this process went on from."""
-    bit_reproducible: bool
-    """The same run again gives the same weights to the last bit: a CPU, one environment."""
-    evaluation_seconds: float = 0.0
-    checkpoint_seconds: float = 0.0
-    per_device_train_batch_size: int = 0
-    gradient_accumulation_steps: int = 1
-    notes: tuple[str, ...] = ()
-    """What a reader of the result should know: steps skipped, memory that ran out, a resume."""

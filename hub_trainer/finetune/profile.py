@@ -8,7 +8,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 WARMUP_STEPS = 2
 PROFILED_STEPS = 3
-TRACE, SUMMARY = "trace.json.gz", "summary.txt"
+TRACE, SUMMARY = "trace.json", "summary.txt"
 SHOWN_OPERATIONS = 5
 
 

@@ -1,4 +1,4 @@
-"""What a training run says of itself; free of heavy imports (owned by the engine)."""
+"""What a training run says of itself; free of heavy imports."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FitReport:
-    """One training run, in numbers."""
+    """One training run, in numbers: over every process and every resume that led to the result."""
 
     method: str
     rows: int
@@ -14,8 +14,9 @@ class FitReport:
     tokens: int | None
     """Real tokens seen in training, padding not counted; None where rows have no tokens."""
     seconds: float
-    """Of the training loop alone."""
+    """The training loop alone: no start-up, no evaluation, no checkpoint."""
     rows_per_second: float
+    """Rows seen in training, each epoch counted, by those seconds."""
     tokens_per_second: float | None
     peak_mb: float
     """Largest resident (or GPU) memory of the process, in MiB."""
@@ -24,10 +25,18 @@ class FitReport:
     num_processes: int
     steps: int | None = None
     best_metric: float | None = None
-    resumed_from: str | None = None
+    resumed_from: int | None = None
+    """The step of the checkpoint that the last process went on from."""
     bit_reproducible: bool = True
+    """The same run again gives the same weights to the last bit: a CPU, one environment."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Logged values in order of steps, for the training curve."""
+    evaluation_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    per_device_train_batch_size: int | None = None
+    gradient_accumulation_steps: int | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader should know: skipped steps, memory that ran out, another environment."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

@@ -1,0 +1,1 @@
+"""Tests of the fine-tuning engine, on models made from a config."""
