@@ -1,0 +1,194 @@
+"""The store of ratings: what is acknowledged is on the disk, once."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub_trainer.errors import DataError, UsageError
+from hub_trainer.ratings import RatingRefused, RatingStore
+from hub_trainer.ratings.store import Counts, Shard
+from ratings.factory import CREATED, generation, rating
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RatingStore]:
+    store = RatingStore(tmp_path)
+    yield store
+    store.close()
+
+
+def _rate(store: RatingStore, generation_id: str, *, max_per_hour: int = 60, **changes: object) -> str:
+    one = rating(generation_id, **changes)
+    return store.add_rating(one, max_per_hour=max_per_hour).result()
+
+
+def test_generation_when_read_back_is_what_was_kept(store: RatingStore) -> None:
+    image = generation("g1", row={"image": b"\x89PNG", "width": 3})
+    store.add_generation(image).result()
+    assert store.generation("g1") == image
+    assert store.generation("other") is None
+
+
+def test_rating_when_the_store_is_opened_again_is_there(tmp_path: Path) -> None:
+    store = RatingStore(tmp_path)
+    store.add_generation(generation()).result()
+    assert _rate(store, "g1") == "rating-g1"
+    store.close()
+    again = RatingStore(tmp_path)
+    assert again.epoch == store.epoch
+    shard = again.next_shard(max_rows=10, max_bytes=1000)
+    assert shard == Shard(1, 1)
+    [rated] = again.rated(shard)
+    assert (rated.seq, rated.rating, rated.generation) == (1, rating(), generation())
+    again.close()
+
+
+def test_rating_when_sent_twice_is_kept_once(store: RatingStore) -> None:
+    store.add_generation(generation()).result()
+    first = _rate(store, "g1", rating_id="one")
+    assert _rate(store, "g1", rating_id="two") == first == "one"
+    assert store.counts() == Counts(kept=1, waiting=1)
+
+
+def test_rating_when_the_rater_changes_their_mind_supersedes(store: RatingStore) -> None:
+    store.add_generation(generation()).result()
+    assert _rate(store, "g1", rating_id="one", kind="wrong", answer="dog") == "one"
+    assert _rate(store, "g1", rating_id="two", kind="right", answer="cat") == "two"
+    assert _rate(store, "g1", rating_id="three", kind="right", answer="cat") == "two"
+    rated = store.rated(Shard(1, 9))
+    assert [(r.rating.rating_id, r.rating.answer) for r in rated] == [("one", "dog"), ("two", "cat")]
+
+
+def test_rating_when_the_generation_is_unknown_is_refused(store: RatingStore) -> None:
+    with pytest.raises(RatingRefused, match="not known here any more") as refused:
+        _rate(store, "never")
+    assert refused.value.reason == "unknown"
+    assert store.counts().kept == 0
+
+
+def test_rating_when_the_generation_is_somebody_elses_is_refused(store: RatingStore) -> None:
+    store.add_generation(generation(rater="ada")).result()
+    with pytest.raises(RatingRefused, match="made for somebody else") as refused:
+        _rate(store, "g1", rater="bob")
+    assert refused.value.reason == "rater"
+
+
+def test_rating_when_over_the_hourly_limit_is_refused_until_an_hour_has_passed(
+    store: RatingStore,
+) -> None:
+    for number in range(4):
+        store.add_generation(generation(f"g{number}")).result()
+    for number in range(2):
+        _rate(store, f"g{number}", max_per_hour=2)
+    with pytest.raises(RatingRefused, match="2 ratings within an hour, and 2 is the limit"):
+        _rate(store, "g2", max_per_hour=2)
+    assert _rate(store, "g1", max_per_hour=2) == "rating-g1"  # a repeated one is no new one
+    assert _rate(store, "g2", max_per_hour=2, created=CREATED + 3601)
+
+
+def test_shards_when_rows_or_bytes_are_many_are_cut_and_stay_cut(store: RatingStore) -> None:
+    for number in range(5):
+        row = {"text": "x" * (5000 if number == 3 else 10)}
+        store.add_generation(generation(f"g{number}", row=row)).result()
+        _rate(store, f"g{number}")
+    assert store.next_shard(max_rows=2, max_bytes=1000) == Shard(1, 2)
+    assert store.next_shard(max_rows=99, max_bytes=1000) == Shard(1, 2)
+    store.mark_sent(Shard(1, 2), "sha")
+    assert store.next_shard(max_rows=99, max_bytes=1000) == Shard(3, 3)
+    store.mark_sent(Shard(3, 3), "sha")
+    assert store.counts() == Counts(kept=5, waiting=2)
+    assert store.next_shard(max_rows=99, max_bytes=1000) == Shard(4, 4)
+    store.mark_sent(Shard(4, 4), "sha")
+    assert store.next_shard(max_rows=99, max_bytes=1000) == Shard(5, 5)
+    store.mark_sent(Shard(5, 5), "sha")
+    assert store.next_shard(max_rows=99, max_bytes=1000) is None
+    assert store.counts() == Counts(kept=5, waiting=0)
+
+
+def test_settle_when_the_hub_lacks_a_sent_shard_sends_it_again(store: RatingStore) -> None:
+    for number in range(2):
+        store.add_generation(generation(f"g{number}")).result()
+        _rate(store, f"g{number}")
+        store.next_shard(max_rows=1, max_bytes=1000)
+        store.mark_sent(Shard(number + 1, number + 1), "sha")
+    store.settle([Shard(2, 2)], "tip")
+    assert store.counts().waiting == 1
+    assert store.next_shard(max_rows=9, max_bytes=1000) == Shard(1, 1)
+    store.settle([Shard(1, 1), Shard(2, 2)], "tip")
+    assert store.counts().waiting == 0
+
+
+def test_forget_when_nobody_rated_deletes_input_and_picture(store: RatingStore) -> None:
+    for name, created in [("old", 1.0), ("rated", 1.0), ("new", 9.0)]:
+        row = {"image": name.encode()}
+        store.add_generation(generation(name, row=row, created=created)).result()
+    _rate(store, "rated")
+    assert store.forget_unrated(before=5.0) == 1
+    assert store.generation("old") is None
+    assert store.generation("rated") is not None
+    with sqlite3.connect(f"file:{store.path}?mode=ro", uri=True) as connection:
+        kept = {content for (content,) in connection.execute("SELECT content FROM media")}
+    connection.close()
+    assert kept == {b"rated", b"new"}
+
+
+def test_store_when_another_process_has_it_says_so(store: RatingStore) -> None:
+    with pytest.raises(UsageError, match="Another process keeps its ratings") as caught:
+        RatingStore(store.path.parent)
+    assert "RATINGS_DIR" in str(caught.value)
+
+
+def test_store_when_the_file_is_broken_says_so_and_lets_go(tmp_path: Path) -> None:
+    (tmp_path / "ratings.sqlite3").write_bytes(b"not a database at all" * 100)
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            RatingStore(tmp_path)
+        assert "Move it aside" in str(caught.value)
+
+
+def test_store_when_pages_are_damaged_says_so_and_lets_go(tmp_path: Path) -> None:
+    store = RatingStore(tmp_path)
+    for number in range(200):
+        store.add_generation(generation(f"g{number}", row={"text": "x" * 500})).result()
+    store.close()
+    with store.path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * 20_000)
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot be read"):
+            RatingStore(tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hub_trainer.ratings import RatingStore
+from ratings.factory import generation, rating
+store = RatingStore(Path(sys.argv[1]))
+for number in range(50):
+    name = f"g{number}"
+    store.add_generation(generation(name)).result()
+    print(store.add_rating(rating(name), max_per_hour=10**9).result(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_ratings_when_the_process_is_killed_are_there(tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    acknowledged = killed.stdout.split()
+    assert killed.returncode == -9
+    assert len(acknowledged) == 50
+    store = RatingStore(tmp_path)
+    assert [one.rating.rating_id for one in store.rated(Shard(1, 99))] == acknowledged
+    store.close()
