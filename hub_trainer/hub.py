@@ -3,10 +3,12 @@
 import os
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -241,6 +243,26 @@ class Hub:
             )
         return Path(folder)
 
+    def card_problems(self, text: str, repo_type: RepoType = "model") -> list[str]:
+        """What the Hub would refuse in the metadata of a card; nothing is a good card."""
+        refused = "Invalid metadata"
+        with self._errors("checking the metadata of a card"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                self._api._validate_yaml(text, repo_type=repo_type)
+            except ValueError as error:
+                if not str(error).startswith(refused):
+                    raise
+                return [line.removeprefix("- ") for line in str(error).splitlines()[1:]]
+        return []
+
+    def holds_token(self, content: bytes) -> bool:
+        """Whether the token itself stands in `content`; for a last look before publishing."""
+        from huggingface_hub import get_token
+
+        token = self._token or get_token()
+        return bool(token) and str(token).encode() in content
+
     def history(self, repo: Repo, revision: str = "main") -> list[HistoryEntry]:
         """The commits of a branch, newest first."""
         with self._errors(f"the history of {repo.repo_type} {repo.repo_id}"):
@@ -436,7 +458,12 @@ class Hub:
             yield
         except HubError:
             raise
-        except (errors.HTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+        except (
+            errors.HTTPError,
+            errors.LocalEntryNotFoundError,
+            OSError,
+            JSONDecodeError,
+        ) as error:
             if isinstance(error, OSError) and error.errno == 28:
                 raise
             raise _explained(error, subject, self.url) from error
@@ -468,7 +495,7 @@ def _send_once(send: Callable[[], Commit], find: Callable[[], Commit | None]) ->
     for attempt in range(MAX_ATTEMPTS):
         try:
             return send()
-        except (errors.HTTPError, OSError, RuntimeError) as error:
+        except (errors.HTTPError, OSError, JSONDecodeError, RuntimeError) as error:
             status = _status(error)
             final = status is not None and status < 500 and status not in (409, 429)
             if final or attempt == MAX_ATTEMPTS - 1:

@@ -1,5 +1,6 @@
 """The door to the Hub against a Local Hub: one intent is one commit, and errors say what to do."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,26 @@ def test_hub_when_printed_then_no_token_shows(local: LocalHub) -> None:
     hub = Hub(local.url, token)
     hub.user()
     assert token not in repr(hub)
+
+
+def test_card_when_its_metadata_is_wrong_then_the_hub_says_what(hub: Hub) -> None:
+    assert hub.card_problems("---\nlicense: mit\n---\n") == []
+    problems = hub.card_problems("---\nlicense: no-such-licence\n---\n")
+    assert any("license" in problem for problem in problems)
+
+
+def test_hub_when_the_answer_is_no_json_then_it_is_an_error_of_the_hub(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def page(*args: Any, **kwargs: Any) -> None:
+        json.loads("<html>502</html>")
+
+    monkeypatch.setattr(hub._api, "_validate_yaml", page)
+    with pytest.raises(HubError, match="checking the metadata of a card"):
+        hub.card_problems("---\nlicense: mit\n---\n")
+
+
+def test_token_when_it_stands_in_bytes_then_it_is_seen(local: LocalHub) -> None:
+    token = local.add_user("carol")
+    assert Hub(local.url, token).holds_token(b"before " + token.encode() + b" after")
+    assert not Hub(local.url, token).holds_token(b"nothing")
