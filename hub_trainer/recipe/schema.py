@@ -51,6 +51,8 @@ class DatasetSource(RepoRef):
     """A split, or a slice of one as in `train[:500]`."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column: the dataset's column, for those whose names differ."""
+    drop_columns: list[str] = Field(default_factory=list)
+    """Columns the model must not see, as those computed from the label."""
     fraction: float = Field(1.0, gt=0, le=1)
     """Share of the rows to take, chosen by the round's seed."""
 

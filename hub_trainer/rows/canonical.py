@@ -1,0 +1,287 @@
+"""The columns of a dataset become the columns of a task: labels as names, images as bytes."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.errors import DataError
+from hub_trainer.rows.media import image_problem
+from hub_trainer.rows.read import RawSplit
+from hub_trainer.rows.store import LABEL, SOURCE, Modality, with_row_ids
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """What a task wants of a dataset's rows."""
+
+    modality: Modality
+    kinds: Mapping[str, str]
+    """Our column -> text, image or label; a table's features are all its other columns."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our column -> the dataset's, where the names differ."""
+    slices: Sequence[str] = ()
+    """Columns that are kept beside those of the task."""
+    drop_columns: Sequence[str] = ()
+    """The dataset's columns that the model must not see."""
+    clean: bool = True
+    """Drop rows that are empty or broken and count them; else they are an error."""
+    max_pixels: int = 16_000_000
+
+
+@dataclass(frozen=True)
+class CanonicalRows:
+    """Rows in the shape that every later stage reads."""
+
+    table: "pa.Table"
+    label_names: tuple[str, ...] | None
+    """In the order of the dataset's classes; None when its labels are plain values."""
+    features: Mapping[str, str]
+    """A table's features: number, category or boolean."""
+    dropped: Mapping[str, int]
+    """Reason -> rows that were left out."""
+
+
+def canonical_rows(
+    raw: RawSplit, spec: RowSpec, *, source: str, where: str | None = None
+) -> CanonicalRows:
+    """Map, name and check the columns of a split; `source` is written into each row."""
+    where = where or source
+    names = _mapped_columns(raw.table.column_names, spec, where)
+    columns: dict[str, Any] = {}
+    for name, theirs in names.items():
+        place = f"{where}, column {theirs}"
+        columns[name] = _column(raw, theirs, spec.kinds.get(name, "feature"), place)
+    table, dropped = _without_broken(columns, spec, where)
+    if table.num_rows == 0:
+        got = ", ".join(f"{count:,} with {reason}" for reason, count in dropped.items())
+        do = "Check columns: in the recipe, and the rows themselves."
+        raise DataError("No row is left after cleaning.", where=where, got=got, do=do)
+    table = _with_provenance(table, spec, source)
+    features = _feature_kinds(table, names, spec) if spec.modality == "table" else {}
+    return CanonicalRows(table, raw.class_names.get(names[LABEL]), features, dropped)
+
+
+def _mapped_columns(present: Sequence[str], spec: RowSpec, where: str) -> dict[str, str]:
+    """Our column -> theirs, for every column that is kept."""
+    twice = [name for name, count in Counter(present).items() if count > 1]
+    if twice:
+        do = "Give each column a name of its own."
+        raise DataError("Two columns have the same name.", where=where, got=twice[0], do=do)
+    ours = [*spec.kinds, *(name for name in spec.slices if name not in spec.kinds)]
+    taken = {name: spec.columns.get(name, name) for name in ours}
+    renamed = {name: theirs for name, theirs in spec.columns.items() if name not in taken}
+    if renamed and spec.modality != "table":
+        raise _changes_nothing(f"columns: {next(iter(renamed))}", where, ours)
+    taken |= renamed
+    _assert_present(taken, present, where)
+    if spec.modality == "table":
+        used = {*taken.values(), *taken}
+        taken |= {name: name for name in present if name not in used and name[:1] != "_"}
+    return _without_dropped(taken, present, spec, where)
+
+
+def _without_dropped(
+    taken: dict[str, str], present: Sequence[str], spec: RowSpec, where: str
+) -> dict[str, str]:
+    for name in spec.drop_columns:
+        if name not in present:
+            raise _missing_dropped(name, present, where)
+        ours = [our for our, theirs in taken.items() if theirs == name]
+        if not ours:
+            raise _changes_nothing(f"drop_columns: {name}", where, sorted(taken))
+        if ours[0] in spec.kinds or ours[0] in spec.slices:
+            raise DataError(
+                f"drop_columns removes a column that is needed: {name}.",
+                where=where,
+                got=f"{name} is the task's {ours[0]}, or one of evaluate.slices",
+                do="Take it out of drop_columns.",
+            )
+        del taken[ours[0]]
+    return taken
+
+
+def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
+    column = raw.table[name]
+    if kind == "image":
+        return _images(column, where)
+    if name in raw.class_names:
+        return _class_names(column, raw.class_names[name], where)
+    if kind == "text":
+        return _texts(column, where)
+    return _labels(column, where) if kind == "label" else _values(column, where)
+
+
+def _images(column: Any, where: str) -> Any:
+    import pyarrow as pa
+
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        do = "Use an Image column, or one with the bytes of the encoded files."
+        raise DataError("The column holds no images.", where=where, got=str(column.type), do=do)
+    return column.cast(pa.large_binary())
+
+
+def _class_names(column: Any, names: Sequence[str], where: str) -> Any:
+    """Class numbers as names; -1, which the Hub's datasets write for a hidden label, as null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    hidden = pc.equal(column, -1)
+    indices = pc.if_else(hidden, pa.scalar(None, column.type), column).combine_chunks()
+    wrong = pc.or_(pc.less(indices, 0), pc.greater_equal(indices, len(names)))
+    row = pc.index(wrong, True).as_py()
+    if row >= 0:
+        raise DataError(
+            "A label is outside the dataset's classes.",
+            where=f"{where}, row {row + 1}",
+            got=f"class {indices[row].as_py()}, of {len(names)} classes",
+            do="Correct the row, or the names of the classes in the card.",
+        )
+    return pa.array(names, pa.string()).take(indices)
+
+
+def _texts(column: Any, where: str) -> Any:
+    import pyarrow as pa
+
+    if _is_nested(column.type) or pa.types.is_binary(column.type):
+        do = "Name a column of plain text under columns: in the recipe."
+        raise DataError("The column holds no text.", where=where, got=str(column.type), do=do)
+    return column.cast(pa.string())
+
+
+def _labels(column: Any, where: str) -> Any:
+    """Plain values as names: whole numbers without a fraction, whatever their type."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if _is_nested(column.type) or pa.types.is_binary(column.type):
+        do = "Name a column with one label per row under columns: in the recipe."
+        raise DataError("A label is not a single value.", where=where, got=str(column.type), do=do)
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return pa.array([None if v is None else _label(v) for v in column.to_pylist()], pa.string())
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _values(column: Any, where: str) -> Any:
+    """Numbers, booleans and strings as they are; what is not a number is null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, types = column.type, pa.types
+    if types.is_null(kind) or types.is_decimal(kind):
+        return column.cast(pa.float64())
+    if types.is_floating(kind):
+        column = column.cast(pa.float64())
+        return pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
+    if types.is_integer(kind) or types.is_boolean(kind):
+        return column if types.is_boolean(kind) else column.cast(pa.int64())
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
+        return column.cast(pa.string())
+    raise DataError(
+        "A feature is neither number, text nor boolean.",
+        where=where,
+        got=str(kind),
+        do="Convert it in the dataset, or name it in drop_columns.",
+    )
+
+
+def _is_nested(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_nested(kind))
+
+
+def _without_broken(
+    columns: Mapping[str, Any], spec: RowSpec, where: str
+) -> tuple["pa.Table", dict[str, int]]:
+    """The table without rows that cannot be used, and why each of them was left out."""
+    import pyarrow as pa
+
+    table = pa.table(dict(columns))
+    reasons = _reasons(table, spec)
+    broken = [(number, reason) for number, reason in enumerate(reasons) if reason]
+    if broken and not spec.clean:
+        number, reason = broken[0]
+        raise DataError(
+            f"A row cannot be used: {reason}.",
+            where=f"{where}, row {number + 1}",
+            got=f"{len(broken):,} such rows",
+            do="Correct the rows, or set prepare.clean to true to leave them out.",
+        )
+    kept = table.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
+    return kept, dict(Counter(reason for reason in reasons if reason))
+
+
+def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:
+    """Per row, why it cannot be used; None for a good one."""
+    reasons: list[str | None] = [None] * table.num_rows
+    for name, kind in spec.kinds.items():
+        for number, value in enumerate(table[name].to_pylist()):
+            if reasons[number] is not None:
+                continue
+            if value is None:
+                reasons[number] = f"no {name}"
+            elif kind == "image":
+                reasons[number] = image_problem(value, max_pixels=spec.max_pixels)
+    return reasons
+
+
+def _with_provenance(table: "pa.Table", spec: RowSpec, source: str) -> "pa.Table":
+    import pyarrow as pa
+
+    table = table.append_column(SOURCE, pa.array([source] * table.num_rows, pa.string()))
+    return with_row_ids(table, spec.modality)
+
+
+def _feature_kinds(table: "pa.Table", names: Mapping[str, str], spec: RowSpec) -> dict[str, str]:
+    import pyarrow as pa
+
+    kinds = {}
+    for name in names:
+        if name in spec.kinds:
+            continue
+        kind = table.schema.field(name).type
+        word = "boolean" if pa.types.is_boolean(kind) else "number"
+        kinds[name] = "category" if pa.types.is_string(kind) else word
+    return kinds
+
+
+def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: str) -> None:
+    missing = {name: theirs for name, theirs in wanted.items() if theirs not in present}
+    if not missing:
+        return
+    name, theirs = next(iter(missing.items()))
+    guess = ", ".join(f"{our}: <one of them>" for our in missing)
+    raise DataError(
+        f"The dataset has no column {theirs!r} for {name}.",
+        where=where,
+        got=f"columns {', '.join(present)}",
+        do=f"Name it in the recipe: columns: {{{guess}}}",
+    )
+
+
+def _missing_dropped(name: str, present: Sequence[str], where: str) -> DataError:
+    return DataError(
+        f"drop_columns names a column that the dataset does not have: {name}.",
+        where=where,
+        got=f"columns {', '.join(present)}",
+        do="Correct the name, or take it out.",
+    )
+
+
+def _changes_nothing(key: str, where: str, kept: Sequence[str]) -> DataError:
+    return DataError(
+        f"{key} changes nothing.",
+        where=where,
+        got=f"only {', '.join(kept)} are kept",
+        do="Take it out.",
+    )

@@ -1,0 +1,205 @@
+"""Which files of a dataset repo hold a config's split, by the Hub's own rules, from names alone."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hub_trainer.errors import DataError
+from hub_trainer.rows.card import (
+    READER_SETTINGS,
+    assert_safe_card,
+    card_configs,
+    card_features,
+    unsafe_path,
+    write_card,
+)
+from hub_trainer.rows.limits import Limits
+from hub_trainer.rows.splits import split_names
+
+READERS = ("parquet", "json", "csv", "text", "imagefolder")
+"""Builders of `datasets` that only parse; every other kind of file is refused."""
+IGNORED_NAMES = ("README.md", "dataset_infos.json")
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of the splits that an expression reads, and a card which names only them."""
+
+    config: str
+    reader: str
+    files: Mapping[str, tuple[str, ...]]
+    """Split -> paths from the top of the repo."""
+    card: dict[str, Any]
+
+
+def find_split_files(
+    names: Sequence[str],
+    card: Mapping[str, Any],
+    *,
+    config: str | None,
+    split: str,
+    where: str,
+) -> SplitFiles:
+    """What to download for `split` of `config`, given the names of the repo's files."""
+    assert_safe_card(card, where=where)
+    config = choose_config(card, config, where=where)
+    if len(names) > Limits.max_files:
+        got = f"{len(names):,} files"
+        raise DataError(f"The repo has more than {Limits.max_files:,} files.", where=where, got=got)
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-names-") as scratch:
+        folder = Path(scratch).resolve()
+        _touch(folder, names)
+        write_card(folder, only_config(card, config))
+        with open_builder(folder, where=where) as builder:
+            reader, files = reader_of(builder, where=where), files_of(builder, folder)
+    wanted = split_names(split, where=where)
+    assert_known(wanted, list(files), "split", where=where)
+    chosen = {name: tuple(files[name]) for name in wanted}
+    return SplitFiles(config, reader, chosen, only_config(card, config, chosen))
+
+
+def choose_config(card: Mapping[str, Any], config: str | None, *, where: str) -> str:
+    """The config to read: the one that is named, the only one, or the default one."""
+    configs = card_configs(card)
+    known = list(configs) or ["default"]
+    if config is not None:
+        assert_known([config], known, "config", where=where)
+        return config
+    marked = [name for name, entry in configs.items() if entry.get("default")]
+    if len(known) == 1 or marked or "default" in known:
+        return known[0] if len(known) == 1 else (marked or ["default"])[0]
+    raise DataError(
+        "The dataset has several configs and none is the default.",
+        where=where,
+        got=f"configs {', '.join(known)}",
+        do=f"Name one in the recipe, as in config: {known[0]}.",
+    )
+
+
+def assert_known(wanted: Sequence[str], known: Sequence[str], what: str, *, where: str) -> None:
+    """Raise DataError for a config or split that the dataset does not have."""
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise DataError(
+            f"The dataset has no {what} {missing[0]!r}.",
+            where=where,
+            got=f"{what}s {', '.join(known) or '(none)'}",
+            do=f"Set {what}: to one of these.",
+        )
+
+
+def only_config(
+    card: Mapping[str, Any], config: str, files: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """A card that says what the reader needs of one config, and nothing else.
+
+    With `files` its data files are cut down to those splits; patterns stay patterns.
+    """
+    entry = card_configs(card).get(config)
+    kept: dict[str, Any] = {}
+    if entry is not None:
+        entry = {key: value for key, value in entry.items() if key in READER_SETTINGS}
+        entry["config_name"] = config
+        if files is not None:
+            entry["data_files"] = _narrowed(entry.get("data_files"), files)
+        if entry.get("data_files") is None:
+            entry.pop("data_files", None)
+        kept["configs"] = [entry]
+    features = card_features(card, config)
+    if features is not None:
+        kept["dataset_info"] = {"config_name": config, "features": features}
+    return kept
+
+
+def _narrowed(data_files: Any, files: Mapping[str, Sequence[str]]) -> Any:
+    if isinstance(data_files, list) and all(isinstance(entry, dict) for entry in data_files):
+        return [entry for entry in data_files if str(entry.get("split")) in files]
+    return data_files
+
+
+@contextmanager
+def open_builder(folder: Path, *, where: str, config: str | None = None) -> Iterator[Any]:
+    """The builder that `datasets` chooses for a vetted folder; it has read names, not contents."""
+    import datasets
+
+    cache = tempfile.mkdtemp(prefix="hub-trainer-cache-")
+    with quiet():
+        try:
+            yield datasets.load_dataset_builder(str(folder), name=config, cache_dir=cache)
+        except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise DataError(
+                "The dataset's files cannot be told apart.",
+                where=where,
+                got=first_line(error, folder),
+                do="Check the card's configs; files are parquet, csv, jsonl, txt or image folders.",
+            ) from error
+        finally:
+            shutil.rmtree(cache, ignore_errors=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no log lines of `datasets`: errors are raised and say it all."""
+    import datasets
+
+    bars = datasets.are_progress_bars_disabled()
+    level = datasets.utils.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.utils.logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+def reader_of(builder: Any, *, where: str) -> str:
+    """The kind of reader; DataError unless it only parses."""
+    reader = type(builder).__module__.rsplit(".", 1)[-1]
+    if reader not in READERS:
+        raise DataError(
+            f"Files for the reader {reader!r} are not read.",
+            where=where,
+            got=", ".join(sorted(_suffixes(builder))),
+            do="Use parquet, csv, jsonl, txt or image files.",
+        )
+    return reader
+
+
+def files_of(builder: Any, folder: Path) -> dict[str, list[str]]:
+    """Split -> the builder's files as paths from `folder`; none of them lies outside."""
+    found: dict[str, list[str]] = {}
+    for split, paths in (builder.config.data_files or {}).items():
+        inside = [Path(path) for path in paths]
+        for path in inside:
+            if "://" in str(path) or not path.resolve().is_relative_to(folder):
+                raise DataError("A data file lies outside the repo.", got=str(path))
+        found[str(split)] = [path.relative_to(folder).as_posix() for path in inside]
+    return found
+
+
+def first_line(error: BaseException, folder: Path | None = None) -> str:
+    """The first line of an exception, without this machine's paths."""
+    lines = str(error).strip().splitlines() or [""]
+    text = lines[0].replace(f"{folder}/", "") if folder else lines[0]
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _suffixes(builder: Any) -> set[str]:
+    data_files = builder.config.data_files or {}
+    return {PurePosixPath(str(path)).suffix for paths in data_files.values() for path in paths}
+
+
+def _touch(folder: Path, names: Sequence[str]) -> None:
+    """Empty files of these names; names that no reader looks at are left out."""
+    for name in names:
+        if PurePosixPath(name).name in IGNORED_NAMES or unsafe_path(name):
+            continue
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()

@@ -1,0 +1,182 @@
+"""One split of a dataset folder becomes a table in memory, under budgets, with no path followed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.errors import DataError
+from hub_trainer.rows.budget import assert_small_cells, check_files, under_budget
+from hub_trainer.rows.card import assert_safe_card, read_card
+from hub_trainer.rows.layout import (
+    assert_known,
+    choose_config,
+    files_of,
+    first_line,
+    open_builder,
+    reader_of,
+)
+from hub_trainer.rows.limits import Limits
+from hub_trainer.rows.splits import row_ranges, rows_needed, split_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_BYTES = 32_000_000
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """A split as its publisher wrote it: class numbers not yet named, images as encoded bytes."""
+
+    table: "pa.Table"
+    config: str
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column -> names of its classes, for the columns that hold class numbers."""
+    images: frozenset[str] = frozenset()
+    """Columns that hold encoded images, as binary."""
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder at hand: what is read from it, how, and what to call it in messages."""
+
+    path: Path
+    reader: str
+    where: str
+    limits: Limits
+
+
+def read_split(
+    folder: Path,
+    *,
+    config: str | None = None,
+    split: str = "train",
+    where: str | None = None,
+    limits: Limits | None = None,
+) -> RawSplit:
+    """Read a split, or a slice or sum of splits, of a dataset folder that came from a stranger."""
+    path = folder.resolve()
+    where = where or f"{folder.name}, split {split}"
+    vet_folder(path, where=where)
+    config = choose_config(read_card(path, where=where), config, where=where)
+    with open_builder(path, where=where, config=config) as builder:
+        source = _Folder(path, reader_of(builder, where=where), where, limits or Limits())
+        names = split_names(split, where=where)
+        files = files_of(builder, path)
+        assert_known(names, list(files), "split", where=where)
+        paths = [path / file for name in names for file in files[name]]
+        check_files(paths, source.reader, source.limits, where=where)
+        _size_batches(builder, source.reader, paths)
+        parts = {name: _read_one(builder, name, rows_needed(split), source) for name in names}
+    table = _sliced({name: part[0] for name, part in parts.items()}, split, where)
+    if table.num_rows == 0:
+        do = "Name a split that has rows, or check the slice."
+        raise DataError("The split has no rows.", where=where, got=f"split {split}", do=do)
+    features = next((part[1] for part in parts.values() if part[1]), {})
+    return _raw(table, features, config, source)
+
+
+def vet_folder(folder: Path, *, where: str) -> None:
+    """Refuse what must not be in a folder of data: links, and a card that points outside."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            name = path.relative_to(folder).as_posix()
+            do = "Commit the file itself in place of the link."
+            raise DataError("The dataset holds a symbolic link.", where=where, got=name, do=do)
+    if (folder / ".huggingface.yaml").exists():
+        do = "Move its settings into the card and remove it."
+        raise DataError("The dataset holds settings outside its card.", where=where, do=do)
+    assert_safe_card(read_card(folder, where=where), where=where)
+
+
+def _size_batches(builder: Any, reader: str, paths: Sequence[Path]) -> None:
+    """Batches of about BATCH_BYTES, so that photographs do not arrive by the thousand."""
+    if reader != "parquet":
+        return
+    import pyarrow.parquet as pq
+
+    rows = sum(pq.read_metadata(path).num_rows for path in paths)
+    size = sum(path.stat().st_size for path in paths)
+    builder.config.batch_size = max(1, min(10_000, BATCH_BYTES * max(rows, 1) // max(size, 1)))
+
+
+def _read_one(
+    builder: Any, name: str, needed: int | None, source: _Folder
+) -> tuple["pa.Table", dict[str, Any]]:
+    """One split in full, or as many rows from its start as are needed, and its features."""
+    import pyarrow as pa
+
+    tables: list[pa.Table] = []
+    try:
+        stream = builder.as_streaming_dataset(split=name)
+        features = dict(stream.features or {})
+        stream = stream.decode(False) if features else stream
+        for table in under_budget(stream, source.where, source.limits):
+            tables.append(table)
+            if needed is not None and sum(t.num_rows for t in tables) >= needed:
+                break
+        return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table(
+            {}
+        ), features
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise DataError(
+            "The dataset cannot be read.",
+            where=source.where,
+            got=first_line(error, source.path),
+            do="Check that all its rows have the same columns, of the same kinds.",
+        ) from error
+
+
+def _sliced(tables: Mapping[str, "pa.Table"], split: str, where: str) -> "pa.Table":
+    import pyarrow as pa
+
+    lengths = {name: table.num_rows for name, table in tables.items()}
+    pieces = [
+        tables[name].slice(start, max(0, stop - start))
+        for name, start, stop in row_ranges(split, lengths, where=where)
+    ]
+    return pa.concat_tables(pieces, promote_options="permissive").replace_schema_metadata(None)
+
+
+def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _Folder) -> RawSplit:
+    import datasets
+
+    kinds = {name: kind for name, kind in features.items() if name in table.column_names}
+    images = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
+    for name in images:
+        index = table.column_names.index(name)
+        table = table.set_column(index, name, _image_bytes(table[name], name, source))
+    assert_small_cells(table, source.limits, where=source.where)
+    class_names = {
+        name: tuple(kind.names)
+        for name, kind in kinds.items()
+        if isinstance(kind, datasets.ClassLabel)
+    }
+    return RawSplit(table, config, class_names, frozenset(images))
+
+
+def _image_bytes(column: Any, name: str, source: _Folder) -> Any:
+    """The encoded files themselves, of a table's own bytes or of files in an image folder."""
+    import pyarrow as pa
+
+    contents = []
+    for number, cell in enumerate(column.to_pylist(), start=1):
+        content, path = (cell or {}).get("bytes"), (cell or {}).get("path")
+        if content is None and path is not None:
+            content = _file_inside(path, source, f"{source.where}, row {number}, column {name}")
+        contents.append(content)
+    return pa.array(contents, pa.large_binary())
+
+
+def _file_inside(path: str, source: _Folder, where: str) -> bytes:
+    """The file that an image folder lists. A row of a table may carry bytes only, never a path."""
+    inside = source.reader == "imagefolder" and "://" not in path
+    if not inside or not Path(path).resolve().is_relative_to(source.path):
+        raise DataError(
+            "An image is given by a path or an address, not by its bytes.",
+            where=where,
+            got=repr(path[:200]),
+            do="Write the encoded file into the table: push_to_hub does so from an Image column.",
+        )
+    return Path(path).read_bytes()
