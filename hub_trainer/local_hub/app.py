@@ -1,4 +1,4 @@
-"""Builds the ASGI app: the route table, and the path of every call through sign-in and permission."""
+"""Builds the ASGI app: every call goes through sign-in and permission to its handler."""
 
 import base64
 import binascii
@@ -43,7 +43,7 @@ class _Pattern(Convertor[str]):
     """A part of a path that matches a regular expression."""
 
     def __init__(self, regex: str) -> None:
-        self.regex = regex
+        setattr(self, "regex", regex)  # noqa: B010 - a class variable to the type checker
 
     def convert(self, value: str) -> str:
         """Text stays text."""
@@ -59,6 +59,12 @@ register_url_convertor("num", _Pattern("[0-9]{1,9}"))
 register_url_convertor("space", _Pattern("spaces"))
 register_url_convertor("prefix", _Pattern("(?:datasets/|spaces/)?"))
 register_url_convertor("rev", _Pattern("refs/(?:pr|convert|heads|tags)/[^/]+|[^/]+"))
+_VERBS = (
+    "revision tree paths-info refs branch tag commits compare super-squash preupload commit "
+    "discussions settings duplicate auth-check like likers user-access-request lfs-files "
+    "variables secrets runtime xet-read-token xet-write-token"
+)
+register_url_convertor("verb", _Pattern(_VERBS.replace(" ", "|")))
 register_url_convertor("dotgit", _Pattern(r"(?:\.git)?"))
 register_url_convertor("word", _Pattern(r"[^/]+?"))
 

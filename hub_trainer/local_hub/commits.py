@@ -1,4 +1,4 @@
-"""Commits that come as NDJSON: read line by line, gated, applied to the tip under the repo's lock."""
+"""Commits that come as NDJSON: read line by line, gated, applied to the tip under the lock."""
 
 import base64
 import binascii
@@ -67,7 +67,7 @@ class Committed:
 
 
 def read_proposal(core: Core, repo: Repo, body: Path) -> Proposal:
-    """Read an NDJSON body. File contents go into git at once, so memory holds one file at a time."""
+    """Read an NDJSON body. Contents go into git at once, so memory holds one file at a time."""
     git = core.git(repo)
     header: Header | None = None
     changes: list[Change] = []

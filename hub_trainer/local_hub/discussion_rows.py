@@ -103,7 +103,8 @@ def count_events(store: Store, repo_id: str) -> dict[int, int]:
     """How many comments each discussion has."""
     found = rows(
         store,
-        "SELECT num, count(*) AS total FROM event WHERE repo_id = ? AND type = 'comment' GROUP BY num",
+        "SELECT num, count(*) AS total FROM event"
+        " WHERE repo_id = ? AND type = 'comment' GROUP BY num",
         repo_id,
     )
     return {each["num"]: each["total"] for each in found}

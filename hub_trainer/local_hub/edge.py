@@ -59,7 +59,7 @@ class Edge:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """A DNS name that an attacker points at this machine is not ours; an IP address cannot lie."""
+        """A DNS name that somebody points at this machine is not ours; an IP address cannot lie."""
         name = urlsplit(f"//{host}").hostname or ""
         if name in self._allowed_hosts or name == "localhost" or name.endswith(".localhost"):
             return True

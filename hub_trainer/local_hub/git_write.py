@@ -1,4 +1,4 @@
-"""Writing bare git repos: new repos, trees, commits, merges, and refs that move by compare-and-swap."""
+"""Writing bare git repos: trees, commits, merges, and refs that move by compare-and-swap."""
 
 import os
 import time

@@ -55,8 +55,11 @@ def check_path(path: str) -> str:
     segments = path.split("/")
     if not path or len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
         raise _bad_path(path, "it is empty or too long")
-    if any(ord(char) < 32 or char in "\\\x7f" or 0xD800 <= ord(char) <= 0xDFFF for char in path):
-        raise _bad_path(path, "it holds a backslash or a control character")
+    if any(ord(char) < 32 or char == "\x7f" or 0xD800 <= ord(char) <= 0xDFFF for char in path):
+        raise _bad_path(path, "it holds a control character")
+    # A backslash is an ordinary character in git. A path may not start as Windows would climb.
+    if path.startswith(("\\", "..\\")):
+        raise _bad_path(path, "it starts outside of the repo")
     for segment in segments:
         _check_segment(path, segment)
     return path

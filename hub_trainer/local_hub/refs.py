@@ -1,4 +1,4 @@
-"""Moving refs: intent, compare-and-swap, then the rows that follow, so that a crash loses nothing."""
+"""Moving refs: intent, compare-and-swap, then the rows, so that a crash loses nothing."""
 
 import json
 from dataclasses import dataclass, field
@@ -122,7 +122,7 @@ def create_branch(core: Core, repo: Repo, branch: str, start: str | None, actor:
 
 
 def _blocks(git: Any, ref: str) -> bool:
-    """Whether a ref of a folder's or a file's name is in the way: `a` and `a/b` exclude each other."""
+    """Whether another ref is in the way: `a` and `a/b` exclude each other."""
     return any(name.startswith(f"{ref}/") or ref.startswith(f"{name}/") for name in git.references)
 
 

@@ -192,12 +192,11 @@ def _server_for(app: Any) -> uvicorn.Server:
         proxy_headers=False,
         h11_max_incomplete_event_size=65536,
     )
-    server = uvicorn.Server(config)
-    return server
+    return uvicorn.Server(config)
 
 
 def _first_user(core: Core, folder: Path, accounts: dict[str, Any] | None) -> tuple[str, str]:
-    """Load the accounts file, or make an administrator once. The token is kept for its owner only."""
+    """Load the accounts file, or make an administrator once, whose token only the owner reads."""
     if accounts is not None:
         account_rows.load_accounts(core.store, accounts)
         for entry in accounts.get("users", []):

@@ -1,4 +1,4 @@
-"""The SQLite database: connections, transactions and the schema. Its neighbours hold the queries."""
+"""The SQLite database: connections, transactions, schema. Its neighbours hold the queries."""
 
 import sqlite3
 import threading
@@ -25,7 +25,8 @@ CREATE TABLE repo(
   disabled INTEGER NOT NULL DEFAULT 0, created TEXT NOT NULL, modified TEXT NOT NULL,
   head_sha TEXT NOT NULL DEFAULT '', downloads INTEGER NOT NULL DEFAULT 0,
   next_number INTEGER NOT NULL DEFAULT 1, discussions_disabled INTEGER NOT NULL DEFAULT 0,
-  card TEXT NOT NULL DEFAULT '{}', tags TEXT NOT NULL DEFAULT '[]', facts TEXT NOT NULL DEFAULT '{}',
+  card TEXT NOT NULL DEFAULT '{}', tags TEXT NOT NULL DEFAULT '[]',
+  facts TEXT NOT NULL DEFAULT '{}',
   UNIQUE (type, full_ci));
 CREATE TABLE redirect(
   type TEXT NOT NULL, full_ci TEXT NOT NULL, repo_id TEXT NOT NULL, PRIMARY KEY (type, full_ci));

@@ -18,7 +18,8 @@ from hub_trainer.local_hub.repo_rows import Repo
 
 Need = Operation | Literal["anyone", "user", "write_token", "ticket"]
 """What a route asks of the actor: an operation on the repo that the path names, or: nothing
-(anyone), any valid token (user), one that may change things (write_token), a signed URL (ticket)."""
+(anyone), any valid token (user), one that may change things (write_token), a signed URL (ticket).
+"""
 
 
 @dataclass(frozen=True)

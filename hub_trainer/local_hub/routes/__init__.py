@@ -1,13 +1,17 @@
 """The route table: every path that the Local Hub answers, with what it asks of the caller."""
 
 from hub_trainer.local_hub.routes import (
+    collections,
     content,
     discussions,
     identity,
+    lfs_files,
     repos,
     resolve,
+    social,
     spaces,
     uploads,
+    webhooks,
 )
 from hub_trainer.local_hub.wire import Entry
 
@@ -18,5 +22,10 @@ ROUTES: list[Entry] = [
     *uploads.ROUTES,
     *discussions.ROUTES,
     *spaces.ROUTES,
+    *social.ROUTES,
+    *collections.ROUTES,
+    *webhooks.ROUTES,
+    *lfs_files.ROUTES,
     *resolve.ROUTES,
+    *repos.NAMELESS,
 ]

@@ -29,6 +29,8 @@ EXPANDED_TREE_PAGE = 50
 COMMITS_PAGE = 50
 MAX_PATHS = 10_000
 
+_NOT_SCANNED = {"status": "unscanned", "avScan": None, "pickleImportScan": None}
+
 
 def tree(call: Call) -> Response:
     """GET tree/{rev}[/{path}]: one folder, or all below it."""
@@ -55,7 +57,7 @@ def _shown(
         for entry in shown:
             entry["lastCommit"] = last_commit(newest[entry["path"]])
             if entry["type"] == "file":
-                entry["securityFileStatus"] = {"status": "unscanned"}
+                entry["securityFileStatus"] = dict(_NOT_SCANNED)
     return shown
 
 
@@ -75,6 +77,8 @@ def paths_info(call: Call) -> Response:
         newest = last_commits(git, commit, [entry["path"] for entry in shown])
         for entry in shown:
             entry["lastCommit"] = last_commit(newest[entry["path"]])
+            if entry["type"] == "file":
+                entry["securityFileStatus"] = dict(_NOT_SCANNED)
     return reply(shown)
 
 

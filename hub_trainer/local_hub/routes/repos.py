@@ -230,7 +230,7 @@ def auth_check(call: Call) -> Response:
 
 
 def missing(call: Call) -> Response:
-    """GET /api/{kind}/{name}: no repo has a name without a namespace here."""
+    """Anything under an id without a namespace."""
     raise repo_not_found(anonymous=call.actor.anonymous)
 
 
@@ -279,8 +279,6 @@ ROUTES = [
     Entry("GET", "/api/datasets-tags-by-type", tags_by_type, "anyone"),
     Entry("GET", "/api/spaces/hardware", hardware, "anyone"),
     Entry("GET", "/api/{kind:kind}", list_repos, "anyone"),
-    Entry("GET", "/api/{kind:kind}/{single}", missing, "anyone"),
-    Entry("GET", "/api/{kind:kind}/{single}/revision/{rev:rev}", missing, "anyone"),
     Entry("GET", _REPO, get_info, "see"),
     Entry("GET", _REPO + "/revision/{rev:rev}", get_info, "see"),
     Entry("PUT", _REPO + "/settings", settings, "admin"),
@@ -289,4 +287,17 @@ ROUTES = [
     Entry("GET", _REPO + "/auth-check/write", auth_check, "write"),
     Entry("GET", _REPO + "/xet-read-token/{rev:rev}", no_xet, "read"),
     Entry("GET", _REPO + "/xet-write-token/{rev:rev}", no_xet, "propose"),
+]
+
+# Last in the table: ids without a namespace, which no repo has here.
+NAMELESS = [
+    Entry(method, path, missing, "anyone")
+    for path in (
+        "/api/{kind:kind}/{single}",
+        "/api/{kind:kind}/{single}/{verb:verb}",
+        "/api/{kind:kind}/{single}/{verb:verb}/{rest:path}",
+        "/{prefix:prefix}{single}/resolve/{rev:rev}/{path:path}",
+        "/{prefix:prefix}{single}.git/info/{rest:path}",
+    )
+    for method in ("GET", "POST", "PUT", "DELETE")
 ]

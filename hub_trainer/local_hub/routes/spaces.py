@@ -10,7 +10,8 @@ from hub_trainer.local_hub.wire import Call, Entry, reply
 
 
 def _is_secret(call: Call) -> bool:
-    return call.request.scope["path"].endswith("/secrets")
+    path: str = call.request.scope["path"]
+    return path.endswith("/secrets")
 
 
 def get_settings(call: Call) -> Response:

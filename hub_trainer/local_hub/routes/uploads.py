@@ -268,7 +268,7 @@ def lfs_verify(call: Call) -> Response:
 
 
 async def commit(call: Call) -> Response:
-    """POST commit/{rev}[?create_pr=1]: the body goes to disk first, then it is read line by line."""
+    """POST commit/{rev}[?create_pr=1]: the body goes to disk, then it is read line by line."""
     body = call.core.temporary() / f"commit-{uuid.uuid4().hex}"
     try:
         await _spool(call.request, body, call.core.limits.commit_bytes)

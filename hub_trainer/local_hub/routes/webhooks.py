@@ -1,0 +1,141 @@
+"""Routes of webhooks: each user has their own."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+
+from hub_trainer.local_hub import webhooks
+from hub_trainer.local_hub.errors import bad_request, not_found
+from hub_trainer.local_hub.webhooks import Webhook, known_domain
+from hub_trainer.local_hub.wire import Call, Entry, nothing, reply
+
+WATCHED_TYPES = ("user", "org", "model", "dataset", "space")
+
+
+def list_all(call: Call) -> Response:
+    """GET /api/settings/webhooks."""
+    return reply([_show(each) for each in webhooks.list_webhooks(call.core.store, _user_id(call))])
+
+
+def create(call: Call) -> Response:
+    """POST /api/settings/webhooks."""
+    fields = _fields(call.json())
+    if "url" not in fields:
+        raise bad_request("A webhook needs a url.")
+    fields = {"domains": ["repo", "discussion"], **fields}
+    return _answer(webhooks.insert_webhook(call.core.store, _user_id(call), fields))
+
+
+def get(call: Call) -> Response:
+    """GET /api/settings/webhooks/{id}."""
+    return _answer(_find(call))
+
+
+def update(call: Call) -> Response:
+    """POST /api/settings/webhooks/{id}."""
+    return _update(call, _fields(call.json()))
+
+
+def enable(call: Call) -> Response:
+    """POST /api/settings/webhooks/{id}/enable."""
+    return _update(call, {"disabled": 0})
+
+
+def disable(call: Call) -> Response:
+    """POST /api/settings/webhooks/{id}/disable."""
+    return _update(call, {"disabled": 1})
+
+
+def delete(call: Call) -> Response:
+    """DELETE /api/settings/webhooks/{id}."""
+    webhooks.delete_webhook(call.core.store, _find(call).id)
+    return nothing()
+
+
+def _update(call: Call, fields: dict[str, Any]) -> Response:
+    found = _find(call)
+    return _answer(webhooks.update_webhook(call.core.store, found.user_id, found.id, fields))
+
+
+def _find(call: Call) -> Webhook:
+    found = webhooks.find_webhook(call.core.store, _user_id(call), call.params["webhook"])
+    if found is None:
+        raise not_found(f"Webhook {call.params['webhook']} does not exist.")
+    return found
+
+
+def _user_id(call: Call) -> str:
+    assert call.actor.user is not None
+    return call.actor.user.id
+
+
+def _fields(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The columns to set; what was not sent stays as it is."""
+    fields: dict[str, Any] = {}
+    if wanted.get("url") is not None:
+        fields["url"] = _checked_url(wanted["url"])
+    if wanted.get("watched") is not None:
+        fields["watched"] = _checked_watched(wanted["watched"])
+    if wanted.get("domains") is not None:
+        fields["domains"] = _checked_domains(wanted["domains"])
+    if wanted.get("secret") is not None:
+        fields["secret"] = str(wanted["secret"])
+    return fields
+
+
+def _checked_url(url: Any) -> str:
+    parts = urlsplit(url) if isinstance(url, str) and url.isprintable() else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise bad_request(f"A webhook's url must be http or https, not {url!r}.")
+    return str(url)
+
+
+def _checked_watched(watched: Any) -> list[dict[str, str]]:
+    usable = isinstance(watched, list) and all(_is_watched(each) for each in watched)
+    if not usable:
+        kinds = ", ".join(WATCHED_TYPES)
+        raise bad_request(f"watched must be a list of {{type, name}} with a type of {kinds}.")
+    return [{"type": each["type"], "name": each["name"]} for each in watched]
+
+
+def _is_watched(each: Any) -> bool:
+    if not isinstance(each, dict) or each.get("type") not in WATCHED_TYPES:
+        return False
+    return isinstance(each.get("name"), str)
+
+
+def _checked_domains(domains: Any) -> list[str]:
+    known = [known_domain(str(each)) for each in domains] if isinstance(domains, list) else [None]
+    if None in known:
+        raise bad_request(f"domains must be a list of repo and discussion, not {domains!r}.")
+    return [each for each in known if each is not None]
+
+
+def _answer(found: Webhook) -> Response:
+    return reply({"webhook": _show(found)})
+
+
+def _show(found: Webhook) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "url": found.url,
+        "watched": found.watched,
+        "domains": found.domains,
+        "secret": found.secret or None,
+        "disabled": found.disabled,
+    }
+
+
+_ALL = "/api/settings/webhooks"
+_ONE = _ALL + "/{webhook}"
+
+ROUTES = [
+    Entry("GET", _ALL, list_all, "write_token"),
+    Entry("POST", _ALL, create, "write_token"),
+    Entry("GET", _ONE, get, "write_token"),
+    Entry("POST", _ONE, update, "write_token"),
+    Entry("DELETE", _ONE, delete, "write_token"),
+    Entry("POST", _ONE + "/enable", enable, "write_token"),
+    Entry("POST", _ONE + "/disable", disable, "write_token"),
+]
