@@ -1,6 +1,5 @@
 import pytest
 import torch
-from finetune.tiny import IMAGE_MODELS, MODELS, bert, collate_text, language_model, text_rows
 from torch import nn
 from transformers import BertModel
 
@@ -13,6 +12,7 @@ from hub_trainer.finetune.methods import (
     resting_modules,
     trainable_state,
 )
+from tests.finetune.tiny import IMAGE_MODELS, MODELS, bert, collate_text, language_model, text_rows
 
 
 def trained_names(model: nn.Module) -> set[str]:

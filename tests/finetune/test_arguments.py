@@ -1,0 +1,127 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import IntervalStrategy
+from transformers.trainer_utils import SaveStrategy
+
+from hub_trainer.errors import ExitCode, RecipeError, TrainingError
+from hub_trainer.finetune.arguments import OWNED, assert_world_size, training_arguments
+
+
+def made(tmp_path: Path, *, evaluates: bool = True, **arguments: Any) -> Any:
+    return training_arguments(
+        arguments, output_dir=tmp_path, seed=5, evaluates=evaluates, metric_for_best="f1"
+    )
+
+
+def test_defaults_evaluate_and_save_each_epoch_and_report_nowhere(tmp_path: Path) -> None:
+    args = made(tmp_path)
+    assert args.eval_strategy == IntervalStrategy.EPOCH
+    assert args.save_strategy == SaveStrategy.EPOCH
+    assert args.load_best_model_at_end
+    assert args.metric_for_best_model == "f1"
+    assert args.greater_is_better
+    assert args.report_to == []
+    assert args.seed == 5
+    assert args.n_gpu <= 1
+    assert not args.logging_nan_inf_filter
+    assert args.restore_callback_states_from_checkpoint
+
+
+def test_without_validation_nothing_is_evaluated(tmp_path: Path) -> None:
+    args = made(tmp_path, evaluates=False)
+    assert args.eval_strategy == IntervalStrategy.NO
+    assert not args.load_best_model_at_end
+
+
+def test_eval_strategy_no_is_obeyed(tmp_path: Path) -> None:
+    args = made(tmp_path, eval_strategy="no")
+    assert args.eval_strategy == IntervalStrategy.NO
+    assert not args.load_best_model_at_end
+
+
+@pytest.mark.parametrize("said", ["eval", "save"])
+def test_the_rhythm_that_is_not_said_follows_the_one_that_is(tmp_path: Path, said: str) -> None:
+    args = made(tmp_path, **{f"{said}_strategy": "steps", f"{said}_steps": 7})
+    assert args.eval_strategy == IntervalStrategy.STEPS
+    assert args.save_strategy == SaveStrategy.STEPS
+    assert (args.eval_steps, args.save_steps) == (7, 7)
+
+
+def test_user_arguments_win(tmp_path: Path) -> None:
+    args = made(tmp_path, learning_rate=0.01, report_to="tensorboard", logging_steps=3)
+    assert args.learning_rate == 0.01
+    assert args.report_to == ["tensorboard"]
+    assert args.logging_steps == 3
+
+
+def test_without_an_accelerator_the_cpu_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    args = made(tmp_path)
+    assert args.use_cpu
+    assert not args.dataloader_pin_memory
+    assert not args.bf16
+
+
+@pytest.mark.parametrize(("arguments", "bf16"), [({}, True), ({"fp16": True}, False)])
+def test_bfloat16_is_used_where_the_gpu_has_it_unless_fp16_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], bf16: bool
+) -> None:
+    from hub_trainer.finetune.arguments import _rhythm
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
+    assert _rhythm(arguments, True, None)["bf16"] is bf16
+
+
+def test_keys_of_the_engine_are_refused_all_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        made(tmp_path, output_dir="x", save_only_model=True, learning_rte=1)
+    message = str(caught.value)
+    assert caught.value.exit_code == ExitCode.RECIPE
+    assert "train.arguments: 3 problems" in message
+    assert "train.arguments.output_dir: is not a setting of a recipe" in message
+    assert "train.arguments.save_only_model: is set by the engine; remove it" in message
+    assert "train.arguments.learning_rte: " in message
+    assert "learning_rate" in message
+
+
+def test_every_key_of_the_engine_is_one_of_transformers() -> None:
+    from hub_trainer.recipe.arguments import training_argument_types
+
+    assert set(OWNED) <= set(training_argument_types())
+
+
+def test_different_rhythms_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="train.arguments") as caught:
+        made(tmp_path, eval_strategy="epoch", save_strategy="steps")
+    assert "save_strategy must be the same as eval_strategy" in str(caught.value)
+
+
+def test_evaluation_without_a_validation_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        made(tmp_path, evaluates=False, eval_strategy="epoch")
+    assert "eval_strategy needs a validation split" in str(caught.value)
+
+
+def test_fewer_than_two_checkpoints_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        made(tmp_path, save_total_limit=1)
+    assert "save_total_limit must be 2 or more" in str(caught.value)
+
+
+def test_a_value_that_transformers_refuses_is_a_recipe_error(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        made(tmp_path, lr_scheduler_type="zigzag")
+    assert "zigzag" in str(caught.value)
+
+
+def test_world_size_when_a_launcher_started_fewer_processes_says_so() -> None:
+    assert_world_size(1)
+    with pytest.raises(TrainingError, match="2 processes were asked for") as caught:
+        assert_world_size(2)
+    assert caught.value.got == "1 running"
+    assert "torchrun --nproc_per_node 2" in str(caught.value.do)

@@ -1,0 +1,62 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from hub_trainer.finetune.objective import LabelObjective, default_objective
+from tests.finetune.tiny import bert, language_model
+
+
+def outputs_of(logits: torch.Tensor) -> SimpleNamespace:
+    return SimpleNamespace(logits=logits)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_labels_cost_cross_entropy(smoothing: float) -> None:
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 2])
+    objective = LabelObjective(smoothing)
+    batch = {"labels": labels}
+    expected = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    assert torch.allclose(objective.losses(outputs_of(logits), batch).mean(), expected)
+    assert objective.amounts(batch).tolist() == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_an_ignored_label_costs_and_counts_nothing() -> None:
+    objective = LabelObjective()
+    batch = {"labels": torch.tensor([1, -100])}
+    losses = objective.losses(outputs_of(torch.randn(2, 3)), batch)
+    assert losses[1] == 0
+    assert objective.amounts(batch).tolist() == [1.0, 0.0]
+
+
+def test_several_labels_cost_binary_cross_entropy_over_the_classes() -> None:
+    logits, labels = torch.randn(4, 5), torch.randint(0, 2, (4, 5)).float()
+    expected = functional.binary_cross_entropy_with_logits(logits, labels)
+    found = LabelObjective().losses(outputs_of(logits), {"labels": labels})
+    assert torch.allclose(found.mean(), expected)
+
+
+def test_numbers_cost_their_squared_error() -> None:
+    logits, labels = torch.randn(4, 1), torch.randn(4)
+    found = LabelObjective().losses(outputs_of(logits), {"labels": labels})
+    assert torch.allclose(found, (logits[:, 0] - labels) ** 2)
+    assert LabelObjective().amounts({"labels": labels}).tolist() == [1.0] * 4
+
+
+def test_a_language_model_costs_what_its_own_class_says() -> None:
+    model = language_model()
+    ids = torch.randint(1, 50, (3, 7))
+    labels = ids.clone()
+    labels[0, :4] = labels[2, 5:] = -100
+    objective = default_objective(model, 0.0)
+    batch = {"labels": labels}
+    outputs = model(input_ids=ids, labels=labels)
+    amounts = objective.amounts(batch)
+    found = objective.losses(outputs, batch).sum() / amounts.sum()
+    assert amounts.tolist() == [3.0, 6.0, 4.0]
+    assert torch.allclose(found, outputs.loss, atol=1e-6)
+
+
+def test_a_classifier_is_not_shifted() -> None:
+    assert default_objective(bert(), 0.2) == LabelObjective(0.2, shifted=False)
