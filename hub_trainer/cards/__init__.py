@@ -1,0 +1,45 @@
+"""The model card and what goes with it: metadata, evidence in words and pictures, licence."""
+
+from collections.abc import Sequence
+
+from hub_trainer.cards.body import render_body
+from hub_trainer.cards.facts import BaseModel, CardFacts, Presentation
+from hub_trainer.cards.licences import (
+    LicenceDecision,
+    LicensedWork,
+    decide_licence,
+    licence_names,
+)
+from hub_trainer.cards.metadata import (
+    draft_front_matter,
+    eval_results,
+    front_matter,
+    to_yaml,
+)
+from hub_trainer.cards.results import CONFUSION_FIGURE, gate_section
+from hub_trainer.recipe import Recipe
+
+__all__ = [
+    "CONFUSION_FIGURE",
+    "BaseModel",
+    "CardFacts",
+    "LicenceDecision",
+    "LicensedWork",
+    "Presentation",
+    "decide_licence",
+    "draft_card",
+    "eval_results",
+    "gate_section",
+    "licence_names",
+    "render_card",
+]
+
+
+def render_card(facts: CardFacts) -> str:
+    """The README.md of the model repo."""
+    return f"---\n{to_yaml(front_matter(facts))}---\n\n{render_body(facts)}"
+
+
+def draft_card(recipe: Recipe, license: str, tags: Sequence[str]) -> str:
+    """A card with the metadata that is known before training, to ask the Hub about it."""
+    return f"---\n{to_yaml(draft_front_matter(recipe, license, tags))}---\n"

@@ -1,0 +1,189 @@
+"""The card's text: what the model is, what it learned from and how, and how to use and rate it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hub_trainer.cards.facts import CardFacts
+from hub_trainer.cards.markdown import code_block, escape, fence, name, one_line, table
+from hub_trainer.cards.metadata import to_yaml
+from hub_trainer.cards.results import (
+    confusion_section,
+    estimate,
+    examples_section,
+    labels_section,
+    limits_section,
+    results_section,
+)
+
+METHODS = {
+    "head": "only the head learned",
+    "last_n": "the last blocks and the head learned",
+    "full": "all parameters learned",
+    "lora": "low-rank adapters learned and were merged into the weights",
+    "qlora": "low-rank adapters over quantised weights learned",
+    "scratch": "all parameters learned from a random start",
+    "hybrid": "layers were unfrozen step by step",
+}
+
+
+def render_body(facts: CardFacts) -> str:
+    """Everything below the front matter; a section without content is left out."""
+    sections = {
+        "Results": results_section(facts),
+        "Per label": labels_section(facts),
+        "Confusion": confusion_section(facts),
+        "Examples": examples_section(facts),
+        "How to use": _usage_section(facts),
+        "How to rate": _rating_section(facts),
+        "Limits": limits_section(facts),
+        "Training data": _data_section(facts),
+        "Training": _training_section(facts),
+        "Contributors": _contributors_section(facts),
+        "Licence": _licence_section(facts),
+    }
+    title = f"# {facts.repo_id.rpartition('/')[2]}"
+    parts = [f"## {heading}\n\n{text}" for heading, text in sections.items() if text]
+    return "\n\n".join([title, _summary(facts), *parts]) + "\n"
+
+
+def _summary(facts: CardFacts) -> str:
+    results, primary = facts.results, facts.results["primary"]
+    task = facts.recipe.task.replace("-", " ")
+    labels = len(facts.prepared["label_names"])
+    sources = " and ".join(sorted({entry["repo_id"] for entry in facts.datasets}))
+    return (
+        f"A model for {task} with {labels} labels, round {facts.round_index} of a community loop. "
+        f"{_origin(facts)} on {facts.fit['rows']:,} examples of {sources}. On "
+        f"{results['num_examples']:,} sealed test examples its {primary} is "
+        f"{estimate(results['metrics'][primary])} (95 % interval)."
+    )
+
+
+def _origin(facts: CardFacts) -> str:
+    base = facts.base_model
+    if base is None:
+        return "It was trained from scratch"
+    link = f"[{base.repo_id}]({facts.link(f'{base.repo_id}/tree/{base.commit_sha}')})"
+    if base.relation is None:
+        return f"It was trained from scratch in the shape of {link}"
+    return f"It is {link}, fine-tuned"
+
+
+def _usage_section(facts: CardFacts) -> str:
+    usage = facts.presentation.usage.replace("{repo_id}", facts.repo_id)
+    code = code_block(usage.replace("{commit_sha}", facts.revision), "python")
+    reload = facts.presentation.reload
+    return (
+        f"{code}\n\nBefore it was published, a fresh process loaded this folder "
+        f"({one_line(str(reload['loaded_with']))}) and gave the same labels on {reload['rows']} "
+        f"test rows; no probability differed by more than {_small(reload['max_difference'])}."
+    )
+
+
+def _rating_section(facts: CardFacts) -> str:
+    serve = facts.recipe.serve
+    if serve is None:
+        return ""
+    space = f"[{serve.repo_id}]({facts.link(f'spaces/{serve.repo_id}')})"
+    return (
+        f"Try the model in {space} and say whether it is right. The ratings of several people "
+        "become examples, and those a pull request on the data; the next round learns from them."
+    )
+
+
+def _data_section(facts: CardFacts) -> str:
+    parts = [_datasets_table(facts), _counts_table(facts.prepared)]
+    notes = [
+        *_counted("Left out", facts.prepared.get("dropped")),
+        *_counted("Duplicates", facts.prepared.get("duplicates")),
+        *_counted("Repeats of test rows, kept out of training", facts.prepared.get("leakage")),
+    ]
+    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
+
+
+def _datasets_table(facts: CardFacts) -> str:
+    rows = []
+    for entry in facts.datasets:
+        sha = entry["commit_sha"]
+        page = facts.link(f"datasets/{entry['repo_id']}/tree/{sha}")
+        licences = entry.get("license")
+        shown = ", ".join(licences) if isinstance(licences, list) else licences
+        rows.append(
+            [
+                f"[{entry['repo_id']}]({page})",
+                escape(str(entry.get("config") or "default")),
+                escape(entry["split"]),
+                entry["role"],
+                escape(shown or "not stated"),
+                f"{entry['rows']:,}",
+            ]
+        )
+    header = ["dataset, at its commit", "config", "split", "used as", "licence", "rows"]
+    return table(header, rows, numbers_from=5)
+
+
+def _counts_table(prepared: Mapping[str, Any]) -> str:
+    splits = list(prepared["counts"])
+    rows = [
+        [name(label), *(f"{prepared['counts'][split].get(label, 0):,}" for split in splits)]
+        for label in prepared["label_names"]
+    ]
+    rows.append(["all", *(f"{prepared['rows'][split]:,}" for split in splits)])
+    return table(["label", *splits], rows)
+
+
+def _counted(title: str, counts: Any) -> list[str]:
+    """One line of the counts in a report, whatever their names."""
+    named = {k: v for k, v in (counts or {}).items() if isinstance(v, int) and v}
+    told = ", ".join(f"{key.replace('_', ' ')} {count:,}" for key, count in named.items())
+    return [f"- {title}: {escape(told, 400)}."] if told else []
+
+
+def _training_section(facts: CardFacts) -> str:
+    fit, train = facts.fit, facts.recipe.train
+    settings = to_yaml(train.model_dump(mode="json", exclude_defaults=True) or {"method": "full"})
+    rows = [
+        ["method", f"{train.method}: {METHODS[train.method]}"],
+        ["seed", str(train.seed)],
+        ["examples", f"{fit['rows']:,}"],
+        ["epochs", f"{fit['epochs']:g}"],
+        ["trainable parameters", f"{fit['trainable_parameters']:,}"],
+        ["seconds of training", f"{fit['seconds']:,.1f}"],
+        ["processes", str(fit["num_processes"])],
+        ["largest memory", f"{fit['peak_mb']:,.0f} MiB"],
+    ]
+    rows += [["tokens", f"{fit['tokens']:,}"]] if fit.get("tokens") else []
+    versions = "\n".join(f"{package}=={version}" for package, version in facts.versions.items())
+    return "\n\n".join(
+        [
+            table(["", "value"], rows),
+            f"Settings, where they differ from the defaults:\n\n{fence(settings.strip(), 'yaml')}",
+            f"Packages:\n\n{fence(versions)}",
+            "`round.json` holds the whole recipe, the commits of everything that went in and all "
+            "metrics, so that the round can be run again.",
+        ]
+    )
+
+
+def _contributors_section(facts: CardFacts) -> str:
+    people = sorted(set(facts.presentation.contributors), key=str.lower)
+    if not people:
+        return ""
+    links = ", ".join(f"[{escape(who)}]({facts.link(_path(who))})" for who in people)
+    return f"The data was written by {links}."
+
+
+def _path(account: str) -> str:
+    """An account's page; a name that is none leads nowhere else."""
+    return "".join(c for c in account if c.isascii() and (c.isalnum() or c in "-_."))
+
+
+def _licence_section(facts: CardFacts) -> str:
+    licence = facts.licence
+    doubts = "".join(f"\n- {escape(doubt, 400)}" for doubt in licence.warnings)
+    told = f"`{one_line(licence.license)}`. {escape(licence.reason, 400)}"
+    return f"{told}\n{doubts}" if doubts else told
+
+
+def _small(value: float) -> str:
+    return "0" if value == 0 else f"{value:.1e}"

@@ -1,0 +1,83 @@
+"""What a card may say: the outputs of a round's stages, gathered as plain values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hub_trainer.cards.licences import LicenceDecision
+from hub_trainer.hub import PUBLIC_ENDPOINT
+from hub_trainer.recipe import Recipe
+
+Relation = Literal["finetune", "adapter"]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The model that was changed, at its commit; no relation when only its shape was taken."""
+
+    repo_id: str
+    commit_sha: str
+    relation: Relation | None
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What the task, the Hub and the proof of reloading add to the stages' outputs."""
+
+    endpoint: str
+    library_name: str
+    usage: str
+    tags: Sequence[str]
+    languages: Sequence[str]
+    contributors: Sequence[str]
+    """Names of accounts that wrote the data."""
+    reload: Mapping[str, Any]
+    """rows, max_difference, and how the folder was loaded."""
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Everything that a card is made from."""
+
+    recipe: Recipe
+    round_index: int
+    parent: str | None
+    base_model: BaseModel | None
+    collected: Mapping[str, Any]
+    prepared: Mapping[str, Any]
+    fit: Mapping[str, Any]
+    results: Mapping[str, Any]
+    versions: Mapping[str, str]
+    licence: LicenceDecision
+    presentation: Presentation
+
+    @property
+    def repo_id(self) -> str:
+        """The model repo."""
+        return self.recipe.publish.repo_id
+
+    @property
+    def verdict(self) -> str:
+        """promote, hold or reject."""
+        return str(self.results["gate"]["verdict"])
+
+    @property
+    def revision(self) -> str:
+        """What a reader should load: the round's tag, or main for one that has none."""
+        return f"round-{self.round_index}" if self.verdict == "promote" else "main"
+
+    @property
+    def datasets(self) -> list[Mapping[str, Any]]:
+        """The data that went in, one entry per split."""
+        return list(self.collected["datasets"])
+
+    @property
+    def test_sources(self) -> list[Mapping[str, Any]]:
+        """Where the sealed examples come from: the test splits, or else held back training rows."""
+        sealed = [entry for entry in self.datasets if entry["role"] == "test"]
+        return sealed or [entry for entry in self.datasets if entry["role"] == "train"]
+
+    def link(self, path: str) -> str:
+        """A page of the Hub: a full address on the public one, a path within any other."""
+        base = PUBLIC_ENDPOINT if self.presentation.endpoint == PUBLIC_ENDPOINT else ""
+        return f"{base}/{path}"

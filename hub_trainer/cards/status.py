@@ -1,0 +1,190 @@
+"""The rounds of a model as people see them: a table, a picture, and the result of one round."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hub_trainer.cards.plots import RoundPoint, plot_points
+
+VERDICT_STYLES = {"promote": "green", "hold": "yellow", "reject": "red"}
+
+
+class Round(Protocol):
+    """What is shown of a round; `lineage.RoundRecord` has it all."""
+
+    @property
+    def round(self) -> int:
+        """Index of the round, from 1."""
+        ...
+
+    @property
+    def verdict(self) -> str:
+        """promote, hold or reject."""
+        ...
+
+    @property
+    def primary(self) -> str:
+        """The metric that the gate compares."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, float]]:
+        """Metric -> value, low and high."""
+        ...
+
+    @property
+    def base(self) -> Mapping[str, Any] | None:
+        """The base model's metrics."""
+        ...
+
+    @property
+    def p_value(self) -> float | None:
+        """Of the comparison with the published model."""
+        ...
+
+    @property
+    def train(self) -> Mapping[str, Any]:
+        """The training run in numbers."""
+        ...
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe that made it."""
+        ...
+
+    @property
+    def commit_sha(self) -> str | None:
+        """The commit that holds the model."""
+        ...
+
+    @property
+    def parent(self) -> str | None:
+        """The published commit that it was compared with."""
+        ...
+
+    @property
+    def pull_request(self) -> int | None:
+        """Number of the pull request that holds it, when it was not promoted."""
+        ...
+
+    @property
+    def created_at(self) -> str:
+        """ISO 8601."""
+        ...
+
+
+def render_status(records: Sequence[Round]) -> RenderableType:
+    """One line per round: verdict, metric with interval, p-value, commit and parent."""
+    table = Table(box=box.SIMPLE_HEAD, title=_title(records), title_justify="left")
+    for column in ("round", "verdict", f"{records[-1].primary} [95 %]", "p", "rows"):
+        table.add_column(column, justify="left" if column == "verdict" else "right")
+    for column in ("model", "parent", "made"):
+        table.add_column(column)
+    for record in records:
+        table.add_row(
+            str(record.round),
+            _verdict(record.verdict),
+            Text(_estimate(record.metrics.get(record.primary))),
+            "" if record.p_value is None else f"{record.p_value:.2g}",
+            f"{record.train['rows']:,}",
+            Text(_place(record.commit_sha, record.pull_request)),
+            (record.parent or "")[:7],
+            record.created_at[:16].replace("T", " "),
+        )
+    return table
+
+
+def plot_rounds(records: Sequence[Round], path: Path) -> None:
+    """A PNG of the rounds' primary metric; rounds that measured another metric are left out."""
+    metric = records[-1].primary
+    points = list(_points(records, metric))
+    base = ((records[-1].base or {}).get("metrics") or {}).get(metric)
+    plot_points(
+        points,
+        path,
+        metric=metric,
+        title=_title(records),
+        base=float(base["value"]) if base else None,
+    )
+
+
+def render_result(result: Mapping[str, Any]) -> RenderableType:
+    """What a round has come to, from the keys of `--json`."""
+    parts: list[RenderableType] = [_headline(result)]
+    if result.get("train"):
+        parts.append(Text(_training(result["train"])))
+    if result.get("metrics"):
+        parts.append(_metrics_table(result))
+    parts += [Text(f"  {reason}") for reason in result.get("reasons") or []]
+    return Group(*parts)
+
+
+def _title(records: Sequence[Round]) -> str:
+    return f"Rounds of {records[-1].recipe['publish']['repo_id']}"
+
+
+def _points(records: Sequence[Round], metric: str) -> Iterator[RoundPoint]:
+    for record in records:
+        found = record.metrics.get(metric)
+        if found and math.isfinite(found["value"]):
+            low, high = found.get("low", found["value"]), found.get("high", found["value"])
+            verdict: Any = record.verdict
+            yield RoundPoint(record.round, found["value"], low, high, verdict)
+
+
+def _headline(result: Mapping[str, Any]) -> Text:
+    text = Text(f"Round {result['round']}: ")
+    text.append_text(_verdict(result.get("verdict") or "not evaluated yet"))
+    model = result["model"]
+    if model["repo_id"]:
+        text.append(f", {model['repo_id']} {_place(model['commit_sha'], model['pull_request'])}")
+    text.append(f"  ({result['round_dir']})")
+    return text
+
+
+def _training(fit: Mapping[str, Any]) -> str:
+    return (
+        f"  trained {fit['rows']:,} rows, method {fit['method']}, {fit['epochs']:g} epochs in "
+        f"{fit['seconds']:,.1f} s ({fit['rows_per_second']:,.1f} rows/s, "
+        f"{fit['peak_mb']:,.0f} MiB, {fit['num_processes']} processes)"
+    )
+
+
+def _metrics_table(result: Mapping[str, Any]) -> Table:
+    published = result.get("published")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("metric")
+    table.add_column(f"round {result['round']} [95 %]", justify="right")
+    if published:
+        table.add_column("published before", justify="right")
+    for metric, value in result["metrics"].items():
+        row = [Text(_estimate(value), style="bold" if metric == result["primary"] else "")]
+        row += [Text(_estimate(published.get(metric)))] if published else []
+        table.add_row(metric, *row)
+    if result.get("p_value") is not None:
+        table.caption = f"p = {result['p_value']:.2g} on {result['num_examples']:,} test examples"
+        table.caption_justify = "left"
+    return table
+
+
+def _verdict(verdict: str) -> Text:
+    return Text(verdict, style=VERDICT_STYLES.get(verdict, ""))
+
+
+def _estimate(value: Mapping[str, float] | None) -> str:
+    if value is None:
+        return ""
+    if value.get("low") is None or value.get("high") is None:
+        return f"{value['value']:.4f}"
+    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+
+
+def _place(commit_sha: str | None, pull_request: int | None) -> str:
+    place = f"pull request {pull_request}, " if pull_request else ""
+    return f"{place}{(commit_sha or '')[:7]}"
