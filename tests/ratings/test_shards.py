@@ -10,11 +10,11 @@ import pytest
 import yaml
 from datasets import load_dataset
 from PIL import Image
-from ratings.factory import generation, rating
 
 from hub_trainer.errors import DataError
 from hub_trainer.ratings import RatedGeneration, ratings_card, read_shards
 from hub_trainer.ratings.shards import Modality, pack_shard, parse_shard_path, shard_path
+from ratings.factory import generation, rating
 
 
 def _png() -> bytes:
@@ -73,9 +73,7 @@ def test_dataset_when_loaded_as_anyone_would_shows_its_columns(
 
 def test_shard_when_packed_again_has_the_same_bytes() -> None:
     rated = [_rated(seq, ROWS["text"]) for seq in range(1, 4)]
-    first, second = (
-        pack_shard(rated, modality="text", task="t", epoch="e") for _ in range(2)
-    )
+    first, second = (pack_shard(rated, modality="text", task="t", epoch="e") for _ in range(2))
     assert first == second
     assert shard_path("a/b", "e", 1, 3, first) == shard_path("a/b", "e", 1, 3, second)
 
@@ -83,7 +81,12 @@ def test_shard_when_packed_again_has_the_same_bytes() -> None:
 def test_path_when_parsed_gives_space_epoch_and_bounds() -> None:
     name = parse_shard_path(shard_path("org/space", "e1", 7, 12, b"content"))
     assert name == ("org--space", "e1", 7, 12)
-    for other in ("README.md", "ratings/x.parquet", "ratings/a/b/c.parquet", "data/a/b/1-2-x.parquet"):
+    for other in (
+        "README.md",
+        "ratings/x.parquet",
+        "ratings/a/b/c.parquet",
+        "data/a/b/1-2-x.parquet",
+    ):
         assert parse_shard_path(other) is None
 
 
@@ -139,7 +142,9 @@ def test_read_when_an_image_is_only_a_path_refuses_it(tmp_path: Path) -> None:
     path = next(folder.rglob("*.parquet"))
     table = pq.read_table(path)
     place = table.column_names.index("image")
-    secret = pa.array([{"bytes": None, "path": "/etc/hostname"}] * len(table), table.schema.field(place).type)
+    secret = pa.array(
+        [{"bytes": None, "path": "/etc/hostname"}] * len(table), table.schema.field(place).type
+    )
     pq.write_table(table.set_column(place, "image", secret), path)
     with pytest.raises(DataError, match="does not hold what was rated") as caught:
         read_shards(folder)
@@ -147,11 +152,11 @@ def test_read_when_an_image_is_only_a_path_refuses_it(tmp_path: Path) -> None:
 
 
 def test_card_when_written_has_metadata_that_parses_and_the_consent() -> None:
-    card = ratings_card(task="image-classification", space="a/b", license_name=None, consent="Words.")
+    card = ratings_card(
+        task="image-classification", space="a/b", license_name=None, consent="Words."
+    )
     front = yaml.safe_load(card.split("---")[1])
     assert "license" not in front
-    assert front["configs"][0]["data_files"] == [
-        {"split": "train", "path": "ratings/**/*.parquet"}
-    ]
+    assert front["configs"][0]["data_files"] == [{"split": "train", "path": "ratings/**/*.parquet"}]
     assert "> Words." in card
     assert json.dumps(front)

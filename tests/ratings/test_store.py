@@ -22,7 +22,9 @@ def store(tmp_path: Path) -> Iterator[RatingStore]:
     store.close()
 
 
-def _rate(store: RatingStore, generation_id: str, *, max_per_hour: int = 60, **changes: object) -> str:
+def _rate(
+    store: RatingStore, generation_id: str, *, max_per_hour: int = 60, **changes: object
+) -> str:
     one = rating(generation_id, **changes)
     return store.add_rating(one, max_per_hour=max_per_hour).result()
 
@@ -61,7 +63,10 @@ def test_rating_when_the_rater_changes_their_mind_supersedes(store: RatingStore)
     assert _rate(store, "g1", rating_id="two", kind="right", answer="cat") == "two"
     assert _rate(store, "g1", rating_id="three", kind="right", answer="cat") == "two"
     rated = store.rated(Shard(1, 9))
-    assert [(r.rating.rating_id, r.rating.answer) for r in rated] == [("one", "dog"), ("two", "cat")]
+    assert [(r.rating.rating_id, r.rating.answer) for r in rated] == [
+        ("one", "dog"),
+        ("two", "cat"),
+    ]
 
 
 def test_rating_when_the_generation_is_unknown_is_refused(store: RatingStore) -> None:
