@@ -1,0 +1,114 @@
+"""The metrics a recipe may name, as evaluate modules that this package ships.
+
+`evaluate.load` with a name fetches a Python file from the Hub and runs it, so it is only ever given
+the absolute path of a folder here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from hub_trainer.errors import UsageError
+from hub_trainer.metrics import counts
+from hub_trainer.metrics.counts import CountMetric
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One name in a recipe: the module behind it and what it is computed from."""
+
+    module: str
+    from_counts: CountMetric
+    average: str | None = None
+    needs: Literal["labels"] = "labels"
+    """What it compares: one label per example."""
+    is_share: bool = False
+    """Whether it is a share of the examples, with a closed-form interval and McNemar's test."""
+
+
+METRICS: dict[str, MetricSpec] = {
+    "accuracy": MetricSpec("accuracy", counts.accuracy, is_share=True),
+    "balanced_accuracy": MetricSpec("balanced_accuracy", counts.balanced_accuracy),
+    "mcc": MetricSpec("mcc", counts.mcc),
+    "precision_macro": MetricSpec("precision", counts.macro(counts.precision), "macro"),
+    "precision_micro": MetricSpec("precision", counts.accuracy, "micro", is_share=True),
+    "precision_weighted": MetricSpec("precision", counts.weighted(counts.precision), "weighted"),
+    "recall_macro": MetricSpec("recall", counts.macro(counts.recall), "macro"),
+    "recall_micro": MetricSpec("recall", counts.accuracy, "micro", is_share=True),
+    "recall_weighted": MetricSpec("recall", counts.accuracy, "weighted", is_share=True),
+    "f1_macro": MetricSpec("f1", counts.macro(counts.f1), "macro"),
+    "f1_micro": MetricSpec("f1", counts.accuracy, "micro", is_share=True),
+    "f1_weighted": MetricSpec("f1", counts.weighted(counts.f1), "weighted"),
+}
+
+
+def metric_spec(name: str) -> MetricSpec:
+    """The row of `METRICS`, or an error that suggests the nearest name."""
+    if name in METRICS:
+        return METRICS[name]
+    near = get_close_matches(name, METRICS, n=1, cutoff=0.4)
+    raise UsageError(
+        f"there is no metric {name}",
+        do=f"did you mean {near[0]}?" if near else f"take one of {', '.join(METRICS)}",
+    )
+
+
+def per_example(name: str) -> Callable[[object, object], float]:
+    """The score of one example under a metric, from its reference and prediction.
+
+    For label metrics 1 when they agree and 0 when not, whatever the average.
+    """
+    metric_spec(name)
+    return lambda reference, prediction: float(reference == prediction)
+
+
+def load_metric(name: str) -> Any:
+    """The `evaluate.EvaluationModule` behind a metric, or behind `confusion`.
+
+    It keeps what it is given in memory, so that parallel processes share no file.
+    """
+    module = "confusion" if name == "confusion" else metric_spec(name).module
+    return _load_module(_FOLDER / module)
+
+
+def compute_metric(name: str, references: list[int], predictions: list[int]) -> float:
+    """A metric of label ids, by its evaluate module."""
+    spec = metric_spec(name)
+    arguments = {"average": spec.average} if spec.average else {}
+    result = load_metric(name).compute(predictions=predictions, references=references, **arguments)
+    return float(result[spec.module])
+
+
+def _load_module(folder: Path) -> Any:
+    import evaluate
+
+    try:
+        _remove_broken_copy(folder / f"{folder.name}.py")
+        return evaluate.load(str(folder), keep_in_memory=True)
+    except OSError as error:
+        raise UsageError(
+            "evaluate cannot keep its copy of a metric module",
+            where=str(evaluate.config.HF_MODULES_CACHE),
+            got=str(error),
+            do="set HF_HOME to a folder that can be written to",
+        ) from error
+
+
+def _remove_broken_copy(source: Path) -> None:
+    """A process killed while evaluate copied leaves half a file, which evaluate would use for ever.
+
+    The copy lies in a folder named after the source's hash, under a lock, so that versions and
+    processes do not meet.
+    """
+    from datasets.utils.filelock import FileLock
+    from evaluate.loading import files_to_hash, init_dynamic_modules
+
+    copies = Path(init_dynamic_modules(), "metrics", source.stem)
+    copy = copies / files_to_hash([str(source)]) / source.name
+    if copy.exists() and files_to_hash([str(copy)]) != copy.parent.name:
+        with FileLock(f"{copies}.lock"):
+            copy.unlink(missing_ok=True)

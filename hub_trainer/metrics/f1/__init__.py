@@ -1,0 +1,1 @@
+"""The `f1` module, in a folder of its own as evaluate wants it."""

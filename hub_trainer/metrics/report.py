@@ -1,0 +1,250 @@
+"""What is reported of a classifier: metrics with intervals, a table per label, calibration."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hub_trainer.errors import DataError
+from hub_trainer.metrics import compute_metric, load_metric, metric_spec
+from hub_trainer.metrics.counts import weighted_metric
+from hub_trainer.stats import (
+    Comparison,
+    Estimate,
+    Interval,
+    bootstrap_estimate,
+    compare_predictions,
+    compare_scores,
+    group_examples,
+    wilson_estimate,
+    wilson_interval,
+)
+from hub_trainer.stats.intervals import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One row of the per-class table."""
+
+    label: str
+    support: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Examples whose top probability lies in (low, high]."""
+
+    low: float
+    high: float
+    num_examples: int
+    confidence: float
+    """Mean top probability."""
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far stated probabilities are from how often they are right."""
+
+    expected_calibration_error: float
+    """Mean over examples of |confidence - accuracy| of their bin."""
+    bins: tuple[CalibrationBin, ...]
+    """Those that hold examples."""
+
+
+def encode_labels(labels: Sequence[object], label_names: Sequence[str]) -> IntArray:
+    """Labels, each a name or an index into `label_names`, as indices."""
+    index: dict[object, int] = {name: row for row, name in enumerate(label_names)}
+    encoded = np.empty(len(labels), dtype=np.int64)
+    for row, label in enumerate(labels):
+        known = index.get(label)
+        if known is None and isinstance(label, (int, np.integer)) and 0 <= label < len(index):
+            known = int(label)
+        if known is None:
+            raise DataError(
+                "a label is not among the labels of the task",
+                where=f"example {row}",
+                got=repr(label),
+                do=f"expected one of {', '.join(label_names[:10])}",
+            )
+        encoded[row] = known
+    return encoded
+
+
+def score_report(
+    references: Sequence[object],
+    predictions: Sequence[object],
+    label_names: Sequence[str],
+    metrics: Sequence[str],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Each named metric with its interval: Wilson for shares of examples, otherwise BCa."""
+    truth, answers = _encode_pairs(references, predictions, label_names)
+    return {
+        name: _estimate(name, truth, answers, len(label_names), confidence, seed)
+        for name in metrics
+    }
+
+
+def _estimate(
+    name: str,
+    references: IntArray,
+    predictions: IntArray,
+    num_labels: int,
+    confidence: float,
+    seed: int,
+) -> Estimate:
+    spec = metric_spec(name)
+    value = compute_metric(name, references.tolist(), predictions.tolist())
+    if spec.is_share:
+        num_hits = int(np.sum(references == predictions))
+        return replace(wilson_estimate(num_hits, len(references), confidence), value=value)
+    (truth, answers), counts = group_examples(references, predictions)
+    measure = weighted_metric(spec.from_counts, num_labels)
+    estimate = bootstrap_estimate(
+        lambda weights: measure(truth, answers, weights),
+        counts,
+        confidence=confidence,
+        rng=np.random.default_rng(seed),
+    )
+    return replace(estimate, value=value)
+
+
+def compare_metric(
+    name: str,
+    references: Sequence[object],
+    predictions: Sequence[object],
+    baseline_predictions: Sequence[object],
+    label_names: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Comparison:
+    """The new model against a baseline in one metric, for `stats.decide(..., comparison=...)`.
+
+    Shares of examples by McNemar's exact test, any other metric by permutation of the predictions.
+    """
+    spec = metric_spec(name)
+    truth, new = _encode_pairs(references, predictions, label_names)
+    _, old = _encode_pairs(references, baseline_predictions, label_names)
+    if spec.is_share:
+        compared = compare_scores(truth == new, truth == old)
+    else:
+        measure = weighted_metric(spec.from_counts, len(label_names))
+        compared = compare_predictions(truth, new, old, metric=measure, seed=seed)
+    return replace(compared, metric=name)
+
+
+def majority_predictions(references: Sequence[Any]) -> list[Any]:
+    """The most frequent label for every example: what a first model must beat."""
+    counts = Counter(references)
+    most = max(counts.values())
+    label = min(label for label, count in counts.items() if count == most)
+    return [label] * len(references)
+
+
+def class_table(
+    references: Sequence[object],
+    predictions: Sequence[object],
+    label_names: Sequence[str],
+    *,
+    confidence: float = 0.95,
+) -> tuple[ClassScores, ...]:
+    """Precision, recall, F1 and support of every label, those without examples too.
+
+    All intervals are Wilson's. F1 has one because it rises with hits / (hits + misses + false
+    alarms), which is a share: F1 = 2 J / (1 + J).
+    """
+    truth, answers = _encode_pairs(references, predictions, label_names)
+    rows = []
+    for index, label in enumerate(label_names):
+        support, predicted = int(np.sum(truth == index)), int(np.sum(answers == index))
+        hits = int(np.sum((truth == index) & (answers == index)))
+        rows.append(
+            ClassScores(
+                label=label,
+                support=support,
+                precision=wilson_estimate(hits, predicted, confidence),
+                recall=wilson_estimate(hits, support, confidence),
+                f1=_f1_estimate(hits, support + predicted - hits, confidence),
+            )
+        )
+    return tuple(rows)
+
+
+def _f1_estimate(num_hits: int, num_involved: int, confidence: float) -> Estimate:
+    jaccard = wilson_interval(num_hits, num_involved, confidence)
+    low, high = (2 * end / (1 + end) for end in (jaccard.low, jaccard.high))
+    value = 2 * num_hits / (num_hits + num_involved) if num_involved else 0.0
+    return Estimate(value, Interval(low, high, confidence), "wilson", num_involved)
+
+
+def confusion_matrix(
+    references: Sequence[object], predictions: Sequence[object], label_names: Sequence[str]
+) -> list[list[int]]:
+    """Counts of examples: a row per true label, a column per predicted one."""
+    truth, answers = _encode_pairs(references, predictions, label_names)
+    result = load_metric("confusion").compute(
+        references=truth.tolist(),
+        predictions=answers.tolist(),
+        labels=list(range(len(label_names))),
+    )
+    matrix: list[list[int]] = result["confusion"]
+    return matrix
+
+
+def calibration(
+    references: Sequence[object],
+    probabilities: ArrayLike,
+    label_names: Sequence[str],
+    *,
+    num_bins: int = 15,
+) -> Calibration:
+    """Expected calibration error over bins of equal width (Guo et al. 2017).
+
+    probabilities: (num_examples, num_labels), columns in the order of `label_names`.
+    """
+    shares = np.asarray(probabilities, dtype=np.float64)
+    truth = encode_labels(references, label_names)
+    if shares.shape != (len(truth), len(label_names)) or not len(truth):
+        raise DataError(
+            "probabilities must have a row per example and a column per label",
+            got=f"shape {shares.shape} for {len(truth)} examples, {len(label_names)} labels",
+        )
+    top, correct = shares.max(axis=1), shares.argmax(axis=1) == truth
+    bin_of = np.clip(np.ceil(top * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    bins = tuple(
+        _calibration_bin(index, num_bins, top[bin_of == index], correct[bin_of == index])
+        for index in np.unique(bin_of)
+    )
+    gaps = [one.num_examples * abs(one.confidence - one.accuracy) for one in bins]
+    return Calibration(sum(gaps) / len(truth), bins)
+
+
+def _calibration_bin(
+    index: int, num_bins: int, top: FloatArray, correct: np.ndarray[Any, np.dtype[np.bool_]]
+) -> CalibrationBin:
+    return CalibrationBin(
+        low=float(index / num_bins),
+        high=float((index + 1) / num_bins),
+        num_examples=len(top),
+        confidence=float(top.mean()),
+        accuracy=float(correct.mean()),
+    )
+
+
+def _encode_pairs(
+    references: Sequence[object], predictions: Sequence[object], label_names: Sequence[str]
+) -> tuple[IntArray, IntArray]:
+    if len(references) != len(predictions):
+        raise ValueError(f"{len(references)} references but {len(predictions)} predictions")
+    if not len(references):
+        raise DataError("there is nothing to score", got="no examples", do="give the split rows")
+    return encode_labels(references, label_names), encode_labels(predictions, label_names)
