@@ -113,11 +113,7 @@ class FitTrainer(Trainer):
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise TrainingError(
-                "Models sharded by FSDP or DeepSpeed cannot be checkpointed by this engine.",
-                do="use accelerate_configs/ddp.yaml, cpu.yaml or single_gpu.yaml",
-            )
+        refuse_sharding(fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
         self.objective = plan.objective or default_objective(model, args.label_smoothing_factor)
         self.resting = resting_modules(model)
         self.counts = Counts(bit_reproducible=args.device.type == "cpu")
@@ -471,6 +467,16 @@ class FitTrainer(Trainer):
                 do="remove this folder and run the same command again",
             )
         load_trained(self.model, best)
+
+
+def refuse_sharding(*, fsdp: bool, deepspeed: bool) -> None:
+    """A checkpoint of one process would hold its own shard only and resume wrongly."""
+    if fsdp or deepspeed:
+        raise TrainingError(
+            "A model sharded by FSDP or DeepSpeed cannot be checkpointed by this engine yet.",
+            where="FSDP" if fsdp else "DeepSpeed",
+            do="use accelerate_configs/ddp.yaml, cpu.yaml or single_gpu.yaml",
+        )
 
 
 @torch.no_grad()
