@@ -11,7 +11,8 @@ from hub_trainer.local_hub.repo_rows import Card
 MAX_METADATA_BYTES = 1_000_000
 
 _FRONT_MATTER = re.compile(
-    r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
+    r"\A\ufeff?\s*---[ \t]*[\r\n]+(.*?)(?:^|[\r\n]+)---[ \t]*(?:[\r\n]|\Z)",
+    re.DOTALL | re.MULTILINE,
 )
 
 LICENSES = frozenset(

@@ -164,17 +164,12 @@ def count_download(store: Store, repo: Repo) -> None:
 
 def set_summary(store: Store, repo_id: str, head_sha: str, modified: str, card: "Card") -> None:
     """Keep what lists and filters need to know of the tip of main."""
-    values = (
-        head_sha,
-        modified,
-        json.dumps(card.data),
-        json.dumps(card.tags),
-        json.dumps(card.facts),
-    )
+    texts = [json.dumps(each) for each in (card.data, card.tags, card.facts)]
     with store.write() as db:
         db.execute(
-            "UPDATE repo SET head_sha = ?, modified = ?, card = ?, tags = ?, facts = ? WHERE id = ?",
-            (*values, repo_id),
+            "UPDATE repo SET head_sha = ?, modified = ?, card = ?, tags = ?, facts = ?"
+            " WHERE id = ?",
+            (head_sha, modified, *texts, repo_id),
         )
 
 
