@@ -81,7 +81,7 @@ def fine_tune(
         for watcher in watchers:
             stack.callback(watcher.close)
         encoder_seconds = 0.0
-        if plan.method == "head" and not data.augmented:
+        if _may_cache(data, plan):
             cached = stack.enter_context(cached_features(model, data, args))
             if cached is not None:
                 data, encoder_seconds = cached.data, cached.seconds
@@ -93,6 +93,10 @@ def fine_tune(
     _check_finite(model)
     model.eval()
     return model, _report(trainer, trainable, resumed_from)
+
+
+def _may_cache(data: FitData, plan: FitPlan) -> bool:
+    return plan.method == "head" and not data.augmented
 
 
 def _check_plan(data: FitData, plan: FitPlan) -> None:

@@ -18,6 +18,7 @@ class ProfileCallback(TrainerCallback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.profiler: profile | None = None
+        self.steps = PROFILED_STEPS
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -31,12 +32,9 @@ class ProfileCallback(TrainerCallback):
             activities.append(ProfilerActivity.CUDA)
         steps = state.max_steps - state.global_step
         warmup = min(WARMUP_STEPS, max(steps - PROFILED_STEPS, 0))
-        active = min(PROFILED_STEPS, max(steps - warmup, 1))
-        self.profiler = profile(
-            activities=activities,
-            schedule=schedule(wait=0, warmup=warmup, active=active, repeat=1),
-            on_trace_ready=self._write,
-        )
+        self.steps = min(PROFILED_STEPS, max(steps - warmup, 1))
+        plan = schedule(wait=0, warmup=warmup, active=self.steps, repeat=1) if warmup else None
+        self.profiler = profile(activities=activities, schedule=plan, on_trace_ready=self._write)
         self.profiler.start()
 
     def on_step_end(
@@ -56,10 +54,10 @@ class ProfileCallback(TrainerCallback):
     def _write(self, profiler: profile) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         profiler.export_chrome_trace(str(self.folder / TRACE))
-        (self.folder / SUMMARY).write_text(summary_of(profiler), encoding="utf-8")
+        (self.folder / SUMMARY).write_text(summary_of(profiler, self.steps), encoding="utf-8")
 
 
-def summary_of(profiler: profile) -> str:
+def summary_of(profiler: profile, steps: int) -> str:
     """Ten lines: the parts of a step, then the operations that cost most."""
     events = {event.key: event for event in profiler.key_averages()}
     seconds = {name: _seconds(events.get(name)) for name in ("data", "forward", "training_step")}
@@ -71,7 +69,7 @@ def summary_of(profiler: profile) -> str:
         "optimizer": optimizer,
     }
     total = sum(parts.values()) or 1.0
-    lines = [f"{total / PROFILED_STEPS * 1e3:.1f} ms in a step, profiled"]
+    lines = [f"{total / steps * 1e3:.1f} ms in a step, profiled"]
     lines += [f"  {name:<10} {value / total:6.1%}" for name, value in parts.items()]
     operations = [e for e in events.values() if e.key.startswith("aten::")]
     operations.sort(key=lambda event: event.self_cpu_time_total, reverse=True)
