@@ -1,0 +1,115 @@
+"""Near-duplicate texts: MinHash over character shingles finds them, exact Jaccard verifies them."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SHINGLE = 5
+"""Characters per shingle."""
+MAX_SHINGLES = 1_000
+"""Of a long text the shingles with the smallest hashes stand for all (a bottom-k sketch)."""
+NUM_PERMUTATIONS = 128
+RECALL = 0.99
+"""Share of the pairs at the threshold itself that must become candidates."""
+
+
+def normal_text(text: str) -> str:
+    """Text with one Unicode form (NFKC), no case, and single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def within(contents: Sequence[str], near: float) -> list[tuple[int, int, float]]:
+    """(row, leader, similarity) of each text that is near an earlier one that leads a group."""
+    index, found = _Index(near), []
+    for number, shingles, signature in _sketches(contents):
+        match = index.nearest(shingles, signature)
+        if match:
+            found.append((number, *match))
+        else:
+            index.add(number, shingles, signature)
+    return found
+
+
+def between(
+    contents: Sequence[str], references: Sequence[str], near: float
+) -> list[tuple[int, int, float]]:
+    """(row, most similar reference, similarity) of each text that is near a reference."""
+    index, found = _Index(near), []
+    for number, shingles, signature in _sketches(references):
+        index.add(number, shingles, signature)
+    for number, shingles, signature in _sketches(contents):
+        match = index.nearest(shingles, signature)
+        if match:
+            found.append((number, *match))
+    return found
+
+
+class _Index:
+    """Texts to compare with, found by the bands of their MinHash."""
+
+    def __init__(self, near: float) -> None:
+        from datasketch import MinHashLSH
+
+        self._near = near
+        self._lsh = MinHashLSH(num_perm=NUM_PERMUTATIONS, params=_bands(near))
+        self._shingles: dict[int, np.ndarray] = {}
+
+    def add(self, number: int, shingles: "np.ndarray", signature: Any) -> None:
+        self._lsh.insert(number, signature, check_duplication=False)
+        self._shingles[number] = shingles
+
+    def nearest(self, shingles: "np.ndarray", signature: Any) -> tuple[int, float] | None:
+        """The most similar text from the threshold on, the first among equals."""
+        scored = [
+            (jaccard(shingles, self._shingles[number]), -number)
+            for number in self._lsh.query(signature)
+        ]
+        similarity, number = max(scored, default=(0.0, 0))
+        return (-number, similarity) if scored and similarity >= self._near else None
+
+
+def jaccard(first: "np.ndarray", second: "np.ndarray") -> float:
+    """Share of common shingles; estimated from the smallest hashes where texts are long."""
+    import numpy as np
+
+    union = np.union1d(first, second)[:MAX_SHINGLES]
+    common = np.intersect1d(first, second, assume_unique=True)
+    shared = np.isin(union, common, assume_unique=True).sum()
+    return float(shared) / max(1, len(union))
+
+
+def _bands(near: float) -> tuple[int, int]:
+    """(bands, rows): the widest bands that still bring RECALL of the pairs at the threshold."""
+    for rows in range(NUM_PERMUTATIONS, 1, -1):
+        bands = NUM_PERMUTATIONS // rows
+        if bands > 1 and 1 - (1 - near**rows) ** bands >= RECALL:
+            return bands, rows
+    return NUM_PERMUTATIONS, 1
+
+
+def _sketches(contents: Sequence[str]) -> Any:
+    from datasketch import MinHash
+
+    empty = MinHash(num_perm=NUM_PERMUTATIONS, hashfunc=int)
+    for number, text in enumerate(contents):
+        shingles, signature = _shingle_hashes(normal_text(text)), empty.copy()
+        signature.update_batch(shingles.tolist())
+        yield number, shingles, signature
+
+
+def _shingle_hashes(text: str) -> "np.ndarray":
+    """Sorted 32-bit hashes of a text's shingles, the smallest ones of a long text."""
+    import numpy as np
+
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    if len(points) < SHINGLE:
+        points = np.pad(points, (0, SHINGLE - len(points)))
+    windows = np.lib.stride_tricks.sliding_window_view(points, SHINGLE).astype(np.uint64)
+    hashes = np.zeros(len(windows), np.uint64)
+    for place in range(SHINGLE):
+        hashes = (hashes ^ windows[:, place]) * np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    return np.unique((hashes >> np.uint64(32)).astype(np.uint32))[:MAX_SHINGLES]
