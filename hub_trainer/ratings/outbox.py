@@ -64,7 +64,7 @@ class Outbox:
         flush_seconds: float = 30.0,
         flush_rows: int = 200,
     ) -> None:
-        self._store, self._hub, self._destination = store, hub, destination
+        self.store, self._hub, self._destination = store, hub, destination
         self._repo = Repo(destination.repo_id, "dataset")
         self._flush_seconds, self._flush_rows = flush_seconds, flush_rows
         self._settled = False
@@ -101,7 +101,7 @@ class Outbox:
             sent = 0
             if not self._settled:
                 self._settle()
-            while shard := self._store.next_shard(
+            while shard := self.store.next_shard(
                 max_rows=MAX_SHARD_ROWS, max_bytes=MAX_SHARD_BYTES
             ):
                 sent += self._send(shard)
@@ -110,7 +110,7 @@ class Outbox:
 
     def status(self) -> OutboxStatus:
         """For /health and for the page."""
-        counts = self._store.counts()
+        counts = self.store.counts()
         return OutboxStatus(counts.kept, counts.waiting, self._last_flush, self._last_error)
 
     def _run(self) -> None:
@@ -145,24 +145,24 @@ class Outbox:
     def _settle(self) -> None:
         """Compare the store with the dataset: resend what is missing there, skip what is there."""
         commit_sha = self._hub.resolve(self._repo)
-        folder = shard_folder(self._destination.space, self._store.epoch)
+        folder = shard_folder(self._destination.space, self.store.epoch)
         files = self._hub.list_files(self._repo, commit_sha)
         names = [parse_shard_path(f.path) for f in files if f.path.startswith(f"{folder}/")]
-        self._store.settle([Shard(name.first, name.last) for name in names if name], commit_sha)
+        self.store.settle([Shard(name.first, name.last) for name in names if name], commit_sha)
         self._settled = True
 
     def _send(self, shard: Shard) -> int:
         where = self._destination
-        rated = self._store.rated(shard)
+        rated = self.store.rated(shard)
         content = pack_shard(
-            rated, modality=where.modality, task=where.task, epoch=self._store.epoch
+            rated, modality=where.modality, task=where.task, epoch=self.store.epoch
         )
-        path = shard_path(where.space, self._store.epoch, shard.first, shard.last, content)
+        path = shard_path(where.space, self.store.epoch, shard.first, shard.last, content)
         made = self._hub.commit(
             self._repo,
             Changes({path: content}),
             message=f"Add {len(rated)} ratings from {where.space}",
             run_id=path.rsplit("/", 1)[-1].removesuffix(".parquet"),
         )
-        self._store.mark_sent(shard, made.commit_sha)
+        self.store.mark_sent(shard, made.commit_sha)
         return len(rated)

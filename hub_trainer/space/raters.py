@@ -1,0 +1,130 @@
+"""Who rates: a pseudonym for an account or for a session, and nothing else of them."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.errors import HubError
+from hub_trainer.hub import Hub
+from hub_trainer.ratings.records import RaterTier, RatingRefused
+
+KEY_FILE = "rater.key"
+CACHE_SECONDS = 300.0
+MAX_CACHED = 10_000
+BEARER_HEADERS = ("authorization", "x-hf-authorization")
+"""The second is what gradio_client sends, because the Hub's proxy takes the first for itself."""
+
+
+@dataclass(frozen=True)
+class Rater:
+    """A pseudonym, and whether an account of the Hub stands behind it."""
+
+    pseudonym: str
+    tier: RaterTier
+
+
+def rater_key(folder: Path, environment: Mapping[str, str] = os.environ) -> bytes:
+    """RATER_KEY, or a key made once in `folder` that only its owner can read."""
+    if environment.get("RATER_KEY"):
+        return environment["RATER_KEY"].encode()
+    path = folder / KEY_FILE
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_hex(32).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return path.read_bytes()
+
+
+class Raters:
+    """Turns requests into pseudonyms; a token is asked about at the Hub and never kept."""
+
+    def __init__(
+        self, key: bytes, whoami: Callable[[str], Mapping[str, Any]], clock: Callable[[], float]
+    ) -> None:
+        self._key, self._whoami, self._clock = key, whoami, clock
+        self._cache: OrderedDict[str, tuple[float, str | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def from_token(self, headers: Mapping[str, str]) -> Rater | None:
+        """The account whose token is in the headers; None without one. Asks the Hub."""
+        token = _bearer(headers)
+        if token is None:
+            return None
+        account = self._account_of(token)
+        if account is None:
+            raise RatingRefused(
+                "The Hub does not know the token of this request.",
+                reason="rater",
+                do="Send a token of a user account, or none.",
+            )
+        return self.of_account(account)
+
+    def of_account(self, account: str) -> Rater:
+        """The rater that an account id of the Hub is, signed in or by token."""
+        return Rater(self._pseudonym(f"hf:{account}"), "account")
+
+    def of_session(self, session: str) -> Rater:
+        """Somebody unknown, for as long as their page is open."""
+        return Rater(self._pseudonym(f"session:{session}"), "anonymous")
+
+    def _pseudonym(self, identity: str) -> str:
+        return hmac.new(self._key, identity.encode(), hashlib.sha256).hexdigest()[:16]
+
+    def _account_of(self, token: str) -> str | None:
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        with self._lock:
+            known = self._cache.get(digest)
+        if known and known[0] > self._clock():
+            return known[1]
+        account = self._ask(token)
+        with self._lock:
+            self._cache[digest] = (self._clock() + CACHE_SECONDS, account)
+            while len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
+        return account
+
+    def _ask(self, token: str) -> str | None:
+        """Id of the account, None when the Hub does not take the token."""
+        try:
+            found = self._whoami(token)
+        except HubError as error:
+            if "does not answer" in error.what:
+                raise RatingRefused(
+                    "The Hub cannot be asked whose token this is.",
+                    reason="busy",
+                    do="Try again shortly.",
+                ) from None
+            return None
+        if found.get("type", "user") != "user":
+            return None
+        return str(found.get("id") or found["name"])
+
+
+def ask_hub(url: str) -> Callable[[str], Mapping[str, Any]]:
+    """Whose token it is, according to the Hub at `url`."""
+    return lambda token: Hub(url, token).user()
+
+
+def build_raters(key: bytes, url: str) -> Raters:
+    """Raters of the Hub at `url`."""
+    return Raters(key, ask_hub(url), time.monotonic)
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    for name in BEARER_HEADERS:
+        scheme, _, token = headers.get(name, "").partition(" ")
+        if scheme.lower() == "bearer" and token.strip():
+            return token.strip()
+    return None

@@ -1,0 +1,150 @@
+"""A Space with a model that counts words, served on a free port of this machine."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from hub_trainer.errors import DataError, HubError
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.local_hub import LocalHub
+from hub_trainer.ratings import Outbox, RatingStore
+from hub_trainer.ratings.outbox import Destination
+from hub_trainer.space.raters import Raters
+from hub_trainer.space.server import mount
+from hub_trainer.space.service import Loaded, SpaceService
+from hub_trainer.space.settings import SpaceSettings
+from hub_trainer.tasks import Prediction, Widgets
+
+LABELS = ["few", "many", "<b>&none"]
+SHA = "0123456789abcdef0123456789abcdef01234567"
+ACCOUNTS = {"hf_ada": {"type": "user", "id": "id-ada", "name": "ada"}, "hf_org": {"type": "org"}}
+KEY = b"a key of the tests"
+
+
+class WordTask:
+    """Says whether a text has many words."""
+
+    name = "text-classification"
+    modality = "text"
+
+    def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        many = [min(len(row["text"].split()) / 10, 1.0) for row in rows]
+        return [
+            Prediction("many" if m > 0.3 else "few", {"few": 1 - m, "many": m, "<b>&none": 0.0})
+            for m in many
+        ]
+
+    def problems(self, row: Mapping[str, Any]) -> list[str]:
+        return [] if row["text"].strip() else ["text is empty"]
+
+    def widgets(self, label_names: Sequence[str], examples: Sequence[Any]) -> Widgets:
+        return Widgets(
+            [("Textbox", {"label": "Text", "lines": 4, "max_length": 2000})],
+            [("Label", {"label": "Prediction", "num_top_classes": 3})],
+            _row,
+        )
+
+
+def _row(values: Sequence[Any]) -> dict[str, Any]:
+    if not values[0]:
+        raise DataError("There is no text to classify.", do="write one first")
+    return {"text": values[0]}
+
+
+def whoami(token: str) -> Mapping[str, Any]:
+    if token == "hf_down":
+        raise HubError("The Hub at x does not answer for who the token belongs to.")
+    if token not in ACCOUNTS:
+        raise HubError("The Hub does not show who the token belongs to to this token.")
+    return ACCOUNTS[token]
+
+
+class Clock:
+    """Wall clock that the tests move."""
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_seconds
+
+
+@dataclass
+class RunningSpace:
+    url: str
+    service: SpaceService
+    store: RatingStore
+    clock: Clock
+
+
+def settings_of(**changes: Any) -> SpaceSettings:
+    values: dict[str, Any] = {
+        "space_repo_id": "org/space",
+        "task": "text-classification",
+        "model_repo_id": "org/model",
+        "commit_sha": SHA,
+        "ratings_repo_id": "admin/ratings",
+        "label_names": LABELS,
+        "license": "cc0-1.0",
+        "flush_seconds": 0.2,
+    }
+    return SpaceSettings(**{**values, **changes})
+
+
+def service_of(
+    folder: Path, hub: Hub, settings: SpaceSettings, *, needs_account: bool = False
+) -> tuple[SpaceService, Clock]:
+    """A service over a new store in `folder`."""
+    task: Any = WordTask()
+    destination = Destination(settings.ratings_repo_id, "org/space", task.name, "text")
+    outbox = Outbox(
+        RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds
+    )
+    clock = Clock()
+    loaded = Loaded(task, folder, task.widgets(settings.label_names, []))
+    service = SpaceService(
+        settings, loaded, outbox, key=KEY, needs_account=needs_account, now=clock
+    )
+    return service, clock
+
+
+def raters() -> Raters:
+    return Raters(KEY, whoami, time.monotonic)
+
+
+@contextmanager
+def running_space(folder: Path, local: LocalHub, **changes: Any) -> Iterator[RunningSpace]:
+    """Serve a Space in a thread; its ratings go to `local`."""
+    hub = Hub(local.url, local.token)
+    settings = settings_of(**changes)
+    hub.create_repo(Repo(settings.ratings_repo_id, "dataset"))
+    service, clock = service_of(folder, hub, settings)
+    examples = [{"text": "one two"}, {"text": "one two three four five six"}]
+    app = mount(service, raters(), model_url="https://example.org/m", examples=examples)
+    with served(app) as url:
+        yield RunningSpace(url, service, service.outbox.store, clock)
+    service.outbox.store.close()
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """An ASGI application in a thread."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
