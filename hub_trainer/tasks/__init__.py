@@ -1,6 +1,6 @@
 """The tasks: what a row, an example, a model and a prediction are for each pipeline tag."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -67,13 +67,35 @@ class ModelCard:
 class Task(Protocol):
     """One pipeline tag. Rows are canonical: the columns below, labels as names, images as bytes."""
 
-    name: str
-    modality: Literal["text", "image", "table"]
-    columns: Mapping[str, Kind]
-    """Columns that each row must have; a tabular task has further columns of kind feature."""
-    methods: frozenset[str]
-    augmentations: frozenset[str]
-    metrics: frozenset[str]
+    @property
+    def name(self) -> str:
+        """The pipeline tag."""
+        ...
+
+    @property
+    def modality(self) -> Literal["text", "image", "table"]:
+        """What a row is made of."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, Kind]:
+        """Columns that each row must have; a tabular task has further columns of kind feature."""
+        ...
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """Values of `train.method`."""
+        ...
+
+    @property
+    def augmentations(self) -> frozenset[str]:
+        """Names in `prepare.augment`."""
+        ...
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Names in `evaluate.metrics`."""
+        ...
 
     def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
         """What is wrong with the recipe for this task; `base_dir` holds the base's config files."""
@@ -122,6 +144,46 @@ class Task(Protocol):
         ...
 
 
+def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
+    """Names in the recipe that the task does not offer."""
+    wanted: dict[str, tuple[Sequence[str], frozenset[str]]] = {
+        "train.method": ([recipe.train.method], task.methods),
+        "prepare.augment": (recipe.prepare.augment, task.augmentations),
+        "evaluate.metrics": (recipe.evaluate.metrics, task.metrics),
+    }
+    return [
+        Problem(key, f"{key}: {task.name} does not offer {name!r}; {_offered(offered)}")
+        for key, (names, offered) in wanted.items()
+        for name in names
+        if name not in offered
+    ]
+
+
+def unused_problems(task: Task, recipe: Recipe, keys: Sequence[str]) -> list[Problem]:
+    """A problem for each of these keys that is set: in this task it changes nothing."""
+    problems = []
+    for key in keys:
+        section, name = key.split(".")
+        if getattr(getattr(recipe, section), name) not in (None, {}, [], False):
+            text = f"{key}: changes nothing in {task.name}; remove it"
+            problems.append(Problem(key, text))
+    return problems
+
+
+def base_model_problems(task: Task, recipe: Recipe) -> list[Problem]:
+    """A problem when the method starts from a base model and none is named."""
+    if recipe.base_model is not None:
+        return []
+    text = f"base_model: method {recipe.train.method} of {task.name} needs one"
+    return [Problem("base_model", text)]
+
+
+def predictions(scores: Iterable[Iterable[float]], label_names: Sequence[str]) -> list[Prediction]:
+    """(N, C) probabilities in the order of the label names, as one prediction per row."""
+    rows = [dict(zip(label_names, (float(score) for score in row), strict=True)) for row in scores]
+    return [Prediction(max(row, key=row.__getitem__), row) for row in rows]
+
+
 TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",
     "image-classification": "hub_trainer.tasks.image_classification",
@@ -138,3 +200,7 @@ def load_task(name: str) -> Task:
         raise RecipeError([Problem("task", message)], source="recipe")
     task: Task = import_module(TASKS[name]).TASK
     return task
+
+
+def _offered(names: frozenset[str]) -> str:
+    return f"it offers {', '.join(sorted(names))}" if names else "it offers none"

@@ -1,0 +1,254 @@
+"""What every torch classifier shares: its labels, its head, one fine-tuning run, one saved folder.
+
+Legend: B rows of a batch, C labels.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import nn
+from transformers import AutoConfig, EvalPrediction, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from hub_trainer.artifacts import digest_of
+from hub_trainer.errors import DataError, TrainingError
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.methods import base_of, merge_adapter
+from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan
+from hub_trainer.finetune.progress import StepProgress
+from hub_trainer.finetune.report import FitReport
+from hub_trainer.metrics import compute_metric
+from hub_trainer.recipe import Recipe, TrainSection
+
+Progress = Callable[[float, str], None]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ClassifierFit:
+    """How a classifier is fitted, in plain values and the recipe's train section."""
+
+    train: TrainSection
+    primary: str
+    """The metric on the validation split by which the best checkpoint is chosen."""
+    label_names: Sequence[str]
+    """In the order of the model's outputs."""
+    run_digest: str
+    """Stands for all that goes in: a run with the same one is gone on with."""
+    progress: Progress
+
+
+def labelled_config(base_dir: Path, label_names: Sequence[str]) -> PretrainedConfig:
+    """The base's config with these labels; in the base's own order if it has the very same ones."""
+    config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+    names = list(label_names)
+    if knows_labels(config, names):
+        names = [config.id2label[index] for index in range(len(names))]
+    return set_labels(config, names)
+
+
+def set_labels(config: PretrainedConfig, label_names: Sequence[str]) -> PretrainedConfig:
+    """Write the labels into a config."""
+    if len(label_names) < 2:
+        raise DataError(
+            "A classifier needs two labels or more.", got=", ".join(label_names) or "none"
+        )
+    config.num_labels = len(label_names)
+    config.id2label = dict(enumerate(label_names))
+    config.label2id = {name: index for index, name in enumerate(label_names)}
+    config.problem_type = "single_label_classification"
+    return config
+
+
+def knows_labels(config: PretrainedConfig, label_names: Sequence[str]) -> bool:
+    """Whether the config's labels are these, in whatever order."""
+    known = [str(name) for name in (config.id2label or {}).values()]
+    return len(known) == len(label_names) and set(known) == set(label_names)
+
+
+def label_order(config: PretrainedConfig) -> list[str]:
+    """The label names in the order of the model's outputs."""
+    return [str(config.id2label[index]) for index in range(len(config.id2label))]
+
+
+def load_classifier(
+    auto_class: Any, base_dir: Path, config: PretrainedConfig, *, seed: int
+) -> PreTrainedModel:
+    """The base's body in float32, with its own head if that has these labels, else a new one.
+
+    Raises TrainingError when weights of the body are missing: they would be random.
+    """
+    known = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+    keeps_head = knows_labels(known, label_order(config))
+    with quiet_transformers(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model, info = auto_class.from_pretrained(
+            base_dir,
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=not keeps_head,
+            output_loading_info=True,
+        )
+        missing = _missing_in_body(model, info["missing_keys"])
+        if missing:
+            raise TrainingError(
+                "The base model lacks weights of its own body.",
+                where=str(base_dir),
+                got=f"{len(missing)} tensors missing, as {missing[0]}",
+                do=f"name a model whose weights fit its config ({type(model).__name__})",
+            )
+        if not keeps_head:
+            renew_head(model)
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def new_classifier(auto_class: Any, config: PretrainedConfig, *, seed: int) -> PreTrainedModel:
+    """A model of this architecture with random weights."""
+    with quiet_transformers(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: PreTrainedModel = auto_class.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
+    return model
+
+
+def renew_head(model: PreTrainedModel) -> None:
+    """Random weights for what stands beside the body, as the architecture initialises them."""
+    body = base_of(model)
+    for child in model.children():
+        if child is body:
+            continue
+        for module in child.modules():
+            for tensor in module.parameters(recurse=False):
+                tensor._is_hf_initialized = False
+            model._init_weights(module)
+
+
+def fit_classifier(
+    model: PreTrainedModel, data: FitData, fit: ClassifierFit, *, out_dir: Path
+) -> tuple[nn.Module, FitReport]:
+    """Fine-tune; a LoRA adapter comes back merged, and proved to answer as before."""
+
+    def on_progress(now: StepProgress) -> None:
+        fit.progress(now.step / max(now.max_steps, 1), _doing(now))
+
+    tuned, report = fine_tune(
+        model,
+        data,
+        _plan(fit),
+        out_dir=out_dir,
+        run_digest=fit.run_digest,
+        on_progress=on_progress,
+    )
+    if fit.train.method == "lora":
+        tuned = merge_adapter(tuned, _example_inputs(data, next(tuned.parameters()).device))
+    return tuned, report
+
+
+def save_classifier(model: Any, processing: Any, folder: Path) -> None:
+    """Write what `from_pretrained` loads, from the first process alone."""
+    if not PartialState().is_main_process:
+        return
+    model.config._name_or_path = ""
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        processing.save_pretrained(folder)
+
+
+def label_ids(rows: Sequence[Row], label_names: Sequence[str]) -> list[int]:
+    """The index of each row's label. Raises DataError for a label that is not among the names."""
+    ids = {name: index for index, name in enumerate(label_names)}
+    unknown = sorted({str(row["label"]) for row in rows} - set(ids))
+    if unknown:
+        raise DataError(
+            "Rows have labels that are not among the round's label names.",
+            got=", ".join(unknown[:10]),
+            do="run collect and prepare again: they write the label names",
+        )
+    return [ids[row["label"]] for row in rows]
+
+
+def run_digest(splits: Any, recipe: Recipe) -> str:
+    """Stands for the rows, their weights and labels, and the settings of a run."""
+    rows = [
+        [(row.get("_row_id"), row["label"], row.get("_weight")) for row in split]
+        for split in (splits.train, splits.validation)
+    ]
+    return digest_of(
+        {
+            "rows": rows,
+            "label_names": list(splits.label_names),
+            "train": recipe.train.model_dump(mode="json"),
+            "prepare": [recipe.prepare.max_length, recipe.prepare.augment],
+            "base_model": recipe.base_model and recipe.base_model.repo_id,
+        }
+    )
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No load report and no progress bar: what matters of them is checked here."""
+    level = transformers_logging.get_verbosity()
+    shows_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if shows_bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _plan(fit: ClassifierFit) -> FitPlan:
+    train = fit.train
+    plan = FitPlan(
+        method=train.method,  # type: ignore[arg-type]
+        arguments=train.arguments,
+        seed=train.seed,
+        lora=train.lora.model_dump() if train.lora else None,
+        last_n=train.last_n,
+        compute_metrics=_validation_metrics(fit.primary),
+        metric_for_best=fit.primary,
+        profile=train.profile,
+    )
+    if train.early_stopping is None:
+        return plan
+    stopping = EarlyStopping(train.early_stopping.patience, train.early_stopping.min_change)
+    return replace(plan, early_stopping=stopping)
+
+
+def _validation_metrics(primary: str) -> Callable[[EvalPrediction], dict[str, float]]:
+    def compute(predicted: EvalPrediction) -> dict[str, float]:
+        answers = predicted.predictions.argmax(axis=-1).tolist()
+        references = predicted.label_ids.tolist()
+        return {name: compute_metric(name, references, answers) for name in {"accuracy", primary}}
+
+    return compute
+
+
+def _example_inputs(data: FitData, device: torch.device) -> dict[str, torch.Tensor]:
+    source = data.validation or data.train
+    rows = [dict(source[index]) for index in range(min(8, len(source)))]
+    batch = data.collate([{k: v for k, v in row.items() if k != "weight"} for row in rows])
+    return {key: value.to(device) for key, value in batch.items() if key != "labels"}
+
+
+def _missing_in_body(model: PreTrainedModel, missing: Sequence[str]) -> list[str]:
+    """A pooler may be missing: models trained to fill masks have none, and it is learnt."""
+    prefix = f"{model.base_model_prefix}."
+    return sorted(key for key in missing if key.startswith(prefix) and "pooler" not in key)
+
+
+def _doing(now: StepProgress) -> str:
+    loss = now.logged.get("loss")
+    told = f", loss {loss:.3f}" if loss is not None else ""
+    return f"step {now.step} of {now.max_steps}{told}"

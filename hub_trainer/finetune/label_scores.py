@@ -1,0 +1,111 @@
+"""Probabilities per label from a classifier, and a base model's frozen features as a baseline.
+
+Legend: N rows, C labels, D features.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+FloatArray = NDArray[np.float32]
+Batches = Iterable[tuple[Sequence[int], Mapping[str, torch.Tensor]]]
+"""The rows of a batch by their index, and what the model takes."""
+
+BATCH_SIZE = 64
+MAX_ROWS_PER_LABEL = 200
+COSINE_SCALE = 20.0
+
+
+def device() -> torch.device:
+    """Where models answer: the accelerator if there is one."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+def batches_by_length(lengths: Sequence[int], size: int = BATCH_SIZE) -> list[list[int]]:
+    """Indices of all rows in batches of similar length, longest first."""
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def label_scores(model: nn.Module, batches: Batches, num_rows: int) -> FloatArray:
+    """(N, C) softmax of the model's logits, each row in its own place."""
+
+    def scores(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = model(**inputs).logits
+        return logits.float().softmax(dim=-1)
+
+    return _in_order(scores, model, batches, num_rows)
+
+
+def frozen_features(model: nn.Module, batches: Batches, num_rows: int) -> FloatArray:
+    """(N, D) what the body says of each row: the mean over its positions, padding left out."""
+
+    def features(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        hidden: torch.Tensor = model(**inputs).last_hidden_state.float()
+        if hidden.ndim == 4:  # (B, D, height, width) of a convolutional net
+            return hidden.mean(dim=(2, 3))
+        mask = inputs.get("attention_mask")
+        if mask is None:
+            return hidden.mean(dim=1)
+        weight = mask[:, :, None].float()
+        return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+
+    return _in_order(features, model, batches, num_rows)
+
+
+def rows_for_centroids(label_ids: Sequence[int]) -> list[int]:
+    """Indices of the rows that the centroids are made of: the first of each label."""
+    counts: dict[int, int] = {}
+    chosen = []
+    for index, label in enumerate(label_ids):
+        counts[label] = counts.get(label, 0) + 1
+        if counts[label] <= MAX_ROWS_PER_LABEL:
+            chosen.append(index)
+    return chosen
+
+
+def centroid_scores(
+    features: FloatArray, label_ids: Sequence[int], queries: FloatArray, *, num_labels: int
+) -> FloatArray:
+    """(N, C) how near each query is to each label's mean: a softmax of scaled cosines.
+
+    A label without rows gets 0.
+    """
+    labels = np.asarray(label_ids)
+    present = [label for label in range(num_labels) if np.any(labels == label)]
+    means = np.stack([_unit(features[labels == label]).mean(axis=0) for label in present])
+    logits = COSINE_SCALE * _unit(queries) @ _unit(means).T
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores = np.zeros((len(queries), num_labels), dtype=np.float32)
+    scores[:, present] = exponents / exponents.sum(axis=1, keepdims=True)
+    return scores
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: FloatArray = vectors / np.maximum(norms, 1e-12)
+    return unit
+
+
+def _in_order(
+    answer: Callable[[Mapping[str, torch.Tensor]], torch.Tensor],
+    model: nn.Module,
+    batches: Batches,
+    num_rows: int,
+) -> FloatArray:
+    model.eval()
+    where = next(model.parameters()).device
+    result: FloatArray | None = None
+    for rows, batch in batches:
+        inputs = {key: value.to(where) for key, value in batch.items()}
+        with torch.inference_mode():
+            values = answer(inputs).cpu().numpy()
+        if result is None:
+            result = np.zeros((num_rows, values.shape[1]), dtype=np.float32)
+        result[list(rows)] = values
+    assert result is not None
+    return result

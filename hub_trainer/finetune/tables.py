@@ -1,0 +1,283 @@
+"""Tables for scikit-learn: their features, one pipeline over them, saved without pickle."""
+
+import inspect
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from skops.io import dump, load
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from hub_trainer.errors import DataError, Problem, TrainingError
+from hub_trainer.recipe.arguments import nearest
+
+FeatureKind = Literal["number", "boolean", "category"]
+Features = Mapping[str, FeatureKind]
+Row = Mapping[str, Any]
+
+MODEL_FILE = "model.skops"
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+)
+"""Beside the types that skops trusts by itself; never what a file asks for."""
+
+MAX_CATEGORIES = 50
+DEFAULT_ESTIMATOR = "hist_gradient_boosting"
+ESTIMATORS: Mapping[str, type[BaseEstimator]] = {
+    DEFAULT_ESTIMATOR: HistGradientBoostingClassifier,
+    "random_forest": RandomForestClassifier,
+    "logistic_regression": LogisticRegression,
+}
+OWNED_ARGUMENTS = {
+    "random_state": "write train.seed",
+    "early_stopping": "write train.early_stopping",
+    "n_iter_no_change": "write train.early_stopping.patience",
+    "class_weight": "write train.class_weights",
+    "warm_start": "remove it: a model is fitted once",
+    "verbose": "remove it: a stage prints nothing",
+    "categorical_features": "remove it: features are encoded before the estimator",
+}
+DEFAULT_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    DEFAULT_ESTIMATOR: {"early_stopping": False},
+    "random_forest": {"n_estimators": 300},
+    "logistic_regression": {"max_iter": 1000},
+}
+
+
+@dataclass(frozen=True)
+class TableFit:
+    """How a pipeline is fitted."""
+
+    estimator: str
+    arguments: Mapping[str, Any]
+    seed: int
+    patience: int | None = None
+    """Rounds of boosting without improvement on the validation rows, then it stops."""
+    min_change: float = 0.0
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of a split with what each of them counts."""
+
+    rows: Sequence[Row]
+    weights: Sequence[float]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of each row."""
+        return [str(row["label"]) for row in self.rows]
+
+
+def find_features(rows: Sequence[Row]) -> dict[str, FeatureKind]:
+    """The features of the rows and their kinds; one without any value is left out.
+
+    Provenance columns start with an underscore and are no features.
+    """
+    names = {name: None for row in rows for name in row}
+    features: dict[str, FeatureKind] = {}
+    for name in names:
+        if name == "label" or name.startswith("_"):
+            continue
+        values = [row[name] for row in rows if row.get(name) is not None]
+        if values:
+            features[name] = _kind(values)
+    return features
+
+
+def table_of(rows: Sequence[Row], features: Features) -> pd.DataFrame:
+    """The features of the rows as the pipeline takes them. Raises DataError for a wrong value."""
+    columns = {
+        name: pd.Series([_value(name, kind, row.get(name)) for row in rows], dtype=_dtype(kind))
+        for name, kind in features.items()
+    }
+    return pd.DataFrame(columns)
+
+
+def typical_row(rows: Sequence[Row], features: Features) -> dict[str, Any]:
+    """Median numbers and commonest categories: an example that is nobody's own."""
+    return {
+        name: _typical(kind, [row.get(name) for row in rows]) for name, kind in features.items()
+    }
+
+
+def estimator_problems(estimator: str | None, arguments: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the estimator's name and its arguments; all of it."""
+    name = estimator or DEFAULT_ESTIMATOR
+    if name not in ESTIMATORS:
+        text = f"train.estimator: {name!r} is not offered; there are {', '.join(ESTIMATORS)}"
+        return [Problem("train.estimator", text)]
+    known = inspect.signature(ESTIMATORS[name]).parameters
+    problems = []
+    for key in arguments:
+        path = f"train.estimator_arguments.{key}"
+        if key in OWNED_ARGUMENTS:
+            problems.append(Problem(path, f"{path}: cannot be set; {OWNED_ARGUMENTS[key]}"))
+        elif key not in known:
+            cls = ESTIMATORS[name].__name__
+            text = f"{path}: is not an argument of {cls}.{nearest(key, known)}"
+            problems.append(Problem(path, text))
+    return problems or _value_problems(ESTIMATORS[name](**arguments))
+
+
+def fit_pipeline(
+    features: Features, train: LabelledRows, validation: LabelledRows | None, fit: TableFit
+) -> Pipeline:
+    """Encoder and estimator, fitted, as one pipeline that takes `table_of` rows."""
+    if len(set(train.labels)) < 2:
+        raise DataError(
+            "A classifier needs two labels or more in the training rows.",
+            got=", ".join(sorted(set(train.labels))) or "no rows",
+        )
+    encoder = _encoder(features, gaps_are_kept=fit.estimator == DEFAULT_ESTIMATOR)
+    estimator = _estimator(fit)
+    encoded = encoder.fit_transform(table_of(train.rows, features))
+    options: dict[str, Any] = {}
+    if fit.patience is not None and validation is not None:
+        known = set(train.labels)
+        kept = [i for i, label in enumerate(validation.labels) if label in known]
+        options = {
+            "X_val": encoder.transform(table_of([validation.rows[i] for i in kept], features)),
+            "y_val": [validation.labels[i] for i in kept],
+            "sample_weight_val": [validation.weights[i] for i in kept],
+        }
+    estimator.fit(encoded, train.labels, sample_weight=np.asarray(train.weights), **options)
+    return Pipeline([("encoder", encoder), ("estimator", estimator)])
+
+
+def num_parameters(estimator: Any) -> int:
+    """Fitted numbers: coefficients, or nodes of trees."""
+    if isinstance(estimator, HistGradientBoostingClassifier):
+        return sum(len(tree.nodes) for stage in estimator._predictors for tree in stage)
+    if isinstance(estimator, RandomForestClassifier):
+        return sum(tree.tree_.node_count for tree in estimator.estimators_)
+    return int(estimator.coef_.size + estimator.intercept_.size)
+
+
+def save_pipeline(pipeline: Pipeline, folder: Path) -> None:
+    """Write the pipeline, and read it back through the list of trusted types."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dump(pipeline, folder / MODEL_FILE)
+    load_pipeline(folder)
+
+
+def load_pipeline(folder: Path) -> Pipeline:
+    """The pipeline of a folder. Raises TrainingError for a file that wants more than is trusted."""
+    path = folder / MODEL_FILE
+    try:
+        return load(path, trusted=list(TRUSTED_TYPES))
+    except UntrustedTypesFoundException as error:
+        raise TrainingError(
+            "The model file holds types that are not trusted.",
+            where=str(path),
+            got=str(error).splitlines()[0],
+            do="do not load it: it was not written by this project",
+        ) from None
+    except FileNotFoundError:
+        raise TrainingError(f"There is no {MODEL_FILE}.", where=str(folder)) from None
+
+
+def hub_config(
+    features: Features, example: Row, label_names: Sequence[str], estimator: str
+) -> dict[str, Any]:
+    """config.json: the Hub's form for scikit-learn models, and what the features are."""
+    packages = ("scikit-learn", "skops", "numpy", "pandas")
+    return {
+        "sklearn": {
+            "columns": list(features),
+            "environment": [f"{name}={version(name)}" for name in packages],
+            "example_input": {name: [example[name]] for name in features},
+            "model": {"file": MODEL_FILE},
+            "model_format": "skops",
+            "task": "tabular-classification",
+        },
+        "estimator": estimator,
+        "features": dict(features),
+        "label_names": list(label_names),
+        "trusted_types": list(TRUSTED_TYPES),
+    }
+
+
+def _kind(values: Sequence[Any]) -> FeatureKind:
+    if all(isinstance(value, bool | np.bool_) for value in values):
+        return "boolean"
+    if all(_is_number(value) for value in values):
+        return "number"
+    return "category"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _dtype(kind: FeatureKind) -> str:
+    return "object" if kind == "category" else "float64"
+
+
+def _value(name: str, kind: FeatureKind, value: Any) -> Any:
+    if value is None or value != value:  # a float that is no number differs from itself
+        return None
+    if kind == "category":
+        return str(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"Feature {name} must be a {kind}.",
+            got=repr(value)[:100],
+            do="give a number or nothing",
+        ) from None
+
+
+def _typical(kind: FeatureKind, values: Sequence[Any]) -> Any:
+    present = [value for value in values if value is not None and value == value]
+    if kind == "number":
+        return float(np.median(present))
+    return Counter(present).most_common(1)[0][0]
+
+
+def _encoder(features: Features, *, gaps_are_kept: bool) -> ColumnTransformer:
+    numbers = [name for name, kind in features.items() if kind != "category"]
+    categories = [name for name, kind in features.items() if kind == "category"]
+    scaler = StandardScaler()
+    if not gaps_are_kept:
+        scaler = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), scaler)
+    one_hot = OneHotEncoder(
+        handle_unknown="ignore", sparse_output=False, max_categories=MAX_CATEGORIES
+    )
+    return ColumnTransformer([("numbers", scaler, numbers), ("categories", one_hot, categories)])
+
+
+def _estimator(fit: TableFit) -> Any:
+    arguments = {**DEFAULT_ARGUMENTS[fit.estimator], **fit.arguments, "random_state": fit.seed}
+    if fit.patience is not None:
+        arguments |= {
+            "early_stopping": True,
+            "n_iter_no_change": fit.patience,
+            "tol": max(fit.min_change, 1e-7),
+        }
+    return ESTIMATORS[fit.estimator](**arguments)
+
+
+def _value_problems(estimator: Any) -> list[Problem]:
+    """scikit-learn's own check of the values, which it would make only when fitting."""
+    try:
+        estimator._validate_params()
+    except ValueError as error:
+        key = "train.estimator_arguments"
+        return [Problem(key, f"{key}: {str(error).splitlines()[0]}")]
+    return []

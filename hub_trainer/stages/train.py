@@ -1,0 +1,209 @@
+"""The train stage: the prepared rows and the pinned base model become a model, resumed if killed.
+
+In several processes the first one downloads and writes; the others wait for its files, not for a
+collective operation that could time out, and then all of them train together. All processes must
+see the round folder.
+"""
+
+import errno
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.artifacts import (
+    Artifact,
+    Draft,
+    draft_folder,
+    find_artifact,
+    write_artifact,
+    write_durably,
+)
+from hub_trainer.errors import DataError, TrainingError
+from hub_trainer.finetune.curve import plot_curve
+from hub_trainer.finetune.model_folder import download_model
+from hub_trainer.finetune.report import FitReport
+from hub_trainer.hub import Hub
+from hub_trainer.lineage import Pins, load_pins
+from hub_trainer.recipe import Recipe
+from hub_trainer.rows.store import read_rows
+from hub_trainer.tasks import Splits, load_task
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+EXPECTED_PROCESSES = "HUB_TRAINER_NUM_PROCESSES"
+BASE_READY = "base_model.json"
+WAIT_SECONDS = 24 * 3600.0
+POLL_SECONDS = 0.5
+
+
+def silent(share: float, doing: str) -> None:
+    """Report progress to nobody."""
+
+
+def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
+    """Fine-tune as the recipe says; the artifact holds `model/`, `fit.json` and `curve.png`."""
+    prepared = _prepared(round_dir)
+    pins = load_pins(round_dir)
+    assert pins is not None
+    folder, inputs = round_dir / "train", _inputs(recipe, prepared, pins)
+    done = find_artifact(folder, inputs)
+    if done:
+        return done
+    _assert_world_size()
+    logger.info("train: %s of %s", recipe.train.method, _base_name(pins))
+    with _training_errors(folder):
+        if not _is_first():
+            return _follow(recipe, prepared, folder, inputs)
+        with write_artifact(folder, inputs, keep_draft=True) as draft:
+            report = _lead(recipe, prepared, hub, pins, draft, progress)
+    assert draft.artifact is not None
+    logger.info("train: %.1f s, %.1f rows/s", report.seconds, report.rows_per_second)
+    return draft.artifact
+
+
+def _lead(
+    recipe: Recipe, prepared: Artifact, hub: Hub, pins: Pins, draft: Draft, progress: Progress
+) -> FitReport:
+    progress(0.0, "downloading the base model")
+    base_dir = _base_model(recipe, pins, hub)
+    ready = draft.folder / BASE_READY
+    write_durably(ready, json.dumps(str(base_dir) if base_dir else None).encode())
+    report = _fit(recipe, prepared, draft.folder, base_dir, progress)
+    ready.unlink()
+    shutil.rmtree(draft.folder / "checkpoints", ignore_errors=True)
+    content = report.to_dict()
+    write_durably(draft.folder / "fit.json", json.dumps(content, indent=1).encode())
+    plot_curve(report.history, draft.folder / "curve.png", metric=recipe.evaluate.primary)
+    draft.outputs |= {"fit": {key: value for key, value in content.items() if key != "history"}}
+    return report
+
+
+def _follow(
+    recipe: Recipe, prepared: Artifact, folder: Path, inputs: Mapping[str, Any]
+) -> Artifact:
+    """What every process but the first does: wait for files, train along, wait for the result."""
+    work = draft_folder(folder, inputs)
+    path = json.loads(_wait_for(lambda: _content(work / BASE_READY), "the base model"))
+    _fit(recipe, prepared, work, Path(path) if path else None, silent)
+    found: Artifact = _wait_for(lambda: find_artifact(folder, inputs), "the saved model")
+    return found
+
+
+def _fit(
+    recipe: Recipe, prepared: Artifact, out_dir: Path, base_dir: Path | None, progress: Progress
+) -> FitReport:
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out_dir / "logs"))
+    os.environ.setdefault("TRACKIO_DIR", str(out_dir / "logs" / "trackio"))
+    splits = Splits(
+        train=read_rows(prepared.folder / "train.parquet"),
+        validation=read_rows(prepared.folder / "validation.parquet"),
+        label_names=prepared.outputs["label_names"],
+    )
+    return load_task(recipe.task).fit(splits, recipe, out_dir, base_dir=base_dir, progress=progress)
+
+
+def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> Path | None:
+    if pins.base_model is None:
+        return None
+    base, from_scratch = pins.base_model, recipe.train.method == "scratch"
+    return download_model(hub, base.repo_id, base.commit_sha, with_weights=not from_scratch)
+
+
+def _prepared(round_dir: Path) -> Artifact:
+    prepared = find_artifact(round_dir / "prepare")
+    if prepared is None:
+        raise DataError(
+            "There are no prepared rows to train on.",
+            where=str(round_dir / "prepare"),
+            do="run hub-trainer prepare first, or hub-trainer run for the whole round",
+        )
+    return prepared
+
+
+def _inputs(recipe: Recipe, prepared: Artifact, pins: Pins) -> dict[str, Any]:
+    return {
+        "stage": "train",
+        "task": recipe.task,
+        "prepare": prepared.digest,
+        "base_model": pins.base_model.commit_sha if pins.base_model else None,
+        "train": recipe.train.model_dump(mode="json"),
+        "max_length": recipe.prepare.max_length,
+        "augment": recipe.prepare.augment,
+        "primary": recipe.evaluate.primary,
+    }
+
+
+def _assert_world_size() -> None:
+    """Stop when the launcher started another number of processes than was asked for."""
+    expected, running = os.environ.get(EXPECTED_PROCESSES), os.environ.get("WORLD_SIZE", "1")
+    if expected is not None and expected != running:
+        raise TrainingError(
+            f"{expected} processes were asked for.",
+            got=f"{running} running",
+            do="start it with torchrun: accelerate starts one process only on a CPU",
+        )
+
+
+@contextmanager
+def _training_errors(folder: Path) -> Iterator[None]:
+    """A lack of memory or disk outside the training loop, said as such."""
+    try:
+        yield
+    except MemoryError as error:
+        raise _out_of_memory(error) from error
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise _out_of_memory(error) from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise TrainingError(
+            "The disk is full.",
+            where=str(folder.parent),
+            do="free some space, then run the same command again: it goes on",
+        ) from error
+
+
+def _out_of_memory(error: BaseException) -> TrainingError:
+    return TrainingError(
+        "There is not enough memory for this model.",
+        got=(str(error) or type(error).__name__).splitlines()[0],
+        do="take a smaller base model, method lora or head, or a shorter prepare.max_length",
+    )
+
+
+def _is_first() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _wait_for(look: Callable[[], Any], what: str) -> Any:
+    started = time.monotonic()
+    while (found := look()) is None:
+        if time.monotonic() - started > WAIT_SECONDS:
+            raise TrainingError(
+                f"The first process has not written {what}.",
+                got=f"waited {WAIT_SECONDS:.0f} s",
+                do="see its own message; all processes must see the same round folder",
+            )
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def _base_name(pins: Pins) -> str:
+    base = pins.base_model
+    return f"{base.repo_id}@{base.commit_sha[:7]}" if base else "a new model"

@@ -1,0 +1,315 @@
+"""Image classification: a picture in, one of the label names out, by a vision model with a head."""
+
+import io
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    ConvNextConfig,
+    ViTImageProcessorPil,
+)
+
+from hub_trainer.errors import DataError, Problem
+from hub_trainer.finetune.augment import AUGMENTATIONS, augment
+from hub_trainer.finetune.classifier import (
+    ClassifierFit,
+    fit_classifier,
+    knows_labels,
+    label_ids,
+    label_order,
+    labelled_config,
+    load_classifier,
+    new_classifier,
+    quiet_transformers,
+    run_digest,
+    save_classifier,
+    set_labels,
+)
+from hub_trainer.finetune.classifier_checks import base_problems
+from hub_trainer.finetune.example_weights import example_weights
+from hub_trainer.finetune.label_scores import (
+    BATCH_SIZE,
+    Batches,
+    centroid_scores,
+    device,
+    frozen_features,
+    label_scores,
+    rows_for_centroids,
+)
+from hub_trainer.finetune.model_folder import IMAGE_PROCESSOR_FILES, file_stamp, has_any
+from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.report import FitReport
+from hub_trainer.metrics import METRICS
+from hub_trainer.recipe import Recipe
+from hub_trainer.rows.media import image_problem, open_image
+from hub_trainer.tasks import (
+    BasePredictions,
+    Kind,
+    ModelCard,
+    Prediction,
+    Progress,
+    Row,
+    Splits,
+    Widgets,
+    base_model_problems,
+    offer_problems,
+    predictions,
+    unused_problems,
+)
+
+UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", "prepare.max_length")
+SMALL_SIDES = (32, 64)
+"""Sides in pixels that a new model sees pictures at: the smallest that most of them fit in."""
+
+USAGE = """\
+from transformers import pipeline
+
+classify = pipeline("image-classification", model="{repo_id}", revision="{commit_sha}")
+print(classify("picture.png", top_k=3))
+"""
+
+
+@dataclass(frozen=True)
+class ImageClassification:
+    """The pipeline tag `image-classification`."""
+
+    name: str = "image-classification"
+    modality: Literal["text", "image", "table"] = "image"
+    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
+    augmentations: frozenset[str] = frozenset(AUGMENTATIONS)
+    metrics: frozenset[str] = frozenset(METRICS)
+
+    @property
+    def columns(self) -> Mapping[str, Kind]:
+        """`image` (the encoded file) and `label`."""
+        return {"image": "image", "label": "label"}
+
+    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+        """What is wrong with the recipe for this task; all of it."""
+        problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
+        if recipe.train.method != "scratch":
+            problems += base_model_problems(self, recipe)
+        if base_dir is None or problems:
+            return problems
+        problems += base_problems(AutoModelForImageClassification, recipe.train, base_dir)
+        if not has_any(base_dir, IMAGE_PROCESSOR_FILES):
+            text = "base_model: has no image processor (preprocessor_config.json)"
+            problems.append(Problem("base_model", text))
+        return problems
+
+    def problems(self, row: Row) -> list[str]:
+        """What is wrong with one row."""
+        image, label = row.get("image"), row.get("label")
+        faults = []
+        if not isinstance(image, bytes) or not image:
+            faults.append("image is empty")
+        elif problem := image_problem(image):
+            faults.append(problem)
+        if not isinstance(label, str) or not label:
+            faults.append("label is empty")
+        return faults
+
+    def fit(
+        self,
+        splits: Splits,
+        recipe: Recipe,
+        out_dir: Path,
+        *,
+        base_dir: Path | None,
+        progress: Progress,
+    ) -> FitReport:
+        """Fine-tune a classifier that `pipeline()` loads."""
+        train = recipe.train
+        auto_class = AutoModelForImageClassification
+        if base_dir is None:
+            config, processor = _small_architecture(splits)
+        else:
+            config = labelled_config(base_dir, splits.label_names)
+            processor = _processor(base_dir)
+        if base_dir is None or train.method == "scratch":
+            model = new_classifier(auto_class, config, seed=train.seed)
+        else:
+            model = load_classifier(auto_class, base_dir, config, seed=train.seed)
+        fit = ClassifierFit(
+            train=train,
+            primary=recipe.evaluate.primary,
+            label_names=label_order(config),
+            run_digest=run_digest(splits, recipe),
+            progress=progress,
+        )
+        data = _fit_data(splits, recipe, processor, label_order(config))
+        tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
+        save_classifier(tuned, processor, out_dir / "model")
+        return report
+
+    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+        """What `pipeline("image-classification")` says of each row, for every label."""
+        if not rows:
+            return []
+        model, processor = _loaded(model_dir, file_stamp(model_dir))
+        scores = label_scores(model, _batches(processor, rows), len(rows))
+        return predictions(scores, label_order(model.config))
+
+    def predict_base(
+        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+    ) -> BasePredictions | None:
+        """The base's own answers if it has these labels, else its nearest mean features."""
+        if base_dir is None:
+            return None
+        if knows_labels(AutoConfig.from_pretrained(base_dir), splits.label_names):
+            return BasePredictions("the base model as it is", self.predict(base_dir, rows))
+        ids = label_ids(splits.train, splits.label_names)
+        chosen = rows_for_centroids(ids)
+        with quiet_transformers():
+            model = AutoModel.from_pretrained(
+                base_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+            ).to(device())
+        processor = _processor(base_dir)
+        known = [splits.train[index] for index in chosen]
+        scores = centroid_scores(
+            frozen_features(model, _batches(processor, known), len(known)),
+            [ids[index] for index in chosen],
+            frozen_features(model, _batches(processor, rows), len(rows)),
+            num_labels=len(splits.label_names),
+        )
+        description = (
+            "the untouched base model: the label whose training rows have the nearest mean "
+            f"features (cosine, {len(known)} rows)"
+        )
+        return BasePredictions(description, predictions(scores, splits.label_names))
+
+    def score(self, row: Row, prediction: Prediction) -> float:
+        """1.0 when the label is right."""
+        return float(row["label"] == prediction.label)
+
+    def widgets(self, label_names: Sequence[str], examples: Sequence[Row]) -> Widgets:
+        """A picture to upload, and the labels with their probabilities."""
+        del examples
+        shown = {"label": "Prediction", "num_top_classes": min(5, len(label_names))}
+        picture = {"label": "Picture", "type": "pil", "sources": ["upload", "clipboard"]}
+        return Widgets([("Image", picture)], [("Label", shown)], _image_row)
+
+    def example_from_rating(self, row: Row, label: str) -> dict[str, Any] | None:
+        """The rated picture under its agreed label."""
+        example = {"image": row["image"], "label": label}
+        return None if self.problems(example) else example
+
+    def card(self) -> ModelCard:
+        """How to use the model."""
+        return ModelCard("transformers", USAGE, ("image-classification",))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Training rows read when they are needed, augmented anew each time."""
+
+    rows: Sequence[Row]
+    labels: Sequence[int]
+    weights: Sequence[float]
+    augmentations: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        picture = open_image(self.rows[index]["image"])
+        if self.augmentations:
+            # The engine has seeded the global state for this batch of this epoch.
+            rng = random.Random(random.getrandbits(64))  # noqa: S311 - no secret
+            picture = augment(picture, self.augmentations, rng)
+        return {"picture": picture, "labels": self.labels[index], "weight": self.weights[index]}
+
+
+def _processor(folder: Path) -> Any:
+    with quiet_transformers():
+        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
+
+
+def _small_architecture(splits: Splits) -> tuple[Any, Any]:
+    """A small ConvNeXt for pictures as large as these, and the processor that goes with it."""
+    sides = sorted(max(_size(row["image"])) for row in splits.train)
+    middle = sides[len(sides) // 2]
+    side = next((side for side in SMALL_SIDES if side >= middle), SMALL_SIDES[-1])
+    config = ConvNextConfig(
+        image_size=side,
+        patch_size=side // 16,
+        num_stages=3,
+        depths=[2, 2, 2],
+        hidden_sizes=[48, 96, 192],
+        drop_path_rate=0.1,
+    )
+    processor = ViTImageProcessorPil(size={"height": side, "width": side})
+    return set_labels(config, splits.label_names), processor
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(content)) as opened:
+        width, height = opened.size
+    return width, height
+
+
+def _fit_data(
+    splits: Splits, recipe: Recipe, processor: Any, label_names: Sequence[str]
+) -> FitData:
+    weights = example_weights(splits.train, class_weights=recipe.train.class_weights)
+    names = recipe.prepare.augment
+    train = Pictures(splits.train, label_ids(splits.train, label_names), weights, names)
+    ids = label_ids(splits.validation, label_names)
+    validation = Pictures(splits.validation, ids, [1.0] * len(ids), [])
+    return FitData(
+        train=train,
+        validation=validation if len(validation) else None,
+        collate=_collate(processor),
+        augmented=bool(names),
+    )
+
+
+def _collate(processor: Any) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = dict(processor(images=[row["picture"] for row in rows], return_tensors="pt"))
+        return batch | {"labels": torch.tensor([row["labels"] for row in rows])}
+
+    return collate
+
+
+def _batches(processor: Any, rows: Sequence[Row]) -> Batches:
+    def made() -> Iterator[tuple[Sequence[int], Mapping[str, torch.Tensor]]]:
+        for start in range(0, len(rows), BATCH_SIZE):
+            chosen = range(start, min(start + BATCH_SIZE, len(rows)))
+            pictures = [open_image(rows[index]["image"]) for index in chosen]
+            yield chosen, dict(processor(images=pictures, return_tensors="pt"))
+
+    return made()
+
+
+@lru_cache(maxsize=2)
+def _loaded(model_dir: Path, stamp: str) -> tuple[Any, Any]:
+    """Model and processor of a folder; loaded anew when its files have changed."""
+    del stamp
+    with quiet_transformers():
+        model = AutoModelForImageClassification.from_pretrained(
+            model_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+    return model.to(device()).eval(), _processor(model_dir)
+
+
+def _image_row(values: Sequence[Any]) -> dict[str, Any]:
+    picture = values[0]
+    if not isinstance(picture, Image.Image):
+        raise DataError("There is no picture to classify.", do="upload or paste one first")
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return {"image": file.getvalue()}
+
+
+TASK = ImageClassification()

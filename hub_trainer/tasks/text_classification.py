@@ -1,0 +1,299 @@
+"""Text classification: a text in, one of the label names out, by a language model with a head."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from hub_trainer.errors import DataError, Problem
+from hub_trainer.finetune.batches import padding_collate
+from hub_trainer.finetune.classifier import (
+    ClassifierFit,
+    fit_classifier,
+    knows_labels,
+    label_ids,
+    label_order,
+    labelled_config,
+    load_classifier,
+    new_classifier,
+    quiet_transformers,
+    run_digest,
+    save_classifier,
+)
+from hub_trainer.finetune.classifier_checks import base_problems
+from hub_trainer.finetune.example_weights import example_weights
+from hub_trainer.finetune.label_scores import (
+    Batches,
+    batches_by_length,
+    centroid_scores,
+    device,
+    frozen_features,
+    label_scores,
+    rows_for_centroids,
+)
+from hub_trainer.finetune.model_folder import TOKENIZER_FILES, file_stamp, has_any
+from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.report import FitReport
+from hub_trainer.metrics import METRICS
+from hub_trainer.recipe import Recipe
+from hub_trainer.tasks import (
+    BasePredictions,
+    Kind,
+    ModelCard,
+    Prediction,
+    Progress,
+    Row,
+    Splits,
+    Widgets,
+    base_model_problems,
+    offer_problems,
+    predictions,
+    unused_problems,
+)
+
+TABLE_KEYS = ("train.estimator", "train.estimator_arguments")
+MAX_TEXT_CHARACTERS = 20_000
+UNLIMITED = 1_000_000
+"""Tokenizers say a larger number than this when they know of no limit."""
+
+USAGE = """\
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repo_id}", revision="{commit_sha}")
+print(classify("Write your text here.", truncation=True, top_k=3))
+"""
+
+
+@dataclass(frozen=True)
+class TextClassification:
+    """The pipeline tag `text-classification`."""
+
+    name: str = "text-classification"
+    modality: Literal["text", "image", "table"] = "text"
+    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
+    augmentations: frozenset[str] = frozenset()
+    metrics: frozenset[str] = frozenset(METRICS)
+
+    @property
+    def columns(self) -> Mapping[str, Kind]:
+        """`text` and `label`."""
+        return {"text": "text", "label": "label"}
+
+    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+        """What is wrong with the recipe for this task; all of it."""
+        problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
+        problems += unused_problems(self, recipe, TABLE_KEYS)
+        if base_dir is None or problems:
+            return problems
+        problems += base_problems(AutoModelForSequenceClassification, recipe.train, base_dir)
+        if not has_any(base_dir, TOKENIZER_FILES):
+            text = "base_model: has no tokenizer; name a model repo that ships one"
+            return [*problems, Problem("base_model", text)]
+        return problems + _length_problems(recipe.prepare.max_length, base_dir)
+
+    def problems(self, row: Row) -> list[str]:
+        """What is wrong with one row."""
+        text, label = row.get("text"), row.get("label")
+        faults = []
+        if not isinstance(text, str) or not text.strip():
+            faults.append("text is empty")
+        if not isinstance(label, str) or not label:
+            faults.append("label is empty")
+        return faults
+
+    def fit(
+        self,
+        splits: Splits,
+        recipe: Recipe,
+        out_dir: Path,
+        *,
+        base_dir: Path | None,
+        progress: Progress,
+    ) -> FitReport:
+        """Fine-tune a classifier that `pipeline()` loads."""
+        assert base_dir is not None
+        config = labelled_config(base_dir, splits.label_names)
+        tokenizer = _tokenizer(base_dir, recipe.prepare.max_length)
+        seed = recipe.train.seed
+        if recipe.train.method == "scratch":
+            model = new_classifier(AutoModelForSequenceClassification, config, seed=seed)
+        else:
+            model = load_classifier(AutoModelForSequenceClassification, base_dir, config, seed=seed)
+        model.config.pad_token_id = tokenizer.pad_token_id
+        data = _fit_data(splits, label_order(config), tokenizer, recipe.train.class_weights)
+        fit = ClassifierFit(
+            train=recipe.train,
+            primary=recipe.evaluate.primary,
+            label_names=label_order(config),
+            run_digest=run_digest(splits, recipe),
+            progress=progress,
+        )
+        tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
+        save_classifier(tuned, tokenizer, out_dir / "model")
+        return report
+
+    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+        """What `pipeline("text-classification", truncation=True, top_k=None)` says of each row."""
+        if not rows:
+            return []
+        model, tokenizer = _loaded(model_dir, file_stamp(model_dir))
+        scores = label_scores(model, _batches(tokenizer, rows), len(rows))
+        return predictions(scores, label_order(model.config))
+
+    def predict_base(
+        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+    ) -> BasePredictions | None:
+        """The base's own answers if it has these labels, else its nearest mean embedding."""
+        if base_dir is None:
+            return None
+        if knows_labels(AutoConfig.from_pretrained(base_dir), splits.label_names):
+            return BasePredictions("the base model as it is", self.predict(base_dir, rows))
+        ids = label_ids(splits.train, splits.label_names)
+        chosen = rows_for_centroids(ids)
+        with quiet_transformers():
+            model = AutoModel.from_pretrained(
+                base_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+            ).to(device())
+        tokenizer = _tokenizer(base_dir, None)
+        known = [splits.train[index] for index in chosen]
+        scores = centroid_scores(
+            frozen_features(model, _batches(tokenizer, known), len(known)),
+            [ids[index] for index in chosen],
+            frozen_features(model, _batches(tokenizer, rows), len(rows)),
+            num_labels=len(splits.label_names),
+        )
+        description = (
+            "the untouched base model: the label whose training rows have the nearest mean "
+            f"embedding (cosine, {len(known)} rows)"
+        )
+        return BasePredictions(description, predictions(scores, splits.label_names))
+
+    def score(self, row: Row, prediction: Prediction) -> float:
+        """1.0 when the label is right."""
+        return float(row["label"] == prediction.label)
+
+    def widgets(self, label_names: Sequence[str], examples: Sequence[Row]) -> Widgets:
+        """A box for the text, and the labels with their probabilities."""
+        del examples
+        box = {"label": "Text", "lines": 4, "max_length": MAX_TEXT_CHARACTERS}
+        shown = {"label": "Prediction", "num_top_classes": min(5, len(label_names))}
+        return Widgets([("Textbox", box)], [("Label", shown)], _text_row)
+
+    def example_from_rating(self, row: Row, label: str) -> dict[str, Any] | None:
+        """The rated text under its agreed label."""
+        example = {"text": row["text"], "label": label}
+        return None if self.problems(example) else example
+
+    def card(self) -> ModelCard:
+        """How to use the model."""
+        return ModelCard("transformers", USAGE, ("text-classification",))
+
+
+def _tokenizer(folder: Path, max_length: int | None) -> Any:
+    """The folder's tokenizer, which cuts at `max_length` or at what the model takes."""
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    limit = _longest(tokenizer, AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    if max_length is not None or limit is not None:
+        tokenizer.model_max_length = max_length or limit
+    if tokenizer.pad_token is None:
+        # Padding is masked by attention, so which token fills it does not matter.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _longest(tokenizer: Any, config: Any) -> int | None:
+    """Tokens that the model takes, or None when nothing says."""
+    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < UNLIMITED else []
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions:
+        # RoBERTa and its kin count positions from the padding token's id on.
+        offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+        limits.append(positions - offset)
+    return min(limits) if limits else None
+
+
+def _length_problems(max_length: int | None, base_dir: Path) -> list[Problem]:
+    if max_length is None:
+        return []
+    try:
+        longest = _longest(
+            AutoTokenizer.from_pretrained(base_dir, trust_remote_code=False),
+            AutoConfig.from_pretrained(base_dir, trust_remote_code=False),
+        )
+    except (ValueError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        return [Problem("base_model", f"base_model: its tokenizer does not load: {first}")]
+    if longest is None or max_length <= longest:
+        return []
+    text = f"prepare.max_length: {max_length} tokens, but the base model takes {longest}"
+    return [Problem("prepare.max_length", text)]
+
+
+def _fit_data(
+    splits: Splits, label_names: Sequence[str], tokenizer: Any, class_weights: bool
+) -> FitData:
+    weights = example_weights(splits.train, class_weights=class_weights)
+    train = _encoded(tokenizer, splits.train)
+    validation = _encoded(tokenizer, splits.validation)
+    for row, label, weight in zip(
+        train, label_ids(splits.train, label_names), weights, strict=True
+    ):
+        row |= {"labels": label, "weight": weight}
+    for row, label in zip(validation, label_ids(splits.validation, label_names), strict=True):
+        row["labels"] = label
+    return FitData(
+        train=train,
+        validation=validation or None,
+        collate=padding_collate(tokenizer, on_accelerator=torch.accelerator.is_available()),
+        lengths=[len(row["input_ids"]) for row in train],
+        validation_lengths=[len(row["input_ids"]) for row in validation],
+    )
+
+
+def _encoded(tokenizer: Any, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    if not rows:
+        return []
+    columns = tokenizer([row["text"] for row in rows], truncation=True)
+    return [{name: columns[name][index] for name in columns} for index in range(len(rows))]
+
+
+def _batches(tokenizer: Any, rows: Sequence[Row]) -> Batches:
+    encoded = _encoded(tokenizer, rows)
+    collate = padding_collate(tokenizer, on_accelerator=torch.accelerator.is_available())
+
+    def made() -> Iterator[tuple[Sequence[int], Mapping[str, torch.Tensor]]]:
+        for chosen in batches_by_length([len(row["input_ids"]) for row in encoded]):
+            yield chosen, collate([encoded[index] for index in chosen])
+
+    return made()
+
+
+@lru_cache(maxsize=2)
+def _loaded(model_dir: Path, stamp: str) -> tuple[Any, Any]:
+    """Model and tokenizer of a folder; loaded anew when its files have changed."""
+    del stamp
+    with quiet_transformers():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            model_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+    return model.to(device()).eval(), _tokenizer(model_dir, None)
+
+
+def _text_row(values: Sequence[Any]) -> dict[str, Any]:
+    text = values[0]
+    if not isinstance(text, str) or not text.strip():
+        raise DataError("There is no text to classify.", do="write a text first")
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise DataError(
+            f"The text is longer than {MAX_TEXT_CHARACTERS:,} characters.",
+            got=f"{len(text):,}",
+        )
+    return {"text": text}
+
+
+TASK = TextClassification()
