@@ -82,7 +82,7 @@ def _endpoint(core: Core, entry: Entry) -> Callable[[Request], Awaitable[Respons
             return await _serve(core, entry, request)
         except WireError as error:
             await _drain(request)
-            return error_reply(error)
+            return error_reply(_ask_for_password(request, error))
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception:
@@ -94,7 +94,7 @@ def _endpoint(core: Core, entry: Entry) -> Callable[[Request], Awaitable[Respons
 
 async def _serve(core: Core, entry: Entry, request: Request) -> Response:
     """Sign in, find the repo, check permission, read the body, call the handler."""
-    if request.method in ("GET", "HEAD"):
+    if request.method in ("GET", "HEAD") and not entry.streams:
         return await run_in_threadpool(lambda: _answer(_prepare(core, entry, request), entry, b""))
     prepared = await run_in_threadpool(_prepare, core, entry, request)
     if isinstance(prepared, Response):
@@ -204,6 +204,13 @@ async def _read_body(request: Request, most: int) -> bytes:
             raise too_large(f"The body is larger than {most} bytes.")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _ask_for_password(request: Request, error: WireError) -> WireError:
+    """git and git-lfs send a password only after they were asked for one."""
+    if error.status == 401 and "/api/" not in request.scope["path"]:
+        error.headers["WWW-Authenticate"] = 'Basic realm="Local Hub", charset="UTF-8"'
+    return error
 
 
 async def _drain(request: Request) -> None:

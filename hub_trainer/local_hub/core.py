@@ -4,14 +4,14 @@ import fcntl
 import os
 import secrets
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.local_hub.git_read import open_git
 from hub_trainer.local_hub.lfs import LfsStore
-from hub_trainer.local_hub.repo_rows import Repo
+from hub_trainer.local_hub.repo_rows import Repo, add_downloads
 from hub_trainer.local_hub.store import Store, get_meta, set_meta
 
 
@@ -48,6 +48,7 @@ class Core:
         default_factory=lambda: defaultdict(threading.RLock)
     )
     _guard: threading.Lock = field(default_factory=threading.Lock)
+    _downloads: Counter[str] = field(default_factory=Counter)
 
     def git_path(self, repo_id: str) -> Path:
         """Where a repo lies. Names never become paths, so no name can leave the folder."""
@@ -62,12 +63,25 @@ class Core:
         with self._guard:
             return self._repo_locks[repo_id]
 
+    def count_download(self, repo: Repo) -> None:
+        """One more download; kept in memory until the next flush."""
+        with self._guard:
+            self._downloads[repo.id] += 1
+
+    def flush_downloads(self) -> None:
+        """Write down the downloads counted since the last time."""
+        with self._guard:
+            counted, self._downloads = self._downloads, Counter()
+        if counted:
+            add_downloads(self.store, counted)
+
     def temporary(self) -> Path:
         """A folder for half-finished things, emptied at start."""
         return self.folder / "tmp"
 
     def close(self) -> None:
         """Let go of the folder."""
+        self.flush_downloads()
         self.store.close()
         os.close(self._folder_lock)
 

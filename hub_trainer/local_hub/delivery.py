@@ -1,4 +1,4 @@
-"""Delivers the webhooks' outbox: in order, with retries, from one thread."""
+"""Work beside the requests: the webhooks' outbox, with retries, and the download counts."""
 
 import http.client
 import json
@@ -38,6 +38,7 @@ class Deliverer:
     def _run(self) -> None:
         while not self._stopping.is_set():
             if not self._deliver_one():
+                self._core.flush_downloads()
                 self._stopping.wait(POLL_SECONDS)
 
     def _deliver_one(self) -> bool:

@@ -156,10 +156,13 @@ def set_discussions_disabled(store: Store, repo: Repo, disabled: bool) -> None:
         db.execute("UPDATE repo SET discussions_disabled = ? WHERE id = ?", (disabled, repo.id))
 
 
-def count_download(store: Store, repo: Repo) -> None:
-    """One more download."""
+def add_downloads(store: Store, counted: dict[str, int]) -> None:
+    """More downloads: repo id -> how many."""
     with store.write() as db:
-        db.execute("UPDATE repo SET downloads = downloads + 1 WHERE id = ?", (repo.id,))
+        db.executemany(
+            "UPDATE repo SET downloads = downloads + ? WHERE id = ?",
+            [(number, repo_id) for repo_id, number in counted.items()],
+        )
 
 
 def set_summary(store: Store, repo_id: str, head_sha: str, modified: str, card: "Card") -> None:

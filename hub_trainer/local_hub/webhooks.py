@@ -92,7 +92,8 @@ def announce(
     with store.write() as db:
         for found in db.execute("SELECT * FROM webhook WHERE NOT disabled").fetchall():
             webhook = _webhook(found)
-            if domain in webhook.domains and _watches(webhook, repo):
+            wanted = domain in webhook.domains and _watches(webhook, repo)
+            if wanted and _may_hear(store, webhook, repo):
                 body = _payload(webhook, repo, {"action": action, "scope": scope}, more or {})
                 db.execute(
                     "INSERT INTO delivery(webhook_id, body, next_try) VALUES (?, ?, ?)",
@@ -108,6 +109,18 @@ def _watches(webhook: Webhook, repo: Repo) -> bool:
         if kind == repo.type and name == repo.full_name.lower():
             return True
     return False
+
+
+def _may_hear(store: Store, webhook: Webhook, repo: Repo) -> bool:
+    """Of a private repo only its own people hear."""
+    if not repo.private:
+        return True
+    insider = (
+        "SELECT 1 FROM account WHERE name_ci = ? AND (id = ? OR id IN"
+        " (SELECT org_id FROM member WHERE user_id = ?))"
+    )
+    found = row(store, insider, repo.namespace.lower(), webhook.user_id, webhook.user_id)
+    return found is not None
 
 
 def _payload(

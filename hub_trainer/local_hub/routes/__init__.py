@@ -4,6 +4,7 @@ from hub_trainer.local_hub.routes import (
     collections,
     content,
     discussions,
+    git,
     identity,
     lfs_files,
     repos,
@@ -26,6 +27,7 @@ ROUTES: list[Entry] = [
     *collections.ROUTES,
     *webhooks.ROUTES,
     *lfs_files.ROUTES,
+    *git.ROUTES,
     *resolve.ROUTES,
     *repos.NAMELESS,
 ]

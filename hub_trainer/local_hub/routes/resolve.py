@@ -13,7 +13,6 @@ from hub_trainer.local_hub.errors import WireError, entry_not_found
 from hub_trainer.local_hub.git_read import Entry as FileEntry
 from hub_trainer.local_hub.git_read import entry_at, resolve_commit
 from hub_trainer.local_hub.lfs import granted_size
-from hub_trainer.local_hub.repo_rows import count_download
 from hub_trainer.local_hub.wire import Call, Entry
 
 CHUNK_BYTES = 1024 * 1024
@@ -32,14 +31,26 @@ def resolve(call: Call) -> Response:
     git, entry, headers = _locate(call)
     pointer = entry.pointer
     size = None if pointer is None else granted_size(call.core.store, call.repo.id, pointer.oid)
-    if call.request.headers.get("x-hf-download-counter"):
-        count_download(call.core.store, call.repo)
+    if call.request.method == "GET" and "x-hf-download-counter" in call.request.headers:
+        call.core.count_download(call.repo)
     if pointer is None or size is None:
         headers["ETag"] = f'"{entry.oid}"'
         return _send(call, headers, git[entry.oid].data, entry.size)
     headers.update({"ETag": f'"{pointer.oid}"', "X-Linked-Etag": f'"{pointer.oid}"'})
     headers["X-Linked-Size"] = str(size)
     return _send(call, headers, call.core.lfs.path_of(pointer.oid), size)
+
+
+def send_lfs(call: Call, oid: str, size: int) -> Response:
+    """A large file by its hash, once the caller has been allowed to have it."""
+    headers = {
+        **_SAFE_HEADERS,
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": "attachment",
+        "Content-Type": "application/octet-stream",
+        "ETag": f'"{oid}"',
+    }
+    return _send(call, headers, call.core.lfs.path_of(oid), size)
 
 
 def raw(call: Call) -> Response:
