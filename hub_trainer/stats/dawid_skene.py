@@ -151,7 +151,8 @@ def _vote_counts(votes: _Votes, truth: FloatArray) -> FloatArray:
 
 def _accuracy(counts: FloatArray) -> FloatArray:
     """(R,) share of right answers, started at one right and one wrong."""
-    return (np.einsum("rkk->r", counts) + 1) / (counts.sum(axis=(1, 2)) + 2)
+    share: FloatArray = (np.einsum("rkk->r", counts) + 1) / (counts.sum(axis=(1, 2)) + 2)
+    return share
 
 
 def _one_coin(accuracy: FloatArray, num_labels: int) -> FloatArray:

@@ -26,4 +26,6 @@ class MatthewsCorrelation(evaluate.Metric):
         )
 
     def _compute(self, *, predictions: list[int], references: list[int]) -> dict[str, Any]:
+        if len({*references, *predictions}) == 1:  # scikit-learn says 0 as well, with a warning
+            return {"mcc": 0.0}
         return {"mcc": float(matthews_corrcoef(references, predictions))}
