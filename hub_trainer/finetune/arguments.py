@@ -57,7 +57,8 @@ def assert_world_size(expected: int) -> None:
     """Stop unless as many processes run as were asked for: launchers fall back silently."""
     from accelerate import PartialState
 
-    running = PartialState().num_processes
+    # Without the hint the first state made on a machine without accelerators is of one process.
+    running = PartialState(cpu=not torch.accelerator.is_available()).num_processes
     if running != expected:
         raise TrainingError(
             f"{expected} processes were asked for.",

@@ -1,8 +1,10 @@
 import json
 import os
+import resource
+import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,14 @@ from torch import nn
 from transformers import TrainerCallback
 
 from hub_trainer.errors import ExitCode, Interrupted, TrainingError
-from hub_trainer.finetune import EarlyStopping, FitData, FitPlan, fine_tune
+from hub_trainer.finetune import (
+    EarlyStopping,
+    FitData,
+    FitPlan,
+    engine,
+    fine_tune,
+    newest_valid_checkpoint,
+)
 from hub_trainer.finetune import trainer as trainer_module
 from hub_trainer.finetune.progress import StepProgress
 from hub_trainer.finetune.report import FitReport
@@ -455,6 +464,99 @@ def test_a_full_disk_ends_with_the_last_checkpoint_whole(
     assert same_weights(trained(tmp_path / "full", plan())[0], expected)
 
 
+@pytest.mark.parametrize("limit", [1_500, 20_000, 100_000])
+def test_files_that_cannot_grow_end_with_the_last_checkpoint_whole(
+    tmp_path: Path, limit: int
+) -> None:
+    """The kernel refuses every byte beyond the limit, in whichever library is writing."""
+    expected, _ = trained(tmp_path / "whole", plan())
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def shrink(now: StepProgress) -> None:
+        if now.step == 11:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+
+    try:
+        with pytest.raises(TrainingError, match="checkpoint of step 12 could not be written"):
+            fine_tune(
+                bert(),
+                text_data(),
+                plan(),
+                out_dir=tmp_path / "full",
+                run_digest="run",
+                on_progress=shrink,
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert [path.name for path in (tmp_path / "full/checkpoints").iterdir()] == ["checkpoint-6"]
+    assert same_weights(trained(tmp_path / "full", plan())[0], expected)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "zeros", "gone"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MANIFEST.json",
+        "counts.json",
+        "optimizer.pt",
+        "rng_state.pth",
+        "scheduler.pt",
+        "trained.safetensors",
+        "trainer_state.json",
+    ],
+)
+def test_damage_to_any_file_of_a_checkpoint_is_found_and_changes_nothing(
+    damaged_run: "DamagedRun", name: str, damage: str
+) -> None:
+    path = damaged_run.folder / "checkpoints/checkpoint-8" / name
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    changed = {
+        "flip": content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :],
+        "cut": content[:middle],
+        "zeros": content[:middle] + b"\0" * (len(content) - middle),
+    }
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(changed[damage])
+    found = newest_valid_checkpoint(damaged_run.folder / "checkpoints", run_digest="run")
+    assert found is not None
+    assert found.step == 6
+    weights, report = trained(damaged_run.folder, plan())
+    assert report.resumed_from == 6
+    assert same_weights(weights, damaged_run.expected)
+
+
+@dataclass(frozen=True)
+class DamagedRun:
+    """A run stopped at step 8 with a checkpoint of step 6 before it, to be damaged."""
+
+    folder: Path
+    expected: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> DamagedRun:
+    folder = tmp_path_factory.mktemp("damage")
+    expected, _ = trained(folder / "whole", plan())
+    with pytest.raises(Interrupted):
+        fine_tune(
+            bert(),
+            text_data(),
+            plan(),
+            out_dir=folder / "cut",
+            run_digest="run",
+            on_progress=stop_at(8),
+        )
+    return DamagedRun(folder / "cut", expected)
+
+
+@pytest.fixture
+def damaged_run(stopped_run: DamagedRun, tmp_path: Path) -> DamagedRun:
+    shutil.copytree(stopped_run.folder, tmp_path / "run")
+    return replace(stopped_run, folder=tmp_path / "run")
+
+
 def test_a_metric_that_is_not_computed_is_found_before_training(tmp_path: Path) -> None:
     steps: list[int] = []
     with pytest.raises(TrainingError, match="chooses the best model is not computed") as caught:
@@ -479,6 +581,25 @@ def test_early_stopping_without_validation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="needs a validation split") as caught:
         trained(tmp_path, plan(early_stopping=EarlyStopping(1)), text_data(validation=None))
     assert caught.value.where == "train.early_stopping"
+
+
+def test_a_launcher_that_joined_fewer_processes_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "training_arguments", _arguments_of_one_process(monkeypatch))
+    with pytest.raises(TrainingError, match="2 processes were asked for"):
+        trained(tmp_path, plan())
+
+
+def _arguments_of_one_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    real = engine.training_arguments
+
+    def made(*args: Any, **kwargs: Any) -> Any:
+        arguments = real(*args, **kwargs)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        return arguments
+
+    return made
 
 
 def test_nothing_that_loads_code_or_holds_a_token_is_written(tmp_path: Path) -> None:
