@@ -26,7 +26,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class PrivacyReport:
+class PersonalData:
     """How many rows hold which kind, and which rows; row numbers count from 0."""
 
     counts: Mapping[str, int]
@@ -38,7 +38,7 @@ class PrivacyReport:
         return len({row for rows in self.rows.values() for row in rows})
 
 
-def find_private(rows: Iterable[Mapping[str, Any]]) -> PrivacyReport:
+def find_personal_data(rows: Iterable[Mapping[str, Any]]) -> PersonalData:
     """Look through every text of every row, provenance left out."""
     found: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
@@ -47,7 +47,7 @@ def find_private(rows: Iterable[Mapping[str, Any]]) -> PrivacyReport:
         for kind in kinds:
             found.setdefault(kind, []).append(number)
     ordered = {kind: tuple(found[kind]) for kind in sorted(found)}
-    return PrivacyReport({kind: len(rows) for kind, rows in ordered.items()}, ordered)
+    return PersonalData({kind: len(rows) for kind, rows in ordered.items()}, ordered)
 
 
 def scan_text(text: str) -> list[Finding]:
