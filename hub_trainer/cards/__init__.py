@@ -16,7 +16,7 @@ from hub_trainer.cards.metadata import (
     front_matter,
     to_yaml,
 )
-from hub_trainer.cards.results import CONFUSION_FIGURE, gate_section
+from hub_trainer.cards.results import CONFUSION_FIGURE, results_section
 from hub_trainer.recipe import Recipe
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
     "decide_licence",
     "draft_card",
     "eval_results",
-    "gate_section",
     "licence_names",
     "render_card",
+    "results_section",
 ]
 
 

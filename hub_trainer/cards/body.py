@@ -1,5 +1,6 @@
 """The card's text: what the model is, what it learned from and how, and how to use and rate it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from hub_trainer.cards.results import (
     results_section,
 )
 
+_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 METHODS = {
     "head": "only the head learned",
     "last_n": "the last blocks and the head learned",
@@ -29,12 +31,12 @@ METHODS = {
 def render_body(facts: CardFacts) -> str:
     """Everything below the front matter; a section without content is left out."""
     sections = {
+        "How to use": _usage_section(facts),
+        "How to rate": _rating_section(facts),
         "Results": results_section(facts),
         "Per label": labels_section(facts),
         "Confusion": confusion_section(facts),
         "Examples": examples_section(facts),
-        "How to use": _usage_section(facts),
-        "How to rate": _rating_section(facts),
         "Limits": limits_section(facts),
         "Training data": _data_section(facts),
         "Training": _training_section(facts),
@@ -169,13 +171,12 @@ def _contributors_section(facts: CardFacts) -> str:
     people = sorted(set(facts.presentation.contributors), key=str.lower)
     if not people:
         return ""
-    links = ", ".join(f"[{escape(who)}]({facts.link(_path(who))})" for who in people)
-    return f"The data was written by {links}."
+    return f"The data was written by {', '.join(_person(facts, who) for who in people)}."
 
 
-def _path(account: str) -> str:
-    """An account's page; a name that is none leads nowhere else."""
-    return "".join(c for c in account if c.isascii() and (c.isalnum() or c in "-_."))
+def _person(facts: CardFacts, who: str) -> str:
+    """An account as a link; the name in a commit that was pushed may be none."""
+    return f"[{who}]({facts.link(who)})" if _ACCOUNT.fullmatch(who) else escape(who)
 
 
 def _licence_section(facts: CardFacts) -> str:

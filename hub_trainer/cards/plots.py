@@ -59,7 +59,7 @@ def plot_confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], path:
             _write_counts(axes, counts, shares)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true label")
-        _save(figure, path)
+        _save(figure, path, bbox_inches="tight", pad_inches=0.1)
 
 
 @contextmanager
@@ -115,9 +115,9 @@ def _write_values(axes: Any, points: Sequence[RoundPoint]) -> None:
         axes.annotate(
             f"{point.value:.3f}",
             (point.round_index, point.value),
-            xytext=(9, -4),
+            xytext=(9, 7),
             textcoords="offset points",
-            fontsize=9,
+            fontsize=10,
             color="#202124",
         )
 
@@ -140,8 +140,10 @@ def _name_labels(axes: Any, labels: Sequence[str]) -> None:
         axes.set_yticks([])
         return
     shown = [_plain(label) for label in labels]
-    axes.set_xticks(range(len(labels)), shown, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(labels)), shown, fontsize=8)
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    style = slanted if max(map(len, shown)) > 3 else {}
+    axes.set_xticks(range(len(labels)), shown, fontsize=9, **style)
+    axes.set_yticks(range(len(labels)), shown, fontsize=9)
 
 
 def _plain(label: str) -> str:
@@ -157,10 +159,10 @@ def _write_counts(
         for column, count in enumerate(line):
             if count:
                 colour = "white" if shares[row][column] > 0.55 else "#202124"
-                style = {"ha": "center", "va": "center", "fontsize": 8, "color": colour}
+                style = {"ha": "center", "va": "center", "fontsize": 9, "color": colour}
                 axes.text(column, row, f"{count:,}", **style)
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    figure.savefig(path, format="png", metadata={"Software": None}, **options)

@@ -29,23 +29,7 @@ def results_section(facts: CardFacts) -> str:
     ]
     base = results.get("base")
     lines += [f"Base: {escape(base['description'], 500)}."] if base else []
-    return "\n\n".join([*lines, gate_section(results)])
-
-
-def gate_section(results: Mapping[str, Any]) -> str:
-    """The verdict in words, with what it rests on."""
-    gate, comparison = results["gate"], results.get("comparison")
-    lines = [VERDICTS[gate["verdict"]]]
-    if comparison:
-        difference = comparison["difference"]
-        lines.append(
-            f"Against the published model on the same examples: {difference['value']:+.4f} "
-            f"[{difference['low']:+.4f}, {difference['high']:+.4f}], "
-            f"p = {comparison['p_value']:.3g}"
-            f"{_mcnemar(comparison)}."
-        )
-    reasons = "\n".join(f"- {escape(reason, 500)}" for reason in gate["reasons"])
-    return "\n\n".join([" ".join(lines), *([reasons] if reasons else [])])
+    return "\n\n".join([*lines, _gate_section(facts)])
 
 
 def labels_section(facts: CardFacts) -> str:
@@ -108,6 +92,28 @@ def estimate(value: Mapping[str, Any] | float | None) -> str:
     shown = f"{value['value']:.4f}"
     low, high = value.get("low"), value.get("high")
     return shown if low is None or high is None else f"{shown} [{low:.4f}, {high:.4f}]"
+
+
+def _gate_section(facts: CardFacts) -> str:
+    """The verdict in words, with what it rests on."""
+    gate, comparison = facts.results["gate"], facts.results.get("comparison")
+    told = VERDICTS[gate["verdict"]]
+    if comparison:
+        difference = comparison["difference"]
+        told += (
+            f" Against {_published(facts)} on the same examples: {difference['value']:+.4f} "
+            f"[{difference['low']:+.4f}, {difference['high']:+.4f}], "
+            f"p = {comparison['p_value']:.3g}{_mcnemar(comparison)}."
+        )
+    reasons = "\n".join(f"- {escape(reason, 500)}" for reason in gate["reasons"])
+    return f"{told}\n\n{reasons}" if reasons else told
+
+
+def _published(facts: CardFacts) -> str:
+    if facts.parent is None:
+        return "the published model"
+    page = facts.link(f"{facts.repo_id}/tree/{facts.parent}")
+    return f"the published model ([{facts.parent[:7]}]({page}))"
 
 
 def _metrics_table(facts: CardFacts) -> str:

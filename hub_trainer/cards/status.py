@@ -73,29 +73,24 @@ class Round(Protocol):
         """Number of the pull request that holds it, when it was not promoted."""
         ...
 
-    @property
-    def created_at(self) -> str:
-        """ISO 8601."""
-        ...
-
 
 def render_status(records: Sequence[Round]) -> RenderableType:
     """One line per round: verdict, metric with interval, p-value, commit and parent."""
     table = Table(box=box.SIMPLE_HEAD, title=_title(records), title_justify="left")
+    table.padding, table.pad_edge, table.collapse_padding = (0, 1, 0, 0), False, False
     for column in ("round", "verdict", f"{records[-1].primary} [95 %]", "p", "rows"):
         table.add_column(column, justify="left" if column == "verdict" else "right")
-    for column in ("model", "parent", "made"):
+    for column in ("model", "parent"):
         table.add_column(column)
     for record in records:
         table.add_row(
             str(record.round),
             _verdict(record.verdict),
-            Text(_estimate(record.metrics.get(record.primary))),
+            Text(_estimate(record.metrics.get(record.primary), digits=3)),
             "" if record.p_value is None else f"{record.p_value:.2g}",
             f"{record.train['rows']:,}",
             Text(_place(record.commit_sha, record.pull_request)),
             (record.parent or "")[:7],
-            record.created_at[:16].replace("T", " "),
         )
     return table
 
@@ -143,7 +138,8 @@ def _headline(result: Mapping[str, Any]) -> Text:
     text.append_text(_verdict(result.get("verdict") or "not evaluated yet"))
     model = result["model"]
     if model["repo_id"]:
-        text.append(f", {model['repo_id']} {_place(model['commit_sha'], model['pull_request'])}")
+        request = f", pull request {model['pull_request']}" if model["pull_request"] else ""
+        text.append(f", {model['repo_id']} at {_place(model['commit_sha'], None)}{request}")
     text.append(f"  ({result['round_dir']})")
     return text
 
@@ -177,14 +173,15 @@ def _verdict(verdict: str) -> Text:
     return Text(verdict, style=VERDICT_STYLES.get(verdict, ""))
 
 
-def _estimate(value: Mapping[str, float] | None) -> str:
+def _estimate(value: Mapping[str, float] | None, digits: int = 4) -> str:
     if value is None:
         return ""
+    shown = f"{value['value']:.{digits}f}"
     if value.get("low") is None or value.get("high") is None:
-        return f"{value['value']:.4f}"
-    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+        return shown
+    return f"{shown} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
 
 
 def _place(commit_sha: str | None, pull_request: int | None) -> str:
-    place = f"pull request {pull_request}, " if pull_request else ""
-    return f"{place}{(commit_sha or '')[:7]}"
+    number = f" #{pull_request}" if pull_request else ""
+    return f"{(commit_sha or '')[:7]}{number}"

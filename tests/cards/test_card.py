@@ -1,0 +1,295 @@
+"""The card says what the results say, in forms that the Hub's own client reads back."""
+
+import math
+import re
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub_trainer.cards import (
+    BaseModel,
+    LicenceDecision,
+    draft_card,
+    eval_results,
+    render_card,
+)
+from tests.cards.evidence import (
+    DATA_REPO,
+    FIT,
+    LABELS,
+    PREPARED,
+    SHAS,
+    collected,
+    facts,
+    presentation,
+    recipe,
+    results,
+)
+from tests.cards.test_markdown import HOSTILE
+
+NUMBER = re.compile(r"(?<![\w.])[+-]?\d\.\d{4}(?!\d)")
+
+
+def numbers_of(value: Any) -> set[str]:
+    """Every number in the results, as a card writes it."""
+    if isinstance(value, bool) or value is None:
+        return set()
+    if isinstance(value, int | float):
+        return {f"{value:.4f}", f"{value:+.4f}"}
+    if isinstance(value, dict):
+        return set().union(*(numbers_of(inner) for inner in value.values()))
+    if isinstance(value, list):
+        return set().union(*(numbers_of(inner) for inner in value))
+    return set(NUMBER.findall(str(value)))
+
+
+def table_under(card: str, heading: str) -> list[list[str]]:
+    section = card.split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_card_when_read_by_the_client_then_metadata_is_whole() -> None:
+    data = ModelCard(render_card(facts())).data
+    assert data.license == "apache-2.0"
+    assert data.base_model == "ada/base"
+    assert data.base_model_relation == "finetune"
+    assert data.pipeline_tag == "text-classification"
+    assert data.library_name == "transformers"
+    assert data.datasets == [DATA_REPO]
+    assert data.language == ["en"]
+    assert data.metrics == ["accuracy", "f1"]
+    assert data.tags == ["hub-trainer", "text-classification"]
+
+
+def test_model_index_when_read_by_the_client_then_every_metric_equals_the_results() -> None:
+    found = ModelCard(render_card(facts())).data.eval_results
+    assert {result.metric_name: result.metric_value for result in found} == {
+        name: value["value"] for name, value in results()["metrics"].items()
+    }
+    for result in found:
+        assert result.dataset_type == DATA_REPO
+        assert result.dataset_revision == SHAS[DATA_REPO]
+        assert result.dataset_split == "test"
+        interval = results()["metrics"][result.metric_name]
+        assert result.metric_args["interval"]["low"] == interval["low"]
+        assert result.metric_args["interval"]["high"] == interval["high"]
+
+
+def test_card_when_parsed_back_then_every_number_is_one_of_the_results() -> None:
+    body = _without_blocks(render_card(facts()).split("\n---\n", 1)[1])
+    known = numbers_of(results()) | numbers_of(FIT)
+    found = NUMBER.findall(body)
+    assert len(found) > 30
+    assert set(found) <= known
+
+
+def test_results_table_when_parsed_back_then_models_stand_side_by_side() -> None:
+    rows = table_under(render_card(facts()), "Results")
+    assert [row[0] for row in rows] == ["**accuracy**", "f1_macro"]
+    assert rows[0][1:] == [
+        "0.9002 [0.8502, 0.9502]",
+        "0.8123 [0.7623, 0.8623]",
+        "0.5123 [0.4623, 0.5623]",
+    ]
+
+
+def test_label_table_when_parsed_back_then_each_label_has_its_numbers() -> None:
+    rows = table_under(render_card(facts()), "Per label")
+    assert [row[0] for row in rows] == [f"`{label}`" for label in LABELS]
+    for row, entry in zip(rows, results()["per_label"], strict=True):
+        assert row[1].startswith(f"{entry['precision']['value']:.4f} [")
+        assert row[4] == str(entry["support"])
+
+
+def test_card_when_whole_then_no_section_is_a_stub() -> None:
+    card = render_card(facts())
+    assert "More information needed" not in card
+    assert "None" not in card
+    assert "nan" not in card.lower().replace("finance", "")
+    headings = re.findall(r"^## (.+)$", card, re.MULTILINE)
+    assert headings == [
+        *("How to use", "How to rate", "Results", "Per label", "Confusion", "Examples"),
+        *("Limits", "Training data", "Training", "Contributors", "Licence"),
+    ]
+
+
+def test_card_when_promoted_then_usage_names_the_tag() -> None:
+    card = render_card(facts())
+    assert 'load("ada/support-model", revision="round-2")' in card
+    held = render_card(facts(results=results("hold")))
+    assert 'load("ada/support-model", revision="main")' in held
+    assert "held this model back" in held
+
+
+def test_card_when_rejected_then_the_worse_slice_is_named() -> None:
+    slices = [{"column": "label", "value": "top up", "change": -0.1, "regressed": True}]
+    gate = {**results("reject")["gate"], "slices": slices}
+    card = render_card(facts(results=results(gate=gate)))
+    assert "**rejected** this model" in card
+    assert "Worse than the published model where `label` = `top up`: -0.1000." in card
+
+
+def test_card_when_first_round_then_nothing_is_said_of_a_published_model() -> None:
+    first = results(published=None, comparison=None, base=None)
+    card = render_card(facts(results=first, parent=None, base_model=None))
+    assert "published before" not in card
+    assert "It was trained from scratch on 300 examples" in card
+    assert "base_model" not in card
+    assert len(table_under(card, "Results")[0]) == 2
+
+
+def test_card_when_from_scratch_then_the_base_gave_its_shape_only() -> None:
+    card = render_card(facts(base_model=BaseModel("ada/base", "b" * 40, None)))
+    assert "trained from scratch in the shape of [ada/base]" in card
+    assert "base_model" not in card
+
+
+def test_card_when_adapter_then_the_relation_says_so() -> None:
+    card = render_card(facts(base_model=BaseModel("ada/base", "b" * 40, "adapter")))
+    assert ModelCard(card).data.base_model_relation == "adapter"
+
+
+def test_limits_when_evidence_is_weak_then_each_is_named() -> None:
+    fit = {**FIT, "resumed_from": "checkpoint-3", "bit_reproducible": False}
+    licence = LicenceDecision("mit", "Asked for.", (), ("The dataset org/x names no licence.",))
+    card = render_card(facts(fit=fit, licence=licence))
+    for limit in (
+        "The test set is small: 100 examples, on which a change below 0.0612",
+        "Its probabilities are off by 0.0712 on average",
+        "The weakest label is `top up`",
+        "The training labels are unbalanced: 200 rows of `card arrival`, 40 of `top up`.",
+        "Training was interrupted and resumed",
+        "not bit-reproducible",
+        "The dataset org/x names no licence.",
+    ):
+        assert limit in card
+
+
+def test_limits_when_evidence_is_strong_then_only_scope_and_weakest_label() -> None:
+    strong = results(num_examples=5000, calibration={"ece": 0.01})
+    for entry in strong["per_label"]:
+        entry["support"] = 1600
+    counts = {**PREPARED["counts"], "train": dict.fromkeys(LABELS, 100)}
+    card = render_card(facts(results=strong, prepared={**PREPARED, "counts": counts}))
+    assert len(card.split("## Limits\n")[1].split("\n## ")[0].strip().splitlines()) == 2
+
+
+def test_card_when_a_metric_is_undefined_then_it_is_said_and_not_indexed() -> None:
+    undefined = {"value": math.nan, "low": math.nan, "high": math.nan}
+    content = results()
+    content["metrics"]["f1_macro"] = undefined
+    card = render_card(facts(results=content))
+    assert "| undefined |" in re.sub(" +", " ", card)
+    assert [r.metric_name for r in ModelCard(card).data.eval_results] == ["accuracy"]
+    content["metrics"]["accuracy"] = undefined
+    assert eval_results(facts(results=content), date="2026-01-01") == {}
+
+
+def test_card_when_no_label_is_confused_then_it_says_so() -> None:
+    perfect = {"labels": LABELS, "counts": [[9, 0, 0], [0, 9, 0], [0, 0, 9]]}
+    assert "No test example got a wrong label." in render_card(
+        facts(results=results(confusion=perfect))
+    )
+
+
+def test_card_when_on_another_hub_then_links_stay_within_it() -> None:
+    card = render_card(facts(presentation=presentation(endpoint="http://127.0.0.1:5000")))
+    assert "huggingface.co" not in card
+    assert "127.0.0.1" not in card
+    assert "](/datasets/ada/support-data/tree/" in card
+
+
+def test_eval_results_when_parsed_by_the_client_then_the_primary_metric_at_its_sha() -> None:
+    ((path, content),) = eval_results(facts(), date="2026-11-23").items()
+    (entry,) = parse_eval_result_entries(yaml.safe_load(content))
+    assert path == ".eval_results/support-data.yaml"
+    assert entry.dataset_id == DATA_REPO
+    assert entry.task_id == "default"
+    assert entry.dataset_revision == SHAS[DATA_REPO]
+    assert entry.value == results()["metrics"]["accuracy"]["value"]
+    assert entry.date == "2026-11-23"
+    assert entry.notes == ("accuracy; 95 % interval 0.8502 to 0.9502; 100 examples of split test")
+
+
+def test_eval_results_when_rows_were_held_back_then_the_notes_say_so() -> None:
+    only_train = collected(SHAS)
+    only_train["datasets"] = only_train["datasets"][:1]
+    ((_, content),) = eval_results(facts(collected=only_train), date="2026-11-23").items()
+    (entry,) = parse_eval_result_entries(yaml.safe_load(content))
+    assert "100 examples held back from training (0.2 of the rows, by content)" in entry.notes
+
+
+def test_draft_card_when_read_by_the_client_then_it_is_valid() -> None:
+    data = ModelCard(draft_card(recipe(), "mit", ("x",))).data
+    assert (data.license, data.pipeline_tag, data.tags) == (
+        "mit",
+        "text-classification",
+        ["hub-trainer", "x"],
+    )
+
+
+hostile = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40))
+
+
+@given(hostile, hostile, hostile)
+def test_card_when_data_is_hostile_then_metadata_and_sections_stand(
+    label: str, text: str, person: str
+) -> None:
+    labels = [label, "other one"]
+    entries = [{**entry, "label": label} for entry in results()["per_label"]]
+    content = results(
+        per_label=entries,
+        confusion={"labels": labels, "counts": [[3, 2], [1, 4]]},
+        examples=[{"text": text, "reference": label, "prediction": label}],
+    )
+    content["gate"]["reasons"] = [f"label = {label}: worse"]
+    counts = {split: {label: 9, "other one": 1} for split in ("train", "test")}
+    prepared = {**PREPARED, "label_names": labels, "counts": counts}
+    sources = collected(SHAS)
+    sources["datasets"] = [{**entry, "license": text} for entry in sources["datasets"]]
+    card = render_card(
+        facts(
+            results=content,
+            prepared=prepared,
+            collected=sources,
+            licence=LicenceDecision("mit", text, (), (text,)),
+            presentation=presentation(contributors=[person], languages=[text]),
+        )
+    )
+    read = ModelCard(card)
+    assert read.data.license == "mit"
+    assert read.data.datasets == [DATA_REPO]
+    assert read.data.language in (None, [text])
+    assert "## Licence" in read.text
+    outside = _without_blocks(read.text)
+    assert not re.search(r"@\w", card)
+    assert not re.search(r"<[a-zA-Z!/]", outside)
+    targets = re.findall(r"(?<!\\)\]\(([^)]*)\)", outside)
+    assert all(re.match(r"https://huggingface\.co/|figures/", target) for target in targets)
+    assert len(re.findall(r"^# ", outside, re.MULTILINE)) == 1
+    assert len(re.findall(r"^## ", outside, re.MULTILINE)) == 11
+
+
+def _without_blocks(text: str) -> str:
+    """The text outside code blocks, read as CommonMark reads fences."""
+    kept, closing = [], None
+    for line in text.split("\n"):
+        ticks = re.match(r"^(`{3,})(.*)$", line)
+        if closing is None and ticks:
+            closing = ticks.group(1)
+        elif closing and re.fullmatch(rf"`{{{len(closing)},}}\s*", line):
+            closing = None
+        elif closing is None:
+            kept.append(line)
+    assert closing is None
+    return "\n".join(kept)
+
+
+@pytest.mark.parametrize("verdict", ["promote", "hold", "reject"])
+def test_card_when_any_verdict_then_it_is_said_in_words(verdict: str) -> None:
+    assert "The gate **" in render_card(facts(results=results(verdict)))

@@ -1,0 +1,153 @@
+"""The rounds as a table and a picture, and the result of one round, for people."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console, RenderableType
+
+from hub_trainer.cards.plots import RoundPoint, plot_confusion, plot_points
+from hub_trainer.cards.status import plot_rounds, render_result, render_status
+from tests.cards.evidence import estimate, results
+
+
+@dataclass(frozen=True)
+class FakeRound:
+    round: int
+    verdict: str
+    value: float
+    parent: str | None = None
+    pull_request: int | None = None
+    p_value: float | None = 0.0123
+    primary: str = "accuracy"
+    commit_sha: str | None = "c0ffee1" + "0" * 33
+    base: dict[str, Any] | None = None
+    train: dict[str, Any] = field(default_factory=lambda: {"rows": 1200})
+    recipe: dict[str, Any] = field(default_factory=lambda: {"publish": {"repo_id": "ada/model"}})
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        return {"accuracy": estimate(self.value)}
+
+
+ROUNDS = [
+    FakeRound(1, "promote", 0.71, p_value=None),
+    FakeRound(2, "hold", 0.74, parent="a" * 40, pull_request=3),
+    FakeRound(3, "reject", 0.62, parent="a" * 40, pull_request=4),
+    FakeRound(4, "promote", 0.86, parent="a" * 40, base={"metrics": {"accuracy": estimate(0.5)}}),
+]
+
+
+def shown(what: RenderableType, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(what)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_status_when_rounds_then_one_line_each_with_verdict_and_lineage() -> None:
+    lines = [line.split() for line in shown(render_status(ROUNDS)).splitlines()]
+    rows = [line for line in lines if line and line[0] in {"1", "2", "3", "4"}]
+    assert [row[1] for row in rows] == ["promote", "hold", "reject", "promote"]
+    assert rows[1][2:5] == ["0.740", "[0.690,", "0.790]"]
+    text = shown(render_status(ROUNDS))
+    assert "c0ffee1 #3" in text
+    assert "aaaaaaa" in text
+    assert "Rounds of ada/model" in text
+
+
+def test_status_when_the_terminal_is_narrow_then_it_still_fits() -> None:
+    lines = shown(render_status(ROUNDS), width=80).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert sum("0.740" in line and "0.790]" in line for line in lines) == 1
+
+
+def test_result_when_published_then_metrics_stand_beside_those_before() -> None:
+    result = {
+        "round": 2,
+        "verdict": "hold",
+        "reasons": ["not shown better: [p] = 0.2"],
+        "model": {"repo_id": "ada/model", "commit_sha": "c" * 40, "pull_request": 5},
+        "metrics": results()["metrics"],
+        "published": results()["published"],
+        "primary": "accuracy",
+        "p_value": 0.2,
+        "num_examples": 100,
+        "round_dir": "rounds/model/round-002",
+        "train": {
+            "method": "full",
+            "rows": 300,
+            "epochs": 3.0,
+            "seconds": 12.5,
+            "rows_per_second": 24.0,
+            "peak_mb": 812.0,
+            "num_processes": 1,
+        },
+    }
+    text = shown(render_result(result))
+    assert "Round 2: hold, ada/model at ccccccc, pull request 5  (rounds/model/round-002)" in text
+    assert "0.9002 [0.8502, 0.9502]" in text
+    assert "0.8123 [0.7623, 0.8623]" in text
+    assert "p = 0.2 on 100 test examples" in text
+    assert "not shown better: [p] = 0.2" in text
+    assert "trained 300 rows, method full, 3 epochs in 12.5 s" in text
+
+
+def test_result_when_only_trained_then_it_says_so() -> None:
+    result = {
+        "round": 1,
+        "verdict": None,
+        "reasons": [],
+        "model": {"repo_id": None, "commit_sha": None, "pull_request": None},
+        "metrics": None,
+        "published": None,
+        "primary": None,
+        "p_value": None,
+        "num_examples": None,
+        "round_dir": "r",
+        "train": None,
+    }
+    assert shown(render_result(result)).strip() == "Round 1: not evaluated yet  (r)"
+
+
+def test_plot_when_rounds_then_a_picture_of_900_pixels(tmp_path: Path) -> None:
+    plot_rounds(ROUNDS, tmp_path / "rounds.png")
+    with Image.open(tmp_path / "rounds.png") as picture:
+        assert picture.size == (900, 460)
+        assert len(picture.convert("RGB").getcolors(100_000) or []) > 50
+    assert (tmp_path / "rounds.png").stat().st_size < 100_000
+
+
+def test_plot_when_drawn_twice_then_the_same_bytes(tmp_path: Path) -> None:
+    points = [RoundPoint(1, 0.5, 0.4, 0.6, "promote"), RoundPoint(2, 0.6, 0.5, 0.7, "hold")]
+    for name in ("a.png", "b.png"):
+        plot_points(points, tmp_path / name, metric="accuracy", title="Rounds")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_plot_when_a_round_was_held_then_the_published_line_stays(tmp_path: Path) -> None:
+    held = [RoundPoint(1, 0.5, 0.4, 0.6, "hold")]
+    plot_points(held, tmp_path / "held.png", metric="accuracy", title="Rounds")
+    plot_points(
+        [RoundPoint(1, 0.5, 0.4, 0.6, "promote")],
+        tmp_path / "promoted.png",
+        metric="accuracy",
+        title="Rounds",
+    )
+    assert (tmp_path / "held.png").read_bytes() != (tmp_path / "promoted.png").read_bytes()
+
+
+def test_confusion_when_labels_are_hostile_then_drawn_as_text(tmp_path: Path) -> None:
+    labels = ["$\\frac{1}$", "a\nb\0", "x" * 80, "\u202elabel"]
+    counts = [[5, 1, 0, 0], [0, 7, 0, 0], [0, 0, 9, 2], [0, 0, 0, 0]]
+    plot_confusion(labels, counts, tmp_path / "figures" / "confusion.png")
+    assert (tmp_path / "figures" / "confusion.png").stat().st_size > 5_000
+
+
+def test_confusion_when_there_are_many_labels_then_the_picture_stays_small(tmp_path: Path) -> None:
+    count = 150
+    counts = [[40 if i == j else (i * j) % 3 for j in range(count)] for i in range(count)]
+    plot_confusion([f"label {i}" for i in range(count)], counts, tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size < 250_000
