@@ -1,5 +1,6 @@
 """The tasks: what a row, an example, a model and a prediction are for each pipeline tag."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -123,8 +124,8 @@ class Task(Protocol):
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
-    ) -> BasePredictions | None:
-        """What the base model says without this round's training; None when there is no base."""
+    ) -> BasePredictions:
+        """What can be said without this round's training, by the base model if there is one."""
         ...
 
     def score(self, row: Row, prediction: Prediction) -> float:
@@ -142,6 +143,14 @@ class Task(Protocol):
     def card(self) -> ModelCard:
         """What the model's card says of how to use it."""
         ...
+
+
+def commonest_label(splits: Splits, rows: Sequence[Row]) -> BasePredictions:
+    """The baseline where there is no base model: the labels' shares in training, for every row."""
+    counts = Counter(row["label"] for row in splits.train)
+    shares = [counts[name] / max(len(splits.train), 1) for name in splits.label_names]
+    answers = predictions([shares] * len(rows), splits.label_names)
+    return BasePredictions("always the commonest label of the training rows", answers)
 
 
 def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:

@@ -62,6 +62,7 @@ from hub_trainer.tasks import (
     Splits,
     Widgets,
     base_model_problems,
+    commonest_label,
     offer_problems,
     predictions,
     unused_problems,
@@ -162,10 +163,10 @@ class ImageClassification:
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
-    ) -> BasePredictions | None:
+    ) -> BasePredictions:
         """The base's own answers if it has these labels, else its nearest mean features."""
         if base_dir is None:
-            return None
+            return commonest_label(splits, rows)
         if knows_labels(AutoConfig.from_pretrained(base_dir), splits.label_names):
             return BasePredictions("the base model as it is", self.predict(base_dir, rows))
         ids = label_ids(splits.train, splits.label_names)

@@ -47,6 +47,7 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    commonest_label,
     offer_problems,
     predictions,
     unused_problems,
@@ -160,13 +161,10 @@ class TabularClassification:
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
-    ) -> BasePredictions | None:
-        """The commonest label of the training rows, with the labels' shares as scores."""
+    ) -> BasePredictions:
+        """The commonest label."""
         del base_dir
-        labels = [row["label"] for row in splits.train]
-        shares = [labels.count(name) / len(labels) for name in splits.label_names]
-        answers = predictions([shares] * len(rows), splits.label_names)
-        return BasePredictions("always the commonest label of the training rows", answers)
+        return commonest_label(splits, rows)
 
     def score(self, row: Row, prediction: Prediction) -> float:
         """1.0 when the label is right."""
