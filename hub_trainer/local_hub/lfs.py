@@ -16,6 +16,7 @@ from typing import Any
 from hub_trainer.local_hub.errors import bad_request, forbidden, not_found, unprocessable
 from hub_trainer.local_hub.git_write import sync_folder
 from hub_trainer.local_hub.names import is_oid, now_iso
+from hub_trainer.local_hub.repo_rows import find_repo_by_id
 from hub_trainer.local_hub.store import Store, row, rows
 
 TICKET_SECONDS = 12 * 3600
@@ -59,8 +60,8 @@ class LfsStore:
         """A place for bytes to come in."""
         return Incoming(self._incoming / uuid.uuid4().hex)
 
-    def keep(self, incoming: "Incoming", oid: str, size: int) -> None:
-        """Take over what came in if it is what was promised, else 422 and forget it."""
+    def check(self, incoming: "Incoming", oid: str, size: int) -> Path:
+        """Make what came in durable if it is what was promised, else 422 and forget it."""
         if incoming.size != size or incoming.hexdigest() != oid:
             incoming.discard()
             raise unprocessable(
@@ -68,23 +69,15 @@ class LfsStore:
                 f"promised were {oid} and {size} bytes."
             )
         incoming.close()
-        self._settle(incoming.path, oid)
+        return incoming.path
 
-    def put_bytes(self, data: bytes) -> str:
-        """Store bytes; gives back their sha256."""
-        incoming = self.receive()
-        incoming.write(data)
-        oid = incoming.hexdigest()
-        self.keep(incoming, oid, len(data))
-        return oid
-
-    def _settle(self, path: Path, oid: str) -> None:
+    def place(self, path: Path, oid: str) -> None:
+        """Move a checked file to where its hash says."""
         target = self.path_of(oid)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
-        sync_folder(target.parent)
-        sync_folder(target.parent.parent)
-        sync_folder(self.folder)
+        for folder in (target.parent, target.parent.parent, self.folder):
+            sync_folder(folder)
 
     # --- in parts: every part is written at its place in one file -------------------------------
 
@@ -98,26 +91,25 @@ class LfsStore:
         """Remember that a part is whole and durable."""
         (self.part_file(ticket).parent / f"{number}.part").write_text(digest)
 
-    def complete_parts(self, ticket: Ticket, parts: list[dict[str, Any]]) -> None:
-        """Check that every part came, hash the whole, keep it."""
-        folder = self.part_file(ticket).parent
+    def check_parts(self, ticket: Ticket, parts: list[dict[str, Any]]) -> Path:
+        """The whole file, if every part came and its hash is as promised."""
+        content = self.part_file(ticket)
         expected = num_parts(ticket)
         etags = {part.get("partNumber"): str(part.get("etag", "")).strip('"') for part in parts}
         for number in range(1, expected + 1):
-            marker = folder / f"{number}.part"
+            marker = content.parent / f"{number}.part"
             if not marker.exists() or etags.get(number) != marker.read_text():
                 raise bad_request(f"Part {number} of {expected} is missing or has another etag.")
-        self._keep_parts(ticket, folder)
-
-    def _keep_parts(self, ticket: Ticket, folder: Path) -> None:
-        content = folder / "content"
         with content.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if digest != ticket.oid or content.stat().st_size != ticket.size:
-            shutil.rmtree(folder)
+            self.drop_parts(ticket)
             raise unprocessable(f"The parts together have sha256 {digest}, not {ticket.oid}.")
-        self._settle(content, ticket.oid)
-        shutil.rmtree(folder)
+        return content
+
+    def drop_parts(self, ticket: Ticket) -> None:
+        """Forget an upload in parts, or what is left of it."""
+        shutil.rmtree(self._incoming / ticket.upload_id, ignore_errors=True)
 
     def sweep(self) -> None:
         """Drop uploads that nobody will finish any more."""
@@ -142,7 +134,7 @@ class LfsStore:
         body = base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
         return f"{body}.{self._seal(body)}"
 
-    def check(self, text: str) -> Ticket:
+    def open_ticket(self, text: str) -> Ticket:
         """The ticket that this text is, if this server signed it and it has not run out."""
         body, _, seal = text.partition(".")
         if not hmac.compare_digest(seal.encode(), self._seal(body).encode()):
@@ -201,6 +193,15 @@ def part_range(ticket: Ticket, number: int) -> tuple[int, int]:
     return offset, min(ticket.chunk_bytes, ticket.size - offset)
 
 
+def adopt(store: Store, lfs: LfsStore, path: Path, ticket: Ticket) -> None:
+    """Place a checked file and grant it to its repo, with no clean-up in between."""
+    with store.write():
+        if find_repo_by_id(store, ticket.repo_id) is None:
+            raise not_found("The repo that this upload is for has gone.")
+        lfs.place(path, ticket.oid)
+        grant(store, ticket.repo_id, ticket.oid, ticket.size)
+
+
 def grant(store: Store, repo_id: str, oid: str, size: int) -> None:
     """From now on whoever may read this repo may read this object through it."""
     with store.write() as db:
@@ -223,8 +224,12 @@ def grants_of(store: Store, repo_id: str) -> dict[str, tuple[int, str]]:
 
 def withdraw(store: Store, lfs: LfsStore, repo_id: str, oids: list[str]) -> None:
     """Take objects from a repo; one that no repo holds any more leaves the disk."""
-    with store.write() as db:
+    with store.exclusive():
+        with store.write() as db:
+            db.executemany(
+                "DELETE FROM lfs_grant WHERE repo_id = ? AND oid = ?",
+                [(repo_id, oid) for oid in oids],
+            )
         for oid in oids:
-            db.execute("DELETE FROM lfs_grant WHERE repo_id = ? AND oid = ?", (repo_id, oid))
-            if not db.execute("SELECT 1 FROM lfs_grant WHERE oid = ?", (oid,)).fetchone():
+            if row(store, "SELECT 1 FROM lfs_grant WHERE oid = ?", oid) is None:
                 lfs.path_of(oid).unlink(missing_ok=True)

@@ -2,27 +2,30 @@
 
 import os
 import shutil
+from dataclasses import dataclass, field
 from typing import Any
 
 from hub_trainer.local_hub import webhooks
 from hub_trainer.local_hub.accounts import Actor
 from hub_trainer.local_hub.attributes import default_attributes
 from hub_trainer.local_hub.core import Core
+from hub_trainer.local_hub.git_read import open_git
 from hub_trainer.local_hub.git_write import (
     Change,
     Signature,
     apply_changes,
     init_git,
+    move_ref,
     sync_folder,
     write_blob,
     write_commit,
 )
+from hub_trainer.local_hub.lfs import grants_of, withdraw
 from hub_trainer.local_hub.names import RepoType, check_name, new_id
-from hub_trainer.local_hub.refs import Move, advance
+from hub_trainer.local_hub.refs import Move, advance, summarize
 from hub_trainer.local_hub.repo_rows import (
     Repo,
     delete_repo_row,
-    find_repo,
     find_repo_by_id,
     insert_repo,
     rename_repo,
@@ -42,51 +45,61 @@ Check out the configuration reference at https://huggingface.co/docs/hub/spaces-
 """
 
 
+@dataclass(frozen=True)
+class NewRepo:
+    """What a repo is to be called and to start with."""
+
+    type: RepoType
+    namespace: str
+    name: str
+    private: bool
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
 def signature_of(actor: Actor) -> Signature:
     """The author of what this actor commits."""
     assert actor.user is not None
     return Signature(actor.user.name, actor.user.email)
 
 
-def create_repo(
-    core: Core,
-    actor: Actor,
-    repo_type: RepoType,
-    full_name: str,
-    *,
-    private: bool,
-    first: dict[str, str],
-) -> Repo:
-    """Make a repo whose first commit holds `.gitattributes` and the files in `first`."""
-    namespace, name = full_name.split("/")
-    check_name(name)
+def create_repo(core: Core, actor: Actor, new: NewRepo) -> Repo:
+    """Make a repo whose first commit holds `.gitattributes` and what else it starts with."""
+    check_name(new.name)
     repo_id = new_id()
-    path = core.git_path(repo_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
     building = core.temporary() / f"{repo_id}.git"
     init_git(building)
+    git = open_git(building)
+    sha = _first_commit(git, actor, {".gitattributes": default_attributes(new.type), **new.files})
+    path = core.git_path(repo_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(building, path)
     sync_folder(path.parent)
     try:
-        insert_repo(core.store, repo_id, repo_type, namespace, name, private=private)
+        with core.store.write():
+            insert_repo(
+                core.store, repo_id, new.type, (new.namespace, new.name), private=new.private
+            )
+            summarize(core, repo_id, new.type, open_git(path), sha)
+            repo = find_repo_by_id(core.store, repo_id)
+            assert repo is not None
+            webhooks.announce(core.store, repo, "create", "repo")
     except BaseException:
         shutil.rmtree(path)
         raise
-    repo = find_repo_by_id(core.store, repo_id)
-    assert repo is not None
-    files = {".gitattributes": default_attributes(repo_type), **first}
-    _first_commit(core, actor, repo, files)
-    webhooks.announce(core.store, repo, "create", "repo")
     return repo
 
 
-def _first_commit(core: Core, actor: Actor, repo: Repo, files: dict[str, str]) -> None:
-    with core.lock(repo.id):
-        git = core.git(repo)
-        changes = [Change(path, write_blob(git, text.encode())) for path, text in files.items()]
-        tree = apply_changes(git, None, changes)
-        sha = write_commit(git, tree, [], "initial commit", signature_of(actor))
-        advance(core, repo, git, Move("refs/heads/main", None, sha, actor.name))
+def _first_commit(git: Any, actor: Actor, files: dict[str, str]) -> str:
+    changes = [Change(path, write_blob(git, text.encode())) for path, text in files.items()]
+    tree = apply_changes(git, None, changes)
+    sha = write_commit(git, tree, [], "initial commit", signature_of(actor))
+    move_ref(git, "refs/heads/main", None, sha)
+    return sha
 
 
 def first_files(repo: dict[str, Any]) -> dict[str, str]:
@@ -101,8 +114,11 @@ def first_files(repo: dict[str, Any]) -> dict[str, str]:
 def delete_repo(core: Core, repo: Repo) -> None:
     """Remove a repo: first its name, then its files."""
     with core.lock(repo.id):
-        webhooks.announce(core.store, repo, "delete", "repo")
-        delete_repo_row(core.store, repo)
+        oids = list(grants_of(core.store, repo.id))
+        with core.store.write():
+            webhooks.announce(core.store, repo, "delete", "repo")
+            delete_repo_row(core.store, repo)
+        withdraw(core.store, core.lfs, repo.id, oids)
         path = core.git_path(repo.id)
         grave = core.folder / "trash" / path.name
         os.replace(path, grave)
@@ -118,20 +134,16 @@ def move_repo(core: Core, repo: Repo, namespace: str, name: str) -> None:
         webhooks.announce(core.store, repo, "move", "repo", moved)
 
 
-def duplicate_repo(
-    core: Core, actor: Actor, source: Repo, full_name: str, *, private: bool
-) -> Repo:
+def duplicate_repo(core: Core, actor: Actor, source: Repo, new: NewRepo) -> Repo:
     """Copy main of a repo, with the right to its large files, to a new name."""
-    namespace, name = full_name.split("/")
-    copy = create_repo(core, actor, source.type, f"{namespace}/{name}", private=private, first={})
+    copy = create_repo(core, actor, new)
     with core.lock(source.id), core.lock(copy.id):
         _copy_objects(core, source, copy)
         git = core.git(copy)
-        tip = core.git(source).references["refs/heads/main"].peel()
-        tree = git[tip.tree.id]
+        tree = core.git(source).references["refs/heads/main"].peel().tree
         old = str(git.references["refs/heads/main"].target)
         message = f"Duplicate from {source.full_name}"
-        sha = write_commit(git, tree, [old], message, signature_of(actor))
+        sha = write_commit(git, git[tree.id], [old], message, signature_of(actor))
         with core.store.write() as db:
             db.execute(
                 "INSERT OR IGNORE INTO lfs_grant SELECT ?, oid, size, pushed FROM lfs_grant"
@@ -139,7 +151,7 @@ def duplicate_repo(
                 (copy.id, source.id),
             )
         advance(core, copy, git, Move("refs/heads/main", old, sha, actor.name))
-    found = find_repo(core.store, source.type, full_name)
+    found = find_repo_by_id(core.store, copy.id)
     assert found is not None
     return found
 

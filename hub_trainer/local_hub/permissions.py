@@ -40,9 +40,7 @@ def can_see(actor: Actor, repo: Repo) -> bool:
     """Public, or one's own, and for a fine-grained token in its scope."""
     if not repo.private:
         return True
-    if not _is_insider(actor, repo.namespace):
-        return False
-    return actor.access != "fineGrained" or bool(_granted(actor, repo))
+    return _is_insider(actor, repo)
 
 
 def can_read(store: Store, actor: Actor, repo: Repo) -> bool:
@@ -90,7 +88,7 @@ def require_write_token(actor: Actor) -> None:
 
 
 def _require_content(store: Store, actor: Actor, repo: Repo) -> None:
-    if not repo.gated or _is_insider(actor, repo.namespace):
+    if not repo.gated or _is_insider(actor, repo):
         return
     if actor.user is None:
         raise WireError(
@@ -130,8 +128,11 @@ def _require_token_scope(actor: Actor, repo: Repo) -> None:
         raise forbidden(f"This token has no write permission on {repo.full_name}.")
 
 
-def _is_insider(actor: Actor, namespace: str) -> bool:
-    return _owns(actor, namespace, {"read", "contributor", "write", "admin"})
+def _is_insider(actor: Actor, repo: Repo) -> bool:
+    """One of the repo's own people, and not with a token that is for something else."""
+    if not _owns(actor, repo.namespace, {"read", "contributor", "write", "admin"}):
+        return False
+    return actor.access != "fineGrained" or bool(_granted(actor, repo))
 
 
 def _owns(actor: Actor, namespace: str, roles: set[str]) -> bool:

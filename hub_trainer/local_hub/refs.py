@@ -23,7 +23,7 @@ from hub_trainer.local_hub.git_read import (
     resolve_commit,
 )
 from hub_trainer.local_hub.git_write import Signature, create_tag, drop_ref, move_ref
-from hub_trainer.local_hub.names import new_id
+from hub_trainer.local_hub.names import RepoType, new_id
 from hub_trainer.local_hub.repo_rows import Repo, find_repo_by_id, set_summary
 from hub_trainer.local_hub.store import rows
 
@@ -64,10 +64,9 @@ def advance(core: Core, repo: Repo, git: Any, move: Move) -> None:
 
 def _settle(core: Core, repo: Repo, git: Any, move: Move, intent_id: str) -> None:
     """The rows that follow a moved ref, in one transaction with the end of the intent."""
-    card = _card_of(repo, git, move.new) if move.ref == "refs/heads/main" else None
     with core.store.write() as db:
-        if card is not None:
-            set_summary(core.store, repo.id, move.new, record_of(git[move.new]).date, card)
+        if move.ref == "refs/heads/main":
+            summarize(core, repo.id, repo.type, git, move.new)
         discussion_rows.follow_move(core.store, repo, git, move)
         webhooks.announce_refs(core.store, repo, {move.ref: (move.old, move.new)})
         db.execute("DELETE FROM ref_intent WHERE id = ?", (intent_id,))
@@ -90,12 +89,13 @@ def reconcile(core: Core) -> None:
             db.execute("DELETE FROM ref_intent WHERE id = ?", (found["id"],))
 
 
-def _card_of(repo: Repo, git: Any, commit_sha: str) -> Any:
+def summarize(core: Core, repo_id: str, repo_type: RepoType, git: Any, commit_sha: str) -> None:
+    """Keep what lists need to know of the tip of main."""
     commit = git[commit_sha]
     paths = [found.name for found in commit.tree]
-    return cards.read_card(
-        repo.type, read_text(git, commit, "README.md"), paths, _config(git, commit)
-    )
+    readme = read_text(git, commit, "README.md")
+    card = cards.read_card(repo_type, readme, paths, _config(git, commit))
+    set_summary(core.store, repo_id, commit_sha, record_of(commit).date, card)
 
 
 def _config(git: Any, commit: Any) -> dict[str, Any]:

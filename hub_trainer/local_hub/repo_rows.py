@@ -75,9 +75,10 @@ def all_repos(store: Store, repo_type: str | None = None) -> list[Repo]:
 
 
 def insert_repo(
-    store: Store, repo_id: str, repo_type: str, namespace: str, name: str, *, private: bool
+    store: Store, repo_id: str, repo_type: str, full: tuple[str, str], *, private: bool
 ) -> None:
-    """Give a repo its name; 409 if the name is taken."""
+    """Give a repo its (namespace, name); 409 if it is taken."""
+    namespace, name = full
     full_name = f"{namespace}/{name}"
     created = now_iso()
     try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -74,6 +75,13 @@ CREATE TABLE ref_intent(
 """
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that can be found again while its thread lives, and closes with it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Store:
     """One database file. Every thread has its own connection; writers take turns."""
 
@@ -81,7 +89,7 @@ class Store:
         self._path = path
         self._local = threading.local()
         self._write_lock = threading.RLock()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: WeakSet[_Connection] = WeakSet()
         with self.write() as db:
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
                 for statement in SCHEMA.split(";\n"):
@@ -111,20 +119,31 @@ class Store:
                 raise
             db.execute("COMMIT")
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other writers out, for work on files that must agree with the rows."""
+        with self._write_lock:
+            yield
+
     def close(self) -> None:
         """Close every thread's connection; the store is unusable afterwards."""
         with self._write_lock:
-            for connection in self._connections:
+            for connection in list(self._connections):
                 connection.close()
-            self._connections.clear()
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+    def _connect(self) -> _Connection:
+        db = sqlite3.connect(
+            self._path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=30,
+            factory=_Connection,
+        )
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         with self._write_lock:
-            self._connections.append(db)
+            self._connections.add(db)
         return db
 
 

@@ -7,7 +7,6 @@ from starlette.responses import Response
 from hub_trainer.local_hub import lifecycle, spaces
 from hub_trainer.local_hub.accounts import find_account
 from hub_trainer.local_hub.errors import (
-    WireError,
     bad_request,
     conflict,
     not_found,
@@ -48,13 +47,12 @@ def create(call: Call) -> Response:
         url = f"{call.endpoint}/{taken.url_path}"
         raise conflict(f"You already created this {repo_type} repo: {taken.full_name}", url=url)
     namespace = require_namespace(call.core.store, call.actor, asked)
-    first = lifecycle.first_files(
+    files = lifecycle.first_files(
         {**wanted, "type": repo_type, "name": name, "sdk": _sdk(repo_type, wanted)}
     )
     private = _wants_private(call, wanted, namespace)
-    repo = lifecycle.create_repo(
-        call.core, call.actor, repo_type, f"{namespace}/{name}", private=private, first=first
-    )
+    new = lifecycle.NewRepo(repo_type, namespace, name, private, files)
+    repo = lifecycle.create_repo(call.core, call.actor, new)
     _set_up_space(call, repo, wanted)
     return reply(_created(call, repo))
 
@@ -167,15 +165,12 @@ def duplicate(call: Call) -> Response:
     private = call.repo.private if wanted.get("private") is None else bool(wanted["private"])
     if wanted.get("visibility") is not None:
         private = _is_private(wanted["visibility"])
-    try:
-        copy = lifecycle.duplicate_repo(
-            call.core, call.actor, call.repo, f"{namespace}/{name}", private=private
-        )
-    except WireError as error:
-        if error.status == 409:
-            url = f"{call.endpoint}/{namespace}/{name}"
-            raise conflict(error.message, url=url) from error
-        raise
+    new = lifecycle.NewRepo(call.repo.type, namespace, name, private)
+    taken = find_repo(call.core.store, new.type, new.full_name)
+    if taken is not None:
+        url = f"{call.endpoint}/{taken.url_path}"
+        raise conflict(f"A {new.type} repository called {new.full_name} already exists", url=url)
+    copy = lifecycle.duplicate_repo(call.core, call.actor, call.repo, new)
     _set_up_space(call, copy, wanted)
     return reply(_created(call, copy))
 

@@ -17,9 +17,8 @@ from hub_trainer.local_hub.attributes import IgnoreRules, LfsRules
 from hub_trainer.local_hub.cards import validate_card
 from hub_trainer.local_hub.errors import bad_request, not_found, too_large, unprocessable
 from hub_trainer.local_hub.git_read import entry_at, read_text, resolve_commit
-from hub_trainer.local_hub.lfs import Ticket, grant, granted_size, num_parts, part_range
+from hub_trainer.local_hub.lfs import Ticket, adopt, granted_size, num_parts, part_range
 from hub_trainer.local_hub.names import is_oid
-from hub_trainer.local_hub.repo_rows import find_repo_by_id
 from hub_trainer.local_hub.wire import Call, Entry, reply
 
 MAX_PREUPLOAD_FILES = 10_000
@@ -169,14 +168,15 @@ def _lfs_reply(content: Any) -> Response:
 async def lfs_upload(call: Call) -> Response:
     """PUT /lfs-upload/{ticket}: the object, in one piece, hashed while it is written."""
     lfs = call.core.lfs
-    ticket = lfs.check(call.params["ticket"])
+    ticket = lfs.open_ticket(call.params["ticket"])
     incoming = lfs.receive()
     try:
         async for chunk in _blocks(call.request):
             if incoming.size + len(chunk) > ticket.size:
                 raise unprocessable(f"More than the promised {ticket.size} bytes came.")
             await run_in_threadpool(incoming.write, chunk)
-        await run_in_threadpool(_keep, call, ticket, incoming)
+        path = await run_in_threadpool(lfs.check, incoming, ticket.oid, ticket.size)
+        await run_in_threadpool(adopt, call.core.store, lfs, path, ticket)
     except BaseException:
         incoming.discard()
         raise
@@ -197,23 +197,10 @@ async def _blocks(request: Request, size: int = 1024 * 1024) -> Any:
         yield b"".join(waiting)
 
 
-def _keep(call: Call, ticket: Ticket, incoming: Any) -> None:
-    """Store and grant as one step, so that no clean-up comes between."""
-    _require_repo(call, ticket)
-    with call.core.store.write():
-        call.core.lfs.keep(incoming, ticket.oid, ticket.size)
-        grant(call.core.store, ticket.repo_id, ticket.oid, ticket.size)
-
-
-def _require_repo(call: Call, ticket: Ticket) -> None:
-    if find_repo_by_id(call.core.store, ticket.repo_id) is None:
-        raise not_found("The repo that this upload is for has gone.")
-
-
 async def lfs_part(call: Call) -> Response:
     """PUT /lfs-part/{ticket}/{number}: one part, written at its place."""
     lfs = call.core.lfs
-    ticket = lfs.check(call.params["ticket"])
+    ticket = lfs.open_ticket(call.params["ticket"])
     offset, length = part_range(ticket, int(call.params["number"]))
     path = await run_in_threadpool(lfs.part_file, ticket)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -244,15 +231,14 @@ def _write_at(handle: int, data: bytes, offset: int) -> None:
 
 def lfs_complete(call: Call) -> Response:
     """POST /lfs-complete/{ticket}: all parts have come."""
-    ticket = call.core.lfs.check(call.params["ticket"])
+    ticket = call.core.lfs.open_ticket(call.params["ticket"])
     parts = call.json().get("parts")
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise bad_request("parts must be a list of {partNumber, etag}.")
-    _require_repo(call, ticket)
-    with call.core.store.write():
-        if not call.core.lfs.has(ticket.oid, ticket.size):
-            call.core.lfs.complete_parts(ticket, parts)
-        grant(call.core.store, ticket.repo_id, ticket.oid, ticket.size)
+    lfs, store = call.core.lfs, call.core.store
+    if granted_size(store, ticket.repo_id, ticket.oid) is None:
+        adopt(store, lfs, lfs.check_parts(ticket, parts), ticket)
+        lfs.drop_parts(ticket)
     return reply({"success": True})
 
 
