@@ -323,12 +323,14 @@ class Hub:
     ) -> Commit:
         """One atomic commit on main, or as a new pull request whose description is given.
 
+        The first line of `message` is the title, what follows a blank line the body.
         `run_id` names the intent: after a lost answer it is searched for before trying again, so
         that one intent never becomes two commits. Raises HubError when main is not at
         `parent_commit` any more.
         """
         operations = _operations(changes)
-        trailer = f"{RUN_TRAILER}: {run_id}"
+        title, _, body = message.partition("\n\n")
+        trailer = "\n".join(part for part in (body, f"{RUN_TRAILER}: {run_id}") if part)
         opens = pull_request is not None
 
         def send() -> Commit:
@@ -343,7 +345,7 @@ class Hub:
             made = self._api.create_commit(
                 repo.repo_id,
                 operations,
-                commit_message=message,
+                commit_message=title,
                 commit_description=f"{pull_request}\n\n{trailer}" if opens else trailer,
                 repo_type=repo.repo_type,
                 parent_commit=parent_commit,
