@@ -1,0 +1,151 @@
+"""What a review fetches at pinned commits: main, the pull request's files, sealed rows, a model."""
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.checks.card import card_metadata
+from hub_trainer.checks.inspection import Bench, Reading, read_trusted
+from hub_trainer.checks.policy import Policy
+from hub_trainer.errors import DataError
+from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
+from hub_trainer.recipe import DatasetSource
+from hub_trainer.rows import SplitFiles, find_split_files, write_card
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Tip:
+    """A dataset at a commit: the files it lists, and its card."""
+
+    repo: Repo
+    commit_sha: str
+    files: tuple[RepoFile, ...]
+    card_bytes: bytes | None
+
+    @property
+    def names(self) -> list[str]:
+        """Paths of all files."""
+        return [file.path for file in self.files]
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The card's metadata."""
+        return card_metadata(self.card_bytes)
+
+    def split_files(self, config: str | None, split: str) -> SplitFiles:
+        """The files of a split."""
+        where = f"{self.repo.repo_id}@{self.commit_sha[:8]}"
+        return find_split_files(self.names, self.card, config=config, split=split, where=where)
+
+
+def load_tip(hub: Hub, repo: Repo, commit_sha: str) -> Tip:
+    """List a commit and read its card."""
+    files = tuple(hub.list_files(repo, commit_sha))
+    has_card = any(file.path == CARD for file in files)
+    card = hub.read_file(repo, CARD, commit_sha) if has_card else None
+    return Tip(repo, commit_sha, files, card)
+
+
+def fork_of(hub: Hub, repo: Repo, base_sha: str, head_sha: str) -> str:
+    """The commit of main that a pull request started from, or last took in."""
+    on_main = {entry.commit_sha for entry in hub.history(repo, base_sha)}
+    for entry in hub.history(repo, head_sha):
+        if entry.commit_sha in on_main:
+            return entry.commit_sha
+    raise DataError(
+        "The pull request shares no commit with main.",
+        where=f"{repo.repo_id}@{head_sha[:8]}",
+        do="Open it again from the present main.",
+    )
+
+
+def fetch_files(hub: Hub, repo: Repo, commit_sha: str, paths: Sequence[str], folder: Path) -> None:
+    """Exactly these files of a commit, as plain files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    allow = [glob.escape(path) for path in paths]
+    hub.download(repo, commit_sha, allow=allow, into=folder)
+
+
+def prepare_bench(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> Bench:
+    """Read the dataset's rows, the sealed test rows and the published model, each once."""
+    spec = _task_spec(policy)
+    base = _read_split(hub, main, policy.source, work_dir / "base", spec)
+    wanted = base.answer["spec"]
+    test = _read_test(hub, policy, main, work_dir / "test", wanted)
+    is_table = wanted["modality"] == "table"
+    return Bench(
+        folder=work_dir,
+        base=base,
+        test=test,
+        near=None if is_table else policy.near,
+        review=policy.review,
+        model=_fetch_model(hub, policy, work_dir / "model") if test else None,
+    )
+
+
+def whole_split(source: DatasetSource) -> str:
+    """The split that a recipe takes rows of, without the slice it takes."""
+    return source.split.partition("+")[0].partition("[")[0].strip()
+
+
+def _task_spec(policy: Policy) -> dict[str, Any] | None:
+    """How a task sees the dataset's columns; None leaves it to the rows themselves."""
+    if policy.task is None:
+        return None
+    from hub_trainer.tasks import load_task
+
+    task = load_task(policy.task)
+    return {
+        "modality": task.modality,
+        "kinds": dict(task.columns),
+        **_source_spec(policy.source),
+    }
+
+
+def _source_spec(source: DatasetSource) -> dict[str, Any]:
+    return {"columns": dict(source.columns), "drop_columns": list(source.drop_columns)}
+
+
+def _read_split(
+    hub: Hub, tip: Tip, source: DatasetSource, folder: Path, spec: Mapping[str, Any] | None
+) -> Reading:
+    split = whole_split(source)
+    found = tip.split_files(source.config, split)
+    fetch_files(hub, tip.repo, tip.commit_sha, found.files[split], folder)
+    write_card(folder, found.card)
+    out = folder.with_suffix(".parquet")
+    return read_trusted(folder, out, config=None, split=split, spec=spec)
+
+
+def _read_test(
+    hub: Hub, policy: Policy, main: Tip, folder: Path, spec: Mapping[str, Any]
+) -> Reading | None:
+    """The sealed rows that the policy names, else the dataset's own test split, else None."""
+    if policy.test_split is not None:
+        source = policy.test_split
+        repo = Repo(source.repo_id, "dataset")
+        tip = load_tip(hub, repo, hub.resolve(repo, source.revision))
+        return _read_split(hub, tip, source, folder, {**spec, **_source_spec(source)})
+    source = policy.source.model_copy(update={"split": "test"})
+    try:
+        main.split_files(source.config, "test")
+    except DataError:
+        return None
+    return _read_split(hub, main, source, folder, spec)
+
+
+def _fetch_model(hub: Hub, policy: Policy, folder: Path) -> dict[str, Any] | None:
+    """The published model's files, for the worker; None when none is published."""
+    if policy.model is None or policy.task is None:
+        return None
+    pinned = policy.model
+    hub.download(Repo(pinned.repo_id), pinned.commit_sha, allow=MODEL_FILES, into=folder)
+    return {
+        "task": policy.task,
+        "folder": str(folder.resolve()),
+        "label_names": list(pinned.label_names),
+    }

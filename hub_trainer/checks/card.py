@@ -1,0 +1,82 @@
+"""What a pull request does to the dataset's card: where it points, the licence, the schema."""
+
+from typing import Any
+
+from hub_trainer.checks.verdict import Check
+from hub_trainer.errors import DataError
+from hub_trainer.rows import card_faults, parse_card
+
+MAX_CARD_BYTES = 200_000
+LICENSES = frozenset(
+    """
+    apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
+    bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause
+    bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0
+    cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
+    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+    cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1
+    eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc intel-research lppl-1.3c
+    ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl
+    """.split()  # noqa: SIM905 - one word per name is how it stays readable
+)
+"""The licence identifiers that the Hub knows."""
+
+
+def check_card(base: bytes | None, head: bytes | None) -> list[Check]:
+    """The card at the head against the card at the base; either may be missing."""
+    if base == head:
+        return [Check("card", True, "README.md is not changed")]
+    try:
+        before, after = card_metadata(base), card_metadata(head)
+    except DataError as error:
+        return [Check("card", False, error.what)]
+    return [
+        _check_paths(after),
+        _check_license(before, after),
+        _check_schema(before, after),
+        Check("card", False, "README.md is edited; a person must read it", "human"),
+    ]
+
+
+def card_metadata(content: bytes | None) -> dict[str, Any]:
+    """The YAML block of a card, {} when it has none. Raises DataError for what must not be read."""
+    if content is None:
+        return {}
+    if len(content) > MAX_CARD_BYTES:
+        raise DataError(f"README.md is larger than {MAX_CARD_BYTES:,} bytes.")
+    return parse_card(content.decode("utf-8", "replace"), where="README.md")
+
+
+def _check_paths(metadata: dict[str, Any]) -> Check:
+    """A `data_files` entry resolves on the disk of whoever loads the dataset."""
+    faults = [f"{fault.key} {fault.reason}: {fault.got[:80]!r}" for fault in card_faults(metadata)]
+    detail = "; ".join(faults[:5]) or "data_files stay inside the repo"
+    return Check("card paths", not faults, detail)
+
+
+def _check_license(before: dict[str, Any], after: dict[str, Any]) -> Check:
+    old, new = before.get("license"), after.get("license")
+    if old == new:
+        return Check("licence", True, "not changed")
+    names = new if isinstance(new, list) else [new]
+    known = bool(names) and all(isinstance(name, str) and name in LICENSES for name in names)
+    detail = f"from {old!r} to {str(new)[:60]!r}"
+    if known:
+        return Check("licence", False, f"changed {detail}; the owner must agree", "human")
+    return Check("licence", False, f"changed {detail}, which is no licence that the Hub knows")
+
+
+def _check_schema(before: dict[str, Any], after: dict[str, Any]) -> Check:
+    same = _features(before) == _features(after)
+    return Check("card schema", same, "not changed" if same else "the features are declared anew")
+
+
+def _features(metadata: dict[str, Any]) -> Any:
+    """The columns and label names that a card declares, per config."""
+    info = metadata.get("dataset_info") or []
+    entries = info if isinstance(info, list) else [info]
+    return [
+        (entry.get("config_name", "default"), entry.get("features"))
+        for entry in entries
+        if isinstance(entry, dict)
+    ]

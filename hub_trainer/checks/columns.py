@@ -1,0 +1,63 @@
+"""Which columns of a dataset are its input and its label, when no recipe says so."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from hub_trainer.rows import RawSplit, RowSpec
+
+LABEL_NAMES = ("label", "labels", "class", "target", "category", "intent", "species", "y")
+TEXT_NAMES = ("text", "sentence", "utterance", "content", "question", "document")
+
+
+def infer_spec(raw: "RawSplit") -> "RowSpec":
+    """The columns of a split: a picture, one text, or a table of features, and a label.
+
+    Raises DataError when there is no column that can be the label.
+    """
+    from hub_trainer.rows import RowSpec
+
+    label = _label_column(raw)
+    others = [name for name in raw.table.column_names if name != label]
+    if raw.images:
+        image = sorted(raw.images)[0]
+        kinds, columns = {"image": "image", "label": "label"}, {"image": image, "label": label}
+        return RowSpec("image", kinds, _renamed(columns))
+    text = _text_column(raw, others)
+    if text is not None:
+        kinds, columns = {"text": "text", "label": "label"}, {"text": text, "label": label}
+        return RowSpec("text", kinds, _renamed(columns))
+    nested = [name for name in others if _is_nested(raw, name)]
+    return RowSpec("table", {"label": "label"}, _renamed({"label": label}), drop_columns=nested)
+
+
+def _label_column(raw: "RawSplit") -> str:
+    names: Sequence[str] = raw.table.column_names
+    found = [name for name in LABEL_NAMES if name in names] or sorted(raw.class_names)
+    if found:
+        return found[0]
+    raise DataError(
+        "No column of the dataset can be told to be the label.",
+        got=f"columns {', '.join(names)}",
+        do="Review with a recipe that names it: --recipe FILE.",
+    )
+
+
+def _text_column(raw: "RawSplit", names: Sequence[str]) -> str | None:
+    """The column of text, unless the rows are a table: several columns that are not nested."""
+    strings = [name for name in names if str(raw.table.schema.field(name).type).endswith("string")]
+    known = [name for name in TEXT_NAMES if name in strings]
+    if known:
+        return known[0]
+    return strings[0] if len(names) == len(strings) == 1 else None
+
+
+def _is_nested(raw: "RawSplit", name: str) -> bool:
+    kind = str(raw.table.schema.field(name).type)
+    return kind.startswith(("list", "struct", "large_list", "map", "fixed_size_list"))
+
+
+def _renamed(columns: dict[str, str]) -> dict[str, Any]:
+    return {ours: theirs for ours, theirs in columns.items() if ours != theirs}

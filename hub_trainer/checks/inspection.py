@@ -1,0 +1,150 @@
+"""The files of a pull request against those of its dataset: every check that has to open them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.checks.contents import (
+    check_duplicates,
+    check_label_quality,
+    check_leakage,
+    check_personal_data,
+    check_rows,
+    check_text,
+)
+from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.schema import Schema, check_schema
+from hub_trainer.checks.spread import check_known_labels, check_label_spread
+from hub_trainer.checks.verdict import Check
+from hub_trainer.errors import DataError
+from hub_trainer.recipe import ReviewSection
+from hub_trainer.sandbox import SandboxLimits, run_sandboxed
+
+WORKER = "hub_trainer.checks.worker"
+READ_LIMITS = SandboxLimits(cpu_seconds=300, wall_seconds=600)
+MAX_CELL_BYTES = 20_000_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What became of a split's files: canonical rows at `path`, and the reader's answer."""
+
+    path: Path
+    answer: Mapping[str, Any]
+
+    @property
+    def schema(self) -> Schema:
+        """Columns, types and label names of the files themselves."""
+        return Schema.from_json(self.answer["schema"])
+
+    @property
+    def rows(self) -> int:
+        """Canonical rows."""
+        return int(self.answer["rows"])
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Label name -> rows."""
+        return {str(name): int(count) for name, count in self.answer["labels"].items()}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What new rows are compared with; `folder` holds the canonical rows of everything read."""
+
+    folder: Path
+    base: Reading
+    test: Reading | None
+    near: float | None
+    review: ReviewSection
+    model: Mapping[str, Any] | None = None
+    """task, folder and label_names of the published model; None asks a probe."""
+
+
+def read_trusted(
+    folder: Path, out: Path, *, config: str | None, split: str, spec: Mapping[str, Any] | None
+) -> Reading:
+    """Read the dataset's own rows. Raises DataError when they cannot be used."""
+    answer = _read(folder, out, config=config, split=split, spec=spec, max_rows=5_000_000)
+    if answer["error"]:
+        raise DataError(**answer["error"])
+    return Reading(out, answer)
+
+
+def inspect_files(folder: Path, bench: Bench, *, split: str) -> tuple[list[Check], int]:
+    """All checks of the new files in `folder`, cheap ones first, and how many rows they hold.
+
+    Stops where a later check would have nothing to stand on.
+    """
+    out = bench.folder / "new.parquet"
+    out.unlink(missing_ok=True)
+    try:
+        answer = _read(
+            folder, out, config=None, split=split, spec=bench.base.answer["spec"],
+            max_rows=bench.review.max_rows,
+        )  # fmt: skip
+    except DataError as error:
+        return [Check("readable", False, _told(error))], 0
+    new = Reading(out, answer)
+    checks = [Check("readable", True, "parsed within limits")]
+    checks += check_schema(bench.base.schema, new.schema)
+    if answer["error"]:
+        return [*checks, Check("usable rows", False, _told(DataError(**answer["error"])))], 0
+    checks += check_rows(new.rows, answer["dropped"], max_rows=bench.review.max_rows)
+    if not all(check.passed for check in checks if check.blocks == "refuse"):
+        return checks, new.rows
+    return [*checks, *_check_contents(new, bench)], new.rows
+
+
+def _check_contents(new: Reading, bench: Bench) -> list[Check]:
+    """The checks that look at every row; a model is asked only when nothing else refuses."""
+    review, modality = bench.review, bench.base.answer["spec"]["modality"]
+    paths = {
+        "new": str(new.path),
+        "base": str(bench.base.path),
+        "test": str(bench.test.path) if bench.test else None,
+    }
+    found = _call("compare_rows", {**paths, "modality": modality, "near": bench.near}, bench.folder)
+    counts = found["counts"]
+    checks = [
+        *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
+        check_leakage(counts),
+        *check_personal_data(
+            found["personal"], found["base_personal"],
+            num_rows=counts["rows"], num_base_rows=counts["base_rows"],
+        ),
+        check_text(found["flags"]),
+        check_known_labels(bench.base.labels, new.labels),
+        check_label_spread(bench.base.labels, new.labels, max_shift=review.max_label_shift),
+    ]  # fmt: skip
+    model = dict(bench.model) if bench.model else None
+    judged = _call("score_labels", {**paths, "model": model, "modality": modality}, bench.folder)
+    quality = LabelQuality(**judged) if judged else None
+    return [*checks, check_label_quality(quality, max_wrong_fraction=review.max_disagreement)]
+
+
+def _read(
+    folder: Path,
+    out: Path,
+    *,
+    config: str | None,
+    split: str,
+    spec: Mapping[str, Any] | None,
+    max_rows: int,
+) -> dict[str, Any]:
+    limits = {"max_rows": max_rows + 1, "max_cell_bytes": MAX_CELL_BYTES}
+    arguments = {
+        "folder": str(folder.resolve()), "out": str(out.resolve()),
+        "config": config, "split": split, "spec": spec, "limits": limits,
+    }  # fmt: skip
+    return dict(_call("read_files", arguments, out.parent))
+
+
+def _call(function: str, arguments: Mapping[str, Any], folder: Path) -> Any:
+    return run_sandboxed(f"{WORKER}:{function}", arguments, folder=folder, limits=READ_LIMITS)
+
+
+def _told(error: DataError) -> str:
+    """An error without what was found, which may be row text."""
+    return " ".join(part for part in (error.what, error.do) if part)

@@ -1,0 +1,154 @@
+"""The share of wrong labels in new rows, read from what a model thinks of them.
+
+A model errs too, so disagreement alone says little. What a right label looks like to this model is
+measured on held-out rows under their own label; what a wrong one looks like, on the same rows under
+every other label. The new rows are a mixture of both, and the share of the second is estimated by
+maximum likelihood, label by label, so that rows of a label the model is weak at are not taken for
+wrong ones.
+
+Shapes: N new rows, H held-out rows, K labels. Scores are (N, K) or (H, K), rows that add up to 1.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+NUM_BINS = 8
+PRIOR_ROWS = 20.0
+"""Weight of the histogram over all labels in that of one label, in rows."""
+SIGNIFICANT = 0.05
+NUM_CHANCE_TRIALS = 199
+MAX_CHANCE_ROWS = 4_000
+_GRID = np.linspace(0.0, 1.0, 201)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows as a model sees them: a score per label, and the index of the label they carry."""
+
+    scores: FloatArray
+    labels: IntArray
+
+    @property
+    def disagreement(self) -> float:
+        """Share of rows whose label is not the model's first choice."""
+        return float(np.mean(self.scores.argmax(axis=1) != self.labels)) if len(self.labels) else 0
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """What a model says of the labels of new rows; fractions are shares of those rows."""
+
+    wrong_fraction: float
+    low: float
+    high: float
+    """Ends of the 90 % likelihood interval: one-sided 95 % each."""
+    p_value: float
+    """Chance of such rows if no label were wrong."""
+    disagreement: float
+    reference_disagreement: float
+    """The model's own error on held-out rows."""
+    num_rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return dict(vars(self))
+
+    def blocks(self, max_wrong_fraction: float) -> Literal["refuse", "human"] | None:
+        """refuse, human or None.
+
+        Refused: more labels look wrong than allowed, and that is no chance. A person decides when
+        some are wrong beyond chance and the allowed share cannot be excluded.
+        """
+        if self.p_value >= SIGNIFICANT or self.high <= max_wrong_fraction:
+            return None
+        return "refuse" if self.wrong_fraction > max_wrong_fraction else "human"
+
+
+def judge_labels(held_out: Scored, new: Scored, *, seed: int = 0) -> LabelQuality:
+    """Estimate the share of wrong labels among `new` rows; `held_out` rows are taken as right."""
+    held_out_margins = _margins(held_out.scores)
+    own = np.zeros_like(held_out_margins, dtype=bool)
+    own[np.arange(len(own)), held_out.labels] = True
+    edges = _edges(held_out_margins[own], held_out_margins[~own])
+    bins = np.digitize(held_out_margins, edges)
+    rows = np.arange(len(new.labels))
+    new_bins = np.digitize(_margins(new.scores)[rows, new.labels], edges)
+    likelihood = _likelihood(bins, held_out.labels, new_bins, new.labels)
+    best = int(likelihood.argmax())
+    chance = _chance_gains(bins, held_out.labels, len(rows), np.random.default_rng(seed))
+    inside = _GRID[likelihood >= likelihood[best] - 1.353]  # half of chi2(1) at 0.90
+    return LabelQuality(
+        wrong_fraction=float(_GRID[best]),
+        low=float(inside.min()),
+        high=float(inside.max()),
+        p_value=float((1 + np.sum(chance >= likelihood[best] - likelihood[0])) / (1 + len(chance))),
+        disagreement=new.disagreement,
+        reference_disagreement=held_out.disagreement,
+        num_rows=len(rows),
+    )
+
+
+def _chance_gains(
+    bins: IntArray, labels: IntArray, num_rows: int, rng: np.random.Generator
+) -> FloatArray:
+    """How far the likelihood rises by chance alone when no label is wrong. (NUM_CHANCE_TRIALS,)
+
+    Some of the held-out rows play the new ones, against the others, so that the noise of few
+    held-out rows and of a weak model counts as chance.
+    """
+    gains = np.zeros(NUM_CHANCE_TRIALS)
+    for trial in range(NUM_CHANCE_TRIALS):
+        order = rng.permutation(len(labels))[: max(MAX_CHANCE_ROWS, 2 * num_rows)]
+        pool, known = np.split(order, [min(num_rows, len(order) // 2)])
+        drawn = pool if len(pool) == num_rows else rng.choice(pool, num_rows)
+        likelihood = _likelihood(
+            bins[known], labels[known], bins[drawn, labels[drawn]], labels[drawn]
+        )
+        gains[trial] = likelihood.max() - likelihood[0]
+    return gains
+
+
+def _likelihood(
+    bins: IntArray, labels: IntArray, new_bins: IntArray, new_labels: IntArray
+) -> FloatArray:
+    """Log likelihood of each share of wrong labels in _GRID. bins: (H, K), new_bins: (N,)"""
+    own = np.zeros(bins.shape, dtype=bool)
+    own[np.arange(len(own)), labels] = True
+    num_bins = int(bins.max(initial=new_bins.max(initial=0))) + 1
+    right = _histograms(bins, own, num_bins)[new_labels, new_bins]
+    wrong = _histograms(bins, ~own, num_bins)[new_labels, new_bins]
+    mixed = np.outer(1 - _GRID, right) + np.outer(_GRID, wrong)
+    return np.log(mixed).sum(axis=1)  # type: ignore[no-any-return]
+
+
+def _margins(scores: FloatArray) -> FloatArray:
+    """log score of each label minus the best log score among the others. (rows, K)"""
+    logs = np.log(np.clip(scores, 1e-6, 1.0))
+    order = np.sort(logs, axis=1)
+    best, second = order[:, -1:], order[:, -2:-1]
+    margins: FloatArray = np.where(logs == best, logs - second, logs - best)
+    return margins
+
+
+def _edges(right: FloatArray, wrong: FloatArray) -> FloatArray:
+    """Inner bin edges: quantiles of right margins, and of wrong ones, so both tails have bins."""
+    shares = np.linspace(0, 1, NUM_BINS // 2 + 1)[1:-1]
+    low_tail = [0.02, 0.05, 0.1]
+    found = [*np.quantile(right, [*low_tail, *shares]), *np.quantile(wrong, shares), 0.0]
+    return np.unique(np.round(found, 6))
+
+
+def _histograms(bins: IntArray, mask: NDArray[np.bool_], num_bins: int) -> FloatArray:
+    """P(bin | label) over the cells that `mask` picks, drawn to the histogram of all. (K, bins)"""
+    num_labels = bins.shape[1]
+    cells = (bins + num_bins * np.arange(num_labels))[mask]
+    counts = np.bincount(cells, minlength=num_labels * num_bins).reshape(num_labels, num_bins)
+    overall = (counts.sum(axis=0) + 0.5) / (counts.sum() + 0.5 * num_bins)
+    smoothed = counts + PRIOR_ROWS * overall
+    return smoothed / (counts.sum(axis=1, keepdims=True) + PRIOR_ROWS)  # type: ignore[no-any-return]

@@ -1,0 +1,101 @@
+"""What a review goes by: a recipe given by hand or found with the dataset owner's own model.
+
+Nothing here is read from the pull request, nor from a model of anybody but the dataset's owner.
+"""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from hub_trainer.errors import DataError
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.lineage import RoundRecord, read_record
+from hub_trainer.recipe import DatasetSource, Recipe, ReviewSection
+
+
+@dataclass(frozen=True)
+class PinnedModel:
+    """A published model at a commit, and the order of its labels."""
+
+    repo_id: str
+    commit_sha: str
+    label_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, repo_id: str, record: RoundRecord) -> "PinnedModel":
+        """The model of a round on main."""
+        return cls(repo_id, str(record.commit_sha), tuple(record.label_names))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules for pull requests on one dataset."""
+
+    source: DatasetSource
+    """The reviewed dataset: config, split, and how its columns are named."""
+    review: ReviewSection
+    origin: str
+    """Where the rules come from, for people."""
+    task: str | None = None
+    """None infers the columns from the dataset."""
+    test_split: DatasetSource | None = None
+    """The sealed test rows; None takes the dataset's own test split, if it has one."""
+    near: float | None = 0.85
+    model: PinnedModel | None = None
+
+
+def find_policy(hub: Hub, dataset_id: str, recipe: Recipe | None = None) -> Policy:
+    """The rules of a recipe, else of the owner's newest model trained on the dataset, else none."""
+    if recipe is not None:
+        record = _published_record(hub, recipe.publish.repo_id)
+        model = PinnedModel.of(recipe.publish.repo_id, record) if record else None
+        return policy_of(recipe, dataset_id, origin="the recipe", model=model)
+    owner = dataset_id.split("/")[0]
+    for repo_id in hub.models_trained_on(dataset_id, author=owner):
+        record = _published_record(hub, repo_id)
+        found = record and _recipe_naming(record, dataset_id)
+        if record and found:
+            model = PinnedModel.of(repo_id, record)
+            origin = f"round {record.round} of {repo_id}"
+            return policy_of(found, dataset_id, origin=origin, model=model)
+    source = DatasetSource(repo_id=dataset_id)
+    return Policy(source, ReviewSection(), "the dataset itself; no recipe and no model name it")
+
+
+def policy_of(recipe: Recipe, dataset_id: str, *, origin: str, model: PinnedModel | None) -> Policy:
+    """The rules that a recipe sets for one of its datasets. Raises DataError for any other."""
+    sources = [source for source in recipe.collect.datasets if source.repo_id == dataset_id]
+    if not sources:
+        known = ", ".join(source.repo_id for source in recipe.collect.datasets)
+        raise DataError(
+            f"The recipe does not use the dataset {dataset_id}.",
+            where="collect.datasets",
+            got=known,
+            do="Review one of these, or give the recipe that uses the dataset.",
+        )
+    deduplicate = recipe.prepare.deduplicate
+    return Policy(
+        source=sources[0],
+        review=recipe.review,
+        origin=origin,
+        task=recipe.task,
+        test_split=recipe.prepare.test_split,
+        near=deduplicate.near if deduplicate else None,
+        model=model,
+    )
+
+
+def _published_record(hub: Hub, repo_id: str) -> RoundRecord | None:
+    """The round on main of a model repo; None when there is no such repo or round."""
+    repo = Repo(repo_id)
+    return read_record(hub, repo_id, hub.resolve(repo)) if hub.exists(repo) else None
+
+
+def _recipe_naming(record: RoundRecord, dataset_id: str) -> Recipe | None:
+    """The recipe of a round, when it trained on the dataset."""
+    try:
+        recipe = Recipe.model_validate(record.recipe)
+    except ValidationError:
+        return None
+    used = {source.repo_id for source in recipe.collect.datasets}
+    return recipe if dataset_id in used else None

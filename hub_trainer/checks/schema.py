@@ -1,0 +1,106 @@
+"""Columns, types and label names of new rows against those of the dataset."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.checks.verdict import Check
+
+if TYPE_CHECKING:
+    from hub_trainer.rows import RawSplit
+
+MAX_NULL_GROWTH = 0.05
+"""How far the share of empty cells of a column may rise over that of the dataset."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a split looks like: types, label names, images and empty cells, by column."""
+
+    rows: int
+    types: Mapping[str, str]
+    class_names: Mapping[str, tuple[str, ...]]
+    null_fractions: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the worker answers."""
+        return {**vars(self), "class_names": {k: list(v) for k, v in self.class_names.items()}}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Schema":
+        """From the worker's answer."""
+        return cls(
+            rows=int(content["rows"]),
+            types={str(k): str(v) for k, v in content["types"].items()},
+            class_names={str(k): tuple(map(str, v)) for k, v in content["class_names"].items()},
+            null_fractions={str(k): float(v) for k, v in content["null_fractions"].items()},
+        )
+
+
+def schema_of(raw: "RawSplit") -> Schema:
+    """The schema of a split that has been read."""
+    table = raw.table
+    types = {field.name: _plain_type(str(field.type)) for field in table.schema}
+    types |= dict.fromkeys(raw.images, "image") | dict.fromkeys(raw.class_names, "class label")
+    nulls = {n: table[n].null_count / max(1, table.num_rows) for n in table.column_names}
+    names = {name: tuple(found) for name, found in raw.class_names.items()}
+    return Schema(table.num_rows, types, names, nulls)
+
+
+def check_schema(base: Schema, new: Schema) -> list[Check]:
+    """New rows have the dataset's columns, types and label names, and are as full as its rows."""
+    return [_check_columns(base, new), _check_label_names(base, new), _check_nulls(base, new)]
+
+
+def _check_columns(base: Schema, new: Schema) -> Check:
+    faults = [f"column {name!r} is missing" for name in sorted(base.types.keys() - new.types)]
+    faults += [f"column {name!r} is new" for name in sorted(new.types.keys() - base.types)]
+    faults += [
+        f"column {name!r} is {new.types[name]}, not {base.types[name]}"
+        for name in sorted(base.types.keys() & new.types.keys())
+        if not _fits(base, new, name)
+    ]
+    detail = "; ".join(faults[:5]) or f"the dataset's {len(base.types)} columns"
+    return Check("columns", not faults, detail)
+
+
+def _fits(base: Schema, new: Schema, name: str) -> bool:
+    """A column with no value in it has no type of its own, and a file may hold none."""
+    empty = new.null_fractions[name] == 1.0 and base.null_fractions[name] > 0
+    return base.types[name] == new.types[name] or empty
+
+
+def _check_label_names(base: Schema, new: Schema) -> Check:
+    changed = [
+        f"{name!r} has {len(new.class_names[name])} names, the dataset {len(names)}, "
+        "not the same ones in the same order"
+        for name, names in base.class_names.items()
+        if name in new.class_names and new.class_names[name] != names
+    ]
+    return Check("label names", not changed, "; ".join(changed) or "not changed")
+
+
+def _check_nulls(base: Schema, new: Schema) -> Check:
+    emptier = [
+        f"column {name!r} is empty in {share:.0%} of the rows, in the dataset in "
+        f"{base.null_fractions.get(name, 0.0):.0%}"
+        for name, share in sorted(new.null_fractions.items())
+        if name in base.types and share * new.rows > 2 + new.rows * _allowed(base, name)
+    ]
+    detail = "; ".join(emptier[:5]) or "as full as the dataset's rows"
+    return Check("empty cells", not emptier, detail, "human")
+
+
+def _allowed(base: Schema, name: str) -> float:
+    return base.null_fractions.get(name, 0.0) + MAX_NULL_GROWTH
+
+
+def _plain_type(name: str) -> str:
+    """Arrow's name of a type without what files differ in: 32 or 64 bit, offsets, dictionaries."""
+    for wide in ("large_", "dictionary<values="):
+        name = name.removeprefix(wide)
+    name = name.split(",", 1)[0] if name.startswith("string,") else name
+    for kind in ("uint", "int"):
+        if name.startswith(kind) and name.removeprefix(kind).isdigit():
+            return "int"
+    return "float" if name in ("float", "double", "halffloat") else name

@@ -1,0 +1,43 @@
+"""Whether the labels of new rows are spread like those of the dataset, beyond chance."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hub_trainer.checks.verdict import Check
+
+NUM_DRAWS = 500
+CHANCE = 0.99
+
+
+def check_label_spread(
+    base: Mapping[str, int], new: Mapping[str, int], *, max_shift: float
+) -> Check:
+    """Total variation distance of the labels; a small sample may differ by chance and does not."""
+    distance = total_variation(base, new)
+    allowed = max(max_shift, _chance_distance(base, sum(new.values())))
+    detail = f"total variation distance {distance:.2f}, at most {allowed:.2f}"
+    return Check("label spread", distance <= allowed, detail, "human")
+
+
+def check_known_labels(base: Mapping[str, int], new: Mapping[str, int]) -> Check:
+    """Labels that no row of the dataset has: a new class is for its owner to open."""
+    unknown = sorted(new.keys() - base.keys())
+    num_rows = sum(new[name] for name in unknown)
+    detail = f"{len(unknown)} labels that the dataset does not have, in {num_rows} rows"
+    return Check("known labels", not unknown, detail if unknown else "all known", "human")
+
+
+def total_variation(base: Mapping[str, int], new: Mapping[str, int]) -> float:
+    """Half the sum of differences of shares, in [0, 1]."""
+    num_base, num_new = max(1, sum(base.values())), max(1, sum(new.values()))
+    names = base.keys() | new.keys()
+    return 0.5 * sum(abs(base.get(n, 0) / num_base - new.get(n, 0) / num_new) for n in names)
+
+
+def _chance_distance(base: Mapping[str, int], num_rows: int) -> float:
+    """The distance that a fair sample of this size stays under in 99 of 100 cases."""
+    shares = np.array([base[name] for name in sorted(base)], dtype=np.float64)
+    shares /= shares.sum()
+    draws = np.random.default_rng(0).multinomial(num_rows, shares, size=NUM_DRAWS) / num_rows
+    return float(np.quantile(0.5 * np.abs(draws - shares).sum(axis=1), CHANCE))

@@ -1,0 +1,150 @@
+"""The side of review that touches what strangers wrote: runs in a sandboxed child, answers JSON.
+
+Three children, so that the one which parses a stranger's files never holds the sealed test rows:
+`read_files` turns files into canonical rows, `compare_rows` counts what they repeat, and
+`score_labels` asks a model. Answers are numbers and names of columns and labels, never row text.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.checks.columns import infer_spec
+from hub_trainer.checks.flags import text_flags
+from hub_trainer.checks.labels import Scored, judge_labels
+from hub_trainer.checks.probe import cross_scores, label_indices, sample_rows, with_labels
+from hub_trainer.checks.schema import schema_of
+from hub_trainer.duplicates import find_duplicates, find_leakage
+from hub_trainer.errors import DataError
+from hub_trainer.privacy import find_personal_data
+from hub_trainer.rows import (
+    Limits,
+    Modality,
+    RowSpec,
+    canonical_rows,
+    read_rows,
+    read_split,
+    write_rows,
+)
+
+Row = Mapping[str, Any]
+
+MAX_JUDGED_ROWS = 2_000
+"""New rows that a model is asked about; of more, a sample stands for all."""
+MAX_HELD_OUT_ROWS = 1_000
+"""Sealed rows that a published model is asked about, to learn what it gets wrong."""
+
+
+def read_files(
+    folder: str,
+    out: str,
+    *,
+    config: str | None,
+    split: str,
+    spec: Mapping[str, Any] | None,
+    limits: Mapping[str, int],
+) -> dict[str, Any]:
+    """Read a split into canonical rows at `out`; says what it looks like even if that fails.
+
+    Without a `spec` the columns are inferred, and the answer says how.
+    """
+    raw = read_split(
+        Path(folder), config=config, split=split, where="the files", limits=Limits(**limits)
+    )
+    answer: dict[str, Any] = {"schema": schema_of(raw).to_json(), "rows": 0, "error": None}
+    try:
+        wanted = RowSpec(**spec) if spec else infer_spec(raw)
+        rows = canonical_rows(raw, wanted, source="", where="the files")
+    except DataError as error:
+        return {**answer, "error": _fields(error)}
+    write_rows(Path(out), rows.table)
+    labels = Counter(rows.table["label"].to_pylist())
+    return {
+        **answer,
+        "rows": rows.table.num_rows,
+        "dropped": dict(rows.dropped),
+        "spec": {**vars(wanted), "slices": list(wanted.slices)},
+        "labels": dict(labels),
+        "label_names": list(rows.label_names or sorted(labels)),
+    }
+
+
+def compare_rows(
+    new: str, base: str, test: str | None, *, modality: Modality, near: float | None
+) -> dict[str, Any]:
+    """What the new rows repeat, of themselves, the dataset and the sealed rows; what they hold."""
+    rows, known = read_rows(Path(new)), read_rows(Path(base))
+    sealed = read_rows(Path(test)) if test else []
+    within = find_duplicates(rows, modality, near)
+    repeated = find_leakage(rows, known, modality, near)
+    leaked = find_leakage(rows, sealed, modality, near)
+    counts = {
+        "rows": len(rows),
+        "base_rows": len(known),
+        "test_rows": len(sealed),
+        "within_exact": sum(len(group.exact) for group in within),
+        "within_near": sum(len(group.near) for group in within),
+        "base_exact": sum(match.kind == "exact" for match in repeated),
+        "base_near": sum(match.kind == "near" for match in repeated),
+        "conflicting": _conflicts(rows, known, repeated),
+        "leaked_exact": sum(match.kind == "exact" for match in leaked),
+        "leaked_near": sum(match.kind == "near" for match in leaked),
+    }
+    return {
+        "counts": counts,
+        "flags": text_flags(rows),
+        "personal": dict(find_personal_data(rows).counts),
+        "base_personal": dict(find_personal_data(known).counts),
+    }
+
+
+def score_labels(
+    new: str, base: str, test: str | None, *, model: Mapping[str, Any] | None, modality: Modality
+) -> dict[str, Any] | None:
+    """What a model says of the new labels: the published one if it can be asked, else a probe.
+
+    None when neither has enough rows to learn from.
+    """
+    rows = sample_rows(read_rows(Path(new)), MAX_JUDGED_ROWS)
+    scored = None
+    if model and test:
+        held_out = sample_rows(read_rows(Path(test)), MAX_HELD_OUT_ROWS)
+        scored = _published_scores(rows, held_out, **model)
+    if scored is None:
+        scored = cross_scores(read_rows(Path(base)), rows, modality)
+    return judge_labels(*scored).to_dict() if scored else None
+
+
+def _published_scores(
+    rows: Sequence[Row], held_out: Sequence[Row], *, task: str, folder: str, label_names: list[str]
+) -> tuple[Scored, Scored] | None:
+    """Held-out and new rows under the published model; None when it knows none of their labels."""
+    import numpy as np
+
+    from hub_trainer.tasks import load_task
+
+    rows, held_out = with_labels(rows, label_names), with_labels(held_out, label_names)
+    if not rows or not held_out:
+        return None
+    predictions = load_task(task).predict(Path(folder), [*held_out, *rows])
+    scores = np.array([[p.scores.get(name, 0.0) for name in label_names] for p in predictions])
+    known, fresh = scores[: len(held_out)], scores[len(held_out) :]
+    return (
+        Scored(known, label_indices(held_out, label_names)),
+        Scored(fresh, label_indices(rows, label_names)),
+    )
+
+
+def _conflicts(rows: Sequence[Row], known: Sequence[Row], repeated: Sequence[Any]) -> int:
+    """Rows that equal a row of the dataset and carry another label."""
+    return sum(
+        rows[match.row]["label"] != known[match.reference]["label"]
+        for match in repeated
+        if match.kind == "exact"
+    )
+
+
+def _fields(error: DataError) -> dict[str, str | None]:
+    """What an error says without what was found: that may be row text."""
+    return {"what": error.what, "where": error.where, "do": error.do}
