@@ -27,7 +27,9 @@ class Events:
         try:
             shown = self._service.predict(values, self._rater(request))
         except HubTrainerError as error:
-            raise gr.Error(as_sentence(error), print_exception=False) from None
+            raise gr.Error(
+                html.escape(sentence(error), quote=False), print_exception=False
+            ) from None
         outputs = self._service.loaded.widgets.outputs
         return [*(_value(name, shown.prediction) for name, _ in outputs), shown.ticket]
 
@@ -36,21 +38,32 @@ class Events:
     ) -> dict[str, Any]:
         """Say of a prediction that it is right or wrong, and which label is the right answer."""
         try:
-            rater = await asyncio.to_thread(self._rater, request)
-            rating_id = await self._service.rate(generation_id, rating, answer, rater)
+            rating_id = await self._rate(generation_id, rating, answer, request)
         except HubTrainerError as error:
-            raise gr.Error(as_sentence(error), print_exception=False) from None
+            raise gr.Error(
+                html.escape(sentence(error), quote=False), print_exception=False
+            ) from None
         return {"saved": True, "rating_id": rating_id}
 
     async def rate_right(self, ticket: str, request: gr.Request) -> str:
         """The button Right."""
-        await self.rate(ticket, "right", "", request)
+        try:
+            await self._rate(ticket, "right", "", request)
+        except HubTrainerError as error:
+            return f"**Not saved.** {as_markdown(sentence(error))}"
         return "**Saved.** Thank you: the model was right."
 
     async def rate_wrong(self, ticket: str, answer: str | None, request: gr.Request) -> str:
         """The button that sends the right answer."""
-        await self.rate(ticket, "wrong", answer or "", request)
+        try:
+            await self._rate(ticket, "wrong", answer or "", request)
+        except HubTrainerError as error:
+            return f"**Not saved.** {as_markdown(sentence(error))}"
         return f"**Saved.** Thank you: the right answer is {as_markdown(answer or '')}."
+
+    async def _rate(self, ticket: str, kind: str, answer: str, request: gr.Request) -> str:
+        rater = await asyncio.to_thread(self._rater, request)
+        return await self._service.rate(ticket, kind, answer, rater)
 
     def status(self) -> str:
         """The line at the foot of the page."""
@@ -72,10 +85,9 @@ def as_markdown(text: str) -> str:
     return "".join(f"\\{char}" if char in MARKDOWN else html.escape(char) for char in text)
 
 
-def as_sentence(error: HubTrainerError) -> str:
-    """What is wrong and what to do, for a message that is shown as HTML."""
-    do = f" {error.do[0].upper()}{error.do[1:].rstrip('.')}." if error.do else ""
-    return html.escape(error.what + do, quote=False)
+def sentence(error: HubTrainerError) -> str:
+    """What is wrong and what to do."""
+    return error.what + (f" {error.do[0].upper()}{error.do[1:].rstrip('.')}." if error.do else "")
 
 
 def _signed_in(request: gr.Request) -> str | None:
@@ -95,11 +107,11 @@ def _value(component: str, prediction: Prediction) -> Any:
 
 
 def _status_line(status: OutboxStatus) -> str:
-    parts = [f"{status.kept:,} rating{'' if status.kept == 1 else 's'} kept here"]
-    if status.waiting:
-        parts.append(f"{status.waiting:,} not on the Hub yet")
-    if status.last_flush:
-        parts.append(f"last sent {status.last_flush[11:16]} UTC")
+    if not status.kept:
+        return "No ratings yet."
+    kept = f"{status.kept:,} rating{'' if status.kept == 1 else 's'} kept"
+    if not status.waiting:
+        return f"{kept}, all on the Hub."
     if status.last_error:
-        parts.append("the Hub cannot be reached: ratings are kept, and sent later")
-    return " · ".join(parts)
+        return f"{kept}; the Hub cannot be reached, {status.waiting:,} will be sent later."
+    return f"{kept}, {status.waiting:,} not on the Hub yet."

@@ -76,6 +76,7 @@ def build_page(
         )
         shown = [question.block, question.correction, question.answer, question.said]
         asked.success(_ask_anew, None, shown, **AT_ONCE)
+        asked.failure(_ask_nothing, None, [question.block, question.said], **AT_ONCE)
         _wire(question, ticket, events, status)
         page.load(events.status, None, status, **AT_ONCE)
         gr.api(events.rate, api_name="rate", queue=False, concurrency_limit=None)
@@ -94,14 +95,15 @@ def page_options() -> dict[str, Any]:
 def _question(service: SpaceService) -> _Question:
     with gr.Column(visible=False) as block:
         gr.Markdown("### Is this right?")
+        gr.Markdown(as_markdown(service.consent), elem_id="note")
         with gr.Row():
-            right, wrong = gr.Button("Right"), gr.Button("Wrong")
+            right, wrong = gr.Button("Right", min_width=120), gr.Button("Wrong", min_width=120)
         with gr.Column(visible=False) as correction:
             labels = service.settings.label_names
             answer = gr.Dropdown(labels, value=None, label="The right answer")
             send = gr.Button("Send the right answer", variant="primary")
-        said = gr.Markdown(elem_id="said")
-        gr.Markdown(as_markdown(service.consent), elem_id="note")
+    # Not inside the block: what is read out where it changes must be there from the start.
+    said = gr.Markdown(elem_id="said")
     return _Question(block, right, wrong, correction, answer, send, said)
 
 
@@ -118,6 +120,11 @@ def _wire(question: _Question, ticket: Any, events: Events, status: Any) -> None
 def _ask_anew() -> list[Any]:
     """Show the question under a new answer, with nothing chosen yet."""
     return [gr.update(visible=True), gr.update(visible=False), gr.update(value=None), ""]
+
+
+def _ask_nothing() -> list[Any]:
+    """Hide the question: there is no answer that it could be about."""
+    return [gr.update(visible=False), ""]
 
 
 def _show_examples(modality: str, examples: Sequence[Row], inputs: Sequence[Any]) -> None:

@@ -144,9 +144,9 @@ class SpaceService:
             return predicted
         if answer not in self.settings.label_names:
             raise RatingRefused(
-                "Choose the right answer first." if not answer else f"{answer!r:.60} is no label.",
+                f"{answer!r:.60} is no label." if answer else "The right answer is missing.",
                 reason="invalid",
-                do="Choose one of the labels.",
+                do="Choose one of the labels first.",
             )
         if answer == predicted:
             raise RatingRefused(

@@ -63,11 +63,10 @@ def consent_text(settings: SpaceSettings) -> str:
     """What a rater agrees to by rating; its digest is kept with each rating."""
     license_name = f" under the licence {settings.license}" if settings.license else ""
     return (
-        "By rating you agree that your input, your rating and the model's answer are kept and may "
-        f"be published in {settings.ratings_repo_id}{license_name}, under a pseudonym, to improve "
-        "the model. Do not enter anything private. You can try the model without rating: an input "
-        "that is not rated is deleted within two days. To have ratings removed, open a discussion "
-        "on that dataset."
+        "By rating you agree that your input, your rating and the model's answer are kept under a "
+        f"pseudonym and may be published in {settings.ratings_repo_id}{license_name}. Enter "
+        "nothing private. You can try the model without rating: an input that is not rated is "
+        "deleted within two days. To have ratings removed, open a discussion on that dataset."
     )
 
 

@@ -104,9 +104,7 @@ def service_of(
     """A service over a new store in `folder`."""
     task: Any = WordTask()
     destination = Destination(settings.ratings_repo_id, "org/space", task.name, "text")
-    outbox = Outbox(
-        RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds
-    )
+    outbox = Outbox(RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds)
     clock = Clock()
     loaded = Loaded(task, folder, task.widgets(settings.label_names, []))
     service = SpaceService(

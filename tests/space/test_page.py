@@ -1,0 +1,147 @@
+"""The page in a browser: ask, rate, see that it is saved; nothing from other hosts."""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub_trainer.local_hub import LocalHub
+from space.factory import RunningSpace, running_space
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
+SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
+
+pytestmark = [
+    # Gradio's count of its own requests: https://github.com/gradio-app/gradio, queueing.py
+    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSpace]:
+    with LocalHub() as local, running_space(tmp_path_factory.mktemp("space"), local) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=list(SIZES))
+def page(request: pytest.FixtureRequest, browser: Any, space: RunningSpace) -> Iterator[Any]:
+    """The page at a width, with what it complained of and whom it asked."""
+    width, height = SIZES[request.param]
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(10_000)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    hosts: set[str] = set()
+    page.on(
+        "request", lambda asked: hosts.add(asked.url.split("/")[2]) if "//" in asked.url else None
+    )
+    page.goto(space.url)
+    yield page
+    assert hosts == {space.url.split("/")[2]}
+    assert [text for text in complaints if not text.startswith(("log:", "info:", "debug:"))] == []
+    page.close()
+
+
+def _ask(page: Any, text: str) -> None:
+    page.get_by_label("Text", exact=True).fill(text)
+    page.get_by_role("button", name="Ask the model").click()
+
+
+def _latest(space: RunningSpace) -> tuple[str, str]:
+    """Kind and answer of the newest rating in the store."""
+    rows = space.store._read("SELECT kind, answer FROM rating ORDER BY seq DESC LIMIT 1")
+    return (rows[0][0], rows[0][1]) if rows else ("", "")
+
+
+def test_page_when_the_model_is_right_saves_and_says_so(page: Any, space: RunningSpace) -> None:
+    _ask(page, "one two three four five six")
+    page.get_by_role("button", name="Right", exact=True).click()
+    page.get_by_text("the model was right").wait_for()
+    assert page.get_by_text("Saved.").is_visible()
+    assert _latest(space) == ("right", "many")
+    page.get_by_text("kept").first.wait_for()
+
+
+def test_page_when_the_model_is_wrong_takes_the_right_answer(
+    page: Any, space: RunningSpace
+) -> None:
+    _ask(page, "one two three four five six")
+    page.get_by_role("button", name="Wrong", exact=True).click()
+    page.get_by_label("The right answer").click()
+    page.get_by_role("option", name="<b>&none").click()
+    page.get_by_role("button", name="Send the right answer").click()
+    page.get_by_text("the right answer is <b>&none").wait_for()
+    assert _latest(space) == ("wrong", "<b>&none")
+    folder = os.environ.get("SCREENSHOTS")
+    if folder:
+        width = page.viewport_size["width"]
+        page.screenshot(path=Path(folder) / f"space-{width}.png", full_page=True)
+
+
+def test_page_when_no_answer_is_chosen_says_so_and_saves_nothing(
+    page: Any, space: RunningSpace
+) -> None:
+    before = space.store.counts().kept
+    _ask(page, "one two three four five six")
+    page.get_by_role("button", name="Wrong", exact=True).click()
+    page.get_by_role("button", name="Send the right answer").click()
+    page.get_by_text(
+        "Not saved. The right answer is missing. Choose one of the labels first."
+    ).wait_for()
+    assert space.store.counts().kept == before
+
+
+def test_page_when_the_input_is_empty_says_what_to_do_and_asks_no_question(page: Any) -> None:
+    _ask(page, "one two three")
+    page.get_by_text("Is this right?").wait_for()
+    _ask(page, "")
+    page.get_by_text("There is no text to classify. Write one first.").wait_for()
+    page.get_by_text("Is this right?").wait_for(state="hidden")
+
+
+def test_page_when_text_looks_like_markup_shows_it_as_text(page: Any) -> None:
+    hostile = "<img src=x onerror=document.title='owned'> **bold** <script>alert(1)</script>"
+    _ask(page, hostile)
+    page.get_by_role("button", name="Right", exact=True).click()
+    page.get_by_text("Saved.").wait_for()
+    assert page.title() == "Is org/model right?"
+    assert page.get_by_text("<b>&none").first.is_visible()
+
+
+def test_page_when_shown_fits_its_width_and_names_its_fields(page: Any) -> None:
+    _ask(page, "one two three")
+    page.get_by_text("Is this right?").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate("document.documentElement.lang") == "en"
+    unnamed = "[...document.querySelectorAll('input, textarea, select')].filter(e => e.offsetParent"
+    unnamed += " && !e.labels?.length && !e.ariaLabel && !e.getAttribute('aria-labelledby')).length"
+    assert page.evaluate(unnamed) == 0
+    assert page.locator("#said").get_attribute("aria-live") == "polite"
+
+
+def test_page_when_an_example_is_clicked_fills_the_input(page: Any) -> None:
+    page.get_by_text("one two three four five six").click()
+    page.get_by_role("button", name="Ask the model").click()
+    page.get_by_text("Is this right?").wait_for()
+    assert page.get_by_label("Text", exact=True).input_value() == "one two three four five six"
