@@ -1,0 +1,362 @@
+"""The collect stage: the splits a recipe names, at pinned commits, become canonical rows."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
+from hub_trainer.errors import DataError
+from hub_trainer.hub import DATA_FILES, Hub, Repo, RepoFile
+from hub_trainer.lineage import Pins, load_pins
+from hub_trainer.recipe import Recipe
+from hub_trainer.recipe.schema import DatasetSource
+from hub_trainer.rows import (
+    Limits,
+    ReadJob,
+    ReadResult,
+    RowSpec,
+    SplitFiles,
+    find_split_files,
+    parse_card,
+    read_sandboxed,
+    read_table,
+    write_card,
+    write_rows,
+)
+from hub_trainer.tasks import Task, load_task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+Role = Literal["train", "test", "validation"]
+SCRATCH = ".collect-files-"
+MAX_PATTERNS = 200
+"""Files that are asked for by name; of more, all data files are fetched."""
+
+
+def silent(share: float, doing: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A split of a dataset repo at a commit, and what its rows are for."""
+
+    dataset: DatasetSource
+    commit_sha: str
+    role: Role
+
+    @property
+    def name(self) -> str:
+        """What is written into each row."""
+        return f"{self.dataset.repo_id}@{self.commit_sha}"
+
+    @property
+    def where(self) -> str:
+        """What errors call it."""
+        config = f", config {self.dataset.config}" if self.dataset.config else ""
+        return f"{self.dataset.repo_id}@{self.commit_sha[:8]}{config}, split {self.dataset.split}"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The rows of one source, and what is known of them."""
+
+    source: Source
+    table: "pa.Table"
+    result: ReadResult
+    license: str | None
+
+
+def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
+    """Fetch and read every split; the artifact holds one parquet file per role."""
+    pins = load_pins(round_dir)
+    assert pins is not None
+    sources = sources_of(recipe, pins)
+    folder, inputs = round_dir / "collect", _inputs(recipe, sources)
+    done = find_artifact(folder, inputs)
+    if done:
+        return done
+    logger.info("collect: %d splits", len(sources))
+    for left_over in round_dir.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left_over)
+    with write_artifact(folder, inputs) as draft:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=round_dir) as scratch:
+            collected = _collect(recipe, sources, hub, Path(scratch), progress)
+        _write(collected, hub, draft)
+    assert draft.artifact is not None
+    logger.info("collect: %s", ", ".join(_summary(collected)))
+    return draft.artifact
+
+
+def sources_of(recipe: Recipe, pins: Pins) -> list[Source]:
+    """The splits of a recipe in the order in which they are read."""
+    named: list[tuple[DatasetSource | None, Role]] = [
+        *((dataset, "train") for dataset in recipe.collect.datasets),
+        (recipe.prepare.test_split, "test"),
+        (recipe.prepare.validation_split, "validation"),
+    ]
+    return [
+        Source(dataset, pins.sha_of("dataset", dataset.repo_id, dataset.revision), role)
+        for dataset, role in named
+        if dataset is not None
+    ]
+
+
+def row_spec(recipe: Recipe, task: Task, source: Source) -> RowSpec:
+    """What the task and the recipe want of a source's rows."""
+    measured = source.role == "test" or recipe.prepare.test_split is None
+    return RowSpec(
+        modality=task.modality,
+        kinds=dict(task.columns),
+        columns=dict(source.dataset.columns),
+        slices=tuple(recipe.evaluate.slices) if measured else (),
+        drop_columns=tuple(source.dataset.drop_columns),
+        clean=recipe.prepare.clean,
+    )
+
+
+def fetch_split(hub: Hub, source: Source, into: Path) -> tuple[SplitFiles, dict[str, Any]]:
+    """Download the files of a split, and only them, into a folder; also gives the whole card.
+
+    The folder gets a card that says only what the reader needs, written by us.
+    """
+    repo = Repo(source.dataset.repo_id, "dataset")
+    files = {file.path: file for file in hub.list_files(repo, source.commit_sha)}
+    text = hub.read_file(repo, "README.md", source.commit_sha) or b""
+    card = parse_card(text.decode("utf-8", "replace"), where=source.where)
+    found = find_split_files(
+        list(files),
+        card,
+        config=source.dataset.config,
+        split=source.dataset.split,
+        where=source.where,
+    )
+    paths = sorted({path for part in found.files.values() for path in part})
+    _assert_size([files[path] for path in paths], source.where)
+    snapshot = hub.download(repo, source.commit_sha, allow=_patterns(paths))
+    for path in paths:
+        _link(snapshot, path, into)
+    write_card(into, found.card)
+    return found, card
+
+
+def _inputs(recipe: Recipe, sources: Sequence[Source]) -> dict[str, Any]:
+    return {
+        "stage": "collect",
+        "task": recipe.task,
+        "sources": [
+            {**source.dataset.model_dump(), "commit_sha": source.commit_sha, "role": source.role}
+            for source in sources
+        ],
+        "slices": recipe.evaluate.slices,
+        "clean": recipe.prepare.clean,
+        "seed": recipe.train.seed,
+    }
+
+
+def _collect(
+    recipe: Recipe, sources: Sequence[Source], hub: Hub, scratch: Path, progress: Progress
+) -> list[Collected]:
+    """Fetch all sources, then read them in one child without token and network."""
+    task = load_task(recipe.task)
+    jobs, licenses = [], []
+    for number, source in enumerate(sources):
+        progress(0.7 * number / len(sources), f"fetching {source.dataset.repo_id}")
+        folder = scratch / f"source-{number}"
+        found, card = fetch_split(hub, source, folder)
+        licenses.append(_license(card))
+        jobs.append(
+            ReadJob(
+                folder=folder,
+                out=scratch / "rows" / f"{number}.parquet",
+                spec=row_spec(recipe, task, source),
+                source=source.name,
+                config=found.config,
+                split=source.dataset.split,
+                where=source.where,
+            )
+        )
+    progress(0.7, "reading rows")
+    results = read_sandboxed(jobs, folder=scratch / "rows")
+    tables = [
+        _fraction(read_table(job.out), source, recipe.train.seed)
+        for job, source in zip(jobs, sources, strict=True)
+    ]
+    return [Collected(*parts) for parts in zip(sources, tables, results, licenses, strict=True)]
+
+
+def _fraction(table: "pa.Table", source: Source, seed: int) -> "pa.Table":
+    """The share of the rows that the recipe asks for, in their order."""
+    import numpy as np
+
+    if source.dataset.fraction == 1.0:
+        return table
+    wanted = max(1, round(table.num_rows * source.dataset.fraction))
+    order = np.random.default_rng(seed).permutation(table.num_rows)
+    return table.take(np.sort(order[:wanted]))
+
+
+def _write(collected: Sequence[Collected], hub: Hub, draft: Draft) -> None:
+    tables: dict[str, pa.Table] = {}
+    for role in ("train", "test", "validation"):
+        parts = [part for part in collected if part.source.role == role]
+        if parts:
+            tables[role] = _joined(parts)
+    features = dict(next(p for p in collected if p.source.role == "train").result.features)
+    for role, table in tables.items():
+        if role != "train":
+            table = _like_train(table, tables["train"], features, collected, role)
+        write_rows(draft.folder / f"{role}.parquet", table)
+    names = _label_names(collected, tables)
+    _assert_labels_seen(tables)
+    draft.outputs.update(
+        label_names=names,
+        features=features,
+        datasets=[_described(part, hub) for part in collected],
+        dropped={part.source.where: dict(part.result.dropped) for part in collected},
+        warnings=list(_warnings(collected)),
+    )
+
+
+def _joined(parts: Sequence[Collected]) -> "pa.Table":
+    """The rows of several sources as one table; a table's features must be the same."""
+    import pyarrow as pa
+
+    first = parts[0]
+    for part in parts[1:]:
+        if dict(part.result.features) != dict(first.result.features):
+            raise _different_features(first, part)
+    return pa.concat_tables([part.table for part in parts], promote_options="permissive")
+
+
+def _like_train(
+    table: "pa.Table",
+    train: "pa.Table",
+    features: Mapping[str, str],
+    collected: Sequence[Collected],
+    role: str,
+) -> "pa.Table":
+    """Rows of another role with the features of the training rows, in their types."""
+    import pyarrow as pa
+
+    if not features:
+        return table
+    first = next(part for part in collected if part.source.role == "train")
+    other = next(part for part in collected if part.source.role == role)
+    shared = {name: other.result.features.get(name) for name in features}
+    if shared != dict(features):
+        raise _different_features(first, other)
+    kept = [name for name in table.column_names if name in train.column_names]
+    return pa.concat_tables(
+        [train.select(kept).slice(0, 0), table.select(kept)], promote_options="permissive"
+    )
+
+
+def _label_names(collected: Sequence[Collected], tables: Mapping[str, "pa.Table"]) -> list[str]:
+    """Classes of the training data in their order, then any other training label, sorted."""
+    names: dict[str, None] = {}
+    for part in collected:
+        if part.source.role == "train":
+            names |= dict.fromkeys(part.result.label_names or ())
+    rest = set(tables["train"]["label"].unique().to_pylist()) - set(names)
+    return [*names, *sorted(rest)]
+
+
+def _assert_labels_seen(tables: Mapping[str, "pa.Table"]) -> None:
+    seen = set(tables["train"]["label"].unique().to_pylist())
+    for role, table in tables.items():
+        unseen = sorted(set(table["label"].unique().to_pylist()) - seen)
+        if unseen:
+            raise DataError(
+                f"The {role} rows have labels that no training row has.",
+                where=f"prepare.{role}_split",
+                got=", ".join(unseen[:10]) + (" ..." if len(unseen) > 10 else ""),
+                do=f"Add training rows of these labels, or take them out of the {role} split.",
+            )
+
+
+def _described(part: Collected, hub: Hub) -> dict[str, Any]:
+    dataset = part.source.dataset
+    return {
+        "repo_id": dataset.repo_id,
+        "commit_sha": part.source.commit_sha,
+        "config": part.result.config,
+        "split": dataset.split,
+        "role": part.source.role,
+        "rows": part.table.num_rows,
+        "license": part.license,
+        "card_url": f"{hub.url}/datasets/{dataset.repo_id}/blob/{part.source.commit_sha}/README.md",
+    }
+
+
+def _warnings(collected: Sequence[Collected]) -> Iterator[str]:
+    for repo_id in dict.fromkeys(p.source.dataset.repo_id for p in collected if p.license is None):
+        yield f"{repo_id}: its card names no licence; ask its owner before you publish a model"
+
+
+def _license(card: Mapping[str, Any]) -> str | None:
+    """The card's licence; several are joined, `other` gives way to its name."""
+    found = card.get("license")
+    if isinstance(found, list):
+        return ", ".join(str(name) for name in found) or None
+    if found == "other" and card.get("license_name"):
+        return str(card["license_name"])
+    return str(found) if found else None
+
+
+def _summary(collected: Sequence[Collected]) -> Iterator[str]:
+    for part in collected:
+        yield f"{part.table.num_rows:,} {part.source.role} rows of {part.source.dataset.repo_id}"
+
+
+def _assert_size(files: Sequence[RepoFile], where: str) -> None:
+    size, limit = sum(file.size_bytes for file in files), Limits.max_bytes
+    if size > limit:
+        raise DataError(
+            "The split's files are too large.",
+            where=where,
+            got=f"{size:,} bytes in {len(files):,} files",
+            do=f"The limit is {limit:,} bytes: name a smaller config or split.",
+        )
+
+
+def _patterns(paths: Sequence[str]) -> list[str]:
+    """Patterns that match these paths and, unless there are very many, no others."""
+    if len(paths) > MAX_PATTERNS:
+        return list(DATA_FILES)
+    return [path.replace("[", "[[]") for path in paths]
+
+
+def _link(snapshot: Path, path: str, into: Path) -> None:
+    """The file itself, where the client's cache has a link to it."""
+    content, target = (snapshot / path).resolve(), into / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(content, target)
+    except OSError:
+        shutil.copyfile(content, target)
+
+
+def _different_features(first: Collected, second: Collected) -> DataError:
+    ours, theirs = dict(first.result.features), dict(second.result.features)
+    lacking, more = sorted(set(ours) - set(theirs)), sorted(set(theirs) - set(ours))
+    other = [
+        f"{n} is {theirs[n]}, not {ours[n]}" for n in ours if theirs.get(n, ours[n]) != ours[n]
+    ]
+    got = [f"lacks {', '.join(lacking)}"] if lacking else []
+    got += [f"has also {', '.join(more)}"] if more and not lacking else []
+    return DataError(
+        "Two datasets do not have the same features.",
+        where=f"{second.source.where}, beside {first.source.where}",
+        got="; ".join([*got, *other]),
+        do="Rename with columns: or leave out with drop_columns: in the recipe.",
+    )

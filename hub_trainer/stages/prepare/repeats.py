@@ -1,0 +1,84 @@
+"""Repeats among the rows of a split, and rows of one split that repeat those of another."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hub_trainer.duplicates import DuplicateGroup, Modality, find_duplicates, find_leakage
+
+Row = dict[str, Any]
+
+EXACT, NEAR, CONFLICT = "exact duplicate", "near duplicate", "conflicting label"
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What was found among the rows of one split."""
+
+    groups: int
+    exact: int
+    """Rows that repeat an earlier one exactly, once normalised."""
+    near: int
+    """Rows that nearly repeat an earlier one of the same label."""
+    conflicting: int
+    """Rows whose content has another label elsewhere in the split."""
+
+
+def without_repeats(
+    rows: Sequence[Row], modality: Modality, near: float | None
+) -> tuple[list[Row], Repeats, Counter[str]]:
+    """The rows without repeats, what was found, and why rows were dropped.
+
+    Contents with several labels keep the label of the majority; without one, all their rows go. In
+    tables the same features may well have several labels: only rows of equal label are repeats. A
+    near duplicate under another label is an example of its own.
+    """
+    groups = find_duplicates(rows, modality, near)
+    reasons: dict[int, str] = {}
+    found = Counter(exact=sum(len(group.exact) for group in groups))
+    for group in groups:
+        found["conflicting"] += _settle(rows, group, modality, reasons)
+        for number in group.near:
+            if rows[number]["label"] == rows[group.first]["label"]:
+                reasons.setdefault(number, NEAR)
+    found["near"] = sum(reason == NEAR for reason in reasons.values())
+    kept = [row for number, row in enumerate(rows) if number not in reasons]
+    counts = Repeats(len(groups), found["exact"], found["near"], found["conflicting"])
+    return kept, counts, Counter(reasons.values())
+
+
+def without_leakage(
+    rows: Sequence[Row], sealed: Sequence[Row], modality: Modality, near: float | None
+) -> tuple[list[Row], dict[str, int]]:
+    """Rows that repeat no sealed row, and how many did so, exactly and nearly."""
+    matches = find_leakage(rows, sealed, modality, near)
+    leaked = {match.row for match in matches}
+    kept = [row for number, row in enumerate(rows) if number not in leaked]
+    return kept, {
+        "exact": sum(match.kind == "exact" for match in matches),
+        "near": sum(match.kind == "near" for match in matches),
+        "sealed_rows": len({match.reference for match in matches}),
+    }
+
+
+def _settle(
+    rows: Sequence[Row], group: DuplicateGroup, modality: Modality, reasons: dict[int, str]
+) -> int:
+    """Note which rows of a group's exact content go; returns how many have a disputed label."""
+    members = [group.first, *group.exact]
+    labels = Counter(rows[number]["label"] for number in members)
+    if modality == "table" or len(labels) == 1:
+        seen: set[str] = set()
+        for number in members:
+            if rows[number]["label"] in seen:
+                reasons[number] = EXACT
+            seen.add(rows[number]["label"])
+        return len(members) if len(labels) > 1 else 0
+    (best, most), (_, second) = labels.most_common(2)
+    agreed = [number for number in members if rows[number]["label"] == best and most > second]
+    for number in members:
+        reasons[number] = EXACT if number in agreed else CONFLICT
+    if agreed:
+        del reasons[agreed[0]]
+    return len(members)

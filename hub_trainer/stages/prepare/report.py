@@ -1,0 +1,179 @@
+"""The data report: what came in and went out at each step, and what the rows look like."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hub_trainer.privacy import find_personal_data
+from hub_trainer.rows import feature_names
+
+Row = Mapping[str, Any]
+MAX_LABELS_SHOWN = 50
+
+
+@dataclass
+class Ledger:
+    """What each step did to each split, in order."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def note(
+        self, split: str, step: str, rows_in: int, rows_out: int, reasons: Mapping[str, int] = {}
+    ) -> None:
+        """Write down a step; `reasons` says why rows were dropped."""
+        self.steps.append({"split": split, "step": step, "rows_in": rows_in, "rows_out": rows_out})
+        self.dropped.update(reasons)
+
+
+def describe(splits: Mapping[str, Sequence[Row]], modality: str) -> dict[str, Any]:
+    """Labels, lengths and traces of persons, per split."""
+    personal = {name: find_personal_data(rows) for name, rows in splits.items()}
+    return {
+        "rows": {name: len(rows) for name, rows in splits.items()},
+        "counts": {name: _label_counts(rows) for name, rows in splits.items()},
+        "lengths": {name: _lengths(rows, modality) for name, rows in splits.items()},
+        "personal_data": {name: dict(found.counts) for name, found in personal.items()},
+    }
+
+
+def to_json(report: Mapping[str, Any]) -> bytes:
+    """The report for programs."""
+    return json.dumps(report, indent=1, ensure_ascii=False).encode()
+
+
+def to_markdown(report: Mapping[str, Any]) -> bytes:
+    """The report for people: plain tables whose columns line up."""
+    parts = ["# Data report", *_steps_part(report), *_labels_part(report), *_lengths_part(report)]
+    parts += _personal_part(report)
+    parts += (
+        ["## Notes", *(f"- {note}" for note in report["warnings"])] if report["warnings"] else []
+    )
+    return ("\n\n".join(_joined_bullets(parts)) + "\n").encode()
+
+
+def aligned_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table padded so that it reads as plain text too; numbers to the right."""
+    texts = [[_cell(value) for value in row] for row in rows]
+    numeric = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
+    widths = [
+        max(3, len(name), *(len(row[i]) for row in texts)) if texts else max(3, len(name))
+        for i, name in enumerate(header)
+    ]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=True)
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * (width - 1) + ":" if right else "-" * width
+        for width, right in zip(widths, numeric, strict=True)
+    ]
+    return "\n".join([line(header), line(rule), *(line(row) for row in texts)])
+
+
+def _steps_part(report: Mapping[str, Any]) -> list[str]:
+    rows = [
+        tuple(step[key] for key in ("split", "step", "rows_in", "rows_out"))
+        for step in report["steps"]
+    ]
+    parts = ["## Steps", aligned_table(["split", "step", "rows in", "rows out"], rows)]
+    if report["dropped"]:
+        reasons = sorted(report["dropped"].items(), key=lambda item: -item[1])
+        parts.append(aligned_table(["dropped because", "rows"], reasons))
+    return parts
+
+
+def _labels_part(report: Mapping[str, Any]) -> list[str]:
+    counts = report["counts"]
+    names = report["label_names"]
+    rows = [(name, *(count.get(name, 0) for count in counts.values())) for name in names]
+    parts = ["## Labels", aligned_table(["label", *counts], rows[:MAX_LABELS_SHOWN])]
+    more = len(rows) - MAX_LABELS_SHOWN
+    return [*parts, f"... and {more} more labels, in report.json"] if more > 0 else parts
+
+
+def _lengths_part(report: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (split, what, *(values[key] for key in ("min", "median", "p95", "max")))
+        for split, lengths in report["lengths"].items()
+        for what, values in lengths.items()
+    ]
+    return ["## Sizes", aligned_table(["split", "what", "min", "median", "95 %", "max"], rows)]
+
+
+def _personal_part(report: Mapping[str, Any]) -> list[str]:
+    found = report["personal_data"]
+    kinds = sorted({kind for counts in found.values() for kind in counts})
+    if not kinds:
+        return ["## Personal data", "No patterns of personal data or secrets were found."]
+    rows = [(kind, *(counts.get(kind, 0) for counts in found.values())) for kind in kinds]
+    return ["## Personal data", aligned_table(["rows with", *found], rows)]
+
+
+def _joined_bullets(parts: Sequence[str]) -> list[str]:
+    joined: list[str] = []
+    for part in parts:
+        if part.startswith("- ") and joined and joined[-1].startswith("- "):
+            joined[-1] += f"\n{part}"
+        else:
+            joined.append(part)
+    return joined
+
+
+def _label_counts(rows: Sequence[Row]) -> dict[str, int]:
+    return dict(sorted(Counter(row["label"] for row in rows).items()))
+
+
+def _lengths(rows: Sequence[Row], modality: str) -> dict[str, dict[str, float]]:
+    if not rows:
+        return {}
+    if modality == "text":
+        return {
+            "characters": _spread([len(row["text"]) for row in rows]),
+            "words": _spread([len(row["text"].split()) for row in rows]),
+        }
+    if modality == "image":
+        sizes = [_image_size(row["image"]) for row in rows]
+        return {
+            "width": _spread([width for width, _ in sizes]),
+            "height": _spread([height for _, height in sizes]),
+            "bytes": _spread([len(row["image"]) for row in rows]),
+        }
+    names = feature_names(list(rows[0]))
+    return {"missing values": _spread([sum(row[name] is None for name in names) for row in rows])}
+
+
+def _image_size(content: bytes) -> tuple[int, int]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+    return width, height
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return {
+        "min": ordered[0],
+        "median": ordered[last // 2],
+        "p95": ordered[round(last * 0.95)],
+        "max": ordered[last],
+    }
+
+
+def _cell(value: Any) -> str:
+    if _is_number(value):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
