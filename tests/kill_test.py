@@ -1,6 +1,7 @@
-"""Kills training with SIGKILL at random moments; every run, run again, must end in the same bits.
+"""Kills training at random moments; every run, run again, must end in the same bits.
 
-    python tests/kill_test.py --trials 50
+    python tests/kill_test.py --trials 50                  SIGKILL
+    python tests/kill_test.py --trials 50 --signal TERM    a request to stop, answered by 75
 
 A fork server: the libraries are imported once, each run is a child process. A tiny encoder with
 dropout trains with a checkpoint every second step. One line is printed at the end, and the exit
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 import transformers.trainer  # noqa: F401  imported once, before the runs are forked
 
+from hub_trainer.errors import ExitCode, HubTrainerError
 from hub_trainer.finetune import EarlyStopping, FitPlan, fine_tune, newest_valid_checkpoint
 from tests.finetune.tiny import accuracy, bert, text_data
 
@@ -83,6 +85,8 @@ def start(run: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         run()
         status = 0
+    except HubTrainerError as error:
+        status = int(error.exit_code)
     finally:
         os._exit(status)
 
@@ -96,29 +100,31 @@ def finish(folder: Path, method: str) -> tuple[str, float]:
     return (folder / "sha256").read_text(encoding="utf-8"), time.monotonic() - began
 
 
-def kill_after(folder: Path, method: str, seconds: float) -> bool:
-    """Start a run and kill it; whether it was still alive."""
+def kill_after(folder: Path, method: str, seconds: float, how: signal.Signals) -> bool:
+    """Start a run and kill it; whether that ended it before its end."""
     child = start(lambda: train(folder, method))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
         time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True
+    os.kill(child, how)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status):
+        assert os.WEXITSTATUS(status) in (0, ExitCode.INTERRUPTED)
+    return status != 0
 
 
-def run_trials(trials: int, rng: random.Random, scratch: Path) -> Tally:
+def run_trials(trials: int, how: signal.Signals, rng: random.Random, scratch: Path) -> Tally:
     """Kill and resume, method by method in turn, against one whole run of each."""
-    whole = {method: finish(scratch / method, method) for method in METHODS}
+    whole = {method: finish(scratch / method, method) for method in METHODS[:trials]}
     outcomes: list[str] = []
     identical = 0
     for trial in range(trials):
         method = METHODS[trial % len(METHODS)]
         folder = scratch / f"trial-{trial}"
         expected, seconds = whole[method]
-        alive = kill_after(folder, method, rng.uniform(0, seconds))
+        alive = kill_after(folder, method, rng.uniform(0, seconds), how)
         saved = newest_valid_checkpoint(folder / "checkpoints") is not None
         outcomes.append("finished" if not alive else "saved" if saved else "unsaved")
         found, _ = finish(folder, method)
@@ -139,12 +145,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seed", type=int, default=None, help="of the moments of the kills")
+    parser.add_argument("--signal", choices=("KILL", "TERM"), default="KILL")
     options = parser.parse_args()
+    how = signal.Signals[f"SIG{options.signal}"]
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
     with tempfile.TemporaryDirectory(prefix="kill-test-") as scratch:
-        tally = run_trials(options.trials, random.Random(options.seed), Path(scratch))
+        tally = run_trials(options.trials, how, random.Random(options.seed), Path(scratch))
     print(tally)
     return 0 if tally.identical == tally.trials else 1
 

@@ -45,7 +45,7 @@ def evaluate_draws(
     with_labels: bool = False,
 ) -> Evaluation:
     """The weighted mean loss, and predictions beside references, gathered over processes."""
-    model.eval()
+    _evaluation_mode(model)
     rows: list[tuple[int, NDArray[Any], NDArray[Any]]] = []
     sums = torch.zeros(2, dtype=torch.float64)
     for batch in batches:
@@ -61,6 +61,18 @@ def evaluate_draws(
     rows = sorted(gather_object(rows), key=lambda row: row[0])
     _, predictions, references = zip(*rows, strict=True)
     return Evaluation(float(total / max(amount, 1e-12)), _stack(predictions), _stack(references))
+
+
+def _evaluation_mode(model: nn.Module) -> None:
+    """As `eval()`, except that 4-bit layers keep the layout of training.
+
+    On a CPU with bfloat16 instructions bitsandbytes 0.50 repacks a layer for good at its first
+    forward in evaluation mode, and gradients through the packed one are silently wrong.
+    """
+    model.eval()
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.training = True
 
 
 def _stack(arrays: tuple[NDArray[Any], ...]) -> NDArray[Any]:

@@ -198,6 +198,27 @@ def test_stopped_by_a_signal_and_run_again_the_weights_are_the_same(
     assert report.notes == (f"resumed from step {step}",)
 
 
+def test_a_checkpoint_is_made_when_one_is_overdue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At an epoch's end it waits for the evaluation, which a resume would otherwise lose."""
+    expected, _ = trained(tmp_path / "whole", plan())
+    monkeypatch.setattr(trainer_module, "SECONDS_BETWEEN_SAVES", 0.0)
+    seen: dict[int, list[str]] = {}
+
+    def look(now: StepProgress) -> None:
+        seen[now.step] = sorted(path.name for path in (tmp_path / "often").rglob("checkpoint-*"))
+
+    tuned, report = fine_tune(
+        bert(), text_data(), plan(), out_dir=tmp_path / "often", run_digest="run", on_progress=look
+    )
+    assert seen[3] == ["checkpoint-1", "checkpoint-2"]
+    assert seen[6] == ["checkpoint-4", "checkpoint-5"]
+    assert seen[7] == ["checkpoint-5", "checkpoint-6"]
+    assert same_weights(weights_of(tuned), expected)
+    assert len([entry for entry in report.history if "eval_loss" in entry]) == 2
+
+
 def test_a_resumed_run_reports_the_whole_of_it(tmp_path: Path) -> None:
     _, whole = trained(tmp_path / "whole", plan())
     with pytest.raises(Interrupted):
