@@ -73,6 +73,7 @@ def build_app(core: Core, allowed_hosts: tuple[str, ...] = ()) -> ASGIApp:
     """The whole Local Hub as an ASGI app."""
     routes = [Route(entry.path, _endpoint(core, entry), methods=[entry.method]) for entry in ROUTES]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _plain_error})
+    app.router.redirect_slashes = False
     return Edge(app, allowed_hosts)
 
 

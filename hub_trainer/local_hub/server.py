@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -61,9 +63,14 @@ class LocalHub:
         except BaseException:
             self._socket.close()
             raise
-        empty_trash(self.core)
-        reconcile(self.core)
-        self.user, self.token = _first_user(self.core, self.data_dir, self._accounts)
+        try:
+            empty_trash(self.core)
+            reconcile(self.core)
+            self.user, self.token = _first_user(self.core, self.data_dir, self._accounts)
+        except BaseException:
+            self._socket.close()
+            self.core.close()
+            raise
         self.url = _url_of(self._socket, self._address[0])
         app = build_app(self.core, (self._address[0], *self._allowed_hosts))
         self._server = _server_for(app)
@@ -144,15 +151,13 @@ def serve(
     accounts_file: Path | None = None,
     on_ready: Callable[[LocalHub], None] | None = None,
 ) -> None:
-    """Serve until interrupted; `on_ready` is called once it answers."""
+    """Serve until interrupted or terminated; `on_ready` is called once it answers."""
     accounts = json.loads(accounts_file.read_text()) if accounts_file else None
-    with LocalHub(data_dir, host, port, accounts) as hub:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with LocalHub(data_dir, host, port, accounts) as hub, suppress(KeyboardInterrupt):
         if on_ready is not None:
             on_ready(hub)
-        try:
-            hub.wait()
-        except KeyboardInterrupt:
-            return
+        hub.wait()
 
 
 def _bind(host: str, port: int) -> socket.socket:
