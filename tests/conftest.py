@@ -1,10 +1,17 @@
 """Every test runs offline: only loopback may be reached, and no variable of the host leaks in."""
 
+import atexit
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 
 import pytest
+
+CACHE = tempfile.mkdtemp(prefix="hub-trainer-tests-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+os.environ["HF_HOME"] = CACHE
 
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
