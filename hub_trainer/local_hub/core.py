@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pygit2
+from pygit2.enums import Option
+
 from hub_trainer.local_hub.git_read import open_git
 from hub_trainer.local_hub.lfs import LfsStore
 from hub_trainer.local_hub.repo_rows import Repo, add_downloads
@@ -86,13 +89,18 @@ class Core:
         os.close(self._folder_lock)
 
 
-def open_core(folder: Path, limits: Limits | None = None) -> Core:
-    """Open a data folder, or make one; fails at once if another server holds it."""
+def open_core(folder: Path, limits: Limits | None = None, *, durable: bool = True) -> Core:
+    """Open a data folder, or make one; fails at once if another server holds it.
+
+    `durable=False` is for a folder that will be thrown away: nothing waits for the disk.
+    """
+    if durable:  # for the whole process: objects and refs reach the disk before a call returns
+        pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = _lock_folder(folder)
     for name in ("repos", "lfs", "tmp", "trash"):
         (folder / name).mkdir(exist_ok=True, mode=0o700)
-    store = Store(folder / "hub.sqlite3")
+    store = Store(folder / "hub.sqlite3", durable=durable)
     os.chmod(folder / "hub.sqlite3", 0o600)
     secret = get_meta(store, "signing_key")
     if secret is None:

@@ -12,8 +12,6 @@ from pygit2.enums import Option, SortMode
 from hub_trainer.local_hub.errors import entry_not_found, revision_not_found
 from hub_trainer.local_hub.names import iso_of_seconds
 
-# Loose objects, packs and refs reach the disk before a call returns.
-pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
 # The data folder may belong to another user than the server (containers, mounts).
 pygit2.option(Option.SET_OWNER_VALIDATION, 0)
 

@@ -59,7 +59,8 @@ class LocalHub:
         try:
             self._temporary = None if self._data_dir else tempfile.mkdtemp(prefix="local-hub-")
             self.data_dir = self._data_dir or Path(str(self._temporary))
-            self.core = open_core(self.data_dir, self._limits)
+            durable = self._data_dir is not None
+            self.core = open_core(self.data_dir, self._limits, durable=durable)
         except BaseException:
             self._socket.close()
             raise
@@ -162,7 +163,8 @@ def serve(
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's delay off only where the protocol is spelled out.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

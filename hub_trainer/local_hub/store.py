@@ -85,8 +85,9 @@ class _Connection(sqlite3.Connection):
 class Store:
     """One database file. Every thread has its own connection; writers take turns."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._path = path
+        self._synchronous = "FULL" if durable else "OFF"
         self._local = threading.local()
         self._write_lock = threading.RLock()
         self._connections: WeakSet[_Connection] = WeakSet()
@@ -141,7 +142,7 @@ class Store:
         )
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA synchronous = {self._synchronous}")
         with self._write_lock:
             self._connections.add(db)
         return db
