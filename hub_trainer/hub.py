@@ -146,6 +146,15 @@ class Hub:
 
     # --- who
 
+    def child_environment(self) -> dict[str, str]:
+        """What the environment of a child process needs to speak to this Hub as this user."""
+        environment = {"HF_ENDPOINT": self.url}
+        if self._token:
+            environment["HF_TOKEN"] = self._token
+        if self.url != PUBLIC_ENDPOINT:
+            environment["HF_HUB_DISABLE_XET"] = "1"
+        return environment
+
     def user(self) -> dict[str, Any]:
         """The account of the token: {"name", "orgs": [{"name", "roleInOrg"}], "auth"}."""
         with self._errors("who the token belongs to"):
@@ -182,6 +191,12 @@ class Hub:
         """Whether the token can see `repo`."""
         with self._errors(f"{repo.repo_type} {repo.repo_id}"):
             return bool(self._api.repo_exists(repo.repo_id, repo_type=repo.repo_type))
+
+    def is_private(self, repo: Repo) -> bool:
+        """Whether only its owners can see `repo`."""
+        with self._errors(f"{repo.repo_type} {repo.repo_id}"):
+            info = self._api.repo_info(repo.repo_id, repo_type=repo.repo_type)
+            return bool(info.private)
 
     def resolve(self, repo: Repo, revision: str = "main") -> str:
         """The commit sha that `revision` names now."""
