@@ -12,6 +12,8 @@ from hub_trainer.space.service import SpaceService
 from hub_trainer.tasks import Row
 
 MAX_WAITING = 64
+UPLOADS = (3600, 86_400)
+"""Seconds between two sweeps of uploaded files, and the age at which they are deleted."""
 CSS = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
 #note, #status { opacity: 0.8; font-size: 0.85rem; }
@@ -57,7 +59,7 @@ def build_page(
     """The Blocks of the Space, with the API names /predict and /rate."""
     widgets = service.loaded.widgets
     title = f"Is {service.settings.model_repo_id} right?"
-    with gr.Blocks(title=title, analytics_enabled=False) as page:
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=UPLOADS) as page:
         gr.Markdown(_header(service, model_url))
         if sign_in:
             gr.LoginButton(size="sm")

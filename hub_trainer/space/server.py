@@ -16,11 +16,16 @@ from hub_trainer.rows import read_rows
 from hub_trainer.space.raters import Raters, build_raters, rater_key
 from hub_trainer.space.routes import health, lifespan, rate_route, with_headers
 from hub_trainer.space.service import Loaded, SpaceService
-from hub_trainer.space.settings import SpaceSettings, load_settings, ratings_folder
+from hub_trainer.space.settings import (
+    EXAMPLES_FILE,
+    SpaceSettings,
+    load_settings,
+    ratings_folder,
+)
 from hub_trainer.tasks import Row, load_task
 
 log = logging.getLogger(__name__)
-EXAMPLES_FILE = "examples.parquet"
+
 MAX_UPLOAD = "10mb"
 MAX_PIXELS = 16_000_000
 
