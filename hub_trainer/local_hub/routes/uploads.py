@@ -81,7 +81,7 @@ def _is_binary(sample: Any) -> bool:
     if not isinstance(sample, str):
         return False
     try:
-        return b"\0" in base64.b64decode(sample)
+        return b"\0" in base64.b64decode(sample, validate=True)
     except (binascii.Error, ValueError):
         raise bad_request("A sample is not base64.") from None
 
