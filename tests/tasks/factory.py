@@ -1,0 +1,160 @@
+"""Base models of a few thousand parameters as folders, and rows that they can learn."""
+
+import io
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTImageProcessorPil,
+)
+
+from hub_trainer.recipe import Recipe
+from hub_trainer.tasks import Splits
+
+COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 230)}
+WORDS = ["the", "a", "card", "is", "my", "where", "lost", "please", *COLORS]
+LABELS = sorted(COLORS)
+
+RECIPE = """
+task: {task}
+base_model: org/base
+collect: {{datasets: [org/data]}}
+train: {{seed: 1}}
+evaluate: {{metrics: [accuracy, f1_macro], primary: accuracy}}
+publish: {{repo_id: org/model}}
+"""
+
+
+def recipe(task: str, **changes: Any) -> Recipe:
+    """A recipe of the task; `changes` are dotted keys with `__` for the dot."""
+    content = yaml.safe_load(RECIPE.format(task=task))
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        section = content
+        for name in path:
+            section = section.setdefault(name, {})
+        section[last] = value
+    return Recipe.model_validate(content)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=24,
+    )
+
+
+def text_base(folder: Path, labels: Sequence[str] | None = None) -> Path:
+    """A BERT encoder without a head, or a classifier with one."""
+    config = BertConfig(
+        vocab_size=4 + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=24,
+        initializer_range=0.2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    torch.manual_seed(0)
+    if labels is None:
+        model: Any = BertModel(config)
+    else:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {name: index for index, name in enumerate(labels)}
+        model = BertForSequenceClassification(config)
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def image_base(folder: Path) -> Path:
+    """A small ResNet that knows 2 other labels, with its processor."""
+    config = ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=2
+    )
+    torch.manual_seed(0)
+    ResNetForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
+
+
+def text_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Texts of 2 to 12 words, one of which is the label."""
+    rng = random.Random(seed)
+    rows = []
+    for index in range(count):
+        label = LABELS[index % 3]
+        words = rng.choices(WORDS[:8], k=rng.randint(1, 11))
+        words.insert(rng.randint(0, len(words)), label)
+        rows.append({"text": " ".join(words), "label": label, "_row_id": f"{seed}-{index}"})
+    return rows
+
+
+def picture(label: str, *, rng: random.Random, size: tuple[int, int] = (20, 16)) -> Image.Image:
+    noise = tuple(max(0, min(255, band + rng.randint(-30, 30))) for band in COLORS[label])
+    return Image.new("RGB", size, noise)
+
+
+def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format)
+    return file.getvalue()
+
+
+def image_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Pictures of one colour, in PNG and JPEG."""
+    rng = random.Random(seed)
+    rows = []
+    for index in range(count):
+        label = LABELS[index % 3]
+        content = encoded(picture(label, rng=rng), "PNG" if index % 2 else "JPEG")
+        rows.append({"image": content, "label": label, "_row_id": f"{seed}-{index}"})
+    return rows
+
+
+def table_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Numbers, a boolean and a category, with gaps; the label follows from two of them."""
+    rng = random.Random(seed)
+    rows = []
+    for index in range(count):
+        size, color = rng.uniform(0, 10), rng.choice(["red", "green", "blue"])
+        rows.append(
+            {
+                "size": None if rng.random() < 0.05 else size,
+                "legs": rng.randint(2, 4),
+                "wild": rng.choice([True, False, None]),
+                "color": None if rng.random() < 0.05 else color,
+                "label": "big" if size > 5 or color == "red" else "small",
+                "_row_id": f"{seed}-{index}",
+            }
+        )
+    return rows
+
+
+def splits(rows: Sequence[dict[str, Any]], *, num_validation: int = 12) -> Splits:
+    names = sorted({row["label"] for row in rows})
+    return Splits(rows[num_validation:], rows[:num_validation], names)
