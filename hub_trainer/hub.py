@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,8 @@ from functools import cached_property
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+import yaml
 
 from hub_trainer.errors import HubError
 
@@ -38,6 +41,7 @@ DATA_SUFFIXES: tuple[str, ...] = (
     "md",
 )
 DATA_SUFFIXES += ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "wav", "flac", "mp3")
+_FRONT_MATTER = re.compile(rb"\s*---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
 DATA_FILES = tuple(f"*.{suffix}" for suffix in DATA_SUFFIXES)
 
 RepoType = Literal["model", "dataset", "space"]
@@ -205,10 +209,14 @@ class Hub:
             return str(info.sha)
 
     def card_data(self, repo: Repo, commit_sha: str) -> dict[str, Any]:
-        """The metadata of the repo's card at `commit_sha`."""
-        with self._errors(f"the card of {repo.repo_type} {repo.repo_id}"):
-            info = self._api.repo_info(repo.repo_id, repo_type=repo.repo_type, revision=commit_sha)
-            return dict(info.card_data.to_dict()) if info.card_data else {}
+        """The metadata of the repo's card at `commit_sha`; a Hub's own answer is that of main."""
+        content = self.read_file(repo, "README.md", commit_sha) or b""
+        front = _FRONT_MATTER.match(content)
+        try:
+            metadata = yaml.safe_load(front[1]) if front else None
+        except yaml.YAMLError:
+            metadata = None
+        return metadata if isinstance(metadata, dict) else {}
 
     def list_files(self, repo: Repo, revision: str) -> list[RepoFile]:
         """All files of a revision, in the order of their paths."""

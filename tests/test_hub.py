@@ -208,3 +208,17 @@ def test_token_when_it_stands_in_bytes_then_it_is_seen(local: LocalHub) -> None:
     token = local.add_user("carol")
     assert Hub(local.url, token).holds_token(b"before " + token.encode() + b" after")
     assert not Hub(local.url, token).holds_token(b"nothing")
+
+
+def test_card_data_when_the_card_changes_then_each_commit_has_its_own(
+    hub: Hub, model: Repo
+) -> None:
+    def write(text: bytes, run_id: str) -> str:
+        changes = Changes({"README.md": text})
+        return hub.commit(model, changes, message=run_id, run_id=run_id).commit_sha
+
+    assert hub.card_data(model, hub.resolve(model)) == {}
+    first = write(b"---\nlicense: mit\n---\n# A", "card 1")
+    second = write(b"---\nlicense: apache-2.0\n---\n# A", "card 2")
+    assert hub.card_data(model, first) == {"license": "mit"}
+    assert hub.card_data(model, second) == {"license": "apache-2.0"}
