@@ -1,0 +1,181 @@
+"""The folder as it will stand on the Hub: the model, its card, its figures and its record."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.artifacts import write_durably
+from hub_trainer.cards import (
+    CONFUSION_FIGURE,
+    BaseModel,
+    CardFacts,
+    LicenceDecision,
+    Presentation,
+    decide_licence,
+    eval_results,
+    render_card,
+    results_section,
+)
+from hub_trainer.cards.plots import plot_confusion
+from hub_trainer.errors import HubError, RecipeError
+from hub_trainer.hub import Hub
+from hub_trainer.lineage import RECORD, RoundRecord
+from hub_trainer.stages.publish.proof import prove_reload
+from hub_trainer.stages.publish.round import FinishedRound
+from hub_trainer.stages.publish.sources import (
+    contributors,
+    has_chat_template,
+    languages,
+    licence_problems,
+    licensed_works,
+    training_datasets,
+)
+
+CARD = "README.md"
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is said beside the files: the pull request's description, and the proof's outcome."""
+
+    pull_request: str
+    reload: dict[str, Any]
+
+
+def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: datetime) -> Evidence:
+    """Fill `folder` with all that is published. Raises when the model must not be."""
+    licence = _licence(finished, hub)
+    _link_model(finished.artifacts["train"].folder / "model", folder)
+    reload = prove_reload(
+        folder,
+        finished.expected(),
+        task=finished.recipe.task,
+        label_names=finished.prepared["label_names"],
+        chat_template=has_chat_template(hub, finished.pins.base_model),
+    )
+    facts = _facts(finished, hub, folder, licence, reload)
+    card = render_card(facts)
+    refused = hub.card_problems(card)
+    if refused:
+        raise HubError("The Hub refuses the model's card.", got="; ".join(refused))
+    confusion = finished.results["confusion"]
+    plot_confusion(confusion["labels"], confusion["counts"], folder / CONFUSION_FIGURE)
+    files = {CARD: card.encode(), **eval_results(facts, date=now.date().isoformat())}
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        write_durably(folder / path, content)
+    _write_record(folder, finished, now)
+    return Evidence(f"{finished.title}\n\n{results_section(facts)}", reload)
+
+
+def _licence(finished: FinishedRound, hub: Hub) -> LicenceDecision:
+    recipe, pins = finished.recipe, finished.pins
+    learned_from = training_datasets(pins.datasets, finished.collected["datasets"])
+    decision = decide_licence(
+        recipe.publish.license, licensed_works(hub, pins.base_model, learned_from)
+    )
+    if decision.problems:
+        raise RecipeError(licence_problems(decision), source="recipe")
+    return decision
+
+
+def _link_model(model: Path, folder: Path) -> None:
+    """The model's files, as links where the disk can: they are not changed any more."""
+    for source in sorted(path for path in model.rglob("*") if path.is_file()):
+        target = folder / source.relative_to(model)
+        if target.name == CARD:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+def _facts(
+    finished: FinishedRound,
+    hub: Hub,
+    folder: Path,
+    licence: LicenceDecision,
+    reload: dict[str, Any],
+) -> CardFacts:
+    from hub_trainer.tasks import load_task  # heavy; `check` imports this package too
+
+    card = load_task(finished.recipe.task).card()
+    pins = finished.pins
+    learned_from = training_datasets(pins.datasets, finished.collected["datasets"])
+    return CardFacts(
+        recipe=finished.recipe,
+        round_index=pins.round,
+        parent=pins.parent,
+        base_model=_base_model(finished, folder),
+        collected=finished.collected,
+        prepared=finished.prepared,
+        fit=finished.fit,
+        results=finished.results,
+        versions=finished.versions,
+        licence=licence,
+        presentation=Presentation(
+            endpoint=hub.url,
+            library_name=card.library_name,
+            usage=card.usage,
+            tags=card.tags,
+            languages=languages(hub, learned_from),
+            contributors=contributors(hub, learned_from),
+            reload=reload,
+        ),
+    )
+
+
+def _base_model(finished: FinishedRound, folder: Path) -> BaseModel | None:
+    base = finished.pins.base_model
+    if base is None:
+        return None
+    if finished.recipe.train.method == "scratch":
+        return BaseModel(base.repo_id, base.commit_sha, None)
+    relation = "adapter" if (folder / ADAPTER).exists() else "finetune"
+    return BaseModel(base.repo_id, base.commit_sha, relation)  # type: ignore[arg-type]
+
+
+def _write_record(folder: Path, finished: FinishedRound, now: datetime) -> None:
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    record = _record(finished, sorted({*files, RECORD}), now)
+    content = json.dumps(record.to_json(), indent=1, ensure_ascii=False)
+    write_durably(folder / RECORD, content.encode())
+
+
+def _record(finished: FinishedRound, files: list[str], now: datetime) -> RoundRecord:
+    recipe, pins, results = finished.recipe, finished.pins, finished.results
+    ratings = recipe.collect.ratings
+    pinned_ratings = [p for p in pins.datasets if ratings and p.repo_id == ratings.repo_id]
+    base = pins.base_model
+    return RoundRecord(
+        round=pins.round,
+        run_id=pins.run_id,
+        created_at=now.isoformat(timespec="seconds"),
+        parent=pins.parent,
+        task=recipe.task,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=pins.recipe_digest,
+        base_model={"repo_id": base.repo_id, "commit_sha": base.commit_sha} if base else None,
+        datasets=list(finished.collected["datasets"]),
+        ratings={"repo_id": pinned_ratings[0].repo_id, "commit_sha": pinned_ratings[0].commit_sha}
+        if pinned_ratings
+        else None,
+        seed=recipe.train.seed,
+        versions=finished.versions,
+        train={key: value for key, value in finished.fit.items() if key != "history"},
+        metrics=results["metrics"],
+        published=results.get("published"),
+        base=results.get("base"),
+        primary=results["primary"],
+        p_value=(results.get("comparison") or {}).get("p_value"),
+        gate=results["gate"],
+        label_names=list(finished.prepared["label_names"]),
+        files=files,
+    )

@@ -1,0 +1,102 @@
+"""A round that has been evaluated: the outputs of its stages, read back from their folders."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.artifacts import Artifact, find_artifact
+from hub_trainer.errors import UsageError
+from hub_trainer.lineage import Pins, load_pins
+from hub_trainer.recipe import Recipe
+from hub_trainer.stages.publish.proof import Expected, spread_indexes
+
+STAGES = ("collect", "prepare", "train", "evaluate")
+TITLES = {"promote": "Round {n}: {m} {v:.4f}", "hold": "Round {n} held back: {m} {v:.4f}"}
+TITLES |= {"reject": "Round {n} rejected: {m} {v:.4f}"}
+
+
+@dataclass(frozen=True)
+class FinishedRound:
+    """What publish works from."""
+
+    recipe: Recipe
+    round_dir: Path
+    pins: Pins
+    artifacts: Mapping[str, Artifact]
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """evaluate's results.json."""
+        return _read_json(self.artifacts["evaluate"].folder / "results.json")
+
+    @cached_property
+    def fit(self) -> dict[str, Any]:
+        """train's fit.json."""
+        return _read_json(self.artifacts["train"].folder / "fit.json")
+
+    @property
+    def collected(self) -> dict[str, Any]:
+        """collect's outputs."""
+        return self.artifacts["collect"].outputs
+
+    @property
+    def prepared(self) -> dict[str, Any]:
+        """prepare's outputs."""
+        return self.artifacts["prepare"].outputs
+
+    def expected(self) -> Expected:
+        """What evaluate saw the model say of a few sealed rows."""
+        table = _read_table(self.artifacts["evaluate"].folder / "predictions.parquet")
+        rows_file = self.artifacts["prepare"].folder / "test.parquet"
+        indexes = spread_indexes(len(table))
+        labels = self.prepared["label_names"]
+        scores = [{label: table[i][f"score:{label}"] for label in labels} for i in indexes]
+        return Expected(rows_file, indexes, scores)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Packages that the model was trained with."""
+        return dict(self.artifacts["train"].manifest["inputs"]["versions"])
+
+    @property
+    def verdict(self) -> str:
+        """The gate's: promote, hold or reject."""
+        return str(self.results["gate"]["verdict"])
+
+    @property
+    def title(self) -> str:
+        """The commit's first line."""
+        primary = self.results["primary"]
+        value = self.results["metrics"][primary]["value"]
+        return TITLES[self.verdict].format(n=self.pins.round, m=primary, v=value)
+
+
+def read_finished(recipe: Recipe, round_dir: Path) -> FinishedRound:
+    """The round in `round_dir`. Raises UsageError when a stage before publish is not done."""
+    pins = load_pins(round_dir)
+    found = {stage: find_artifact(round_dir / stage) for stage in STAGES}
+    missing = [stage for stage, artifact in found.items() if artifact is None]
+    if pins is None or missing:
+        raise UsageError(
+            "The round is not ready to be published.",
+            where=str(round_dir),
+            got=f"not done: {', '.join(missing) or 'the pins of the round'}",
+            do="Run the whole round: hub-trainer run RECIPE",
+        )
+    artifacts = {stage: artifact for stage, artifact in found.items() if artifact}
+    return FinishedRound(recipe, round_dir, pins, artifacts)
+
+
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
