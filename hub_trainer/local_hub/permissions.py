@@ -7,8 +7,9 @@ from hub_trainer.local_hub.errors import WireError, forbidden, repo_not_found, s
 from hub_trainer.local_hub.repo_rows import Repo
 from hub_trainer.local_hub.store import Store, row
 
-Operation = Literal["see", "read", "propose", "write", "admin"]
-"""see: know that it is there. read: its files. propose: discussions and pull requests.
+Operation = Literal["see", "react", "read", "propose", "write", "admin"]
+"""see: know that it is there. react: like it, ask for access. read: its files. propose:
+discussions and pull requests.
 write: commits, refs, merges. admin: settings, access, deletion."""
 
 

@@ -129,6 +129,8 @@ async def _spool(request: Request, path: Path, most: int) -> None:
                     raise too_large(f"The request is larger than {most} bytes.")
                 await run_in_threadpool(file.write, data)
                 chunk = b"" if unpack is None else unpack.unconsumed_tail
+    if unpack is not None and not unpack.eof:
+        raise bad_request("The body is not valid gzip.")
 
 
 def _unpack(unpack: "zlib._Decompress", data: bytes) -> bytes:

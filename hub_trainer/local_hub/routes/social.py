@@ -5,7 +5,7 @@ from starlette.responses import Response
 from hub_trainer.local_hub import access
 from hub_trainer.local_hub.accounts import find_account
 from hub_trainer.local_hub.errors import bad_request, not_found
-from hub_trainer.local_hub.permissions import can_see, require_user, require_write_token
+from hub_trainer.local_hub.permissions import can_see
 from hub_trainer.local_hub.repo_rows import likers_of, likes_of, set_liked
 from hub_trainer.local_hub.wire import Call, Entry, nothing, reply
 
@@ -21,7 +21,6 @@ def unlike(call: Call) -> Response:
 
 
 def _like(call: Call, *, liked: bool) -> Response:
-    require_write_token(call.actor)
     assert call.actor.user is not None
     set_liked(call.core.store, call.repo, call.actor.user.id, liked)
     return nothing()
@@ -61,7 +60,6 @@ def user_likes(call: Call) -> Response:
 
 def ask_access(call: Call) -> Response:
     """POST ask-access: agree to the terms of a gated repo."""
-    require_user(call.actor)
     assert call.actor.user is not None
     fields = {key: values[-1] for key, values in call.form().items()}
     status = access.ask(call.core.store, call.repo, call.actor.user, fields)
@@ -95,11 +93,11 @@ def _require_gate(call: Call) -> None:
 _REPO = "/api/{kind:kind}/{ns}/{name}"
 
 ROUTES = [
-    Entry("POST", _REPO + "/like", like, "see"),
-    Entry("DELETE", _REPO + "/like", unlike, "see"),
+    Entry("POST", _REPO + "/like", like, "react"),
+    Entry("DELETE", _REPO + "/like", unlike, "react"),
     Entry("GET", _REPO + "/likers", likers, "see"),
     Entry("GET", "/api/users/{account}/likes", user_likes, "anyone"),
-    Entry("POST", "/{prefix:prefix}{ns}/{name}/ask-access", ask_access, "see"),
+    Entry("POST", "/{prefix:prefix}{ns}/{name}/ask-access", ask_access, "react"),
     Entry("GET", _REPO + "/user-access-request/{status}", access_requests, "admin"),
     Entry("POST", _REPO + "/user-access-request/handle", handle_access, "admin"),
     Entry("POST", _REPO + "/user-access-request/grant", grant_access, "admin"),
