@@ -5,7 +5,7 @@ import binascii
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import cast, get_args
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -29,7 +29,13 @@ from hub_trainer.local_hub.errors import (
     too_large,
 )
 from hub_trainer.local_hub.names import TYPE_OF_PLURAL, RepoType
-from hub_trainer.local_hub.permissions import authorize, can_see, require_user, require_write_token
+from hub_trainer.local_hub.permissions import (
+    Operation,
+    authorize,
+    can_see,
+    require_user,
+    require_write_token,
+)
 from hub_trainer.local_hub.repo_rows import Repo, find_renamed, find_repo
 from hub_trainer.local_hub.routes import ROUTES
 from hub_trainer.local_hub.wire import Call, Entry, error_reply
@@ -127,8 +133,8 @@ def _prepare(core: Core, entry: Entry, request: Request) -> Call | Response:
     found = _find(core, actor, _repo_type(params), params["ns"], params["name"])
     if isinstance(found, str):
         return _redirect(request, params, found)
-    if entry.needs in ("see", "read", "propose", "write", "admin"):
-        authorize(core.store, actor, found, entry.needs)
+    assert entry.needs in get_args(Operation), f"{entry.path} names a repo but guards nothing"
+    authorize(core.store, actor, found, cast(Operation, entry.needs))
     return Call(core, request, actor, params, found)
 
 

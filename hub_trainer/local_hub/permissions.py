@@ -19,22 +19,26 @@ def authorize(store: Store, actor: Actor, repo: Repo, operation: Operation) -> N
         raise repo_not_found(anonymous=actor.anonymous)
     if repo.disabled and operation != "see":
         raise forbidden("Access to this resource is disabled.")
-    if operation == "see":
-        return
     if operation == "read":
         _require_content(store, actor, repo)
-        return
+    elif operation != "see":
+        _authorize_change(store, actor, repo, operation)
+
+
+def _authorize_change(store: Store, actor: Actor, repo: Repo, operation: Operation) -> None:
     if actor.anonymous:
         raise sign_in_needed()
     _require_token_scope(actor, repo)
     if operation == "propose":
         _require_content(store, actor, repo)
-    elif operation == "write" and not is_writer(actor, repo):
-        raise forbidden(
-            f"You don't have the rights to write to this {repo.type}: {repo.full_name}."
-        )
-    elif operation == "admin" and not is_admin(actor, repo):
-        raise forbidden(f"You don't have the rights to manage this {repo.type}: {repo.full_name}.")
+    elif operation == "write":
+        if not is_writer(actor, repo):
+            raise forbidden(f"You don't have the rights to write to {repo.type} {repo.full_name}.")
+    elif operation == "admin":
+        if not is_admin(actor, repo):
+            raise forbidden(f"You don't have the rights to manage {repo.type} {repo.full_name}.")
+    else:
+        assert operation == "react", operation
 
 
 def can_see(actor: Actor, repo: Repo) -> bool:
