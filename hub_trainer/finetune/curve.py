@@ -27,7 +27,7 @@ def plot_curve(history: Sequence[Mapping[str, Any]], path: Path, *, metric: str)
     right.set_ylabel(f"validation {metric}")
     right.plot(*_xy(series[f"eval_{metric}"]), color=METRIC, label=metric, **dots)
     lines = [*left.get_lines(), *right.get_lines()]
-    left.legend(
+    figure.legend(
         lines, [str(line.get_label()) for line in lines], loc="outside upper center", ncols=3
     )
     figure.savefig(path, format="png", metadata={"Software": None})
