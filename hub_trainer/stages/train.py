@@ -78,7 +78,7 @@ def _lead(
     report = _fit(recipe, prepared, draft.folder, base_dir, progress)
     ready.unlink()
     shutil.rmtree(draft.folder / "checkpoints", ignore_errors=True)
-    content = report.to_dict()
+    content = json.loads(json.dumps(report.to_dict()))
     write_durably(draft.folder / "fit.json", json.dumps(content, indent=1).encode())
     plot_curve(report.history, draft.folder / "curve.png", metric=recipe.evaluate.primary)
     draft.outputs |= {"fit": {key: value for key, value in content.items() if key != "history"}}
@@ -99,14 +99,28 @@ def _follow(
 def _fit(
     recipe: Recipe, prepared: Artifact, out_dir: Path, base_dir: Path | None, progress: Progress
 ) -> FitReport:
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out_dir / "logs"))
-    os.environ.setdefault("TRACKIO_DIR", str(out_dir / "logs" / "trackio"))
     splits = Splits(
         train=read_rows(prepared.folder / "train.parquet"),
         validation=read_rows(prepared.folder / "validation.parquet"),
         label_names=prepared.outputs["label_names"],
     )
-    return load_task(recipe.task).fit(splits, recipe, out_dir, base_dir=base_dir, progress=progress)
+    with _logs_in(out_dir / "logs"):
+        return load_task(recipe.task).fit(
+            splits, recipe, out_dir, base_dir=base_dir, progress=progress
+        )
+
+
+@contextmanager
+def _logs_in(folder: Path) -> Iterator[None]:
+    """Where the trackers of report_to write, unless the user has said where."""
+    places = {"TENSORBOARD_LOGGING_DIR": str(folder), "TRACKIO_DIR": str(folder / "trackio")}
+    unset = [name for name in places if name not in os.environ]
+    os.environ.update({name: places[name] for name in unset})
+    try:
+        yield
+    finally:
+        for name in unset:
+            del os.environ[name]
 
 
 def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> Path | None:

@@ -1,0 +1,272 @@
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from hub_trainer.artifacts import Artifact, write_artifact
+from hub_trainer.errors import DataError
+from hub_trainer.hub import Hub
+from hub_trainer.lineage import RoundRecord
+from hub_trainer.local_hub import LocalHub
+from hub_trainer.recipe import Recipe
+from hub_trainer.stages import evaluate, train
+from hub_trainer.tasks import Splits
+from hub_trainer.tasks.tabular_classification import TASK
+from tests.stages.prepared import prepare_round, push_model
+from tests.tasks.factory import recipe, table_rows, text_base, text_rows
+
+Rows = Sequence[Mapping[str, Any]]
+ARGUMENTS = {"learning_rate": 3e-3, "num_train_epochs": 2, "per_device_train_batch_size": 16}
+
+
+def table_recipe(**changes: Any) -> Recipe:
+    return recipe("tabular-classification", base_model=None, **changes)
+
+
+@pytest.fixture
+def name(local: LocalHub, tmp_path: Path) -> str:
+    return f"{local.user}/{tmp_path.name.lower()}-model"
+
+
+def fitted(folder: Path, rows: Rows, label_names: Sequence[str] = ("big", "small")) -> Path:
+    """A table's model fitted on other rows than the round's."""
+    TASK.fit(
+        Splits(rows, [], label_names),
+        table_recipe(),
+        folder,
+        base_dir=None,
+        progress=lambda share, doing: None,
+    )
+    return folder / "model"
+
+
+def noisy(rows: Rows, fraction: float, labels: Sequence[str] = ("big", "small")) -> Rows:
+    """The rows with a share of the labels drawn at random."""
+    rng = random.Random(2)
+    return [
+        {**row, "label": rng.choice(labels)} if rng.random() < fraction else row for row in rows
+    ]
+
+
+def results(made: Artifact) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((made.folder / "results.json").read_text())
+    return content
+
+
+def evaluated(
+    tmp_path: Path, hub: Hub, name: str, *, published: Path | None = None, **changes: Any
+) -> Artifact:
+    """A table's round trained and evaluated, against a published model if there is one."""
+    parent = push_model(hub, name, published).commit_sha if published else None
+    chosen = table_recipe(publish__repo_id=name, **changes)
+    folder = prepare_round(
+        tmp_path / "round", table_rows(300), table_rows(200, seed=8), parent=parent, round_index=2
+    )
+    train.run(chosen, folder, hub)
+    return evaluate.run(chosen, folder, hub)
+
+
+def test_run_when_it_is_the_first_round_then_compares_with_a_constant(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    made = evaluated(tmp_path, hub, name)
+    found = results(made)
+    assert set(found) == {
+        *("metrics", "published", "base", "primary", "per_label", "confusion", "calibration"),
+        *("num_examples", "comparison", "gate", "examples"),
+    }
+    assert found["published"] is None
+    assert found["comparison"] is None
+    assert found["num_examples"] == 200
+    accuracy = found["metrics"]["accuracy"]
+    assert 0.9 < accuracy["low"] < accuracy["value"] < accuracy["high"] <= 1
+    assert found["metrics"]["f1_macro"]["low"] < found["metrics"]["f1_macro"]["value"]
+    assert found["gate"]["verdict"] == "promote"
+    assert found["gate"]["against"] == "baseline"
+    assert "a constant answer" in found["gate"]["reasons"][0]
+    assert (found["gate"]["alpha"], found["gate"]["look"]) == (0.05, 1)
+    assert "commonest label" in found["base"]["description"]
+    assert found["base"]["metrics"]["accuracy"]["value"] < accuracy["low"]
+    assert [one["label"] for one in found["per_label"]] == ["big", "small"]
+    assert sum(one["support"] for one in found["per_label"]) == 200
+    assert found["confusion"]["labels"] == ["big", "small"]
+    counts = found["confusion"]["counts"]
+    assert (counts[0][0] + counts[1][1]) / 200 == pytest.approx(accuracy["value"])
+    assert 0 <= found["calibration"]["ece"] < 0.2
+    assert (made.folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert made.outputs["metrics"] == found["metrics"]
+    assert made.outputs["gate"]["verdict"] == "promote"
+
+
+def test_run_when_done_then_predictions_agree_with_the_metrics(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    made = evaluated(tmp_path, hub, name)
+    rows = pq.read_table(made.folder / "predictions.parquet").to_pylist()
+    assert list(rows[0]) == ["_row_id", "reference", "label", "score", "score:big", "score:small"]
+    assert [row["_row_id"] for row in rows] == [row["_row_id"] for row in table_rows(200, seed=8)]
+    accuracy = results(made)["metrics"]["accuracy"]["value"]
+    assert sum(row["score"] for row in rows) / len(rows) == pytest.approx(accuracy)
+    for row in rows:
+        assert row["score"] == float(row["label"] == row["reference"])
+        assert row["score:big"] + row["score:small"] == pytest.approx(1)
+
+
+def test_run_when_examples_are_shown_then_none_is_sealed(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    shown = results(evaluated(tmp_path, hub, name))["examples"]
+    assert len(shown) == 6
+    assert set(shown[0]) == {"features", "reference", "prediction"}
+    sealed = [str(row["size"]) for row in table_rows(200, seed=8) if row["size"]]
+    assert not any(size in one["features"] for one in shown for size in sealed)
+
+
+def test_run_when_better_than_the_published_then_promotes(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    worse = fitted(tmp_path / "old", noisy(table_rows(80, seed=3), 0.6))
+    made = evaluated(tmp_path, hub, name, published=worse)
+    found = results(made)
+    gate, comparison = found["gate"], found["comparison"]
+    assert (gate["verdict"], gate["against"]) == ("promote", "published")
+    assert comparison["p_value"] < 0.01
+    assert comparison["mcnemar_p_value"] == comparison["p_value"]
+    difference = comparison["difference"]
+    assert 0 < difference["low"] < difference["value"] < difference["high"]
+    expected = found["metrics"]["accuracy"]["value"] - found["published"]["accuracy"]["value"]
+    assert difference["value"] == pytest.approx(expected)
+    assert {one["column"] for one in gate["slices"]} == {"label"}
+    rows = pq.read_table(made.folder / "predictions.parquet").to_pylist()
+    old = sum(row["published_score"] for row in rows) / len(rows)
+    assert old == pytest.approx(found["published"]["accuracy"]["value"])
+    assert {"published_label", "published_score:big"} <= set(rows[0])
+
+
+def test_run_when_it_is_the_published_model_again_then_holds(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    rows = [row for index, row in enumerate(table_rows(300)) if index % 5]
+    found = results(
+        evaluated(tmp_path, hub, name, published=fitted(tmp_path / "old", rows), train__seed=0)
+    )
+    assert found["gate"]["verdict"] == "hold"
+    assert found["comparison"]["difference"]["value"] == 0
+    assert found["metrics"] == found["published"]
+
+
+def test_run_when_a_slice_is_worse_then_rejects_and_names_it(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    good = fitted(tmp_path / "old", table_rows(300))
+    parent = push_model(hub, name, good).commit_sha
+    chosen = table_recipe(publish__repo_id=name, evaluate__slices=["legs"])
+    spoilt = [
+        {**row, "label": "small"} if row["legs"] == 4 else row for row in table_rows(300, seed=6)
+    ]
+    folder = prepare_round(tmp_path, spoilt, table_rows(200, seed=8), parent=parent)
+    train.run(chosen, folder, hub)
+    gate = results(evaluate.run(chosen, folder, hub))["gate"]
+    assert gate["verdict"] == "reject"
+    worst = gate["slices"][0]
+    assert worst["regressed"]
+    assert {one["column"] for one in gate["slices"]} == {"label", "legs"}
+    assert any("legs = 4" in reason for reason in gate["reasons"])
+
+
+def test_run_when_the_published_model_lacks_a_label_then_that_counts_as_wrong(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    rows = [
+        {**row, "label": "huge" if row["label"] == "big" else "small"} for row in table_rows(90)
+    ]
+    old = fitted(tmp_path / "old", rows, ["huge", "small"])
+    found = results(evaluated(tmp_path, hub, name, published=old))
+    small = next(one["support"] for one in found["per_label"] if one["label"] == "small")
+    assert found["published"]["accuracy"]["value"] == pytest.approx(small / 200)
+    assert found["gate"]["verdict"] == "promote"
+
+
+def test_run_when_no_label_is_shared_then_says_so(tmp_path: Path, hub: Hub, name: str) -> None:
+    rows = [{**row, "label": row["label"].upper()} for row in table_rows(90)]
+    old = fitted(tmp_path / "old", rows, ["BIG", "SMALL"])
+    with pytest.raises(DataError, match="no label in common") as caught:
+        evaluated(tmp_path, hub, name, published=old)
+    assert caught.value.got == "BIG, SMALL"
+    assert not (tmp_path / "round" / "evaluate").exists()
+
+
+def test_run_when_inputs_are_the_same_then_does_nothing(
+    tmp_path: Path, hub: Hub, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = evaluated(tmp_path, hub, name)
+    monkeypatch.setattr(evaluate, "load_task", lambda name: pytest.fail("evaluated again"))
+    again = evaluate.run(table_recipe(publish__repo_id=name), tmp_path / "round", hub)
+    assert again.digest == made.digest
+
+
+def test_run_when_rounds_came_before_then_spends_less_alpha(
+    tmp_path: Path, hub: Hub, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = results(evaluated(tmp_path / "1", hub, name))["gate"]
+    held = [_record(1, "hold"), _record(2, "hold")]
+    monkeypatch.setattr(evaluate, "read_rounds", lambda hub, repo_id: held)
+    later = results(evaluated(tmp_path / "2", hub, name))["gate"]
+    assert (first["look"], later["look"]) == (1, 2)
+    assert later["alpha_spent"] < first["alpha_spent"]
+
+
+def _record(index: int, verdict: str) -> RoundRecord:
+    empty: dict[str, Any] = dict.fromkeys(RoundRecord.__dataclass_fields__)
+    return RoundRecord(**{**empty, "round": index, "gate": {"verdict": verdict}})
+
+
+def test_run_when_a_slice_column_is_missing_then_says_which(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    worse = fitted(tmp_path / "old", table_rows(90))
+    with pytest.raises(DataError, match=r"evaluate\.slices names region") as caught:
+        evaluated(tmp_path, hub, name, published=worse, evaluate__slices=["region"])
+    assert "legs" in str(caught.value.got)
+
+
+def test_run_when_there_are_no_test_rows_then_says_so(tmp_path: Path, hub: Hub, name: str) -> None:
+    chosen = table_recipe(publish__repo_id=name)
+    folder = prepare_round(tmp_path, table_rows(60), [])
+    train.run(chosen, folder, hub)
+    with pytest.raises(DataError, match="no test rows"):
+        evaluate.run(chosen, folder, hub)
+
+
+@pytest.mark.parametrize("missing", ["train", "prepare"])
+def test_run_when_an_earlier_stage_is_missing_then_names_it(
+    missing: str, tmp_path: Path, hub: Hub
+) -> None:
+    prepare_round(tmp_path, table_rows(60), [])
+    with write_artifact(tmp_path / "train", {}):
+        pass
+    (tmp_path / missing / "manifest.json").unlink()
+    with pytest.raises(DataError, match=f"Stage {missing} has not been run"):
+        evaluate.run(table_recipe(), tmp_path, hub)
+
+
+def test_run_when_there_is_a_base_model_then_measures_it_too(
+    tmp_path: Path, hub: Hub, local: LocalHub, name: str
+) -> None:
+    pinned = push_model(hub, f"{name}-base", text_base(tmp_path / "base"))
+    chosen = recipe(
+        "text-classification",
+        base_model=pinned.repo_id,
+        publish__repo_id=name,
+        train__arguments=ARGUMENTS,
+    )
+    folder = prepare_round(tmp_path, text_rows(60), text_rows(30, seed=4), base_model=pinned)
+    train.run(chosen, folder, hub)
+    found = results(evaluate.run(chosen, folder, hub))
+    assert "nearest mean embedding" in found["base"]["description"]
+    assert set(found["examples"][0]) == {"text", "reference", "prediction"}
+    assert [one["label"] for one in found["per_label"]] == ["blue", "green", "red"]
