@@ -26,7 +26,7 @@ def list_all(call: Call) -> Response:
     owners = {owner.lower() for owner in call.queries("owner")}
     wanted = {item.lower() for item in call.queries("item")}
     every = [
-        _show(call, each)
+        {key: value for key, value in _show(call, each).items() if key != "position"}
         for each in collections.list_collections(call.core.store, call.actor)
         if not owners or each.namespace.lower() in owners
     ]

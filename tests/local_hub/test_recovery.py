@@ -1,0 +1,228 @@
+"""Crashes and races: what was acknowledged stays, what was not leaves no trace that hurts."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from hub_trainer.local_hub import LocalHub
+from hub_trainer.local_hub.core import Core, open_core
+from hub_trainer.local_hub.git_read import ref_commit
+from hub_trainer.local_hub.git_write import move_ref
+from hub_trainer.local_hub.refs import reconcile
+from hub_trainer.local_hub.repo_rows import Repo, find_repo
+
+
+def _repo(core: Core) -> Repo:
+    repo = find_repo(core.store, "model", "admin/m")
+    assert repo is not None
+    return repo
+
+
+def _intent(core: Core, ref: str, old: str, new: str, action: dict[str, Any]) -> None:
+    values = ("intent", _repo(core).id, ref, old, new, "admin", json.dumps(action))
+    with core.store.write() as db:
+        db.execute("INSERT INTO ref_intent VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> tuple[Path, str, int]:
+    """A hub's folder with a repo and an open pull request; (folder, tip of main, number)."""
+    with LocalHub(tmp_path / "hub") as hub:
+        api = HfApi(endpoint=hub.url, token=hub.token)
+        api.create_repo("m")
+        readme = [CommitOperationAdd("README.md", b"---\ntags: [late]\n---\n")]
+        done = api.create_commit("admin/m", readme, commit_message="Card", create_pr=True)
+        assert done.pr_num is not None
+        return tmp_path / "hub", str(api.model_info("admin/m").sha), done.pr_num
+
+
+def test_start_when_a_merge_had_reached_git_then_the_rows_follow(
+    stopped: tuple[Path, str, int],
+) -> None:
+    folder, old, num = stopped
+    core = open_core(folder)
+    git = core.git(_repo(core))
+    new = str(git.references[f"refs/pr/{num}"].target)
+    _intent(core, "refs/heads/main", old, new, {"type": "merge", "num": num, "comment": None})
+    move_ref(git, "refs/heads/main", old, new)
+    core.close()
+    with LocalHub(folder) as hub:
+        api = HfApi(endpoint=hub.url, token=hub.token)
+        details = api.get_discussion_details("admin/m", num)
+        assert (details.status, details.merge_commit_oid) == ("merged", new)
+        assert "late" in (api.model_info("admin/m").tags or [])
+        assert api.model_info("admin/m").sha == new
+
+
+def test_start_when_a_move_had_not_reached_git_then_it_is_forgotten(
+    stopped: tuple[Path, str, int],
+) -> None:
+    folder, old, num = stopped
+    core = open_core(folder)
+    new = str(core.git(_repo(core)).references[f"refs/pr/{num}"].target)
+    _intent(core, "refs/heads/main", old, new, {"type": "merge", "num": num, "comment": None})
+    reconcile(core)
+    assert core.store.read().execute("SELECT 1 FROM ref_intent").fetchone() is None
+    core.close()
+    with LocalHub(folder) as hub:
+        api = HfApi(endpoint=hub.url, token=hub.token)
+        assert api.get_discussion_details("admin/m", num).status == "open"
+        assert api.model_info("admin/m").sha == old
+
+
+def test_start_when_creation_and_deletion_were_cut_off_then_nothing_is_left(
+    stopped: tuple[Path, str, int],
+) -> None:
+    folder = stopped[0]
+    for leftover in ("repos/ab/abcdab.git", "trash/x.git", "tmp/push-1/pack"):
+        (folder / leftover).mkdir(parents=True)
+    (folder / "lfs" / "incoming" / "old").write_bytes(b"x")
+    os.utime(folder / "lfs" / "incoming" / "old", (1, 1))
+    with LocalHub(folder) as hub:
+        assert HfApi(endpoint=hub.url, token=hub.token).repo_exists("admin/m")
+        left = [
+            path
+            for name in ("repos/ab", "trash", "tmp", "lfs/incoming")
+            for path in (folder / name).iterdir()
+        ]
+        assert left == []
+
+
+def test_commits_when_many_race_with_the_same_parent_then_one_wins(
+    hub: LocalHub, api: HfApi, repo_id: str
+) -> None:
+    parent = api.model_info(repo_id).sha
+    answers: list[int] = []
+
+    def race(number: int) -> None:
+        header = {"key": "header", "value": {"summary": f"{number}", "parentCommit": parent}}
+        line = {"key": "file", "value": {"path": f"{number}", "content": "x", "encoding": "utf-8"}}
+        answer = httpx.post(
+            f"{hub.url}/api/models/{repo_id}/commit/main",
+            content=f"{json.dumps(header)}\n{json.dumps(line)}",
+            headers={"Authorization": f"Bearer {hub.token}"},
+            timeout=60,
+        )
+        answers.append(answer.status_code)
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [200] + [412] * 15
+    assert len(api.list_repo_commits(repo_id)) == 2
+
+
+def test_commits_when_many_write_without_a_parent_then_all_are_there_in_a_line(
+    hub: LocalHub, api: HfApi, repo_id: str
+) -> None:
+    def write(number: int) -> None:
+        client = HfApi(endpoint=hub.url, token=hub.token)
+        for turn in range(3):
+            client.upload_file(
+                path_or_fileobj=b"x", path_in_repo=f"{number}-{turn}", repo_id=repo_id
+            )
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(api.list_repo_files(repo_id)) == 25
+    assert len(api.list_repo_commits(repo_id)) == 25
+
+
+SERVER = (
+    "import json, pathlib, sys\n"
+    "from hub_trainer.local_hub import serve\n"
+    "ready = lambda hub: print(json.dumps([hub.url, hub.token]), flush=True)\n"
+    "serve(pathlib.Path(sys.argv[1]), on_ready=ready)\n"
+)
+
+
+class Writers:
+    """Threads that commit until the server dies; they note what it acknowledged."""
+
+    def __init__(self, url: str, token: str, number: int, round_name: str) -> None:
+        self.acknowledged: list[str] = []
+        self._url, self._token, self._round = url, token, round_name
+        self._threads = [threading.Thread(target=self._write, args=(n,)) for n in range(number)]
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, number: int) -> None:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        with httpx.Client(base_url=self._url, headers=headers, timeout=30) as client:
+            for turn in range(10_000):
+                path = f"{self._round}/{number}/{turn}.txt"
+                try:
+                    answer = client.post(
+                        "/api/models/admin/m/commit/main",
+                        content='{"key":"header","value":{"summary":"s"}}\n'
+                        f'{{"key":"file","value":{{"path":"{path}","content":"x"}}}}',
+                    )
+                except httpx.HTTPError:
+                    return
+                assert answer.status_code == 200, answer.text
+                self.acknowledged.append(path)
+
+    def join(self) -> list[str]:
+        for thread in self._threads:
+            thread.join()
+        return self.acknowledged
+
+
+def _kill_while_writing(folder: Path, rounds: int, rng: random.Random) -> int:
+    """Start, write with 8 threads, kill -9, again; gives back how many were acknowledged."""
+    acknowledged: set[str] = set()
+    for number in range(rounds):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        url, token = json.loads(process.stdout.readline())
+        api = HfApi(endpoint=url, token=token)
+        api.create_repo("m", exist_ok=True)
+        assert acknowledged <= set(api.list_repo_files("admin/m"))
+        writers = Writers(url, token, 8, f"round{number}")
+        threading.Event().wait(rng.uniform(0.05, 0.6))
+        os.kill(process.pid, signal.SIGKILL)
+        acknowledged.update(writers.join())
+        process.wait()
+        process.stdout.close()
+    with LocalHub(folder) as hub:
+        api = HfApi(endpoint=hub.url, token=hub.token)
+        assert acknowledged <= set(api.list_repo_files("admin/m"))
+        path = hub.core.git_path(_repo(hub.core).id)
+        tip = ref_commit(hub.core.git(_repo(hub.core)), "refs/heads/main")
+        assert api.model_info("admin/m").sha == str(tip.id)
+    check = subprocess.run(["git", "fsck", "--full"], cwd=path, capture_output=True, check=False)
+    assert (check.returncode, check.stderr) == (0, b"")
+    return len(acknowledged)
+
+
+def test_server_when_killed_while_8_write_then_every_acknowledged_commit_is_there(
+    tmp_path: Path,
+) -> None:
+    assert _kill_while_writing(tmp_path / "hub", 3, random.Random(1)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_server_when_killed_100_times_then_every_acknowledged_commit_is_there(
+    tmp_path: Path,
+) -> None:
+    kept = _kill_while_writing(tmp_path / "hub", 100, random.Random(2))
+    print(f"100 kills, {kept} acknowledged commits, 0 lost")
+    assert kept > 100
