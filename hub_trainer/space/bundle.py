@@ -5,12 +5,12 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import hub_trainer
-from hub_trainer.space.settings import EXAMPLES_FILE, SETTINGS_FILE, SpaceSettings
+from hub_trainer.space.examples import EXAMPLES_FILE, encode_examples
+from hub_trainer.space.settings import SETTINGS_FILE, SpaceSettings
 from hub_trainer.tasks import TASKS, Row
 
 PACKAGE = Path(hub_trainer.__file__).parent
@@ -33,7 +33,7 @@ def space_files(
         assert path is not None
         files[f"hub_trainer/{path.relative_to(PACKAGE).as_posix()}"] = path.read_bytes()
     if examples:
-        files[EXAMPLES_FILE] = _parquet(examples)
+        files[EXAMPLES_FILE] = encode_examples(examples)
     return files
 
 
@@ -97,12 +97,3 @@ def _readme(settings: SpaceSettings, endpoint: str) -> str:
 def _settings_json(settings: SpaceSettings) -> str:
     content: dict[str, Any] = settings.model_dump(mode="json")
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def _parquet(rows: Sequence[Row]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = BytesIO()
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), buffer, compression="zstd")
-    return buffer.getvalue()

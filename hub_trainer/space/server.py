@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.errors import HubTrainerError
-from hub_trainer.hub import MODEL_FILES, Hub, Repo
+from hub_trainer.finetune.model_folder import download_model
+from hub_trainer.hub import Hub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
-from hub_trainer.rows import read_rows
+from hub_trainer.space.examples import read_examples
 from hub_trainer.space.raters import Raters, build_raters, rater_key
 from hub_trainer.space.routes import health, lifespan, rate_route, with_headers
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import (
-    EXAMPLES_FILE,
     SpaceSettings,
     load_settings,
     ratings_folder,
@@ -50,7 +50,7 @@ def run(folder: Path) -> None:
     hub = Hub(token=os.environ.pop("HF_TOKEN", None))
     store = RatingStore(ratings_folder())
     try:
-        app = build_app(settings, hub, store, examples=_examples(folder))
+        app = build_app(settings, hub, store, examples=read_examples(folder))
         config = uvicorn.Config(
             app,
             host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
@@ -75,7 +75,7 @@ def build_app(settings: SpaceSettings, hub: Hub, store: RatingStore, *, examples
     key = rater_key(folder)
     task = load_task(settings.task)
     log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
-    model_dir = hub.download(Repo(settings.model_repo_id), settings.commit_sha, allow=MODEL_FILES)
+    model_dir = download_model(hub, settings.model_repo_id, settings.commit_sha)
     destination = Destination(
         settings.ratings_repo_id, settings.space_repo_id, settings.task, task.modality
     )
@@ -123,11 +123,6 @@ def mount(
         app, page, path="/", show_error=False, max_file_size=MAX_UPLOAD, **page_options()
     )
     return with_headers(app)
-
-
-def _examples(folder: Path) -> list[Row]:
-    path = folder / EXAMPLES_FILE
-    return list(read_rows(path)) if path.exists() else []
 
 
 def _limit_pictures() -> None:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hub_trainer.errors import UsageError
 
 SETTINGS_FILE = "space.json"
-EXAMPLES_FILE = "examples.parquet"
 
 
 class SpaceSettings(BaseModel):
