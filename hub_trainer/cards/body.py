@@ -8,6 +8,7 @@ from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import code_block, escape, fence, name, one_line, table
 from hub_trainer.cards.metadata import to_yaml
 from hub_trainer.cards.results import (
+    CURVE_FIGURE,
     confusion_section,
     estimate,
     examples_section,
@@ -96,9 +97,10 @@ def _rating_section(facts: CardFacts) -> str:
 def _data_section(facts: CardFacts) -> str:
     parts = [_datasets_table(facts), _counts_table(facts.prepared)]
     notes = [
-        *_counted("Left out", facts.prepared.get("dropped")),
-        *_counted("Duplicates", facts.prepared.get("duplicates")),
-        *_counted("Repeats of test rows, kept out of training", facts.prepared.get("leakage")),
+        *_counted("Rows left out", facts.prepared.get("dropped")),
+        *_counted("Duplicates found", facts.prepared.get("duplicates")),
+        *_counted("Repeats across splits, kept out of training", facts.prepared.get("leakage")),
+        *_counted("Rows with patterns of personal data", facts.prepared.get("personal_data")),
     ]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
@@ -134,11 +136,22 @@ def _counts_table(prepared: Mapping[str, Any]) -> str:
     return table(["label", *splits], rows)
 
 
-def _counted(title: str, counts: Any) -> list[str]:
-    """One line of the counts in a report, whatever their names."""
-    named = {k: v for k, v in (counts or {}).items() if isinstance(v, int) and v}
-    told = ", ".join(f"{key.replace('_', ' ')} {count:,}" for key, count in named.items())
-    return [f"- {title}: {escape(told, 400)}."] if told else []
+def _counted(title: str, counts: Mapping[str, Any] | None) -> list[str]:
+    """One line of the counts in a report, by whatever names and splits it has."""
+    parts = []
+    for key, value in (counts or {}).items():
+        if isinstance(value, Mapping):
+            inner = _listed(value)
+            parts += [f"{key}: {inner}"] if inner else []
+        elif value:
+            parts.append(_listed({key: value}))
+    return [f"- {title}: {escape('; '.join(parts), 1_000)}."] if parts else []
+
+
+def _listed(counts: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count
+    )
 
 
 def _training_section(facts: CardFacts) -> str:
@@ -159,6 +172,7 @@ def _training_section(facts: CardFacts) -> str:
     return "\n\n".join(
         [
             table(["", "value"], rows),
+            *([f"![Loss and metric over the steps]({CURVE_FIGURE})"] if facts.has_curve else []),
             f"Settings, where they differ from the defaults:\n\n{fence(settings.strip(), 'yaml')}",
             f"Packages:\n\n{fence(versions)}",
             "`round.json` holds the whole recipe, the commits of everything that went in and all "

@@ -50,6 +50,8 @@ class CardFacts:
     versions: Mapping[str, str]
     licence: LicenceDecision
     presentation: Presentation
+    has_curve: bool = False
+    """Whether a picture of the training curve goes with the card."""
 
     @property
     def repo_id(self) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import escape, fence, name, one_line, table
+from hub_trainer.privacy import scan_text
 
 CONFUSION_FIGURE = "figures/confusion.png"
+CURVE_FIGURE = "figures/training.png"
 FEW_TEST_EXAMPLES = 500
 FEW_LABEL_EXAMPLES = 30
 IMBALANCE = 3.0
@@ -58,12 +60,16 @@ def confusion_section(facts: CardFacts) -> str:
 
 
 def examples_section(facts: CardFacts) -> str:
-    """A few test examples with their label and what the model says."""
-    lines = []
+    """A few rows with their label and what the model says; rows with personal data stay out."""
+    shown = []
     for example in facts.results.get("examples") or []:
-        lines += [f"{key}: {one_line(str(value), 300)}" for key, value in example.items()]
-        lines.append("")
-    return fence("\n".join(lines).strip()) if lines else ""
+        values = {key: str(value) for key, value in example.items()}
+        if not any(scan_text(value) for value in values.values()):
+            shown.append("\n".join(f"{key}: {one_line(v, 300)}" for key, v in values.items()))
+    if not shown:
+        return ""
+    block = fence("\n\n".join(shown))
+    return f"Rows of the validation split; the test rows stay sealed.\n\n{block}"
 
 
 def limits_section(facts: CardFacts) -> str:
@@ -77,6 +83,7 @@ def limits(facts: CardFacts) -> list[str]:
         *_scope_limits(facts),
         *_label_limits(facts),
         *_training_limits(facts),
+        *(f"{escape(warning, 400)}." for warning in facts.prepared.get("warnings") or []),
         *(escape(warning, 400) for warning in facts.licence.warnings),
     ]
 

@@ -118,6 +118,33 @@ def test_card_when_whole_then_no_section_is_a_stub() -> None:
     ]
 
 
+def test_data_section_when_rows_were_left_out_then_counts_are_told() -> None:
+    card = render_card(facts())
+    for line in (
+        "- Rows left out: empty 1.",
+        "- Duplicates found: train: near 1.",
+        "- Repeats across splits, kept out of training: train in test: exact 3, near 1.",
+        "- Rows with patterns of personal data: train: email 2.",
+    ):
+        assert line in card
+
+
+def test_examples_when_a_row_has_personal_data_then_it_is_left_out() -> None:
+    examples = [
+        {"text": "write to jane.doe@example.com please", "reference": "a", "prediction": "a"},
+        {"text": "where is my card", "reference": "a", "prediction": "b"},
+    ]
+    card = render_card(facts(results=results(examples=examples)))
+    assert "jane" not in card
+    assert "text: where is my card" in card
+    assert "## Examples" not in render_card(facts(results=results(examples=examples[:1])))
+
+
+def test_card_when_a_curve_was_drawn_then_it_is_shown() -> None:
+    assert "figures/training.png" in render_card(facts(has_curve=True))
+    assert "figures/training.png" not in render_card(facts())
+
+
 def test_card_when_promoted_then_usage_names_the_tag() -> None:
     card = render_card(facts())
     assert 'load("ada/support-model", revision="round-2")' in card
@@ -166,6 +193,7 @@ def test_limits_when_evidence_is_weak_then_each_is_named() -> None:
         "Training was interrupted and resumed",
         "not bit-reproducible",
         "The dataset org/x names no licence.",
+        "12 rows have a content that carries several labels.",
     ):
         assert limit in card
 
@@ -175,7 +203,9 @@ def test_limits_when_evidence_is_strong_then_only_scope_and_weakest_label() -> N
     for entry in strong["per_label"]:
         entry["support"] = 1600
     counts = {**PREPARED["counts"], "train": dict.fromkeys(LABELS, 100)}
-    card = render_card(facts(results=strong, prepared={**PREPARED, "counts": counts}))
+    card = render_card(
+        facts(results=strong, prepared={**PREPARED, "counts": counts, "warnings": []})
+    )
     assert len(card.split("## Limits\n")[1].split("\n## ")[0].strip().splitlines()) == 2
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from hub_trainer.artifacts import write_durably
 from hub_trainer.cards import (
     CONFUSION_FIGURE,
+    CURVE_FIGURE,
     BaseModel,
     CardFacts,
     LicenceDecision,
@@ -20,7 +21,6 @@ from hub_trainer.cards import (
     render_card,
     results_section,
 )
-from hub_trainer.cards.plots import plot_confusion
 from hub_trainer.errors import HubError, RecipeError
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import RECORD, RoundRecord
@@ -58,13 +58,12 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
         label_names=finished.prepared["label_names"],
         chat_template=has_chat_template(hub, finished.pins.base_model),
     )
+    _copy_figures(finished, folder)
     facts = _facts(finished, hub, folder, licence, reload)
     card = render_card(facts)
     refused = hub.card_problems(card)
     if refused:
         raise HubError("The Hub refuses the model's card.", got="; ".join(refused))
-    confusion = finished.results["confusion"]
-    plot_confusion(confusion["labels"], confusion["counts"], folder / CONFUSION_FIGURE)
     files = {CARD: card.encode(), **eval_results(facts, date=now.date().isoformat())}
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +94,16 @@ def _link_model(model: Path, folder: Path) -> None:
             os.link(source, target)
         except OSError:
             shutil.copyfile(source, target)
+
+
+def _copy_figures(finished: FinishedRound, folder: Path) -> None:
+    """The pictures that evaluate and train have drawn; a table's model has no curve."""
+    confusion = finished.artifacts["evaluate"].folder / "confusion.png"
+    curve = finished.artifacts["train"].folder / "curve.png"
+    (folder / CONFUSION_FIGURE).parent.mkdir(exist_ok=True)
+    shutil.copyfile(confusion, folder / CONFUSION_FIGURE)
+    if curve.exists():
+        shutil.copyfile(curve, folder / CURVE_FIGURE)
 
 
 def _facts(
@@ -129,6 +138,7 @@ def _facts(
             contributors=contributors(hub, learned_from),
             reload=reload,
         ),
+        has_curve=(folder / CURVE_FIGURE).exists(),
     )
 
 

@@ -119,7 +119,8 @@ def _pipeline_scores(
 
     pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
     options = {"truncation": True} if modality == "text" else {}
-    answers = [pipe(_plain_input(row, modality), top_k=None, **options) for row in rows]
+    top_k = pipe.model.config.num_labels  # None means five to a pipeline of images
+    answers = [pipe(_plain_input(row, modality), top_k=top_k, **options) for row in rows]
     return [{one["label"]: float(one["score"]) for one in answer} for answer in answers]
 
 

@@ -117,10 +117,12 @@ def write_round(
         for path in model.iterdir():
             (draft.folder / "model").mkdir(exist_ok=True)
             (draft.folder / "model" / path.name).write_bytes(path.read_bytes())
+        (draft.folder / "curve.png").write_bytes(b"a curve")
         (draft.folder / "fit.json").write_text(json.dumps(FIT))
         draft.outputs |= {"fit": FIT}
     with write_artifact(round_dir / "evaluate", inputs) as draft:
         (draft.folder / "results.json").write_text(json.dumps(evaluated or results()))
+        (draft.folder / "confusion.png").write_bytes(b"a picture")
         pq.write_table(_predictions(rows, scores), draft.folder / "predictions.parquet")
     return pins
 

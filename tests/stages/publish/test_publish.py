@@ -20,8 +20,8 @@ from tests.stages.publish.proxy import FAULTS, FaultyHub
 
 FILES = [
     *(".eval_results/support-data.yaml", ".gitattributes", "README.md", "config.json"),
-    *("figures/confusion.png", "model.safetensors", "round.json", "tokenizer.json"),
-    "tokenizer_config.json",
+    *("figures/confusion.png", "figures/training.png", "model.safetensors", "round.json"),
+    *("tokenizer.json", "tokenizer_config.json"),
 ]
 
 
@@ -287,6 +287,7 @@ def test_publish_when_the_hub_goes_away_then_running_again_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("verdict", ["promote", "hold"])
 def test_publish_when_any_single_call_fails_then_at_most_a_rerun_and_one_commit(
     verdict: str, hub: Hub, publish_round: Publish, patient: None, tmp_path: Path
