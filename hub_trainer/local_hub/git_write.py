@@ -132,6 +132,7 @@ def write_commit(
 def move_ref(git: Any, ref: str, old: str | None, new: str) -> None:
     """Point a ref at a commit if it still is where the caller saw it, else 412."""
     target = pygit2.Oid(hex=new)
+    clear_stale_locks(git, ref)
     try:
         if old is None:
             git.references.create(ref, target, force=False)
@@ -144,8 +145,16 @@ def move_ref(git: Any, ref: str, old: str | None, new: str) -> None:
         raise stale_parent() from None
 
 
+def clear_stale_locks(git: Any, ref: str) -> None:
+    """Remove git's own locks on a ref. Whoever moves refs holds the repo's lock, and one process
+    holds the folder, so that a lock file can only be what a killed server left behind."""
+    for name in (ref, "packed-refs"):
+        (Path(git.path) / f"{name}.lock").unlink(missing_ok=True)
+
+
 def drop_ref(git: Any, ref: str) -> None:
     """Delete a ref that exists."""
+    clear_stale_locks(git, ref)
     git.references.delete(ref)
     sync_folder((Path(git.path) / ref).parent)
 
@@ -157,6 +166,7 @@ def create_tag(git: Any, tag: str, commit: Any, message: str | None, by: Signatu
         raise bad_request(f"Invalid tag name: {tag!r}")
     if ref in git.references:
         raise conflict(f"Reference {ref} already exists")
+    clear_stale_locks(git, ref)
     if message:
         signature = pygit2.Signature(by.name, by.email, int(time.time()), 0)
         git.create_tag(tag, commit.id, ObjectType.COMMIT, signature, message)

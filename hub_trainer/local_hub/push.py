@@ -16,7 +16,7 @@ from hub_trainer.local_hub.accounts import Actor
 from hub_trainer.local_hub.core import Core
 from hub_trainer.local_hub.errors import WireError, bad_request
 from hub_trainer.local_hub.git_read import list_refs
-from hub_trainer.local_hub.git_write import drop_ref, sync_folder
+from hub_trainer.local_hub.git_write import clear_stale_locks, drop_ref, sync_folder
 from hub_trainer.local_hub.push_gate import Refused, check_command, check_content
 from hub_trainer.local_hub.refs import Move, advance
 from hub_trainer.local_hub.repo_rows import Repo
@@ -206,6 +206,7 @@ def _move(core: Core, repo: Repo, actor: Actor, git: Any, command: Command) -> s
             drop_ref(git, command.ref)
             webhooks.announce_refs(core.store, repo, {command.ref: (command.old, None)})
         elif command.ref.startswith("refs/tags/"):
+            clear_stale_locks(git, command.ref)
             git.references.create(command.ref, pygit2.Oid(hex=command.new), force=True)
             webhooks.announce_refs(core.store, repo, {command.ref: (None, command.new)})
         else:

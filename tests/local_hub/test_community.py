@@ -63,12 +63,7 @@ def test_collection_when_changed_by_a_stranger_then_403(api: HfApi, other: HfApi
         ("PATCH", "", {"title": "x" * 101}, "is too long"),
         ("PATCH", "", {"theme": "beige"}, "theme must be one of"),
         ("POST", "/items", {}, "item must be {type, id}"),
-        (
-            "POST",
-            "/items",
-            {"item": {"type": "paper", "id": "1"}},
-            "type must be model, dataset, space",
-        ),
+        ("POST", "/items", {"item": {"type": "paper", "id": "1"}}, "must be model, dataset"),
         ("POST", "/items", {"item": {"type": "model", "id": "a/b"}}, "model a/b does not exist"),
         ("DELETE", "/items/none", {}, "is not in this collection"),
     ],

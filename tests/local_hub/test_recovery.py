@@ -98,6 +98,25 @@ def test_start_when_creation_and_deletion_were_cut_off_then_nothing_is_left(
         assert left == []
 
 
+def test_refs_when_a_killed_server_left_gits_locks_then_they_do_not_matter(
+    stopped: tuple[Path, str, int],
+) -> None:
+    folder, _, num = stopped
+    core = open_core(folder)
+    path = core.git_path(_repo(core).id)
+    core.close()
+    for name in ("refs/heads/main", "refs/heads/dev", "refs/tags/v1", "packed-refs"):
+        (path / f"{name}.lock").touch()
+    with LocalHub(folder) as hub:
+        api = HfApi(endpoint=hub.url, token=hub.token)
+        api.merge_pull_request("admin/m", num)
+        api.create_branch("admin/m", branch="dev")
+        api.create_tag("admin/m", tag="v1", tag_message="One")
+        (path / "refs" / "heads" / "dev.lock").touch()
+        api.delete_branch("admin/m", branch="dev")
+        assert [each.name for each in api.list_repo_refs("admin/m").branches] == ["main"]
+
+
 def test_commits_when_many_race_with_the_same_parent_then_one_wins(
     hub: LocalHub, api: HfApi, repo_id: str
 ) -> None:
