@@ -7,7 +7,7 @@ IP address and US SSN 1.00 / 1.00, card number 1.00 / 0.99, phone 0.96 / 0.80.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +75,8 @@ def is_iban(text: str) -> bool:
 def is_card_number(text: str) -> bool:
     """Whether the first digits are a card network's and the check digit fits (Luhn)."""
     digits = [int(sign) for sign in text if sign.isdigit()]
-    network = digits[0] in (2, 3, 4, 5, 6) or digits[:4] == [1, 8, 0, 0]
-    if not network or not 12 <= len(digits) <= 19 or len(set(digits)) < 3:
+    lengths = range(15, 16) if digits[:4] == [1, 8, 0, 0] else _CARD_LENGTHS.get(digits[0], ())
+    if len(digits) not in lengths or len(set(digits)) < 2:
         return False
     doubled = [d * 2 - 9 * (d > 4) for d in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
@@ -116,6 +116,10 @@ _DATE = re.compile(
     r"|(?:0?[1-9]|[12]\d|3[01])[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:19|20)\d\d"
     r"|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d"
 )
+_CARD_LENGTHS: Mapping[int, Sequence[int]] = {
+    2: (15, 16), 3: (14, 15, 16), 4: (13, 16, 19), 5: range(12, 20), 6: range(12, 20)
+}  # fmt: skip
+"""First digit of a card network -> digits that its numbers have."""
 _IBAN_LENGTHS = {
     country: length
     for length, countries in {

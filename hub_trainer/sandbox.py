@@ -154,7 +154,7 @@ def _answer(call: Mapping[str, Any], limits: SandboxLimits) -> dict[str, Any]:
     except RecursionError:
         return {"error": {"what": "The data is nested too deeply."}}
     except Exception as error:
-        cause = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
+        cause = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         return {"error": {"what": "The data cannot be read.", "got": cause[:300]}}
 
 

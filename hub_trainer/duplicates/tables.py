@@ -33,7 +33,8 @@ def between(
 
 def significant_digits(near: float) -> int:
     """Digits of a number that still tell two rows apart: 0.85 keeps 2, 0.99 keeps 3, 1.0 all."""
-    return next((d for d in range(COARSEST, FINEST) if 10.0 ** (1 - d) <= 1 - near + 1e-12), FINEST)
+    allowed = round(1 - near, 9)
+    return next((d for d in range(COARSEST, FINEST) if 10.0 ** (1 - d) <= allowed), FINEST)
 
 
 def _rounded_keys(rows: Sequence[Mapping[str, Any]], near: float) -> list[bytes]:

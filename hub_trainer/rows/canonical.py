@@ -161,7 +161,7 @@ def _labels(column: Any, where: str) -> Any:
         do = "Name a column with one label per row under columns: in the recipe."
         raise DataError("A label is not a single value.", where=where, got=str(column.type), do=do)
     if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
     return pa.array([None if v is None else _label(v) for v in column.to_pylist()], pa.string())
 
 

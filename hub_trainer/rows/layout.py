@@ -1,6 +1,5 @@
 """Which files of a dataset repo hold a config's split, by the Hub's own rules, from names alone."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,13 @@ class SplitFiles:
     files: Mapping[str, tuple[str, ...]]
     """Split -> paths from the top of the repo."""
     card: dict[str, Any]
+
+    def first_files(self) -> "SplitFiles":
+        """The same with only the first file of each split."""
+        first = {name: paths[:1] for name, paths in self.files.items()}
+        return SplitFiles(
+            self.config, self.reader, first, only_config(self.card, self.config, first)
+        )
 
 
 def find_split_files(
@@ -126,10 +132,9 @@ def open_builder(folder: Path, *, where: str, config: str | None = None) -> Iter
     """The builder that `datasets` chooses for a vetted folder; it has read names, not contents."""
     import datasets
 
-    cache = tempfile.mkdtemp(prefix="hub-trainer-cache-")
-    with quiet():
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-cache-") as cache, quiet():
         try:
-            yield datasets.load_dataset_builder(str(folder), name=config, cache_dir=cache)
+            builder = datasets.load_dataset_builder(str(folder), name=config, cache_dir=cache)
         except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise DataError(
                 "The dataset's files cannot be told apart.",
@@ -137,8 +142,7 @@ def open_builder(folder: Path, *, where: str, config: str | None = None) -> Iter
                 got=first_line(error, folder),
                 do="Check the card's configs; files are parquet, csv, jsonl, txt or image folders.",
             ) from error
-        finally:
-            shutil.rmtree(cache, ignore_errors=True)
+        yield builder
 
 
 @contextmanager
@@ -183,10 +187,10 @@ def files_of(builder: Any, folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def first_line(error: BaseException, folder: Path | None = None) -> str:
+def first_line(error: BaseException, folder: Path | str = "\0") -> str:
     """The first line of an exception, without this machine's paths."""
     lines = str(error).strip().splitlines() or [""]
-    text = lines[0].replace(f"{folder}/", "") if folder else lines[0]
+    text = lines[0].replace(f"{folder}/", "").replace(str(folder), "the folder")
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 

@@ -1,5 +1,6 @@
 """One split of a dataset folder becomes a table in memory, under budgets, with no path followed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_BYTES = 32_000_000
+READ_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
+"""What the readers raise for files that are broken; Arrow's own errors are among them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,12 @@ def read_split(
         paths = [path / file for name in names for file in files[name]]
         check_files(paths, source.reader, source.limits, where=where)
         _size_batches(builder, source.reader, paths)
-        parts = {name: _read_one(builder, name, rows_needed(split), source) for name in names}
+        parts = {}
+        for name in names:
+            try:
+                parts[name] = _read_one(builder, name, rows_needed(split), source)
+            except READ_ERRORS as error:
+                raise _unreadable(builder, name, files[name], source, error) from error
     table = _sliced({name: part[0] for name, part in parts.items()}, split, where)
     if table.num_rows == 0:
         do = "Name a split that has rows, or check the slice."
@@ -108,24 +116,33 @@ def _read_one(
     import pyarrow as pa
 
     tables: list[pa.Table] = []
-    try:
-        stream = builder.as_streaming_dataset(split=name)
-        features = dict(stream.features or {})
-        stream = stream.decode(False) if features else stream
-        for table in under_budget(stream, source.where, source.limits):
-            tables.append(table)
-            if needed is not None and sum(t.num_rows for t in tables) >= needed:
-                break
-        return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table(
-            {}
-        ), features
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise DataError(
-            "The dataset cannot be read.",
-            where=source.where,
-            got=first_line(error, source.path),
-            do="Check that all its rows have the same columns, of the same kinds.",
-        ) from error
+    stream = builder.as_streaming_dataset(split=name)
+    features = dict(stream.features or {})
+    stream = stream.decode(False) if features else stream
+    for table in under_budget(stream, source.where, source.limits):
+        tables.append(table)
+        if needed is not None and sum(t.num_rows for t in tables) >= needed:
+            break
+    joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    return joined, features
+
+
+def _unreadable(
+    builder: Any, name: str, files: Sequence[str], source: _Folder, error: Exception
+) -> DataError:
+    """The error with the file that is to blame: the first that cannot be read by itself."""
+    where, do = source.where, "Check that all its rows have the same columns, of the same kinds."
+    for file in files:
+        builder.config.data_files = {name: [str(source.path / file)]}
+        builder.info.features = builder.config.features
+        try:
+            _read_one(builder, name, None, source)
+        except READ_ERRORS as own:
+            where, error = f"{source.where}: {file}", own
+            do = "Correct this file: UTF-8, one row per line, and the same columns in each."
+            break
+    got = first_line(error, source.path)
+    return DataError("The dataset cannot be read.", where=where, got=got, do=do)
 
 
 def _sliced(tables: Mapping[str, "pa.Table"], split: str, where: str) -> "pa.Table":
@@ -148,6 +165,9 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         index = table.column_names.index(name)
         table = table.set_column(index, name, _image_bytes(table[name], name, source))
     assert_small_cells(table, source.limits, where=source.where)
+    for name in [name for name, kind in kinds.items() if isinstance(kind, datasets.Json)]:
+        index = table.column_names.index(name)
+        table = table.set_column(index, name, _plain_texts(table[name]))
     class_names = {
         name: tuple(kind.names)
         for name, kind in kinds.items()
@@ -167,6 +187,16 @@ def _image_bytes(column: Any, name: str, source: _Folder) -> Any:
             content = _file_inside(path, source, f"{source.where}, row {number}, column {name}")
         contents.append(content)
     return pa.array(contents, pa.large_binary())
+
+
+def _plain_texts(column: Any) -> Any:
+    """Cells of several kinds, which the JSON reader keeps as JSON, as the texts that they show."""
+    import pyarrow as pa
+
+    values = [None if cell is None else json.loads(cell) for cell in column.to_pylist()]
+    return pa.array(
+        [v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string()
+    )
 
 
 def _file_inside(path: str, source: _Folder, where: str) -> bytes:

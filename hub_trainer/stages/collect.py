@@ -124,10 +124,13 @@ def row_spec(recipe: Recipe, task: Task, source: Source) -> RowSpec:
     )
 
 
-def fetch_split(hub: Hub, source: Source, into: Path) -> tuple[SplitFiles, dict[str, Any]]:
+def fetch_split(
+    hub: Hub, source: Source, into: Path, *, first_file_only: bool = False
+) -> tuple[SplitFiles, dict[str, Any]]:
     """Download the files of a split, and only them, into a folder; also gives the whole card.
 
-    The folder gets a card that says only what the reader needs, written by us.
+    The folder gets a card that says only what the reader needs, written by us. With
+    `first_file_only` one file per split is fetched, which is enough to look at its first rows.
     """
     repo = Repo(source.dataset.repo_id, "dataset")
     files = {file.path: file for file in hub.list_files(repo, source.commit_sha)}
@@ -140,6 +143,8 @@ def fetch_split(hub: Hub, source: Source, into: Path) -> tuple[SplitFiles, dict[
         split=source.dataset.split,
         where=source.where,
     )
+    if first_file_only:
+        found = found.first_files()
     paths = sorted({path for part in found.files.values() for path in part})
     _assert_size([files[path] for path in paths], source.where)
     snapshot = hub.download(repo, source.commit_sha, allow=_patterns(paths))
