@@ -25,7 +25,7 @@ from hub_trainer.finetune.batches import (
     OrderedDraws,
 )
 from hub_trainer.finetune.evaluation import model_inputs
-from hub_trainer.finetune.methods import base_of
+from hub_trainer.finetune.methods import base_of, pooler_of
 from hub_trainer.finetune.plan import FitData, RowSource
 
 FEATURES = "features"
@@ -68,12 +68,15 @@ class FeatureRows:
 
 
 class StandIn(nn.Module):
-    """Gives back the body's output from features packed as (B, D): pooled, then first position."""
+    """Gives back the body's output from features packed as (B, D): pooled, then first position.
 
-    def __init__(self, input_name: str, example: Any) -> None:
+    A pooler with parameters of its own trains with the head, so it runs here and is not packed.
+    """
+
+    def __init__(self, input_name: str, example: Any, pooler: nn.Module | None) -> None:
         super().__init__()
-        self.input_name, self.output_class = input_name, type(example)
-        pooled = example.get("pooler_output")
+        self.input_name, self.output_class, self.pooler = input_name, type(example), pooler
+        pooled = example.get("pooler_output") if pooler is None else None
         self.pooled_shape = None if pooled is None else pooled.shape[1:]
 
     def pack(self, outputs: Any) -> torch.Tensor:
@@ -92,6 +95,8 @@ class StandIn(nn.Module):
         outputs: dict[str, Any] = {"last_hidden_state": packed[:, None, width:]}
         if self.pooled_shape is not None:
             outputs["pooler_output"] = packed[:, :width].reshape(-1, *self.pooled_shape)
+        elif self.pooler is not None:
+            outputs["pooler_output"] = self.pooler(outputs["last_hidden_state"])
         return self.output_class(**outputs)
 
 
@@ -115,7 +120,7 @@ def cached_features(
     collate = _collate_for(stand_in.input_name)
     cached = replace(data, train=train, validation=validation, collate=collate)
     try:
-        yield CachedData(replace(cached, lengths=None, validation_lengths=None), seconds)
+        yield CachedData(cached, seconds)
     finally:
         setattr(model, name, body)
 
@@ -131,7 +136,7 @@ def _stand_in(model: nn.Module, data: FitData, args: TrainingArguments) -> Stand
     if not isinstance(outputs, Mapping) or "last_hidden_state" not in outputs:
         return None
     input_name = getattr(model, "main_input_name", "input_ids")
-    stand_in = StandIn(input_name, outputs)
+    stand_in = StandIn(input_name, outputs, pooler_of(body))
     name = next(name for name, child in model.named_children() if child is body)
     packed = stand_in.pack(outputs)
     if packed.shape[1] * 4 * (len(data.train) + len(data.validation or ())) > MAX_CACHE_BYTES:

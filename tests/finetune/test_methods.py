@@ -22,9 +22,8 @@ def trained_names(model: nn.Module) -> set[str]:
 @pytest.mark.parametrize("name", MODELS)
 def test_head_trains_only_what_is_beside_the_body(name: str) -> None:
     model, report = apply_method(MODELS[name](), "head")
-    body = set(base_of(model).parameters())
     assert trained_names(model)
-    assert not any(parameter.requires_grad for parameter in body)
+    assert all(name.startswith("pooler.") for name in trained_names(base_of(model)))
     assert report.trainable_parameters < report.total_parameters / 2
 
 
@@ -35,6 +34,18 @@ def test_last_n_trains_one_block_more_each(name: str) -> None:
     ]
     head = apply_method(MODELS[name](), "head")[1].trainable_parameters
     assert head < sizes[0] < sizes[1]
+
+
+def test_head_takes_the_pooler_of_a_text_encoder_along() -> None:
+    model, _ = apply_method(bert(), "head")
+    assert "bert.pooler.dense.weight" in trained_names(model)
+
+
+def test_lora_trains_the_pooler_as_part_of_the_head() -> None:
+    names = trained_names(apply_method(bert(), "lora")[0])
+    pooler = {name for name in names if ".pooler." in name}
+    assert pooler
+    assert all("modules_to_save" in name for name in pooler)
 
 
 def test_last_n_takes_the_last_block_and_what_follows_it() -> None:
@@ -141,7 +152,8 @@ def test_resting_modules_of_a_head_are_the_whole_body() -> None:
     model.train()
     for module in resting_modules(model):
         module.training = False
-    assert not any(module.training for module in base_of(model).modules())
+    pooler = set(base_of(model).pooler.modules()) | {base_of(model)}
+    assert not any(m.training for m in base_of(model).modules() if m not in pooler)
     assert model.dropout.training
 
 
