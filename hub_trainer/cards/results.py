@@ -24,9 +24,9 @@ VERDICTS = {
 def results_section(facts: CardFacts) -> str:
     """Metrics with intervals beside the published model and the base, and the gate's verdict."""
     results = facts.results
+    apart = ", which no training row repeats" if facts.prepared.get("leakage") else ""
     lines = [
-        f"On {results['num_examples']:,} sealed test examples, which no training row repeats; "
-        "95 % intervals in brackets.",
+        f"On {results['num_examples']:,} sealed test examples{apart}; 95 % intervals in brackets.",
         _metrics_table(facts),
     ]
     base = results.get("base")

@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -43,11 +43,13 @@ ACTIVE = re.compile(
 )
 
 
+@settings(deadline=None)
 @given(texts)
 def test_escape_when_text_is_hostile_then_nothing_in_it_acts(text: str) -> None:
     assert not ACTIVE.search(escape(text))
 
 
+@settings(deadline=None)
 @given(texts)
 def test_name_when_text_is_hostile_then_it_is_code_or_escaped(text: str) -> None:
     shown = name(text)
@@ -58,6 +60,7 @@ def test_name_when_text_is_hostile_then_it_is_code_or_escaped(text: str) -> None
         assert shown.strip()
 
 
+@settings(deadline=None)
 @given(st.lists(texts, max_size=6))
 def test_fence_when_text_has_fences_then_only_its_own_line_closes_it(lines: list[str]) -> None:
     block = fence("\n".join(lines)).split("\n")
@@ -68,6 +71,7 @@ def test_fence_when_text_has_fences_then_only_its_own_line_closes_it(lines: list
     assert not re.search(r"@\w", "\n".join(block))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5))
 def test_table_when_cells_are_hostile_then_columns_line_up_and_none_is_added(
     rows: list[tuple[str, str]],
