@@ -17,6 +17,7 @@ from hub_trainer.rows.card import (
     write_card,
 )
 from hub_trainer.rows.limits import Limits
+from hub_trainer.rows.media import IMAGE_SUFFIXES
 from hub_trainer.rows.splits import split_names
 
 READERS = ("parquet", "json", "csv", "text", "imagefolder")
@@ -35,8 +36,8 @@ class SplitFiles:
     card: dict[str, Any]
 
     def first_files(self) -> "SplitFiles":
-        """The same with only the first file of each split."""
-        first = {name: paths[:1] for name, paths in self.files.items()}
+        """The same with only the first file of each split; of images, the first of each folder."""
+        first = {name: _first_of(paths, self.reader) for name, paths in self.files.items()}
         return SplitFiles(
             self.config, self.reader, first, only_config(self.card, self.config, first)
         )
@@ -192,6 +193,16 @@ def first_line(error: BaseException, folder: Path | str = "\0") -> str:
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(f"{folder}/", "").replace(str(folder), "the folder")
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _first_of(paths: Sequence[str], reader: str) -> tuple[str, ...]:
+    """One file to look at. Images: one per folder, which is their label, or all of a list."""
+    if reader != "imagefolder":
+        return tuple(paths[:1])
+    if not all(path.lower().endswith(IMAGE_SUFFIXES) for path in paths):
+        return tuple(paths)
+    firsts = {str(PurePosixPath(path).parent): path for path in reversed(paths)}
+    return tuple(sorted(firsts.values()))
 
 
 def _suffixes(builder: Any) -> set[str]:

@@ -209,4 +209,8 @@ def _file_inside(path: str, source: _Folder, where: str) -> bytes:
             got=repr(path[:200]),
             do="Write the encoded file into the table: push_to_hub does so from an Image column.",
         )
+    if not Path(path).is_file():
+        got = Path(path).resolve().relative_to(source.path).as_posix()
+        do = "Add the file, or take its row out of the metadata."
+        raise DataError("A listed image is not there.", where=where, got=got, do=do)
     return Path(path).read_bytes()

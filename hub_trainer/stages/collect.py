@@ -1,7 +1,6 @@
 """The collect stage: the splits a recipe names, at pinned commits, become canonical rows."""
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,23 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
 from hub_trainer.errors import DataError
-from hub_trainer.hub import DATA_FILES, Hub, Repo, RepoFile
+from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.schema import DatasetSource
 from hub_trainer.rows import (
-    Limits,
     ReadJob,
     ReadResult,
     RowSpec,
     SplitFiles,
-    find_split_files,
-    parse_card,
     read_sandboxed,
     read_table,
-    write_card,
     write_rows,
 )
+from hub_trainer.rows.fetch import fetch_files
 from hub_trainer.tasks import Task, load_task
 
 if TYPE_CHECKING:
@@ -38,8 +34,6 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 Role = Literal["train", "test", "validation"]
 SCRATCH = ".collect-files-"
-MAX_PATTERNS = 200
-"""Files that are asked for by name; of more, all data files are fetched."""
 
 
 def silent(share: float, doing: str) -> None:
@@ -124,34 +118,9 @@ def row_spec(recipe: Recipe, task: Task, source: Source) -> RowSpec:
     )
 
 
-def fetch_split(
-    hub: Hub, source: Source, into: Path, *, first_file_only: bool = False
-) -> tuple[SplitFiles, dict[str, Any]]:
-    """Download the files of a split, and only them, into a folder; also gives the whole card.
-
-    The folder gets a card that says only what the reader needs, written by us. With
-    `first_file_only` one file per split is fetched, which is enough to look at its first rows.
-    """
-    repo = Repo(source.dataset.repo_id, "dataset")
-    files = {file.path: file for file in hub.list_files(repo, source.commit_sha)}
-    text = hub.read_file(repo, "README.md", source.commit_sha) or b""
-    card = parse_card(text.decode("utf-8", "replace"), where=source.where)
-    found = find_split_files(
-        list(files),
-        card,
-        config=source.dataset.config,
-        split=source.dataset.split,
-        where=source.where,
-    )
-    if first_file_only:
-        found = found.first_files()
-    paths = sorted({path for part in found.files.values() for path in part})
-    _assert_size([files[path] for path in paths], source.where)
-    snapshot = hub.download(repo, source.commit_sha, allow=_patterns(paths))
-    for path in paths:
-        _link(snapshot, path, into)
-    write_card(into, found.card)
-    return found, card
+def fetch_split(hub: Hub, source: Source, into: Path) -> tuple[SplitFiles, dict[str, Any]]:
+    """Download the files of a split, and only them, into a folder; also gives the whole card."""
+    return fetch_files(hub, source.dataset, source.commit_sha, into, where=source.where)
 
 
 def _inputs(recipe: Recipe, sources: Sequence[Source]) -> dict[str, Any]:
@@ -321,34 +290,6 @@ def _license(card: Mapping[str, Any]) -> str | None:
 def _summary(collected: Sequence[Collected]) -> Iterator[str]:
     for part in collected:
         yield f"{part.table.num_rows:,} {part.source.role} rows of {part.source.dataset.repo_id}"
-
-
-def _assert_size(files: Sequence[RepoFile], where: str) -> None:
-    size, limit = sum(file.size_bytes for file in files), Limits.max_bytes
-    if size > limit:
-        raise DataError(
-            "The split's files are too large.",
-            where=where,
-            got=f"{size:,} bytes in {len(files):,} files",
-            do=f"The limit is {limit:,} bytes: name a smaller config or split.",
-        )
-
-
-def _patterns(paths: Sequence[str]) -> list[str]:
-    """Patterns that match these paths and, unless there are very many, no others."""
-    if len(paths) > MAX_PATTERNS:
-        return list(DATA_FILES)
-    return [path.replace("[", "[[]") for path in paths]
-
-
-def _link(snapshot: Path, path: str, into: Path) -> None:
-    """The file itself, where the client's cache has a link to it."""
-    content, target = (snapshot / path).resolve(), into / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(content, target)
-    except OSError:
-        shutil.copyfile(content, target)
 
 
 def _different_features(first: Collected, second: Collected) -> DataError:

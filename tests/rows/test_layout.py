@@ -51,6 +51,24 @@ def test_files_when_a_folder_of_images_then_labels_and_metadata_come_along() -> 
     ]
 
 
+def test_first_files_when_taken_then_one_per_split_and_the_card_agrees() -> None:
+    splits = [{"split": "train", "path": "t*.csv"}, {"split": "test", "path": "b.csv"}]
+    card = {"configs": [{"config_name": "x", "data_files": splits}]}
+    found = find(["t1.csv", "t2.csv", "b.csv"], card).first_files()
+    assert found.files == {"train": ("t1.csv",)}
+    assert found.card["configs"][0]["data_files"] == splits[:1]
+
+
+def test_first_files_when_images_then_each_label_keeps_one() -> None:
+    found = find(["cat/1.png", "cat/2.png", "dog/3.JPG", "dog/4.png"], {})
+    assert found.first_files().files == {"train": ("cat/1.png", "dog/3.JPG")}
+
+
+def test_first_files_when_images_are_listed_then_all_stay() -> None:
+    found = find(["1.png", "2.png", "metadata.csv"], {})
+    assert sorted(found.first_files().files["train"]) == ["1.png", "2.png", "metadata.csv"]
+
+
 def test_config_when_unknown_then_lists_those_there_are() -> None:
     with pytest.raises(DataError, match="no config 'fr'") as caught:
         find(["en/a.csv", "de/a.csv"], {"configs": TWO}, config="fr")

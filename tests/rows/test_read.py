@@ -116,6 +116,16 @@ def test_read_when_an_image_is_only_a_path_then_it_is_not_followed(
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # datasets leaves metadata.csv open
+def test_read_when_metadata_names_a_file_that_is_missing_then_says_which(folder: Folder) -> None:
+    lines = "file_name,label\n1.png,cat\ngone.png,dog\n"
+    with pytest.raises(DataError, match="image is not there") as caught:
+        read_split(folder({"train/1.png": png(1), "train/metadata.csv": lines}))
+    assert "row 2, column image" in str(caught.value)
+    assert "got:   train/gone.png" in str(caught.value)
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # datasets leaves metadata.csv open
 @pytest.mark.parametrize("name", ["/etc/hostname", "../../outside.png", "file:///etc/hostname"])
 def test_read_when_metadata_names_a_file_outside_then_refuses(folder: Folder, name: str) -> None:
     root = folder({"train/1.png": png(1), "train/metadata.csv": f"file_name,label\n{name},cat\n"})

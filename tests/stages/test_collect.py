@@ -12,7 +12,7 @@ from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import pin_round
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows import read_rows
+from hub_trainer.rows import fetch, read_rows
 from hub_trainer.rows.worker import read_jobs
 from hub_trainer.stages import collect
 
@@ -265,7 +265,7 @@ def test_collect_when_the_data_is_wrong_then_says_what_and_leaves_nothing(
 def test_collect_when_the_files_are_too_large_then_refuses_before_fetching(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub_trainer.stages.collect.Limits.max_bytes", 50)
+    monkeypatch.setattr("hub_trainer.rows.limits.Limits.max_bytes", 50)
     monkeypatch.setattr(Hub, "download", lambda *a, **k: pytest.fail("fetched"))
     with pytest.raises(DataError, match="files are too large") as caught:
         collected(hub, tmp_path, recipe())
@@ -301,5 +301,5 @@ def test_license_when_in_the_card_then_is_taken(card: dict[str, Any], license_: 
 
 
 def test_patterns_when_there_are_very_many_files_then_all_data_is_asked_for() -> None:
-    assert collect._patterns(["a[1].csv"]) == ["a[[]1].csv"]
-    assert "*.parquet" in collect._patterns([f"{i}.csv" for i in range(201)])
+    assert fetch._patterns(["a[1].csv"]) == ["a[[]1].csv"]
+    assert "*.parquet" in fetch._patterns([f"{i}.csv" for i in range(201)])
