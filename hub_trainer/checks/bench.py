@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,9 @@ def _read_split(
     fetch_files(hub, tip.repo, tip.commit_sha, found.files[split], folder)
     write_card(folder, found.card)
     out = folder.with_suffix(".parquet")
-    return read_trusted(folder, out, config=None, split=split, spec=spec)
+    reading = read_trusted(folder, out, config=None, split=split, spec=spec)
+    by_folder = found.reader == "imagefolder" and "dataset_info" not in found.card
+    return replace(reading, names_from_folders=by_folder)
 
 
 def _read_test(

@@ -14,8 +14,9 @@ MEDIA_SUFFIXES = frozenset(
 )
 DATA_SUFFIXES = ROW_SUFFIXES | MEDIA_SUFFIXES
 CARD = "README.md"
-SETTINGS_FILES = frozenset({".gitattributes", ".huggingface.yaml"})
-CARD_FILES = SETTINGS_FILES | {CARD}
+SETTINGS = ".gitattributes"
+CARD_FILES = frozenset({CARD, SETTINGS})
+"""`.huggingface.yaml` is none of them: it can redirect the card's data_files."""
 MAX_FILES = 2_000
 MAX_PATH_LENGTH = 200
 
@@ -116,7 +117,7 @@ def _check_existing(changes: FileChanges) -> Check:
     """To rewrite or drop what is there may be right, but a person must say so."""
     changed = {file.path: "is modified" for file in changes.modified if file.path != CARD}
     changed |= {file.path: "is deleted" for file in changes.deleted if file.path != CARD}
-    changed |= {file.path: "is added" for file in changes.added if file.path in SETTINGS_FILES}
+    changed |= {file.path: "is added" for file in changes.added if file.path == SETTINGS}
     if not changes.touched:
         return Check("existing files", False, "nothing differs from main", "human")
     detail = _listed(changed) or "nothing that is there is changed"

@@ -32,6 +32,7 @@ class Reading:
 
     path: Path
     answer: Mapping[str, Any]
+    names_from_folders: bool = False
 
     @property
     def schema(self) -> Schema:
@@ -88,7 +89,9 @@ def inspect_files(folder: Path, bench: Bench, *, split: str) -> tuple[list[Check
         return [Check("readable", False, _told(error))], 0
     new = Reading(out, answer)
     checks = [Check("readable", True, "parsed within limits")]
-    checks += check_schema(bench.base.schema, new.schema)
+    checks += check_schema(
+        bench.base.schema, new.schema, names_from_folders=bench.base.names_from_folders
+    )
     if answer["error"]:
         return [*checks, Check("usable rows", False, _told(DataError(**answer["error"])))], 0
     checks += check_rows(new.rows, answer["dropped"], max_rows=bench.review.max_rows)

@@ -21,7 +21,7 @@ IntArray = NDArray[np.int64]
 NUM_BINS = 8
 PRIOR_ROWS = 20.0
 """Weight of the histogram over all labels in that of one label, in rows."""
-SIGNIFICANT = 0.05
+SIGNIFICANT = 0.04
 NUM_CHANCE_TRIALS = 199
 MAX_CHANCE_ROWS = 4_000
 _GRID = np.linspace(0.0, 1.0, 201)
@@ -81,7 +81,7 @@ def judge_labels(held_out: Scored, new: Scored, *, seed: int = 0) -> LabelQualit
     new_bins = np.digitize(_margins(new.scores)[rows, new.labels], edges)
     likelihood = _likelihood(bins, held_out.labels, new_bins, new.labels)
     best = int(likelihood.argmax())
-    chance = _chance_gains(bins, held_out.labels, len(rows), np.random.default_rng(seed))
+    chance = _chance_gains(bins, held_out.labels, new.labels, np.random.default_rng(seed))
     inside = _GRID[likelihood >= likelihood[best] - 1.353]  # half of chi2(1) at 0.90
     return LabelQuality(
         wrong_fraction=float(_GRID[best]),
@@ -95,23 +95,41 @@ def judge_labels(held_out: Scored, new: Scored, *, seed: int = 0) -> LabelQualit
 
 
 def _chance_gains(
-    bins: IntArray, labels: IntArray, num_rows: int, rng: np.random.Generator
+    bins: IntArray, labels: IntArray, new_labels: IntArray, rng: np.random.Generator
 ) -> FloatArray:
     """How far the likelihood rises by chance alone when no label is wrong. (NUM_CHANCE_TRIALS,)
 
-    Some of the held-out rows play the new ones, against the others, so that the noise of few
-    held-out rows and of a weak model counts as chance.
+    Some of the held-out rows play the new ones, label for label, against the others, so that the
+    noise of few held-out rows, of a weak model and of hard labels counts as chance.
     """
+    wanted = np.bincount(new_labels, minlength=bins.shape[1])
     gains = np.zeros(NUM_CHANCE_TRIALS)
     for trial in range(NUM_CHANCE_TRIALS):
-        order = rng.permutation(len(labels))[: max(MAX_CHANCE_ROWS, 2 * num_rows)]
-        pool, known = np.split(order, [min(num_rows, len(order) // 2)])
-        drawn = pool if len(pool) == num_rows else rng.choice(pool, num_rows)
+        known, drawn = _divide(labels, wanted, rng)
         likelihood = _likelihood(
             bins[known], labels[known], bins[drawn, labels[drawn]], labels[drawn]
         )
         gains[trial] = likelihood.max() - likelihood[0]
     return gains
+
+
+def _divide(
+    labels: IntArray, wanted: IntArray, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Held-out rows to know, and rows drawn from the others, `wanted[k]` with label k.
+
+    At most half of a label's rows are given away; where that is too few, they are drawn repeatedly.
+    """
+    order = rng.permutation(len(labels))[:MAX_CHANCE_ROWS]
+    order = order[np.argsort(labels[order], kind="stable")]
+    ends = np.cumsum(np.bincount(labels[order], minlength=len(wanted)))
+    known, drawn = [], []
+    for rows, count in zip(np.split(order, ends[:-1]), wanted, strict=True):
+        pool, rest = np.split(rows, [min(count, len(rows) // 2)])
+        known.append(rest)
+        if len(pool):
+            drawn.append(pool if len(pool) == count else rng.choice(pool, count))
+    return np.concatenate(known), np.concatenate(drawn or [order])
 
 
 def _likelihood(

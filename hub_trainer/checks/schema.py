@@ -47,9 +47,17 @@ def schema_of(raw: "RawSplit") -> Schema:
     return Schema(table.num_rows, types, names, nulls)
 
 
-def check_schema(base: Schema, new: Schema) -> list[Check]:
-    """New rows have the dataset's columns, types and label names, and are as full as its rows."""
-    return [_check_columns(base, new), _check_label_names(base, new), _check_nulls(base, new)]
+def check_schema(base: Schema, new: Schema, *, names_from_folders: bool = False) -> list[Check]:
+    """New rows have the dataset's columns, types and label names, and are as full as its rows.
+
+    `names_from_folders`: the label names are those of the folders at hand, as in an image folder
+    without declared features, so that a few new pictures need not show all of them.
+    """
+    return [
+        _check_columns(base, new),
+        _check_label_names(base, new, names_from_folders),
+        _check_nulls(base, new),
+    ]
 
 
 def _check_columns(base: Schema, new: Schema) -> Check:
@@ -70,12 +78,15 @@ def _fits(base: Schema, new: Schema, name: str) -> bool:
     return base.types[name] == new.types[name] or empty
 
 
-def _check_label_names(base: Schema, new: Schema) -> Check:
+def _check_label_names(base: Schema, new: Schema, names_from_folders: bool) -> Check:
+    def same(old: tuple[str, ...], now: tuple[str, ...]) -> bool:
+        return set(now) <= set(old) if names_from_folders else now == old
+
     changed = [
         f"{name!r} has {len(new.class_names[name])} names, the dataset {len(names)}, "
         "not the same ones in the same order"
         for name, names in base.class_names.items()
-        if name in new.class_names and new.class_names[name] != names
+        if name in new.class_names and not same(names, new.class_names[name])
     ]
     return Check("label names", not changed, "; ".join(changed) or "not changed")
 

@@ -115,10 +115,11 @@ def review_pull_request(
     head = load_tip(hub, repo, head_sha)
     changes, checks = _compare_tips(hub, main, head, policy)
     added = [file.path for file in data_files(changes)]
-    rows = 0
+    rows, placed = 0, None
     if added and decide(checks) != "refuse":
-        checks.append(_placement(main, added, policy))
-    if added and decide(checks) != "refuse":
+        placed = _placement(main, added, policy)
+        checks.append(placed)
+    if placed and placed.passed:
         found, rows = _open_files(hub, main, head, added, policy=policy, work_dir=work_dir)
         checks += found
     return Verdict(

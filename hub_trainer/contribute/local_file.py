@@ -1,0 +1,77 @@
+"""A contributor's csv, jsonl, parquet or folder of images, read as a dataset of its own."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hub_trainer.errors import DataError, UsageError
+from hub_trainer.rows import IMAGE_SUFFIXES, Limits, RawSplit, read_split
+
+SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+
+def read_local(path: Path, *, max_bytes: int) -> RawSplit:
+    """Read a file or folder of images. Raises UsageError or DataError that names what is wrong."""
+    if not path.exists():
+        raise UsageError("There is no such file.", where=str(path), do="Check the path.")
+    with _as_dataset(path, max_bytes) as folder:
+        return read_split(folder, where=str(path), limits=Limits(max_bytes=4 * max_bytes))
+
+
+@contextmanager
+def _as_dataset(path: Path, max_bytes: int) -> Iterator[Path]:
+    """A folder that holds nothing but the contributor's files, laid out as a train split."""
+    files = _image_files(path) if path.is_dir() else [_data_file(path)]
+    size = sum(file.stat().st_size for file in files)
+    if size > max_bytes:
+        raise DataError(
+            "That is more than a pull request may bring.",
+            where=str(path),
+            got=f"{size:,} bytes of at most {max_bytes:,}",
+            do="Split it into several contributions.",
+        )
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-contribute-") as scratch:
+        folder = Path(scratch)
+        for file in files:
+            inside = file.relative_to(path) if path.is_dir() else Path(f"train{file.suffix}")
+            target = folder / ("train" if path.is_dir() else ".") / inside
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        yield folder
+
+
+def _data_file(path: Path) -> Path:
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            "Files of this kind are not contributed.",
+            where=str(path),
+            got=path.suffix or "no suffix",
+            do=f"Use one of {', '.join(SUFFIXES)}, or a folder of images.",
+        )
+    if path.stat().st_size == 0:
+        raise DataError("The file is empty.", where=str(path), do="Write its rows first.")
+    return path
+
+
+def _image_files(path: Path) -> list[Path]:
+    """The images of a folder, and the table that labels them if there is one."""
+    images = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+    tables = [path / name for name in METADATA if (path / name).is_file()]
+    if not images:
+        raise DataError(
+            "The folder holds no images.",
+            where=str(path),
+            got=f"{sum(1 for file in path.rglob('*') if file.is_file())} other files",
+            do="Put images into folders named by label, or beside a metadata.csv with file_name.",
+        )
+    if not tables and any(image.parent == path for image in images):
+        raise DataError(
+            "Some images have no label.",
+            where=str(path),
+            got=next(image.name for image in images if image.parent == path),
+            do="Put images into folders named by label, or beside a metadata.csv with file_name.",
+        )
+    return images + tables

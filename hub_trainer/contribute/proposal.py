@@ -1,0 +1,223 @@
+"""From a contributor's file to an open pull request: read, map, check, place, propose."""
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.checks.bench import Tip, fetch_files, load_tip
+from hub_trainer.checks.columns import infer_spec
+from hub_trainer.checks.comment import inert
+from hub_trainer.checks.contents import check_personal_data, check_text
+from hub_trainer.checks.flags import text_flags
+from hub_trainer.checks.placement import check_placement
+from hub_trainer.checks.verdict import Check
+from hub_trainer.contribute.local_file import read_local
+from hub_trainer.contribute.own_schema import OwnSchema, encode_table, in_own_schema
+from hub_trainer.duplicates import find_duplicates
+from hub_trainer.errors import DataError, UsageError
+from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.privacy import find_personal_data
+from hub_trainer.recipe import ReviewSection
+from hub_trainer.rows import RawSplit, SplitFiles, canonical_rows, write_card
+from hub_trainer.sandbox import run_sandboxed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
+"""Reader of a dataset -> suffix of the file that joins it."""
+MAX_LISTED = 100
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """The pull request that holds the rows, and what review may say of them."""
+
+    pull_request: int
+    url: str
+    path: str
+    rows: int
+    labels: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` shows it."""
+        return {**vars(self), "labels": dict(self.labels), "warnings": list(self.warnings)}
+
+
+def contribute(
+    hub: Hub,
+    dataset_id: str,
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    config: str | None = None,
+    split: str = "train",
+) -> Contribution:
+    """Open a pull request with the rows of a file; the same file again finds the same one.
+
+    `columns` maps the dataset's column names to the file's, where they differ.
+    """
+    limits = ReviewSection()
+    raw = read_local(path, max_bytes=limits.max_bytes)
+    repo = Repo(dataset_id, "dataset")
+    tip = load_tip(hub, repo, hub.resolve(repo))
+    there = tip.split_files(config, split)
+    suffix = _format_of(there, dataset_id)
+    schema = _own_schema(hub, tip, there, split)
+    _assert_used(columns or {}, schema, dataset_id)
+    table = in_own_schema(raw, schema, columns or {}, where=str(path))
+    checks, labels = _check_rows(table, schema, limits, where=str(path))
+    content = encode_table(table, suffix)
+    digest = hashlib.sha256(content).hexdigest()
+    target = _place(tip, there, f"{digest[:12]}.{suffix}", config=config, split=split)
+    made = hub.commit(
+        repo,
+        Changes(files={target: content}),
+        message=f"Add {table.num_rows} rows",
+        run_id=f"contribute-{digest}",
+        pull_request=_describe(table.num_rows, labels, tip),
+    )
+    assert made.pull_request is not None, "a commit that opens a pull request has its number"
+    warnings = tuple(f"{check.name}: {check.detail}" for check in checks if not check.passed)
+    return Contribution(made.pull_request, made.url, target, table.num_rows, labels, warnings)
+
+
+def _format_of(there: SplitFiles, dataset_id: str) -> str:
+    if there.reader in FORMATS:
+        return FORMATS[there.reader]
+    raise UsageError(
+        "This dataset takes no file of rows.",
+        where=dataset_id,
+        got=f"a dataset of the kind {there.reader}",
+        do="Add the files themselves, laid out as its own: hf upload --create-pr.",
+    )
+
+
+def _own_schema(hub: Hub, tip: Tip, there: SplitFiles, split: str) -> OwnSchema:
+    """The dataset's schema, from its smallest file, read in a sandboxed child."""
+    sizes = {file.path: file.size_bytes for file in tip.files}
+    smallest = min(there.files[split], key=lambda path: sizes[path])
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-schema-") as scratch:
+        folder = Path(scratch) / "data"
+        fetch_files(hub, tip.repo, tip.commit_sha, [smallest], folder)
+        write_card(folder, there.card)
+        arguments = {"folder": str(folder), "split": split}
+        function = "hub_trainer.contribute.own_schema:describe_folder"
+        answer = run_sandboxed(function, arguments, folder=Path(scratch) / "out")
+    return OwnSchema(answer["features"])
+
+
+def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str) -> None:
+    unknown = [name for name in columns if name not in schema.features]
+    if unknown:
+        raise UsageError(
+            f"--columns names a column that the dataset does not have: {unknown[0]}.",
+            where=dataset_id,
+            got=f"columns {', '.join(schema.columns)}",
+            do="Write dataset_column=file_column.",
+        )
+
+
+def _check_rows(
+    table: "pa.Table", schema: OwnSchema, limits: ReviewSection, *, where: str
+) -> tuple[list[Check], dict[str, int]]:
+    """What review will find in the rows alone, and rows per label. Secrets stop here."""
+    if table.num_rows > limits.max_rows:
+        raise DataError(
+            "That is more than a pull request may bring.",
+            where=where,
+            got=f"{table.num_rows:,} rows of at most {limits.max_rows:,}",
+            do="Split it into several contributions.",
+        )
+    raw = _as_raw(table, schema)
+    spec = infer_spec(raw)
+    canonical = canonical_rows(raw, spec, source=where, where=where)
+    rows = canonical.table.to_pylist()
+    groups = find_duplicates(rows, spec.modality, None)
+    repeats = sum(len(group.exact) for group in groups)
+    secrets, personal = check_personal_data(
+        find_personal_data(rows).counts, {}, num_rows=len(rows), num_base_rows=0
+    )
+    if not secrets.passed:
+        raise DataError(
+            "The rows hold secrets, which must not be published.",
+            where=where,
+            got=secrets.detail,
+            do="Take them out, and revoke them if they are real.",
+        )
+    broken = sum(canonical.dropped.values())
+    checks = [
+        Check("whole rows", not broken, f"{broken} rows are empty or broken"),
+        Check(
+            "duplicates",
+            repeats <= limits.max_duplicate_fraction * len(rows),
+            f"{repeats} of {len(rows)} rows repeat another",
+        ),
+        personal,
+        check_text(text_flags(rows)),
+    ]
+    return checks, dict(Counter(row["label"] for row in rows))
+
+
+def _as_raw(table: "pa.Table", schema: OwnSchema) -> RawSplit:
+    """The rows as review will read them: images as bytes, classes with their names."""
+    images = frozenset(name for name in schema.columns if schema.is_image(name))
+    for name in images:
+        place = table.column_names.index(name)
+        contents = table[name].combine_chunks().field("bytes")
+        table = table.set_column(place, name, contents)
+    names = {name: schema.label_names(name) for name in schema.columns}
+    classes = {name: tuple(found) for name, found in names.items() if found is not None}
+    return RawSplit(table.replace_schema_metadata(None), "default", classes, images)
+
+
+def _place(tip: Tip, there: SplitFiles, name: str, *, config: str | None, split: str) -> str:
+    """A path that the split's patterns take up, beside the files that are there."""
+    for candidate in _candidates(there.files[split], name, split):
+        check = check_placement(tip.names, [candidate], tip.card, config=config, split=split)
+        if check.passed:
+            return candidate
+    raise DataError(
+        "The dataset's card leaves no room for another file of this split.",
+        where=f"{tip.repo.repo_id}, {split}",
+        got=f"patterns that take only {', '.join(there.files[split][:3])}",
+        do="Ask its owner for a pattern such as data/train-*.",
+    )
+
+
+def _candidates(files: Sequence[str], name: str, split: str) -> Iterator[str]:
+    folder = str(PurePosixPath(files[0]).parent)
+    prefix = "" if folder == "." else f"{folder}/"
+    yield f"{prefix}{split}-{name}"
+    yield f"{prefix}{split}-00000-of-00001-{name}"
+    yield f"{prefix}{split}/{name}"
+    yield f"{prefix}{name}"
+
+
+def _describe(rows: int, labels: Mapping[str, int], tip: Tip) -> str:
+    licence = tip.card.get("license")
+    shown = sorted(labels.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_LISTED]
+    lines = [f"| {inert(name, 80)} | {count} |" for name, count in shown]
+    more = len(labels) - len(shown)
+    terms = (
+        f"These rows are offered under the dataset's licence, {inert(str(licence), 80)}."
+        if licence
+        else "The dataset names no licence; these rows are offered on the terms of its owner."
+    )
+    return "\n".join(
+        [
+            f"{rows} rows for this dataset, in its own schema.",
+            "",
+            "| label | rows |",
+            "|-------|------|",
+            *lines,
+            *([f"| and {more} more labels | |"] if more > 0 else []),
+            "",
+            terms,
+        ]
+    )

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from hub_trainer.checks.labels import FloatArray, LabelQuality, Scored, judge_labels
+
+
+def _scored(
+    num_rows: int, num_labels: int, accuracy: float, wrong: float, rng: np.random.Generator
+) -> Scored:
+    """Rows of a model with this accuracy, a share of whose labels are replaced."""
+    truth = rng.integers(num_labels, size=num_rows)
+    right = rng.random(num_rows) < accuracy
+    choice = np.where(
+        right, truth, (truth + 1 + rng.integers(num_labels - 1, size=num_rows)) % num_labels
+    )
+    logits: FloatArray = rng.normal(0, 1, (num_rows, num_labels))
+    logits[np.arange(num_rows), choice] += np.where(right, 5.0, 2.0)
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    flipped = rng.permutation(num_rows) < round(wrong * num_rows)
+    labels = np.where(
+        flipped, (truth + 1 + rng.integers(num_labels - 1, size=num_rows)) % num_labels, truth
+    )
+    return Scored(scores, labels)
+
+
+def _judge(wrong: float, seed: int, *, accuracy: float = 0.9, num_rows: int = 120) -> LabelQuality:
+    rng = np.random.default_rng(seed)
+    held_out = _scored(400, 5, accuracy, 0.0, rng)
+    return judge_labels(held_out, _scored(num_rows, 5, accuracy, wrong, rng))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fifth_of_labels_when_wrong_then_refused(seed: int) -> None:
+    quality = _judge(0.2, seed)
+    assert quality.blocks(0.1) == "refuse"
+    assert quality.low <= 0.2 <= quality.high
+
+
+def test_clean_labels_when_judged_then_rarely_stopped() -> None:
+    stopped = [seed for seed in range(40) if _judge(0.0, seed).blocks(0.1)]
+    assert len(stopped) <= 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tenth_of_labels_when_wrong_then_not_merged(seed: int) -> None:
+    assert _judge(0.1, seed).blocks(0.1) in ("refuse", "human")
+
+
+def test_weak_model_when_it_knows_nothing_then_refuses_nothing() -> None:
+    stopped = [s for s in range(20) if _judge(0.0, s, accuracy=0.25).blocks(0.1)]
+    assert len(stopped) <= 2
+
+
+def test_hard_label_when_contributed_then_not_taken_for_wrong() -> None:
+    """The model is weak at label 0; clean rows of only that label are no wrong labels."""
+    rng = np.random.default_rng(0)
+
+    def draw(labels: FloatArray) -> Scored:
+        chance = np.where(labels == 0, 0.5, 0.98)
+        right = rng.random(len(labels)) < chance
+        choice = np.where(right, labels, (labels + 1) % 4).astype(int)
+        logits = rng.normal(0, 0.5, (len(labels), 4))
+        logits[np.arange(len(labels)), choice] += 4
+        scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return Scored(scores, labels.astype(int))
+
+    held_out = draw(rng.integers(4, size=800))
+    quality = judge_labels(held_out, draw(np.zeros(100)))
+    assert quality.disagreement > 0.3
+    assert quality.reference_disagreement < 0.2
+    assert quality.blocks(0.1) is None
+
+
+def test_judgement_when_repeated_then_the_same() -> None:
+    assert _judge(0.1, 3) == _judge(0.1, 3)
+
+
+def test_allowed_share_when_raised_then_less_is_refused() -> None:
+    quality = _judge(0.2, 1)
+    assert quality.blocks(0.5) is None
+
+
+def test_few_rows_when_clean_then_pass() -> None:
+    assert _judge(0.0, 0, num_rows=3).blocks(0.1) is None

@@ -1,0 +1,92 @@
+"""A Local Hub with the corpus' datasets on it: pull requests are opened there and reviewed."""
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.checks.policy import Policy
+from hub_trainer.checks.verdict import Verdict
+from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.local_hub import LocalHub
+from hub_trainer.recipe import DatasetSource, ReviewSection
+from hub_trainer.stages.review import review_pull_request
+from stages.review_corpus import CARD, TEST_CARD, Case, draw, kinds, parquet
+
+
+class Bench:
+    """The hub, its owner, a contributor, and one dataset with a sealed test per kind and draw."""
+
+    def __init__(self, local: LocalHub) -> None:
+        self.local = local
+        self.owner = Hub(local.url, local.token)
+        self.contributor = Hub(local.url, local.add_user("alice"))
+        self._ready: set[str] = set()
+
+    def dataset(self, name: str, number: int = 0) -> Repo:
+        """The dataset of a kind; made on first use, its sealed rows in a private repo."""
+        repo = Repo(f"{self.local.user}/{name}-{number}", "dataset")
+        if repo.repo_id not in self._ready:
+            divided = draw(name, number)
+            self._fill(repo, CARD, "data/train-00000-of-00001.parquet", name, divided.base)
+            sealed = Repo(f"{repo.repo_id}-sealed", "dataset")
+            self._fill(sealed, TEST_CARD, "data/test-00000-of-00001.parquet", name, divided.sealed)
+            self._ready.add(repo.repo_id)
+        return repo
+
+    def _fill(self, repo: Repo, card: str, path: str, name: str, rows: Any) -> None:
+        self.owner.create_repo(repo, private=repo.repo_id.endswith("-sealed"))
+        files = {"README.md": card.encode(), path: parquet(kinds()[name], rows)}
+        self.owner.commit(repo, Changes(files=files), message="Begin", run_id=str(uuid.uuid4()))
+
+    def policy(self, repo: Repo, **review: Any) -> Policy:
+        """Rules without a recipe, but with the sealed rows."""
+        sealed = DatasetSource(repo_id=f"{repo.repo_id}-sealed", split="test")
+        source = DatasetSource(repo_id=repo.repo_id)
+        return Policy(source, ReviewSection(**review), "a test", test_split=sealed)
+
+    def open(self, case: Case, number: int = 0) -> tuple[Repo, int]:
+        """Open a case's pull request as the contributor."""
+        repo = self.dataset(case.kind, number)
+        changes = Changes(files=dict(case.files), deletions=case.deletions)
+        made = self.contributor.commit(
+            repo, changes, message="Rows", run_id=str(uuid.uuid4()), pull_request="Some rows"
+        )
+        assert made.pull_request is not None
+        return repo, made.pull_request
+
+    def review(self, case: Case, number: int = 0) -> Verdict:
+        """Open and check a case's pull request; nothing is merged."""
+        repo, opened = self.open(case, number)
+        with tempfile.TemporaryDirectory() as work:
+            return review_pull_request(
+                self.owner, repo.repo_id, opened, self.policy(repo), Path(work)
+            )
+
+    @cached_property
+    def url(self) -> str:
+        """Address of the hub."""
+        return self.local.url
+
+
+@contextmanager
+def bench() -> Iterator[Bench]:
+    """A bench on a Local Hub of its own."""
+    with LocalHub() as local:
+        yield Bench(local)
+
+
+def call_here(function_path: str, arguments: Any, *, folder: Path, limits: Any = None) -> Any:
+    """In place of the sandbox: the same function in this process, for tests of what it says."""
+    from hub_trainer.errors import DataError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    module, _, name = function_path.partition(":")
+    try:
+        return getattr(import_module(module), name)(**arguments)
+    except DataError:
+        raise

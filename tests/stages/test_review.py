@@ -1,0 +1,352 @@
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from hub_trainer.checks import inspection
+from hub_trainer.checks.comment import marker_of
+from hub_trainer.checks.verdict import Check, Verdict
+from hub_trainer.errors import HubError, UsageError
+from hub_trainer.hub import Changes, Commit, Hub, Repo
+from hub_trainer.local_hub import LocalHub
+from hub_trainer.stages import review
+from stages.review_bench import Bench, bench, call_here
+from stages.review_corpus import CARD, draw, kinds, make_case, parquet
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Bench]:
+    with bench() as made:
+        yield made
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open files in this process: what the checks say is tested, not the sandbox."""
+    monkeypatch.setattr(inspection, "run_sandboxed", call_here)
+
+
+@pytest.fixture
+def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every file pass: what is merged is tested, not the checks."""
+    monkeypatch.setattr(
+        review, "_open_files", lambda *args, **named: ([Check("rows", True, "3")], 3)
+    )
+
+
+def _new_dataset(bench: Bench, name: str, files: dict[str, bytes] | None = None) -> Repo:
+    repo = Repo(f"{bench.local.user}/{name}", "dataset")
+    bench.owner.create_repo(repo, private=False)
+    content = {"README.md": CARD.encode(), "data/train-0.csv": b"text,label\na,x\n"}
+    bench.owner.commit(repo, Changes(files=files or content), message="Begin", run_id=name)
+    return repo
+
+
+def _propose(bench: Bench, repo: Repo, files: dict[str, bytes], run_id: str) -> int:
+    made = bench.contributor.commit(
+        repo, Changes(files=files), message="Rows", run_id=run_id, pull_request="Rows"
+    )
+    assert made.pull_request is not None
+    return made.pull_request
+
+
+def _push(bench: Bench, repo: Repo, number: int, files: dict[str, bytes]) -> None:
+    HfApi(bench.url, token=bench.contributor._token).create_commit(
+        repo.repo_id,
+        [CommitOperationAdd(path, content) for path, content in files.items()],
+        commit_message="More",
+        repo_type="dataset",
+        revision=f"refs/pr/{number}",
+    )
+
+
+def _comments(bench: Bench, repo: Repo, number: int) -> list[str]:
+    return [text for author, text in bench.owner.comments(repo, number) if author != "alice"]
+
+
+def test_pull_requests_when_reviewed_in_the_sandbox_then_clean_merged_flipped_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_this_must_not_reach_the_child")
+    with bench() as shop:
+        repo, clean = shop.open(make_case("clean", "requests", 0))
+        _, flipped = shop.open(make_case("flip 20 %", "requests", 1))
+        _, outside = shop.open(make_case("card: absolute path", "requests", 2))
+        before = shop.owner.resolve(repo)
+        answer = review.run(shop.owner, repo.repo_id)
+        verdicts = {v["number"]: v["verdict"] for v in answer["pull_requests"]}
+        assert verdicts == {clean: "merge", flipped: "refuse", outside: "refuse"}
+        assert json.loads(json.dumps(answer)) == answer
+        listed = {file.path for file in shop.owner.list_files(repo, "main")}
+        assert "data/train-new.parquet" in listed
+        entry = shop.owner.history(repo)[0]
+        assert entry.title == f"Add 120 rows of pull request {clean} by alice"
+        assert "Co-authored-by: alice <alice@" in entry.message
+        assert shop.owner.history(repo)[1].commit_sha == before
+        assert all(shop.owner.pull_request(repo, n).status == "closed" for n in verdicts)
+        assert entry.commit_sha in _comments(shop, repo, clean)[-1]
+        reason = next(v for v in answer["pull_requests"] if v["number"] == flipped)["reasons"]
+        assert any(line.startswith("label quality:") for line in reason)
+
+
+def test_run_when_pull_requests_are_settled_then_nothing_is_left(shop: Bench) -> None:
+    repo = _new_dataset(shop, "settled")
+    assert review.run(shop.owner, repo.repo_id)["pull_requests"] == []
+
+
+def test_undecided_when_reviewed_twice_then_commented_once_and_left_open(
+    shop: Bench, unopened: None
+) -> None:
+    repo = _new_dataset(shop, "undecided")
+    number = _propose(shop, repo, {"README.md": CARD.encode() + b"more"}, "undecided-1")
+    for _ in range(2):
+        answer = review.run(shop.owner, repo.repo_id, number=number)
+        assert [v["verdict"] for v in answer["pull_requests"]] == ["human"]
+    sha = answer["pull_requests"][0]["sha"]
+    assert sum(marker_of(sha) in text for text in _comments(shop, repo, number)) == 1
+    assert shop.owner.pull_request(repo, number).status == "open"
+
+
+def test_pull_request_when_it_gets_a_push_then_commented_again(shop: Bench, unopened: None) -> None:
+    repo = _new_dataset(shop, "pushed")
+    number = _propose(shop, repo, {"README.md": CARD.encode() + b"more"}, "pushed-1")
+    review.run(shop.owner, repo.repo_id)
+    _push(shop, repo, number, {"README.md": CARD.encode() + b"and more"})
+    review.run(shop.owner, repo.repo_id)
+    assert len(_comments(shop, repo, number)) == 2
+
+
+def test_closed_pull_request_when_named_then_error_says_so(shop: Bench, unopened: None) -> None:
+    repo = _new_dataset(shop, "closed")
+    number = _propose(shop, repo, {"data/x.py": b"1"}, "closed-1")
+    review.run(shop.owner, repo.repo_id)
+    with pytest.raises(UsageError) as caught:
+        review.run(shop.owner, repo.repo_id, number=number)
+    assert caught.value.what == f"Pull request {number} is not open."
+    assert caught.value.got == "closed"
+
+
+def test_base_when_main_moved_since_then_only_the_pull_requests_own_changes_count(
+    shop: Bench, unopened: None
+) -> None:
+    repo = _new_dataset(shop, "moved")
+    number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "moved-1")
+    later = {"data/train-2.csv": b"text,label\nc,x\n", "README.md": CARD.encode() + b"new"}
+    shop.owner.commit(repo, Changes(files=later), message="Later", run_id="later")
+    answer = review.run(shop.owner, repo.repo_id)["pull_requests"][0]
+    assert (answer["number"], answer["verdict"]) == (number, "merge")
+    listed = {file.path for file in shop.owner.list_files(repo, "main")}
+    assert {"data/train-0.csv", "data/train-1.csv", "data/train-2.csv"} <= listed
+    card = shop.owner.read_file(repo, "README.md", "main")
+    assert card is not None
+    assert card.endswith(b"new")
+
+
+def test_name_when_taken_on_main_meanwhile_then_a_person_decides(
+    shop: Bench, unopened: None
+) -> None:
+    repo = _new_dataset(shop, "taken")
+    _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "taken-1")
+    mine = {"data/train-1.csv": b"text,label\nother,x\n"}
+    shop.owner.commit(repo, Changes(files=mine), message="Mine", run_id="mine")
+    answer = review.run(shop.owner, repo.repo_id)["pull_requests"][0]
+    assert answer["verdict"] == "human"
+    assert "'data/train-1.csv' is on main by now" in " ".join(answer["reasons"])
+
+
+def test_recorded_sizes_when_rows_join_then_they_leave_the_card(
+    shop: Bench, unopened: None
+) -> None:
+    sizes = "dataset_info:\n  splits:\n  - name: train\n    num_examples: 1\n---\n# A"
+    card = CARD.replace("---\n# A", sizes).encode()
+    files = {"README.md": card, "data/train-0.csv": b"text,label\na,x\n"}
+    repo = _new_dataset(shop, "sized", files)
+    _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "sized-1")
+    review.run(shop.owner, repo.repo_id)
+    merged = shop.owner.read_file(repo, "README.md", "main")
+    assert merged is not None
+    assert b"num_examples" not in merged
+    assert b"license: cc-by-4.0" in merged
+
+
+class _Racing:
+    """The reviewer's hub, on which a contributor pushes just before the n-th call of a method."""
+
+    def __init__(self, hub: Hub, method: str, attack: Any) -> None:
+        self._hub, self._method, self._attack = hub, method, attack
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._hub, name)
+        if name != self._method:
+            return found
+
+        def attacked(*args: Any, **named: Any) -> Any:
+            attack, self._attack = self._attack, lambda: None
+            attack()
+            return found(*args, **named)
+
+        return attacked
+
+
+@pytest.mark.parametrize("method", ["list_files", "comments", "commit", "read_file", "close"])
+def test_contributor_when_pushing_during_the_review_then_unvetted_rows_are_never_merged(
+    shop: Bench, unopened: None, method: str
+) -> None:
+    vetted, evil = b"text,label\ngood,x\n", b"text,label\nevil,x\n"
+    for trial in range(4):
+        repo = _new_dataset(shop, f"race-{method.replace('_', '-')}-{trial}")
+        number = _propose(shop, repo, {"data/train-1.csv": vetted}, f"race-{method}-{trial}")
+        head = shop.owner.pull_request(repo, number).head_sha
+        policy = review.find_policy(shop.owner, repo.repo_id)
+
+        def attack(repo: Repo = repo, number: int = number) -> None:
+            _push(shop, repo, number, {"data/train-1.csv": evil, "data/train-9.csv": evil})
+
+        with tempfile.TemporaryDirectory() as work:
+            verdict = review.review_pull_request(
+                shop.owner, repo.repo_id, number, policy, Path(work)
+            )
+        assert verdict.sha == head
+        racing: Any = _Racing(shop.owner, method, attack)
+        if method == "list_files":
+            attack()
+        review.apply_verdict(racing, repo.repo_id, verdict)
+        main = {f.path for f in shop.owner.list_files(repo, "main")}
+        assert "data/train-9.csv" not in main
+        merged = shop.owner.read_file(repo, "data/train-1.csv", "main")
+        assert merged in (None, vetted)
+        assert (merged is None) == (method == "list_files")
+
+
+def test_verdict_when_head_moved_then_void_and_the_review_starts_over(
+    shop: Bench, unopened: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = _new_dataset(shop, "again")
+    number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "again-1")
+    reviewed: list[str] = []
+    real = review.review_pull_request
+
+    def slow(*args: Any, **named: Any) -> Verdict:
+        verdict = real(*args, **named)
+        if not reviewed:
+            _push(shop, repo, number, {"data/train-1.csv": b"text,label\nc,x\n"})
+        reviewed.append(verdict.sha)
+        return verdict
+
+    monkeypatch.setattr(review, "review_pull_request", slow)
+    review.run(shop.owner, repo.repo_id)
+    assert len(set(reviewed)) == len(reviewed) == 2
+    assert shop.owner.read_file(repo, "data/train-1.csv", "main") == b"text,label\nc,x\n"
+
+
+def test_main_when_moved_before_the_commit_then_the_verdict_is_void(
+    shop: Bench, unopened: None
+) -> None:
+    repo = _new_dataset(shop, "raced")
+    number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "raced-1")
+    policy = review.find_policy(shop.owner, repo.repo_id)
+    verdict = review.review_pull_request(shop.owner, repo.repo_id, number, policy, Path("unused"))
+    shop.owner.commit(repo, Changes(files={"a.md": b"x"}), message="Move", run_id="move")
+    assert not review.apply_verdict(shop.owner, repo.repo_id, verdict)
+    assert shop.owner.pull_request(repo, number).status == "open"
+    assert _comments(shop, repo, number) == []
+
+
+def test_pull_request_when_it_never_stands_still_then_error_says_so(
+    shop: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "apply_verdict", lambda *args: False)
+    monkeypatch.setattr(review, "review_pull_request", lambda *args: None)
+    with pytest.raises(HubError) as caught:
+        review.settle(shop.owner, "o/d", 3, review.find_policy(shop.owner, "o/d"))
+    assert caught.value.what == "Pull request 3 or main moved during each of 5 reviews."
+
+
+def test_merge_when_the_reply_was_lost_then_no_second_commit(shop: Bench, unopened: None) -> None:
+    """A reviewer that died after the commit and before the comment finishes the same merge."""
+    repo = _new_dataset(shop, "lost")
+    number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "lost-1")
+    policy = review.find_policy(shop.owner, repo.repo_id)
+    verdict = review.review_pull_request(shop.owner, repo.repo_id, number, policy, Path("unused"))
+    first = review._merge(shop.owner, repo, verdict, author="alice")
+    assert isinstance(first, Commit)
+    assert review.apply_verdict(shop.owner, repo.repo_id, verdict)
+    assert shop.owner.resolve(repo) == first.commit_sha
+    assert shop.owner.pull_request(repo, number).status == "closed"
+
+
+def test_reader_token_when_merging_then_the_hubs_refusal_is_raised(
+    shop: Bench, unopened: None
+) -> None:
+    repo = _new_dataset(shop, "forbidden")
+    _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "forbidden-1")
+    with pytest.raises(HubError) as caught:
+        review.run(shop.contributor, repo.repo_id)
+    assert "does not allow" in caught.value.what
+
+
+def test_watch_when_pull_requests_come_then_each_commit_is_reviewed_once(
+    shop: Bench, unopened: None
+) -> None:
+    repo = _new_dataset(shop, "watched")
+    changed = CARD.encode() + b"more"
+    number = _propose(shop, repo, {"README.md": changed}, "watched-1")
+    seen: list[Verdict] = []
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 2:
+            _push(shop, repo, number, {"README.md": changed + b"!"})
+        return len(waits) < 4
+
+    review.watch(shop.owner, repo.repo_id, on_verdict=seen.append, wait_seconds=5.0, wait=wait)
+    assert [v.number for v in seen] == [number, number]
+    assert seen[0].sha != seen[1].sha
+    again: list[Verdict] = []
+    review.watch(shop.owner, repo.repo_id, on_verdict=again.append, wait=lambda seconds: False)
+    assert again == []
+
+
+def test_watch_when_the_hub_is_gone_then_waits_longer_each_time() -> None:
+    with LocalHub() as local:
+        hub = Hub(local.url, local.token)
+        hub.user()
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) < 6
+
+    os.environ["HF_HUB_DOWNLOAD_TIMEOUT"] = "1"
+    review.watch(hub, "o/d", wait_seconds=60.0, wait=wait)
+    assert waits == [120.0, 240.0, 480.0, 600.0, 600.0, 600.0]
+
+
+def test_sealed_rows_when_in_a_private_repo_then_the_reviewer_compares_with_them(
+    shop: Bench, here: None
+) -> None:
+    verdict = shop.review(make_case("leak, exact", "requests", 0))
+    failed = {check.name: check for check in verdict.checks if not check.passed}
+    assert "5 exact" in failed["test leakage"].detail
+    sealed = {row["text"] for row in draw("requests", 0).sealed}
+    assert not any(text in check.detail for check in verdict.checks for text in sealed)
+
+
+def test_rows_when_over_the_limit_then_refused(shop: Bench, here: None) -> None:
+    repo = shop.dataset("requests")
+    rows = draw("requests", 0).fresh[:30]
+    number = _propose(
+        shop, repo, {"data/train-30.parquet": parquet(kinds()["requests"], rows)}, "limit"
+    )
+    with tempfile.TemporaryDirectory() as work:
+        policy = shop.policy(repo, max_rows=20)
+        verdict = review.review_pull_request(shop.owner, repo.repo_id, number, policy, Path(work))
+    assert verdict.verdict == "refuse"
+    assert np.any(["too many rows" in r or "of at most 20" in r for r in verdict.reasons])

@@ -1,0 +1,68 @@
+"""The corpus of seeded pull requests: every defect is stopped, clean ones are merged."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from hub_trainer.checks import inspection
+from stages.review_bench import Bench, bench, call_here
+from stages.review_corpus import DEFECTS, kinds_for, make_case
+
+CERTAIN = (
+    "card: absolute path", "card: hf address", "card: https chain",
+    "card: parent folder, with rows", "script", "pickle", "npy", "notebook", "hidden settings",
+    "hidden file", "link", "picture by address", "picture by path", "bomb", "leak, exact",
+    "leak, one row", "secret",
+)  # fmt: skip
+"""Defects of which none may ever pass."""
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Bench]:
+    with bench() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "run_sandboxed", call_here)
+
+
+@pytest.mark.parametrize("defect", list(DEFECTS))
+def test_pull_request_when_of_the_corpus_then_the_verdict_is_right(
+    shop: Bench, defect: str
+) -> None:
+    known = kinds_for(defect)
+    kind = "requests" if "requests" in known else known[0]
+    case = make_case(defect, kind, 0)
+    verdict = shop.review(case)
+    assert verdict.verdict in case.right, verdict.reasons
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_corpus_when_reviewed_as_a_whole_then_recall_and_false_blocks_hold(
+    shop: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right: dict[str, list[bool]] = {defect: [] for defect in DEFECTS}
+    given: dict[str, Counter[str]] = {defect: Counter() for defect in DEFECTS}
+    for seed in range(12):
+        for defect in DEFECTS if seed < 4 else ("clean", "flip 10 %", "flip 20 %"):
+            for kind in kinds_for(defect):
+                case = make_case(defect, kind, seed)
+                verdict = shop.review(case, seed % 3).verdict
+                right[defect].append(verdict in case.right)
+                given[defect][verdict] += 1
+    total = sum(len(answers) for answers in right.values())
+    with capsys.disabled():
+        print(f"\n{total} pull requests\n{'defect':<32} right  verdicts")
+        for defect, answers in right.items():
+            print(f"{defect:<32} {sum(answers):>2}/{len(answers):<3} {dict(given[defect])}")
+    assert total >= 300
+    assert all(all(right[defect]) for defect in CERTAIN)
+    for defect in ("leak, near", "flip 10 %"):
+        assert sum(right[defect]) >= 0.95 * len(right[defect])
+    assert sum(right["flip 20 %"]) >= 0.95 * len(right["flip 20 %"])
+    blocked = len(right["clean"]) - sum(right["clean"])
+    assert blocked <= max(1, 0.03 * len(right["clean"]))
