@@ -76,10 +76,16 @@ def _usage_section(facts: CardFacts) -> str:
     usage = facts.presentation.usage.replace("{repo_id}", facts.repo_id)
     code = code_block(usage.replace("{commit_sha}", facts.revision), "python")
     reload = facts.presentation.reload
+    worst = reload["max_difference"]
+    alike = (
+        f"no probability differed by more than {worst:.1e}"
+        if worst
+        else "as were the probabilities"
+    )
     return (
         f"{code}\n\nBefore it was published, a fresh process loaded this folder "
-        f"({one_line(str(reload['loaded_with']))}) and gave the same labels on {reload['rows']} "
-        f"test rows; no probability differed by more than {_small(reload['max_difference'])}."
+        f"({one_line(str(reload['loaded_with']))}): on {reload['rows']} test rows the labels were "
+        f"the same, {alike}."
     )
 
 
@@ -198,7 +204,3 @@ def _licence_section(facts: CardFacts) -> str:
     doubts = "".join(f"\n- {escape(doubt, 400)}" for doubt in licence.warnings)
     told = f"`{one_line(licence.license)}`. {escape(licence.reason, 400)}"
     return f"{told}\n{doubts}" if doubts else told
-
-
-def _small(value: float) -> str:
-    return "0" if value == 0 else f"{value:.1e}"

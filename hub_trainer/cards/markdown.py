@@ -19,7 +19,7 @@ _ENTITIES = {
     "://": "&#58;//",
     "www.": "www&#46;",
 }
-_SPECIAL = re.compile(r"([\\`*_\[\]()~#!])")
+_SPECIAL = re.compile(r"([\\`*_\[\]~#])")
 _PLAIN_NAME = re.compile(r"[\w .,:;'?+/%=-]+")
 
 

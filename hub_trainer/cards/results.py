@@ -106,12 +106,8 @@ def _gate_section(facts: CardFacts) -> str:
     gate, comparison = facts.results["gate"], facts.results.get("comparison")
     told = VERDICTS[gate["verdict"]]
     if comparison:
-        difference = comparison["difference"]
-        told += (
-            f" Against {_published(facts)} on the same examples: {difference['value']:+.4f} "
-            f"[{difference['low']:+.4f}, {difference['high']:+.4f}], "
-            f"p = {comparison['p_value']:.3g}{_mcnemar(comparison)}."
-        )
+        p_values = f"p = {comparison['p_value']:.3g}{_mcnemar(comparison)}"
+        told += f" Compared with {_published(facts)} on the same examples: {p_values}."
     reasons = "\n".join(f"- {escape(reason, 500)}" for reason in gate["reasons"])
     return f"{told}\n\n{reasons}" if reasons else told
 
@@ -139,7 +135,7 @@ def _metrics_table(facts: CardFacts) -> str:
 
 def _mcnemar(comparison: Mapping[str, Any]) -> str:
     value = comparison.get("mcnemar_p_value")
-    return "" if value is None else f" (exact McNemar p = {value:.3g})"
+    return "" if value is None else f", by McNemar's exact test p = {value:.3g}"
 
 
 def _mistakes(confusion: Mapping[str, Any]) -> list[tuple[int, str, str]]:

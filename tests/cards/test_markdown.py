@@ -86,7 +86,7 @@ def test_escape_when_shown_then_markdown_gives_the_text_back() -> None:
     import html
 
     text = r"a|b <c> [d](e) _f_ *g* `h` \i #j $k & ~l!"
-    shown = re.sub(r"\\([\\`*_\[\]()~#!])", r"\1", escape(text))
+    shown = re.sub(r"\\([\\`*_\[\]~#])", r"\1", escape(text))
     assert html.unescape(shown) == text
 
 
