@@ -3,10 +3,11 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hub_trainer.local_hub.accounts import Actor
 from hub_trainer.local_hub.core import Core
@@ -31,6 +32,7 @@ from hub_trainer.local_hub.git_write import Change, apply_changes, write_blob, w
 from hub_trainer.local_hub.lfs import granted_size
 from hub_trainer.local_hub.lifecycle import signature_of
 from hub_trainer.local_hub.names import check_path, is_oid
+from hub_trainer.local_hub.packs import BlobPack
 from hub_trainer.local_hub.permissions import is_writer
 from hub_trainer.local_hub.refs import Move, advance
 from hub_trainer.local_hub.repo_rows import Repo
@@ -66,31 +68,52 @@ class Committed:
     pull_request: int | None = None
 
 
+MANY_FILES = 20
+"""From so many files on, a commit's blobs are written as one pack."""
+
+
 def read_proposal(core: Core, repo: Repo, body: Path) -> Proposal:
     """Read an NDJSON body. Contents go into git at once, so memory holds one file at a time."""
-    git = core.git(repo)
+    with body.open("rb") as stream:
+        is_large = sum(1 for _ in islice(_lines(core, stream), MANY_FILES)) == MANY_FILES
+    if not is_large:
+        git = core.git(repo)
+        return _read(core, repo, body, lambda data: write_blob(git, data))
+    pack = BlobPack(core.temporary())
+    try:
+        proposal = _read(core, repo, body, pack.add)
+        pack.finish(core.git_path(repo.id))
+    except BaseException:
+        pack.discard()
+        raise
+    return proposal
+
+
+def _read(core: Core, repo: Repo, body: Path, keep: Callable[[bytes], str]) -> Proposal:
     header: Header | None = None
     changes: list[Change] = []
-    for number, line in enumerate(_lines(body, core.limits.regular_file_bytes * 4 // 3 + 65536), 1):
-        key, value = _parse_line(number, line)
-        if key == "header":
-            header = _header(number, value)
-        else:
-            changes.append(_change(core, repo, git, key, value))
-        if len(changes) > core.limits.commit_operations:
-            raise too_large(f"A commit may name {core.limits.commit_operations} files. Split it.")
+    with body.open("rb") as stream:
+        for number, line in enumerate(_lines(core, stream), 1):
+            key, value = _parse_line(number, line)
+            if key == "header":
+                header = _header(number, value)
+            else:
+                changes.append(_change(core, repo, keep, key, value))
+            if len(changes) > core.limits.commit_operations:
+                most = core.limits.commit_operations
+                raise too_large(f"A commit may name {most} files. Split it.")
     if header is None:
         raise bad_request("The commit has no header line.")
     return Proposal(header, changes)
 
 
-def _lines(body: Path, longest: int) -> Iterator[bytes]:
-    with body.open("rb") as stream:
-        while line := stream.readline(longest + 1):
-            if len(line) > longest:
-                raise too_large("A regular file is larger than 10 MB. Upload it as an LFS file.")
-            if line.strip():
-                yield line
+def _lines(core: Core, stream: BinaryIO) -> Iterator[bytes]:
+    longest = core.limits.regular_file_bytes * 4 // 3 + 65536
+    while line := stream.readline(longest + 1):
+        if len(line) > longest:
+            raise too_large("A regular file is larger than 10 MB. Upload it as an LFS file.")
+        if line.strip():
+            yield line
 
 
 def _parse_line(number: int, line: bytes) -> tuple[str, dict[str, Any]]:
@@ -122,7 +145,9 @@ def _printable(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def _change(core: Core, repo: Repo, git: Any, key: str, value: dict[str, Any]) -> Change:
+def _change(
+    core: Core, repo: Repo, keep: Callable[[bytes], str], key: str, value: dict[str, Any]
+) -> Change:
     path = value.get("path")
     if not isinstance(path, str):
         raise bad_request(f"A {key} line has no path.")
@@ -132,9 +157,9 @@ def _change(core: Core, repo: Repo, git: Any, key: str, value: dict[str, Any]) -
     if key == "file":
         data = _decode(path, value)
         check_regular_file(core, repo, path, data)
-        return Change(path, write_blob(git, data))
+        return Change(path, keep(data))
     if key == "lfsFile":
-        return Change(path, write_blob(git, _pointer_for(core, repo, path, value)))
+        return Change(path, keep(_pointer_for(core, repo, path, value)))
     raise bad_request("Add a line with the key `lfsFile`, `file` or `deletedFile`")
 
 

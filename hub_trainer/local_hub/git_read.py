@@ -203,34 +203,6 @@ def record_of(commit: Any) -> CommitRecord:
     )
 
 
-def last_commits(git: Any, commit: Any, paths: list[str]) -> dict[str, CommitRecord]:
-    """For each path the newest commit that changed it."""
-    pending = set(paths)
-    found: dict[str, CommitRecord] = {}
-    for each in git.walk(commit.id, SortMode.NONE):
-        if not pending:
-            break
-        parents = [parent.tree for parent in each.parents]
-        if any(tree.id == each.tree.id for tree in parents):
-            continue
-        changed = {path for path in pending if _differs(each.tree, parents, path)}
-        found.update((path, record_of(each)) for path in changed)
-        pending -= changed
-    return found
-
-
-def _differs(tree: Any, parents: list[Any], path: str) -> bool:
-    oid = _oid_at(tree, path)
-    return oid is not None and all(_oid_at(parent, path) != oid for parent in parents)
-
-
-def _oid_at(tree: Any, path: str) -> Any | None:
-    try:
-        return tree[path].id
-    except KeyError:
-        return None
-
-
 def merge_base(git: Any, one: Any, other: Any) -> Any | None:
     """The newest common ancestor of two commits."""
     base = git.merge_base(one.id, other.id)

@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from hub_trainer.local_hub import refs
 from hub_trainer.local_hub.errors import bad_request, revision_not_found
+from hub_trainer.local_hub.git_last import last_commits
 from hub_trainer.local_hub.git_read import (
     describe,
     entry_at,
     history,
-    last_commits,
     list_refs,
     merge_base,
     resolve_commit,
