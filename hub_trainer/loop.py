@@ -3,16 +3,26 @@
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hub_trainer.artifacts import Artifact, find_artifact
+from hub_trainer.artifacts import Artifact, digest_of, find_artifact
 from hub_trainer.errors import TrainingError
-from hub_trainer.hub import Hub
-from hub_trainer.lineage import Pins, RoundRecord, load_pins, pin_round, read_rounds
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.lineage import (
+    Pins,
+    RoundRecord,
+    load_pins,
+    pin_round,
+    published_round,
+    read_rounds,
+)
 from hub_trainer.recipe import Recipe, RecipeFile
+
+if TYPE_CHECKING:
+    from hub_trainer.space.process import RunningSpace
 
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share done in [0, 1], and what is being done."""
@@ -20,7 +30,14 @@ Progress = Callable[[str, float, str], None]
 ROUND_STAGES = ("collect", "prepare", "train", "evaluate", "publish")
 UPSTREAM_READY = ".upstream-ready"
 UPSTREAM_SECONDS = 24 * 3600
-FIT_KEYS: tuple[str, ...] = ("method", "rows", "tokens", "seconds", "rows_per_second", "tokens_per_second")
+FIT_KEYS: tuple[str, ...] = (
+    "method",
+    "rows",
+    "tokens",
+    "seconds",
+    "rows_per_second",
+    "tokens_per_second",
+)
 FIT_KEYS += ("peak_mb", "trainable_parameters", "epochs", "num_processes")
 
 
@@ -30,7 +47,7 @@ def silent(stage: str, share: float, doing: str) -> None:
 
 def default_round_dir(recipe_file: RecipeFile, hub: Hub) -> Path:
     """`rounds/<recipe>/round-<N>`, N being the next round, or the last when nothing is new."""
-    folder = Path("rounds") / recipe_file.name
+    folder = _rounds_folder(recipe_file)
     records = read_rounds(hub, recipe_file.recipe.publish.repo_id)
     last = max((record.round for record in records), default=0)
     newest = folder / f"round-{last:03d}"
@@ -123,6 +140,43 @@ def round_result(round_dir: Path) -> dict[str, Any]:
     }
 
 
+def push_space(
+    recipe_file: RecipeFile, hub: Hub, *, round_dir: Path | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """Push the Space of the newest published round; gives its repo, commit sha and address."""
+    folder = round_dir or _newest_round_dir(recipe_file, hub)
+    return run_stage("serve", recipe_file.recipe, folder, hub, progress=progress).outputs
+
+
+def start_space(
+    recipe_file: RecipeFile, hub: Hub, *, round_dir: Path | None = None, port: int = 0
+) -> "RunningSpace":
+    """Push the Space and run what was pushed here, as a process of its own."""
+    from hub_trainer.stages.serve import start
+
+    folder = round_dir or _newest_round_dir(recipe_file, hub)
+    pushed = push_space(recipe_file, hub, round_dir=folder)
+    place = folder / "space"
+    return start(hub, pushed["repo_id"], folder=place, commit_sha=pushed["commit_sha"], port=port)
+
+
+def curate_ratings(
+    recipe_file: RecipeFile, hub: Hub, *, round_dir: Path | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """Turn the ratings collected so far into a pull request on the dataset."""
+    folder = round_dir or _newest_round_dir(recipe_file, hub)
+    return run_stage("curate", recipe_file.recipe, folder, hub, progress=progress).outputs
+
+
+def _newest_round_dir(recipe_file: RecipeFile, hub: Hub) -> Path:
+    record = published_round(hub, recipe_file.recipe.publish.repo_id)
+    return _rounds_folder(recipe_file) / f"round-{record.round:03d}"
+
+
+def _rounds_folder(recipe_file: RecipeFile) -> Path:
+    return Path("rounds") / recipe_file.name
+
+
 def result_of_record(record: RoundRecord) -> dict[str, Any]:
     """A round read back from the Hub, in the keys of `round_result`."""
     return {
@@ -158,9 +212,6 @@ def _results(round_dir: Path) -> dict[str, Any]:
 
 def _nothing_new(pins: Pins, round_dir: Path, recipe: Recipe, hub: Hub) -> bool:
     """Whether a finished round was made from this very recipe and from the repos as they are."""
-    from hub_trainer.artifacts import digest_of
-    from hub_trainer.hub import Repo
-
     if pins.recipe_digest != digest_of(recipe.model_dump(mode="json")):
         return False
     if not find_artifact(round_dir / "publish"):
@@ -183,8 +234,3 @@ def _wait_for_upstream(marker: Path) -> None:
                 do="Run hub-trainer prepare first, then launch again.",
             )
         time.sleep(0.5)
-
-
-def stage_names() -> Sequence[str]:
-    """The stages of a round in their order."""
-    return ROUND_STAGES

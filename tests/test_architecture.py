@@ -29,7 +29,9 @@ def test_files_when_opened_then_each_says_what_it_owns() -> None:
 
 
 def test_stages_when_listed_then_module_command_and_recipe_section_agree() -> None:
-    modules = {path.stem for path in (ROOT / "hub_trainer" / "stages").glob("*.py")}
+    folder = ROOT / "hub_trainer" / "stages"
+    modules = {path.stem for path in folder.glob("*.py")}
+    modules |= {path.parent.name for path in folder.glob("*/__init__.py")}
     stages = {*ROUND_STAGES, "serve", "curate", "review"}
     assert modules - {"__init__"} == stages
     assert stages <= set(Recipe.model_fields)

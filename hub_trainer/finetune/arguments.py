@@ -11,25 +11,6 @@ from transformers import TrainingArguments
 from hub_trainer.errors import Problem, RecipeError, TrainingError
 from hub_trainer.recipe.arguments import argument_faults
 
-OWNED = {
-    "ignore_data_skip": "remove it: a resumed run sees the same rows in the same order",
-    "restore_callback_states_from_checkpoint": "remove it: early stopping is always resumed",
-    "save_only_model": "remove it: a checkpoint holds what an exact resume needs",
-    "save_on_each_node": "remove it: the first process writes the checkpoints",
-    "dataloader_drop_last": "remove it: batches differ by one row at most, none is dropped",
-    "average_tokens_across_devices": "remove it: the loss is normalised over all processes",
-    "disable_tqdm": "remove it: a progress bar is shown when there is a terminal",
-    "logging_nan_inf_filter": "remove it: a loss that is not finite is never hidden",
-    "include_num_input_tokens_seen": "remove it: tokens are counted without padding",
-    "include_for_metrics": "remove it: metrics take predictions and references",
-    "batch_eval_metrics": "remove it: evaluation keeps only what the metrics need",
-    "eval_do_concat_batches": "remove it: evaluation keeps only what the metrics need",
-    "eval_use_gather_object": "remove it: evaluation gathers by itself",
-    "eval_accumulation_steps": "remove it: evaluation keeps nothing on the device",
-    "prediction_loss_only": "remove it: evaluation keeps only what the metrics need",
-}
-"""Keys that the engine sets itself, beside those that no recipe may set."""
-
 
 def training_arguments(
     arguments: Mapping[str, Any],
@@ -69,8 +50,7 @@ def assert_world_size(expected: int) -> None:
 
 
 def _check_keys(arguments: Mapping[str, Any]) -> None:
-    faults = argument_faults({k: v for k, v in arguments.items() if k not in OWNED})
-    faults += [f"{k}: is set by the engine; {OWNED[k]}" for k in arguments if k in OWNED]
+    faults = argument_faults(dict(arguments))
     if faults:
         problems = [Problem(_path(fault), f"train.arguments.{fault}") for fault in faults]
         raise RecipeError(problems, source="train.arguments")

@@ -71,6 +71,21 @@ OWNED = {
     "auto_find_batch_size": "remove it: batches are halved by themselves when memory is short",
     "use_liger_kernel": "remove it: kernels are never fetched",
     "liger_kernel_config": "remove it: kernels are never fetched",
+    "ignore_data_skip": "remove it: a resumed run sees the same rows in the same order",
+    "restore_callback_states_from_checkpoint": "remove it: early stopping is always resumed",
+    "save_only_model": "remove it: a checkpoint holds what an exact resume needs",
+    "save_on_each_node": "remove it: the first process writes the checkpoints",
+    "dataloader_drop_last": "remove it: batches differ by one row at most, none is dropped",
+    "average_tokens_across_devices": "remove it: the loss is normalised over all processes",
+    "disable_tqdm": "remove it: a progress bar is shown when there is a terminal",
+    "logging_nan_inf_filter": "remove it: a loss that is not finite is never hidden",
+    "include_num_input_tokens_seen": "remove it: tokens are counted without padding",
+    "include_for_metrics": "remove it: metrics take predictions and references",
+    "batch_eval_metrics": "remove it: evaluation keeps only what the metrics need",
+    "eval_do_concat_batches": "remove it: evaluation keeps only what the metrics need",
+    "eval_use_gather_object": "remove it: evaluation gathers by itself",
+    "eval_accumulation_steps": "remove it: evaluation keeps nothing on the device",
+    "prediction_loss_only": "remove it: evaluation keeps only what the metrics need",
 }
 
 

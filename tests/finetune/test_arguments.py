@@ -6,7 +6,7 @@ from transformers import IntervalStrategy
 from transformers.trainer_utils import SaveStrategy
 
 from hub_trainer.errors import ExitCode, RecipeError, TrainingError
-from hub_trainer.finetune.arguments import OWNED, assert_world_size, training_arguments
+from hub_trainer.finetune.arguments import assert_world_size, training_arguments
 
 
 def made(tmp_path: Path, *, evaluates: bool = True, **arguments: Any) -> Any:
@@ -84,15 +84,9 @@ def test_keys_of_the_engine_are_refused_all_at_once(tmp_path: Path) -> None:
     assert caught.value.exit_code == ExitCode.RECIPE
     assert "train.arguments: 3 problems" in message
     assert "train.arguments.output_dir: is not a setting of a recipe" in message
-    assert "train.arguments.save_only_model: is set by the engine; remove it" in message
+    assert "train.arguments.save_only_model: is not a setting of a recipe; remove it" in message
     assert "train.arguments.learning_rte: " in message
     assert "learning_rate" in message
-
-
-def test_every_key_of_the_engine_is_one_of_transformers() -> None:
-    from hub_trainer.recipe.arguments import training_argument_types
-
-    assert set(OWNED) <= set(training_argument_types())
 
 
 def test_different_rhythms_are_refused(tmp_path: Path) -> None:

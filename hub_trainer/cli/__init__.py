@@ -2,20 +2,28 @@
 
 import json
 import logging
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hub_trainer import __version__
-from hub_trainer.errors import ExitCode, HubTrainerError, ProblemsError
-from hub_trainer.hub import Hub, use_endpoint
+from hub_trainer.cli.output import (
+    errors_shown,
+    is_main_process,
+    pair_of,
+    people,
+    print_curated,
+    print_json,
+    print_problems,
+    print_result,
+    progress_bars,
+    stopped_at_the_end,
+)
+from hub_trainer.errors import ExitCode, UsageError
+from hub_trainer.hub import PUBLIC_ENDPOINT, Hub, use_endpoint
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.")]
 Overrides = Annotated[
@@ -42,8 +50,6 @@ app = typer.Typer(
 hub_app = typer.Typer(no_args_is_help=True, help="The embedded Local Hub.")
 app.add_typer(hub_app, name="hub")
 
-people = Console(stderr=True)
-
 
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Print it.")] = False) -> None:
@@ -66,16 +72,16 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with a recipe, all faults at once, before anything is trained."""
-    with _errors(as_json):
+    with errors_shown(as_json):
         use_endpoint(endpoint)
         from hub_trainer.preflight import check_recipe
 
         report = check_recipe(recipe, overrides or [], Hub())
         for line in report.lines:
             people.print(line, highlight=False, markup=False)
-        _print_problems(report.problems, str(recipe))
+        print_problems(report.problems, str(recipe))
         if as_json:
-            _print_json({"problems": [vars(problem) for problem in report.problems]})
+            print_json({"problems": [vars(problem) for problem in report.problems]})
         raise typer.Exit(report.exit_code)
 
 
@@ -87,7 +93,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Dry run: the resolved recipe, steps, memory, and the files it would write on the Hub."""
-    with _errors(as_json):
+    with errors_shown(as_json):
         use_endpoint(endpoint)
         from hub_trainer.plan import plan_round, render_plan
         from hub_trainer.recipe import load_recipe
@@ -95,7 +101,7 @@ def plan(
         planned = plan_round(load_recipe(recipe, overrides or []), Hub())
         people.print(render_plan(planned))
         if as_json:
-            _print_json(planned)
+            print_json(planned)
 
 
 @app.command()
@@ -108,7 +114,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """One round, all stages: collect, prepare, train, evaluate, publish."""
-    with _errors(as_json):
+    with errors_shown(as_json):
         use_endpoint(endpoint)
         from hub_trainer.loop import default_round_dir, run_round
         from hub_trainer.recipe import load_recipe
@@ -117,9 +123,9 @@ def run(
         recipe_file = load_recipe(recipe, overrides or [])
         folder = round_dir or default_round_dir(recipe_file, hub)
         launch = _launcher(accelerate_config, recipe, overrides or [])
-        with _progress() as report:
+        with progress_bars() as report:
             result = run_round(recipe_file, folder, hub, progress=report, launch_train=launch)
-        _print_result(result, as_json)
+        print_result(result, as_json)
         if result["verdict"] != "promote":
             raise typer.Exit(ExitCode.NOT_PROMOTED)
 
@@ -132,7 +138,7 @@ def _stage_command(stage: str, what: str) -> None:
         endpoint: Endpoint = None,
         as_json: AsJson = False,
     ) -> None:
-        with _errors(as_json):
+        with errors_shown(as_json):
             use_endpoint(endpoint)
             from hub_trainer.loop import default_round_dir, run_until
             from hub_trainer.recipe import load_recipe
@@ -140,10 +146,10 @@ def _stage_command(stage: str, what: str) -> None:
             hub = Hub()
             recipe_file = load_recipe(recipe, overrides or [])
             folder = round_dir or default_round_dir(recipe_file, hub)
-            with _progress() as report:
+            with progress_bars() as report:
                 result = run_until(stage, recipe_file, folder, hub, progress=report)
-            if _is_main_process():
-                _print_result(result, as_json)
+            if is_main_process():
+                print_result(result, as_json)
 
     app.command(stage, help=what)(command)
 
@@ -167,18 +173,24 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Push the Space of the published model and, on a Local Hub, run it here."""
-    with _errors(as_json):
+    with errors_shown(as_json):
         use_endpoint(endpoint)
-        from hub_trainer.loop import serve_published
+        from hub_trainer.loop import push_space, start_space
         from hub_trainer.recipe import load_recipe
 
-        def ready(served: dict[str, Any]) -> None:
-            people.print(f"The Space answers at {served['url'] or served['space_url']}")
+        hub, recipe_file = Hub(), load_recipe(recipe, overrides or [])
+        if push_only or hub.url == PUBLIC_ENDPOINT:
+            pushed = push_space(recipe_file, hub)
+            people.print(f"The Space is pushed: {pushed['url']}")
             if as_json:
-                _print_json(served)
-
-        recipe_file = load_recipe(recipe, overrides or [])
-        serve_published(recipe_file, Hub(), port=port, run_here=not push_only, on_ready=ready)
+                print_json(pushed)
+            return
+        space = start_space(recipe_file, hub, port=port)
+        people.print(f"The Space answers at {space.url}; stop it with Ctrl-C.")
+        if as_json:
+            print_json({"url": space.url, "folder": str(space.folder)})
+        with stopped_at_the_end(space):
+            space.wait()
 
 
 @app.command()
@@ -189,16 +201,16 @@ def curate(
     as_json: AsJson = False,
 ) -> None:
     """Turn ratings into examples, and propose them as a pull request on the dataset."""
-    with _errors(as_json):
+    with errors_shown(as_json):
         use_endpoint(endpoint)
         from hub_trainer.loop import curate_ratings
         from hub_trainer.recipe import load_recipe
 
-        with _progress() as report:
+        with progress_bars() as report:
             outputs = curate_ratings(load_recipe(recipe, overrides or []), Hub(), progress=report)
-        people.print(outputs["summary"])
+        print_curated(outputs)
         if as_json:
-            _print_json(outputs)
+            print_json(outputs)
 
 
 @app.command()
@@ -212,7 +224,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Rounds, metrics, verdicts and lineage, read back from the Hub."""
-    with _errors(as_json):
+    with errors_shown(as_json):
         use_endpoint(endpoint)
         from hub_trainer.cards.status import plot_rounds, render_status
         from hub_trainer.lineage import read_rounds
@@ -226,7 +238,7 @@ def status(
             plot_rounds(records, plot)
         if as_json:
             rounds = [result_of_record(record) for record in records]
-            _print_json({"repo_id": repo_id, "rounds": rounds})
+            print_json({"repo_id": repo_id, "rounds": rounds})
 
 
 @app.command("schema")
@@ -235,6 +247,103 @@ def schema_command() -> None:
     from hub_trainer.recipe import json_schema
 
     print(json.dumps(json_schema(), indent=1))
+
+
+@app.command()
+def contribute(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET_REPO", help="As in org/name.")],
+    file: Annotated[Path, typer.Argument(help="csv, jsonl, parquet, or a folder of pictures.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="dataset_column=file_column, where the names differ; repeatable."),
+    ] = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Propose rows to a dataset: a pull request in the dataset's own schema."""
+    with errors_shown(as_json):
+        use_endpoint(endpoint)
+        from hub_trainer.contribute import contribute as propose
+
+        columns = dict(pair_of(text) for text in column or [])
+        made = propose(Hub(), dataset, file, columns=columns)
+        people.print(f"Pull request {made.pull_request} proposes {made.rows:,} rows: {made.url}")
+        for warning in made.warnings:
+            people.print(f"review may say: {warning}", style="yellow", markup=False)
+        if as_json:
+            print_json(made.to_dict())
+
+
+@app.command()
+def review(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET_REPO", help="As in org/name.")],
+    pr: Annotated[int | None, typer.Option("--pr", help="One pull request.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All open pull requests.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, looking every minute.")] = False,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Go on, and look at once when a webhook rings there; its secret of 32 bytes or "
+            "more is read from HUB_TRAINER_WEBHOOK_SECRET.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Whose review section and published model to use.")
+    ] = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check pull requests of a dataset at a pinned commit; comment, merge by value or refuse."""
+    with errors_shown(as_json):
+        use_endpoint(endpoint)
+        from hub_trainer.cli.reviewing import review_on, review_once
+        from hub_trainer.recipe import load_recipe
+
+        chosen = sum([pr is not None, every, watch, webhook is not None])
+        if chosen != 1:
+            raise UsageError(
+                "Say which pull requests to review.",
+                got=f"{chosen} of --pr, --all, --watch, --webhook",
+                do="Give exactly one of them.",
+            )
+        policy = load_recipe(recipe).recipe if recipe else None
+        if watch or webhook:
+            review_on(Hub(), dataset, recipe=policy, webhook=webhook, as_json=as_json)
+        else:
+            review_once(Hub(), dataset, number=pr, recipe=policy, as_json=as_json)
+
+
+@hub_app.command("serve")
+def hub_serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
+    data: Annotated[Path, typer.Option(help="Folder that holds everything.")] = Path("local-hub"),
+    accounts: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Users and organisations to add.")
+    ] = None,
+) -> None:
+    """Run the embedded Local Hub; prints one JSON line with url, user and token."""
+    with errors_shown(as_json=True):
+        from hub_trainer.cli.hub_serve import serve_hub
+
+        serve_hub(host, port, data, accounts)
+
+
+@app.command()
+def quickstart(
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Folder for the Hub's data and the rounds.")
+    ] = Path("quickstart"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Leave the Hub and the Space running at the end.")
+    ] = False,
+) -> None:
+    """The whole loop on a Local Hub: two rounds, a rated Space, four pull requests, no network."""
+    with errors_shown(as_json=True):
+        from hub_trainer.cli.quickstarting import run_and_show
+
+        run_and_show(folder, keep_running=serve)
 
 
 def _launcher(
@@ -248,84 +357,6 @@ def _launcher(
         launch_train(config, [str(recipe), *overrides, "--round-dir", str(round_dir)])
 
     return launch
-
-
-@contextmanager
-def _errors(as_json: bool) -> Iterator[None]:
-    """Print an error of the user's world as one, and exit with its code."""
-    try:
-        yield
-    except ProblemsError as error:
-        _print_problems(error.problems, error.source)
-        if as_json:
-            _print_json({"problems": [vars(problem) for problem in error.problems]})
-        raise typer.Exit(error.exit_code) from None
-    except HubTrainerError as error:
-        people.print(f"error: {error}", style="red", highlight=False, markup=False)
-        if as_json:
-            content = {"what": error.what, "where": error.where, "got": error.got, "do": error.do}
-            _print_json({"error": content, "exit_code": int(error.exit_code)})
-        raise typer.Exit(error.exit_code) from None
-    except OSError as error:
-        if error.errno != 28:
-            raise
-        people.print(f"error: the disk is full: {error.filename or ''}", style="red", markup=False)
-        people.print("  do:    Free some space, then run the same command again: it goes on.")
-        raise typer.Exit(ExitCode.TRAINING) from None
-    except KeyboardInterrupt:
-        people.print("Interrupted. Run the same command again to go on.")
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float, str], None]]:
-    """A bar with an estimate per stage on a terminal; a line per stage elsewhere."""
-    if not people.is_terminal or not _is_main_process():
-        yield lambda stage, share, doing: None
-        return
-    columns = (
-        TextColumn("{task.fields[stage]:<9}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-    )
-    bars = Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"),
-        console=people,
-    )  # fmt: skip
-    known: dict[str, Any] = {}
-    with bars:
-
-        def report(stage: str, share: float, doing: str) -> None:
-            if stage not in known:
-                known[stage] = bars.add_task(doing, total=1.0, stage=stage)
-            bars.update(known[stage], completed=share, description=doing)
-
-        yield report
-
-
-def _is_main_process() -> bool:
-    import os
-
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _print_problems(problems: Any, source: str) -> None:
-    for problem in problems:
-        where = f"{source}:{problem.line}" if problem.line else source
-        people.print(f"{where}: {problem.message}", style="red", highlight=False, markup=False)
-
-
-def _print_result(result: dict[str, Any], as_json: bool) -> None:
-    from hub_trainer.cards.status import render_result
-
-    people.print(render_result(result))
-    if as_json:
-        _print_json(result)
-
-
-def _print_json(content: Any) -> None:
-    sys.stderr.flush()
-    print(json.dumps(content, ensure_ascii=False, default=str), flush=True)
 
 
 def main() -> None:
