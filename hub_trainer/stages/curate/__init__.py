@@ -1,0 +1,207 @@
+"""The curate stage: what raters agree on becomes a pull request on the dataset."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
+from hub_trainer.checks.bench import load_tip, whole_split
+from hub_trainer.duplicates import content_keys
+from hub_trainer.errors import UsageError
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.lineage import Pins, load_pins
+from hub_trainer.ratings import read_shards
+from hub_trainer.ratings.shards import SHARDS
+from hub_trainer.recipe import DatasetSource, Recipe
+from hub_trainer.rows import RowSpec
+from hub_trainer.rows.fetch import fetch_rows
+from hub_trainer.stages.curate.crowd import (
+    KnownRows,
+    Outcome,
+    aggregate,
+    count_ratings,
+    examples_of,
+    summarise,
+)
+from hub_trainer.stages.curate.proposal import Target, build_file, describe, propose, read_schema
+from hub_trainer.tasks import Task, load_task
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[float, str], None]
+
+
+def silent(share: float, doing: str) -> None:
+    """Report progress to nobody."""
+
+
+def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
+    """Propose the agreed examples; the same ratings again find the same pull request."""
+    pins = load_pins(round_dir)
+    assert pins is not None
+    ratings_id, source = _ratings_repo(recipe), _target_source(recipe)
+    ratings_sha = _pinned(pins, recipe)
+    target_sha = pins.sha_of("dataset", source.repo_id, source.revision)
+    inputs = {
+        "stage": "curate",
+        "task": recipe.task,
+        "ratings": {"repo_id": ratings_id, "commit_sha": ratings_sha},
+        "target": {**source.model_dump(), "commit_sha": target_sha},
+        "test": _test_pin(recipe, pins),
+        "curate": recipe.curate.model_dump(),
+    }
+    folder = round_dir / "curate"
+    done = find_artifact(folder, inputs)
+    if done:
+        return done
+    with write_artifact(folder, inputs) as draft:
+        if ratings_sha is None:
+            _nothing(draft, f"{ratings_id} does not exist yet: there are no ratings.")
+        else:
+            _curate(recipe, pins, hub, draft, progress)
+    assert draft.artifact is not None
+    logger.info("curate: %s", draft.outputs["summary"])
+    return draft.artifact
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What the stage works with: everything at its pinned commit."""
+
+    recipe: Recipe
+    pins: Pins
+    task: Task
+    hub: Hub
+    scratch: Path
+
+    def sha(self, source: DatasetSource) -> str:
+        """The pinned commit of a dataset."""
+        return self.pins.sha_of("dataset", source.repo_id, source.revision)
+
+
+def _curate(recipe: Recipe, pins: Pins, hub: Hub, draft: Draft, progress: Progress) -> None:
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch:
+        bench = _Bench(recipe, pins, load_task(recipe.task), hub, Path(scratch))
+        progress(0.0, "reading ratings and rows")
+        outcome = _agreed(bench, draft)
+        if not outcome.examples:
+            counts = {**draft.outputs["dropped_ratings"], **outcome.skipped}
+            _nothing(draft, f"No new example: {_reasons(counts)}.")
+            return
+        progress(0.7, f"proposing {len(outcome.examples)} examples")
+        source = _whole(_target_source(recipe))
+        target = Target(source, load_tip(hub, Repo(source.repo_id, "dataset"), bench.sha(source)))
+        schema = read_schema(hub, target, bench.scratch)
+        file = build_file(outcome.examples, target, schema, bench.task.modality)
+    if file is None:
+        count = len(outcome.examples)
+        _nothing(draft, f"No new example: {count} have labels that the dataset does not.")
+        return
+    ratings = f"{_ratings_repo(recipe)}@{_pinned(pins, recipe)}"
+    made = propose(hub, target, file, describe(recipe, ratings, file.rows, draft.outputs))
+    (draft.folder / PurePosixPath(file.path).name).write_bytes(file.content)
+    draft.outputs.update(
+        repo_id=source.repo_id,
+        pull_request=made.pull_request,
+        commit_sha=made.commit_sha,
+        url=made.url,
+        path=file.path,
+        rows=file.rows,
+        unknown_labels=file.unknown_labels,
+        summary=f"Pull request {made.pull_request} on {source.repo_id} adds {file.rows} examples.",
+    )
+
+
+def _agreed(bench: _Bench, draft: Draft) -> Outcome:
+    """What the crowd agrees on; the numbers go into the draft's outputs."""
+    repo = Repo(_ratings_repo(bench.recipe), "dataset")
+    ratings_sha = _pinned(bench.pins, bench.recipe)
+    assert ratings_sha is not None
+    into = bench.scratch / "ratings"
+    folder = bench.hub.download(repo, ratings_sha, allow=[SHARDS], into=into)
+    ratings = count_ratings(read_shards(folder), bench.task)
+    known = _known_rows(bench) if ratings.votes else KnownRows({}, frozenset())
+    aggregation = aggregate(ratings, known, bench.recipe.curate)
+    outcome = examples_of(ratings, aggregation, known, bench.task)
+    draft.outputs.update(summarise(ratings, outcome))
+    return outcome
+
+
+def _known_rows(bench: _Bench) -> KnownRows:
+    """Read the dataset's rows and the sealed ones, as content keys."""
+    source, test = _whole(_target_source(bench.recipe)), bench.recipe.prepare.test_split
+    labels_of: dict[str, set[str]] = {}
+    for key, label in _keys(bench, source, "target"):
+        labels_of.setdefault(key, set()).add(label)
+    sealed = {key for key, _ in _keys(bench, test, "test")} if test else set()
+    frozen = {key: frozenset(labels) for key, labels in labels_of.items()}
+    return KnownRows(frozen, frozenset(sealed))
+
+
+def _keys(bench: _Bench, source: DatasetSource, name: str) -> Iterator[tuple[str, str]]:
+    """(content key, label) of each row of a source."""
+    task = bench.task
+    spec = RowSpec(
+        modality=task.modality,
+        kinds=dict(task.columns),
+        columns=dict(source.columns),
+        drop_columns=tuple(source.drop_columns),
+    )
+    fetched = fetch_rows(bench.hub, source, bench.sha(source), spec, scratch=bench.scratch / name)
+    rows = fetched.table.to_pylist()
+    keys = content_keys(rows, task.modality)
+    yield from zip(keys, (str(row["label"]) for row in rows), strict=True)
+
+
+def _whole(source: DatasetSource) -> DatasetSource:
+    """The split itself, where the recipe takes a slice of it."""
+    return source.model_copy(update={"split": whole_split(source), "fraction": 1.0})
+
+
+def _nothing(draft: Draft, summary: str) -> None:
+    draft.outputs.update(pull_request=None, rows=0, summary=summary)
+
+
+def _ratings_repo(recipe: Recipe) -> str:
+    if recipe.collect.ratings is None:
+        serve = recipe.serve
+        do = f"Add collect.ratings: {serve.ratings_repo_id if serve else 'org/name-ratings'}"
+        raise UsageError("The recipe names no dataset of ratings.", where="collect.ratings", do=do)
+    return recipe.collect.ratings.repo_id
+
+
+def _pinned(pins: Pins, recipe: Recipe) -> str | None:
+    """The commit of the ratings dataset, None when it did not exist as the round began."""
+    ref = recipe.collect.ratings
+    assert ref is not None
+    try:
+        return pins.sha_of("dataset", ref.repo_id, ref.revision)
+    except KeyError:
+        return None
+
+
+def _target_source(recipe: Recipe) -> DatasetSource:
+    wanted = recipe.curate.repo_id
+    for source in recipe.collect.datasets:
+        if wanted in (None, source.repo_id):
+            return source
+    raise UsageError(
+        "Ratings can only join a dataset that the recipe collects.",
+        where="curate.repo_id",
+        got=str(wanted),
+        do=f"Name one of {', '.join(s.repo_id for s in recipe.collect.datasets)}, or leave it out.",
+    )
+
+
+def _test_pin(recipe: Recipe, pins: Pins) -> dict[str, Any] | None:
+    test = recipe.prepare.test_split
+    if test is None:
+        return None
+    commit_sha = pins.sha_of("dataset", test.repo_id, test.revision)
+    return {**test.model_dump(), "commit_sha": commit_sha}
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {why}" for why, n in sorted(counts.items()) if n) or "no ratings"

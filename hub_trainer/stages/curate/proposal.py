@@ -1,0 +1,166 @@
+"""The file that a dataset is offered: in its own columns and types, where its split takes it up."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hub_trainer.checks.bench import Tip, fetch_files
+from hub_trainer.checks.comment import inert
+from hub_trainer.checks.placement import check_placement
+from hub_trainer.contribute.own_schema import OwnSchema, encode_table, in_own_schema
+from hub_trainer.errors import DataError, UsageError
+from hub_trainer.hub import Changes, Commit, Hub
+from hub_trainer.recipe import DatasetSource, Recipe
+from hub_trainer.rows import Modality, RawSplit, SplitFiles, write_card
+from hub_trainer.sandbox import run_sandboxed
+from hub_trainer.tasks import Row
+
+FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
+"""Reader of a dataset -> suffix of the file that joins it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The split that gets the examples, at a commit of its dataset."""
+
+    source: DatasetSource
+    tip: Tip
+
+    @property
+    def files(self) -> SplitFiles:
+        """The files of the split."""
+        return self.tip.split_files(self.source.config, self.source.split)
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file for a dataset, and the examples it holds and could not hold."""
+
+    path: str
+    content: bytes
+    rows: int
+    unknown_labels: int
+    """Examples left out because the dataset does not have their label."""
+
+
+def read_schema(hub: Hub, target: Target, scratch: Path) -> OwnSchema:
+    """The dataset's own columns and types, from its smallest file, read in a sandboxed child."""
+    there = target.files
+    sizes = {file.path: file.size_bytes for file in target.tip.files}
+    smallest = min(there.files[target.source.split], key=lambda path: sizes[path])
+    folder = scratch / "schema"
+    fetch_files(hub, target.tip.repo, target.tip.commit_sha, [smallest], folder)
+    write_card(folder, there.card)
+    function = "hub_trainer.contribute.own_schema:describe_folder"
+    arguments = {"folder": str(folder), "split": target.source.split}
+    answer = run_sandboxed(function, arguments, folder=scratch / "schema-out")
+    return OwnSchema(answer["features"])
+
+
+def build_file(
+    examples: Sequence[Row], target: Target, schema: OwnSchema, modality: Modality
+) -> NewFile | None:
+    """The examples as a file of the dataset's format; None when it has none of their labels."""
+    source, reader = target.source, target.files.reader
+    suffix = FORMATS.get(reader)
+    if suffix is None or (modality == "image" and suffix != "parquet"):
+        raise UsageError(
+            "This dataset takes no file of rows.",
+            where=source.repo_id,
+            got=f"a dataset of the kind {reader}",
+            do="Convert it once: load_dataset(...).push_to_hub(...), which writes parquet.",
+        )
+    known = schema.label_names(source.columns.get("label", "label"))
+    fitting = [row for row in examples if known is None or row["label"] in known]
+    if not fitting:
+        return None
+    table = in_own_schema(
+        _raw(fitting, source, schema), schema, {}, where=f"ratings for {source.repo_id}"
+    )
+    content = encode_table(table, suffix)
+    name = f"ratings-{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
+    left = len(examples) - len(fitting)
+    return NewFile(_place(target, name), content, len(fitting), left)
+
+
+def propose(hub: Hub, target: Target, file: NewFile, description: str) -> Commit:
+    """Open the pull request with the file; the same file again finds the same one."""
+    digest = hashlib.sha256(file.path.encode() + b"\0" + file.content).hexdigest()
+    return hub.commit(
+        target.tip.repo,
+        Changes({file.path: file.content}),
+        message="Add examples that raters agree on",
+        run_id=f"curate-{digest}",
+        pull_request=description,
+    )
+
+
+def describe(recipe: Recipe, ratings: str, rows: int, numbers: Mapping[str, Any]) -> str:
+    """Text of the pull request; `ratings` names their dataset and commit."""
+    section = recipe.curate
+    rule = {
+        "majority": f"the majority of at least {section.min_raters} raters",
+        "dawid_skene": f"Dawid-Skene over at least {section.min_raters} raters, started from rows "
+        "whose label is known",
+    }[section.aggregate]
+    table = [
+        ("ratings that count", f"{numbers['num_ratings']:,}"),
+        ("raters", f"{numbers['num_raters']:,}"),
+        ("rated rows", f"{numbers['num_rated_rows']:,}"),
+        ("rows with an agreed label", f"{numbers['num_decided']:,}"),
+        ("mean agreement on those", f"{numbers['agreement']:.1%}"),
+        *((f"left out: {why}", f"{n:,}") for why, n in sorted(numbers["skipped_rows"].items())),
+        *((f"ratings {why}", f"{n:,}") for why, n in sorted(numbers["dropped_ratings"].items())),
+    ]
+    width = max(len(name) for name, _ in table)
+    values = max(len("number"), *(len(value) for _, value in table))
+    return "\n".join(
+        [
+            f"{rows:,} examples that raters of {inert(recipe.publish.repo_id)} agree on.",
+            "",
+            f"| {'what':{width}} | {'number':>{values}} |",
+            f"|{'-' * (width + 2)}|{'-' * (values + 1)}:|",
+            *(f"| {name:{width}} | {value:>{values}} |" for name, value in table),
+            "",
+            f"Rule: {rule}; at most {section.max_ratings_per_rater:,} ratings of one rater count.",
+            f"Ratings: `{ratings}`.",
+        ]
+    )
+
+
+def _raw(examples: Sequence[Row], source: DatasetSource, schema: OwnSchema) -> RawSplit:
+    """The examples under the dataset's column names; what we do not know of is empty."""
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for row in examples for name in row)
+    ours = {source.columns.get(name, name): name for name in names}
+    columns = {
+        theirs: [row.get(ours[theirs]) if theirs in ours else None for row in examples]
+        for theirs in schema.columns
+    }
+    return RawSplit(pa.table({name: pa.array(values) for name, values in columns.items()}), "")
+
+
+def _place(target: Target, name: str) -> str:
+    """A path that the split's patterns take up, beside the files that are there."""
+    source, tip = target.source, target.tip
+    files = target.files.files[source.split]
+    folder = PurePosixPath(files[0]).parent
+    split = source.split
+    stems = (f"{split}-{name}", f"{split}_{name}", f"{split}-00000-of-00001-{name}")
+    paths = [(folder / candidate).as_posix() for candidate in (*stems, f"{split}/{name}", name)]
+    # After the files that are there, so that a slice such as train[:500] keeps its rows.
+    for path in sorted(paths, key=lambda path: path < max(files)):
+        fits = check_placement(
+            tip.names, [path], tip.card, config=source.config, split=source.split
+        )
+        if fits.passed:
+            return path
+    raise DataError(
+        "The dataset's card leaves no room for another file of this split.",
+        where=f"{source.repo_id}, {source.split}",
+        got=f"patterns that take only {', '.join(files[:3])}",
+        do=f"Widen the pattern in its card, as data/{source.split}-*.",
+    )
