@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import nn
-from transformers import AutoConfig, EvalPrediction, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, EvalPrediction, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hub_trainer.artifacts import digest_of
@@ -108,6 +108,15 @@ def load_classifier(
             renew_head(model)
     assert isinstance(model, PreTrainedModel)
     return model
+
+
+def load_body(base_dir: Path) -> nn.Module:
+    """The base without any head, frozen in float32, for its features."""
+    with quiet_transformers():
+        model: nn.Module = AutoModel.from_pretrained(
+            base_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+    return model.requires_grad_(False)
 
 
 def new_classifier(auto_class: Any, config: PretrainedConfig, *, seed: int) -> PreTrainedModel:

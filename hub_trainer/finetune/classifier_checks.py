@@ -1,5 +1,6 @@
 """What is wrong with a base model for a recipe, judged by its small files before any training."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from transformers import AutoConfig
 
 from hub_trainer.errors import Problem, ProblemsError, TrainingError
+from hub_trainer.finetune.arguments import training_arguments
 from hub_trainer.finetune.classifier import quiet_transformers, set_labels
 from hub_trainer.finetune.methods import apply_method
 from hub_trainer.finetune.model_folder import CONFIG, code_faults
@@ -31,6 +33,24 @@ def base_problems(auto_class: Any, train: TrainSection, base_dir: Path) -> list[
     except (ValueError, KeyError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         return [Problem("base_model", f"base_model: cannot be used for this task: {first}")]
+    return _method_problems(model, train)
+
+
+def argument_problems(train: TrainSection) -> list[Problem]:
+    """What TrainingArguments itself would refuse, or the engine, once training began."""
+    try:
+        training_arguments(
+            train.arguments,
+            output_dir=Path(tempfile.gettempdir()),
+            seed=train.seed,
+            evaluates=True,
+        )
+    except ProblemsError as error:
+        return [Problem(p.key, _with_key(p)) for p in error.problems]
+    return []
+
+
+def _method_problems(model: Any, train: TrainSection) -> list[Problem]:
     lora = train.lora.model_dump() if train.lora else None
     try:
         apply_method(model, train.method, lora=lora, last_n=train.last_n)  # type: ignore[arg-type]

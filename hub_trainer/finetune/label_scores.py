@@ -4,6 +4,8 @@ Legend: N rows, C labels, D features.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +16,20 @@ FloatArray = NDArray[np.float32]
 Batches = Iterable[tuple[Sequence[int], Mapping[str, torch.Tensor]]]
 """The rows of a batch by their index, and what the model takes."""
 
+Row = Mapping[str, Any]
+
 BATCH_SIZE = 64
 MAX_ROWS_PER_LABEL = 200
 COSINE_SCALE = 20.0
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows and the index of each one's label."""
+
+    rows: Sequence[Row]
+    label_ids: Sequence[int]
+    num_labels: int
 
 
 def device() -> torch.device:
@@ -57,8 +70,24 @@ def frozen_features(model: nn.Module, batches: Batches, num_rows: int) -> FloatA
     return _in_order(features, model, batches, num_rows)
 
 
-def rows_for_centroids(label_ids: Sequence[int]) -> list[int]:
-    """Indices of the rows that the centroids are made of: the first of each label."""
+def nearest_mean_scores(
+    model: nn.Module,
+    batches: Callable[[Sequence[Row]], Batches],
+    known: LabelledRows,
+    rows: Sequence[Row],
+) -> FloatArray:
+    """(N, C) scores by the label whose known rows have the nearest mean of frozen features."""
+    chosen = _first_of_each_label(known.label_ids)
+    sample = [known.rows[index] for index in chosen]
+    return centroid_scores(
+        frozen_features(model, batches(sample), len(sample)),
+        [known.label_ids[index] for index in chosen],
+        frozen_features(model, batches(rows), len(rows)),
+        num_labels=known.num_labels,
+    )
+
+
+def _first_of_each_label(label_ids: Sequence[int]) -> list[int]:
     counts: dict[int, int] = {}
     chosen = []
     for index, label in enumerate(label_ids):

@@ -4,7 +4,7 @@ import io
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,6 @@ from PIL import Image
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
-    AutoModel,
     AutoModelForImageClassification,
     ResNetConfig,
     ViTImageProcessorPil,
@@ -28,6 +27,7 @@ from hub_trainer.finetune.classifier import (
     label_ids,
     label_order,
     labelled_config,
+    load_body,
     load_classifier,
     new_classifier,
     quiet_transformers,
@@ -35,16 +35,15 @@ from hub_trainer.finetune.classifier import (
     save_classifier,
     set_labels,
 )
-from hub_trainer.finetune.classifier_checks import base_problems
+from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.label_scores import (
     BATCH_SIZE,
     Batches,
-    centroid_scores,
+    LabelledRows,
     device,
-    frozen_features,
     label_scores,
-    rows_for_centroids,
+    nearest_mean_scores,
 )
 from hub_trainer.finetune.model_folder import IMAGE_PROCESSOR_FILES, file_stamp, has_any
 from hub_trainer.finetune.plan import FitData
@@ -98,6 +97,7 @@ class ImageClassification:
     def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
+        problems += argument_problems(recipe.train)
         if recipe.train.method != "scratch":
             problems += base_model_problems(self, recipe)
         if base_dir is None or problems:
@@ -169,25 +169,16 @@ class ImageClassification:
             return commonest_label(splits, rows)
         if knows_labels(AutoConfig.from_pretrained(base_dir), splits.label_names):
             return BasePredictions("the base model as it is", self.predict(base_dir, rows))
-        ids = label_ids(splits.train, splits.label_names)
-        chosen = rows_for_centroids(ids)
-        with quiet_transformers():
-            model = AutoModel.from_pretrained(
-                base_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-            ).to(device())
         processor = _processor(base_dir)
-        known = [splits.train[index] for index in chosen]
-        scores = centroid_scores(
-            frozen_features(model, _batches(processor, known), len(known)),
-            [ids[index] for index in chosen],
-            frozen_features(model, _batches(processor, rows), len(rows)),
-            num_labels=len(splits.label_names),
+        names = splits.label_names
+        known = LabelledRows(splits.train, label_ids(splits.train, names), len(names))
+        scores = nearest_mean_scores(
+            load_body(base_dir).to(device()), partial(_batches, processor), known, rows
         )
         description = (
-            "the untouched base model: the label whose training rows have the nearest mean "
-            f"features (cosine, {len(known)} rows)"
+            "the untouched base model: the label whose training rows have the nearest mean features"
         )
-        return BasePredictions(description, predictions(scores, splits.label_names))
+        return BasePredictions(description, predictions(scores, names))
 
     def score(self, row: Row, prediction: Prediction) -> float:
         """1.0 when the label is right."""

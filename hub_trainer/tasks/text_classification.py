@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.batches import padding_collate
@@ -18,22 +18,22 @@ from hub_trainer.finetune.classifier import (
     label_ids,
     label_order,
     labelled_config,
+    load_body,
     load_classifier,
     new_classifier,
     quiet_transformers,
     run_digest,
     save_classifier,
 )
-from hub_trainer.finetune.classifier_checks import base_problems
+from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.label_scores import (
     Batches,
+    LabelledRows,
     batches_by_length,
-    centroid_scores,
     device,
-    frozen_features,
     label_scores,
-    rows_for_centroids,
+    nearest_mean_scores,
 )
 from hub_trainer.finetune.model_folder import TOKENIZER_FILES, file_stamp, has_any
 from hub_trainer.finetune.plan import FitData
@@ -87,7 +87,7 @@ class TextClassification:
     def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
-        problems += unused_problems(self, recipe, TABLE_KEYS)
+        problems += unused_problems(self, recipe, TABLE_KEYS) + argument_problems(recipe.train)
         if base_dir is None or problems:
             return problems
         problems += base_problems(AutoModelForSequenceClassification, recipe.train, base_dir)
@@ -153,25 +153,17 @@ class TextClassification:
             return commonest_label(splits, rows)
         if knows_labels(AutoConfig.from_pretrained(base_dir), splits.label_names):
             return BasePredictions("the base model as it is", self.predict(base_dir, rows))
-        ids = label_ids(splits.train, splits.label_names)
-        chosen = rows_for_centroids(ids)
-        with quiet_transformers():
-            model = AutoModel.from_pretrained(
-                base_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-            ).to(device())
         tokenizer = _tokenizer(base_dir, None)
-        known = [splits.train[index] for index in chosen]
-        scores = centroid_scores(
-            frozen_features(model, _batches(tokenizer, known), len(known)),
-            [ids[index] for index in chosen],
-            frozen_features(model, _batches(tokenizer, rows), len(rows)),
-            num_labels=len(splits.label_names),
+        names = splits.label_names
+        known = LabelledRows(splits.train, label_ids(splits.train, names), len(names))
+        scores = nearest_mean_scores(
+            load_body(base_dir).to(device()), partial(_batches, tokenizer), known, rows
         )
         description = (
             "the untouched base model: the label whose training rows have the nearest mean "
-            f"embedding (cosine, {len(known)} rows)"
+            "embedding"
         )
-        return BasePredictions(description, predictions(scores, splits.label_names))
+        return BasePredictions(description, predictions(scores, names))
 
     def score(self, row: Row, prediction: Prediction) -> float:
         """1.0 when the label is right."""

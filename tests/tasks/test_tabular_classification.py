@@ -1,10 +1,9 @@
 import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
@@ -305,15 +304,17 @@ def test_num_parameters_when_linear_then_counts_coefficients() -> None:
 
 
 def test_card_when_its_usage_is_run_then_it_predicts(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(tmp_path)
-    usage = TASK.card().usage.replace("{repo_id}", "org/model").replace("{commit_sha}", "main")
-    download = 'snapshot_download("org/model", revision="main")'
-    assert download in usage
-    script = tmp_path / "usage.py"
-    script.write_text(usage.replace(download, repr(str(tmp_path / "model"))))
-    result = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() in ("['big']", "['small']")
+    asked: list[tuple[str, str]] = []
+
+    def download(repo_id: str, *, revision: str) -> str:
+        asked.append((repo_id, revision))
+        return str(tmp_path / "model")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    usage = TASK.card().usage.replace("{repo_id}", "org/model").replace("{commit_sha}", "abc")
+    exec(compile(usage, "usage.py", "exec"), {})
+    assert asked == [("org/model", "abc")]
+    assert capsys.readouterr().out.strip() in ("['big']", "['small']")
