@@ -92,6 +92,9 @@ def _endpoint(core: Core, entry: Entry) -> Callable[[Request], Awaitable[Respons
             return error_reply(_ask_for_password(request, error))
         except ClientDisconnect:
             return Response(status_code=400)
+        except (UnicodeEncodeError, OverflowError):
+            # A lone surrogate, or a number beyond 64 bits, somewhere in what was sent.
+            return error_reply(bad_request("The request holds text or a number that is not valid."))
         except Exception:
             log.exception("%s %s failed", request.method, request.scope["path"])
             return error_reply(WireError(500, "Internal error"))

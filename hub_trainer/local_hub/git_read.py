@@ -16,6 +16,8 @@ from hub_trainer.local_hub.names import iso_of_seconds
 pygit2.option(Option.SET_OWNER_VALIDATION, 0)
 
 MAX_POINTER_BYTES = 1024
+MAX_REF_SEGMENT_BYTES = 200
+MAX_REF_LENGTH = 1000
 
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n"
@@ -85,6 +87,12 @@ def resolve_commit(git: Any, revision: str) -> Any:
         if isinstance(found, pygit2.Commit):
             return found
     raise revision_not_found(revision)
+
+
+def is_valid_ref(ref: str) -> bool:
+    """A full ref name that git takes and a disk can hold."""
+    short = all(len(segment.encode()) <= MAX_REF_SEGMENT_BYTES for segment in ref.split("/"))
+    return short and len(ref) <= MAX_REF_LENGTH and pygit2.reference_is_valid_name(ref)
 
 
 def ref_commit(git: Any, ref: str) -> Any | None:

@@ -17,6 +17,7 @@ from hub_trainer.local_hub.errors import (
     entry_not_found,
     stale_parent,
 )
+from hub_trainer.local_hub.git_read import is_valid_ref
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def drop_ref(git: Any, ref: str) -> None:
 def create_tag(git: Any, tag: str, commit: Any, message: str | None, by: Signature) -> None:
     """Make a tag: annotated if there is a message."""
     ref = f"refs/tags/{tag}"
-    if not pygit2.reference_is_valid_name(ref):
+    if not is_valid_ref(ref):
         raise bad_request(f"Invalid tag name: {tag!r}")
     if ref in git.references:
         raise conflict(f"Reference {ref} already exists")

@@ -20,14 +20,13 @@ _OID = re.compile(r"[0-9a-f]{64}\Z")
 _SHA = re.compile(r"[0-9a-f]{40}\Z")
 
 
-def repo_type_of(value: str | None) -> RepoType:
+def repo_type_of(value: object) -> RepoType:
     """A repo type as clients write it: singular, plural or missing."""
-    if value in (None, ""):
+    if value is None or value == "":
         return "model"
-    if value in TYPE_OF_PLURAL:
-        return TYPE_OF_PLURAL[str(value)]
-    if value in ("model", "dataset", "space"):
-        return value  # type: ignore[return-value]
+    plural = f"{str(value).removesuffix('s')}s"
+    if isinstance(value, str) and plural in TYPE_OF_PLURAL:
+        return TYPE_OF_PLURAL[plural]
     raise bad_request(f"Invalid repo type: {value}. Use model, dataset or space.")
 
 

@@ -9,7 +9,7 @@ from pygit2.enums import FileMode
 from hub_trainer.local_hub.accounts import Actor
 from hub_trainer.local_hub.commits import check_regular_file, writable_ref
 from hub_trainer.local_hub.core import Core
-from hub_trainer.local_hub.git_read import MAX_POINTER_BYTES, is_ancestor
+from hub_trainer.local_hub.git_read import MAX_POINTER_BYTES, is_ancestor, is_valid_ref
 from hub_trainer.local_hub.names import check_path
 from hub_trainer.local_hub.permissions import is_writer
 from hub_trainer.local_hub.repo_rows import Repo
@@ -27,7 +27,7 @@ class Refused(Exception):
 def check_command(core: Core, repo: Repo, actor: Actor, git: Any, command: "Command") -> None:
     """Whether this actor may move this ref this way."""
     ref = command.ref
-    if not pygit2.reference_is_valid_name(ref):
+    if not is_valid_ref(ref):
         raise Refused("this is not a valid ref name")
     current = _current(git, ref)
     if current != command.old:

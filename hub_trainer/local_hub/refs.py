@@ -4,8 +4,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import pygit2
-
 from hub_trainer.local_hub import cards, discussion_rows, webhooks
 from hub_trainer.local_hub.core import Core
 from hub_trainer.local_hub.errors import (
@@ -17,6 +15,7 @@ from hub_trainer.local_hub.errors import (
 )
 from hub_trainer.local_hub.git_read import (
     is_ancestor,
+    is_valid_ref,
     read_text,
     record_of,
     ref_commit,
@@ -109,7 +108,7 @@ def _config(git: Any, commit: Any) -> dict[str, Any]:
 def create_branch(core: Core, repo: Repo, branch: str, start: str | None, actor: str) -> None:
     """Make a branch at a revision, or at the tip of main."""
     ref = f"refs/heads/{branch}"
-    if branch.startswith("refs/") or not pygit2.reference_is_valid_name(ref):
+    if branch.startswith("refs/") or not is_valid_ref(ref):
         raise bad_request(f"Invalid reference for a branch: {branch}")
     with core.lock(repo.id):
         git = core.git(repo)

@@ -145,13 +145,9 @@ def error_reply(error: WireError) -> Response:
 
 
 def header_text(text: str) -> str:
-    """Text that may stand in a header: one line of Latin-1, not too long."""
-    line = " ".join(text.split())
-    return (
-        "".join(char for char in line if char.isprintable())
-        .encode("latin-1", "replace")
-        .decode("latin-1")[:1000]
-    )
+    """Text that may stand in a header: one line of Latin-1, not too long, no blanks around it."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line[:1000].strip().encode("latin-1", "replace").decode("latin-1")
 
 
 def cursor_of(call: Call) -> tuple[str, int]:

@@ -206,6 +206,7 @@ def test_compare_when_asked_then_a_patch(api: HfApi, http: httpx.Client, repo_id
         ("refs/pr/5", "Invalid reference for a branch"),
         ("a..b", "Invalid reference for a branch"),
         ("a b", "Invalid reference for a branch"),
+        ("a" * 201, "Invalid reference for a branch"),
         ("main", "Reference refs/heads/main already exists"),
         ("main/sub", "conflicts with another branch"),
     ],

@@ -113,7 +113,7 @@ def delete(call: Call) -> Response:
     """DELETE /api/repos/delete."""
     wanted = call.json()
     repo = _named_repo(
-        call, repo_type_of(wanted.get("type")), f"{_asked_namespace(call)}/{wanted['name']}"
+        call, repo_type_of(wanted.get("type")), f"{_asked_namespace(call)}/{call.text('name')}"
     )
     authorize(call.core.store, call.actor, repo, "admin")
     lifecycle.delete_repo(call.core, repo)

@@ -1,0 +1,216 @@
+"""Examples as rows of tokens that training takes, with what would spoil a run refused before it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hub_trainer.errors import DataError
+from hub_trainer.finetune.language.chat import Tokens, TrainOn, tokenize
+from hub_trainer.finetune.language.formats import Content, Example, Format, Kind
+
+MAX_DROPPED_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows of tokens, and what was cut or left out to get them.
+
+    A row holds `prompt` (ids, maybe none), `answers` (ids of each), `trained` (a mask for each
+    answer), `weight`, and for ratings `desirable`.
+    """
+
+    kind: Kind
+    format: str
+    rows: list[dict[str, Any]]
+    num_truncated: int = 0
+    num_dropped: int = 0
+    """Examples of which nothing was left to learn after they were cut."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all rows; a prompt counts once per answer, as a model would read it."""
+        return sum(num_tokens(row) for row in self.rows)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    tokens: Tokens
+    truncated: bool
+
+
+def num_tokens(row: dict[str, Any]) -> int:
+    """Tokens of a row, its prompt counted once per answer."""
+    return sum(len(row["prompt"]) + len(answer) for answer in row["answers"])
+
+
+def encode(
+    examples: Sequence[Example],
+    tokenizer: Any,
+    found: Format,
+    *,
+    max_length: int,
+    train_on: TrainOn | None = None,
+    stops: Sequence[int] = (),
+) -> Encoded:
+    """Tokenize and cut at `max_length`; refuse what a model could not learn from.
+
+    `stops` are the ids that end a generation besides the tokenizer's own end of text.
+    """
+    _check_train_on(found, train_on)
+    cuts = [
+        _cut(tokenize(tokenizer, _readable(tokenizer, example), train_on), max_length)
+        for example in examples
+    ]
+    kept = [(e, c.tokens) for e, c in zip(examples, cuts, strict=True) if _learnable(c.tokens)]
+    _check_left(cuts, len(kept), max_length)
+    _check_begin(tokenizer, [cut.tokens for cut in cuts])
+    whole = [c.tokens for c in cuts if not c.truncated and _learnable(c.tokens)]
+    _check_end(tokenizer, whole, stops)
+    if found.kind == "kto":
+        _check_classes([example for example, _ in kept])
+    rows = [_row(example, tokens) for example, tokens in kept]
+    truncated = sum(cut.truncated for cut in cuts)
+    return Encoded(found.kind, found.name, rows, truncated, len(cuts) - len(kept))
+
+
+def check_batch(kind: Kind, loss_type: str, total: int) -> None:
+    """Refuse a batch of one rating: its KL would be an estimate from a single answer."""
+    if kind == "kto" and loss_type == "kto" and total < 2:
+        raise DataError(
+            "KTO needs batches of two or more ratings: their answers are mismatched to"
+            " estimate how far the model has moved.",
+            where="train.arguments.per_device_train_batch_size",
+            got=f"{total} rating in a batch over all processes and accumulation",
+            do="raise per_device_train_batch_size or gradient_accumulation_steps, or use the loss"
+            " apo_zero_unpaired",
+        )
+
+
+def _row(example: Example, tokens: Tokens) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "prompt": tokens.prompt,
+        "answers": tokens.answers,
+        "trained": tokens.trained,
+        "weight": example.weight,
+    }
+    if example.desirable is not None:
+        row["desirable"] = example.desirable
+    return row
+
+
+def _readable(tokenizer: Any, example: Example) -> Example:
+    """A single question and its answer need no chat template: a line break parts them."""
+    if tokenizer.chat_template or not example.asked:
+        return example
+    question = "".join(f"{message['content']}\n" for message in _turns(example.prompt))
+    answers = tuple(str(_turns(answer)[-1]["content"]) for answer in example.answers)
+    return Example(question, answers, weight=example.weight)
+
+
+def _turns(content: Content) -> Sequence[Any]:
+    assert not isinstance(content, str)
+    return content
+
+
+def _cut(tokens: Tokens, max_length: int) -> _Cut:
+    room = max_length - len(tokens.prompt)
+    if all(len(answer) <= room for answer in tokens.answers):
+        return _Cut(tokens, truncated=False)
+    room = max(room, 0)
+    answers = [answer[:room] for answer in tokens.answers]
+    trained = [mask[:room] for mask in tokens.trained]
+    return _Cut(Tokens(tokens.prompt[:max_length], answers, trained), truncated=True)
+
+
+def _learnable(tokens: Tokens) -> bool:
+    """Whether each answer has a learned token that something comes before."""
+    first = 0 if tokens.prompt else 1
+    return all(any(mask[first:]) for mask in tokens.trained)
+
+
+# What is refused
+
+
+def _check_train_on(found: Format, train_on: TrainOn | None) -> None:
+    """A choice that would change nothing is refused."""
+    offered: tuple[TrainOn | None, ...] = (None, "completion", "assistant", "all")
+    if found.kind != "sft":
+        offered = (None, "completion")
+    elif found.name == "text":
+        offered = (None, "all")
+    if train_on not in offered:
+        raise DataError(
+            f"Rows of {found.name} cannot be learned by {train_on}.",
+            where="train_on",
+            got=str(train_on),
+            do=f"use {', '.join(str(name) for name in offered[1:])} or leave it away",
+        )
+
+
+def _check_left(cuts: Sequence[_Cut], kept: int, max_length: int) -> None:
+    dropped = len(cuts) - kept
+    if dropped <= MAX_DROPPED_FRACTION * len(cuts) and kept:
+        return
+    cut = sum(c.truncated for c in cuts)
+    longest = max(len(c.tokens.prompt) + max(map(len, c.tokens.answers)) for c in cuts)
+    raise DataError(
+        "There is nothing left to learn in too many examples: a prompt fills max_length, or no"
+        " turn is the assistant's.",
+        got=f"{dropped} of {len(cuts)} examples without a learned token,"
+        f" {cut} were cut at {max_length}",
+        do=f"raise prepare.max_length above {max(longest, max_length)}, shorten the prompts, or"
+        " check who speaks in the rows",
+    )
+
+
+def _check_begin(tokenizer: Any, found: Sequence[Tokens]) -> None:
+    begin = tokenizer.bos_token_id
+    if begin is None:
+        return
+    for index, tokens in enumerate(found):
+        ids = tokens.prompt or tokens.answers[0]
+        if ids[:2] == [begin, begin]:
+            raise DataError(
+                "An example begins with two begin-of-text tokens.",
+                where=f"example {index}",
+                got=repr(tokenizer.decode(ids[:8])),
+                do="remove the token from the text, or from the tokenizer's chat template:"
+                " the other of them adds it already",
+            )
+
+
+def _check_end(tokenizer: Any, whole: Sequence[Tokens], stops: Sequence[int]) -> None:
+    """By id and by what is learned, so it does not matter whether padding has the same id."""
+    ends = {tokenizer.eos_token_id, *stops} - {None}
+    for tokens in whole:
+        for answer, mask in zip(tokens.answers, tokens.trained, strict=True):
+            if any(learned and token in ends for token, learned in zip(answer, mask, strict=True)):
+                return
+    if not whole:
+        return
+    last = _last_learned(whole[0])
+    raise DataError(
+        "No end-of-turn token is among what is learned, so the model would never learn to stop.",
+        where="the tokenizer's eos_token and chat template",
+        got=f"the last learned token is {tokenizer.decode([last])!r},"
+        f" the end is {tokenizer.eos_token!r}",
+        do="set eos_token to the token that ends a turn in the chat template, and put it inside"
+        " {% generation %} where the template has that",
+    )
+
+
+def _last_learned(tokens: Tokens) -> int:
+    pairs = zip(tokens.answers[0], tokens.trained[0], strict=True)
+    return [token for token, learned in pairs if learned][-1:][0]
+
+
+def _check_classes(examples: Sequence[Example]) -> None:
+    desirable = sum(bool(example.desirable) for example in examples)
+    if 0 < desirable < len(examples):
+        return
+    raise DataError(
+        "KTO learns from ratings of both kinds, and here all are of one.",
+        where="label",
+        got=f"{desirable} desirable and {len(examples) - desirable} undesirable answers",
+        do="collect ratings of the other kind too, or train on the good answers with sft",
+    )

@@ -1,0 +1,149 @@
+"""The one entry to fine-tuning a language model: encoded rows and a plan in, the model out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import nn
+
+from hub_trainer.errors import TrainingError
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.language.adapters import fast_adapters
+from hub_trainer.finetune.language.encode import Encoded, check_batch
+from hub_trainer.finetune.language.losses import check_loss, class_weights
+from hub_trainer.finetune.language.objective import LanguageObjective, LossType
+from hub_trainer.finetune.language.packing import Packing, PackingCollate
+from hub_trainer.finetune.language.ratings import with_mismatched
+from hub_trainer.finetune.language.references import with_references
+from hub_trainer.finetune.language.scoring import can_be_dense, output_layer, scoring
+from hub_trainer.finetune.plan import FitData, FitPlan
+from hub_trainer.finetune.progress import StepProgress
+from hub_trainer.finetune.report import FitReport
+
+TOKENS_PER_PASS = {"cpu": 1536, "cuda": 16384}
+DEFAULTS: dict[str, LossType] = {"sft": "nll", "dpo": "sigmoid", "kto": "kto"}
+LOSSES = {"sft": ("nll",), "dpo": ("sigmoid", "ipo", "robust"), "kto": ("kto", "apo_zero_unpaired")}
+
+
+@dataclass(frozen=True)
+class LanguagePlan:
+    """What is particular to language models; the rest is the `FitPlan`."""
+
+    loss_type: LossType | None = None
+    """None: the usual one for the kind of data."""
+    beta: float = 0.1
+    """How strongly preferences hold the model to its reference."""
+    label_smoothing: float = 0.0
+    """For `robust`: the share of preferences that are flipped."""
+    desirable_weight: float | None = None
+    undesirable_weight: float | None = None
+    """None: set by the counts, so that both kinds of ratings weigh the same."""
+    tokens_per_pass: int | None = None
+    """Tokens of one forward and backward pass; a batch is cut into as many as it needs."""
+    max_length: int = 1024
+    """Of a prompt with an answer to another one, for KTO."""
+
+
+def fine_tune_language_model(
+    model: nn.Module,
+    train: Encoded,
+    validation: Encoded | None,
+    fit: FitPlan,
+    language: LanguagePlan,
+    *,
+    out_dir: Path,
+    run_digest: str = "",
+    on_progress: Callable[[StepProgress], None] | None = None,
+) -> tuple[nn.Module, FitReport]:
+    """As `fine_tune`, by SFT, DPO or KTO as the kind of the rows has it.
+
+    The model as it comes in is the reference of preference losses. It is run once over the rows
+    before training, and not in training.
+    """
+    objective = make_objective(train, language)
+    check_batch(train.kind, objective.loss_type, _rows_per_batch(fit))
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    if not getattr(model, "is_quantized", False):
+        model.to(state.device)
+    budget = language.tokens_per_pass or TOKENS_PER_PASS.get(state.device.type, 4096)
+    packing = Packing(budget, dense=can_be_dense(model))
+    prepare = _Prepare(model, objective, packing, language, out_dir)
+    data = FitData(
+        prepare.rows(train),
+        None if validation is None else prepare.rows(validation),
+        PackingCollate(packing),
+    )
+    plan = replace(
+        fit,
+        objective=objective,
+        compute_metrics=objective.metrics,
+        around=lambda trained: _around(trained, packing),
+    )
+    return fine_tune(
+        model, data, plan, out_dir=out_dir, run_digest=run_digest, on_progress=on_progress
+    )
+
+
+def make_objective(train: Encoded, language: LanguagePlan) -> LanguageObjective:
+    """The loss for this kind of data, with the weights that its counts ask for."""
+    loss_type = language.loss_type or DEFAULTS[train.kind]
+    if loss_type not in LOSSES[train.kind]:
+        raise TrainingError(
+            f"Rows of {train.format} cannot be learned with this loss.",
+            where="loss_type",
+            got=loss_type,
+            do=f"use {', '.join(LOSSES[train.kind])}",
+        )
+    if loss_type == "nll":
+        return LanguageObjective(loss_type)
+    smoothing = language.label_smoothing
+    check_loss(loss_type, beta=language.beta, label_smoothing=smoothing)
+    weights = _class_weights(train, language) if train.kind == "kto" else (1.0, 1.0)
+    return LanguageObjective(loss_type, language.beta, smoothing, weights)
+
+
+def _class_weights(train: Encoded, language: LanguagePlan) -> tuple[float, float]:
+    counts = {True: 0.0, False: 0.0}
+    for row in train.rows:
+        counts[row["desirable"]] += row["weight"]
+    found = class_weights(counts[True], counts[False])
+    given = (language.desirable_weight, language.undesirable_weight)
+    return tuple(f if g is None else g for f, g in zip(found, given, strict=True))  # type: ignore
+
+
+def _rows_per_batch(fit: FitPlan) -> int:
+    micro = int(fit.arguments.get("per_device_train_batch_size", 8))
+    accumulation = int(fit.arguments.get("gradient_accumulation_steps", 1))
+    processes = PartialState(cpu=not torch.accelerator.is_available()).num_processes
+    return micro * accumulation * processes
+
+
+@dataclass(frozen=True)
+class _Prepare:
+    model: nn.Module
+    objective: LanguageObjective
+    packing: Packing
+    language: LanguagePlan
+    out_dir: Path
+
+    def rows(self, encoded: Encoded) -> Sequence[dict[str, Any]]:
+        """Rows with what the loss needs of the reference."""
+        if encoded.kind == "sft":
+            return encoded.rows
+        rows = encoded.rows
+        if self.objective.loss_type == "kto":
+            rows = with_mismatched(rows, block=8, max_length=self.language.max_length)
+        return with_references(self.model, rows, self.packing, self.out_dir / "references")
+
+
+@contextmanager
+def _around(model: nn.Module, packing: Packing) -> Iterator[None]:
+    output_layer(model)
+    with ExitStack() as stack:
+        stack.enter_context(scoring(model, dense=packing.dense))
+        stack.enter_context(fast_adapters(model))
+        yield
