@@ -18,7 +18,8 @@ def test_plot_curve_when_steps_were_logged_then_draws_both_losses_and_the_metric
     plot_curve(history[:2], tmp_path / "c.png", metric="f1_macro")
     drawn = {(tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png")}
     assert len(drawn) == 3
-    assert Image.open(tmp_path / "a.png").size == (630, 324)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (630, 324)
 
 
 def test_plot_curve_when_there_were_no_steps_then_draws_nothing(tmp_path: Path) -> None:
