@@ -28,7 +28,9 @@ import torch
 import transformers.trainer  # noqa: F401  imported once, before the runs are forked
 
 from hub_trainer.errors import ExitCode, HubTrainerError
-from hub_trainer.finetune import EarlyStopping, FitPlan, fine_tune, newest_valid_checkpoint
+from hub_trainer.finetune.checkpoints import newest_valid_checkpoint
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.plan import EarlyStopping, FitPlan
 from tests.finetune.tiny import accuracy, bert, text_data
 
 METHODS = ("full", "lora", "head")

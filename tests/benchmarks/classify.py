@@ -31,7 +31,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from hub_trainer.finetune import FitData, FitPlan, engine, fine_tune
+from hub_trainer.finetune import engine
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.plan import FitData, FitPlan
 
 BATCH, LEARNING_RATE = 32, 5e-4
 

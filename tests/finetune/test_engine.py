@@ -16,15 +16,11 @@ from torch import nn
 from transformers import TrainerCallback
 
 from hub_trainer.errors import ExitCode, Interrupted, TrainingError
-from hub_trainer.finetune import (
-    EarlyStopping,
-    FitData,
-    FitPlan,
-    engine,
-    fine_tune,
-    newest_valid_checkpoint,
-)
+from hub_trainer.finetune import engine
 from hub_trainer.finetune import trainer as trainer_module
+from hub_trainer.finetune.checkpoints import newest_valid_checkpoint
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan
 from hub_trainer.finetune.progress import StepProgress
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.finetune.trainer import FitTrainer, refuse_sharding

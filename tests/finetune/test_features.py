@@ -8,9 +8,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hub_trainer.errors import Interrupted
-from hub_trainer.finetune import FitPlan, engine, fine_tune
+from hub_trainer.finetune import engine
 from hub_trainer.finetune.arguments import training_arguments
+from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.features import cached_features
+from hub_trainer.finetune.plan import FitPlan
 from tests.finetune.tiny import (
     IMAGE_MODELS,
     MODELS,

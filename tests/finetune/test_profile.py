@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from hub_trainer.finetune import FitPlan, fine_tune
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.plan import FitPlan
 from tests.finetune.tiny import bert, text_data
 
 

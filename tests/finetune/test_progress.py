@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hub_trainer.finetune import FitPlan, StepProgress, fine_tune
-from hub_trainer.finetune.progress import ProgressCallback
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.plan import FitPlan
+from hub_trainer.finetune.progress import ProgressCallback, StepProgress
 from tests.finetune.tiny import accuracy, bert, text_data
 
 FIT = FitPlan(

@@ -7,7 +7,9 @@ from transformers import AutoModelForSequenceClassification, LlamaConfig
 from transformers.models.llama import LlamaForSequenceClassification
 
 from hub_trainer.errors import Interrupted, TrainingError
-from hub_trainer.finetune import FitPlan, fine_tune, merge_adapter, quantization_config
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.methods import merge_adapter, quantization_config
+from hub_trainer.finetune.plan import FitPlan
 from tests.finetune.test_engine import stop_at
 from tests.finetune.tiny import accuracy, collate_text, same_weights, text_data, weights_of
 

@@ -23,7 +23,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from hub_trainer.finetune import FitData
+from hub_trainer.finetune.plan import FitData
 
 LABELS = 3
 

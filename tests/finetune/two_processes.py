@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from safetensors.torch import save_file
 
 from hub_trainer.errors import Interrupted
-from hub_trainer.finetune import FitPlan, StepProgress, fine_tune
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.plan import FitPlan
+from hub_trainer.finetune.progress import StepProgress
 from tests.finetune.tiny import accuracy, bert, text_data
 
 
