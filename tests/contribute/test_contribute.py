@@ -1,0 +1,366 @@
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hub_trainer.contribute import Contribution, contribute
+from hub_trainer.errors import DataError, UsageError
+from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.local_hub import LocalHub
+
+CARD = """---
+license: cc-by-4.0
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*
+---
+# A dataset
+"""
+
+
+class Shop:
+    """A Local Hub with a text dataset, an image dataset and a contributor."""
+
+    def __init__(self, local: LocalHub) -> None:
+        self.owner = Hub(local.url, local.token)
+        self.alice = Hub(local.url, local.add_user("alice"))
+        self.texts = self._dataset(f"{local.user}/texts", _text_parquet())
+        self.pictures = self._dataset(f"{local.user}/pictures", _picture_parquet())
+        self.local = local
+
+    def _dataset(self, repo_id: str, content: bytes) -> Repo:
+        return self.dataset(repo_id, {"data/train-00000-of-00001.parquet": content})
+
+    def dataset(self, repo_id: str, files: dict[str, bytes], card: str = CARD) -> Repo:
+        repo = Repo(repo_id, "dataset")
+        self.owner.create_repo(repo, private=False)
+        content = {"README.md": card.encode(), **files}
+        self.owner.commit(repo, Changes(content), message="Begin", run_id=repo_id)
+        return repo
+
+    def rows_of(self, repo: Repo, made: Contribution) -> list[dict[str, Any]]:
+        """The rows that a pull request brings, as they stand in its file."""
+        import pyarrow.parquet as pq
+
+        head = self.owner.pull_request(repo, made.pull_request).head_sha
+        assert head is not None
+        content = self.owner.read_file(repo, made.path, head)
+        assert content is not None
+        return pq.read_table(io.BytesIO(content)).to_pylist()
+
+
+def _text_parquet() -> bytes:
+    import datasets
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["ham", "spam"])}
+    )
+    return _parquet({"text": ["hello", "win now"], "label": [0, 1]}, features)
+
+
+def _picture_parquet() -> bytes:
+    import datasets
+
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["dark", "light"])}
+    )
+    cells = [{"bytes": _png(10), "path": None}, {"bytes": _png(200), "path": None}]
+    return _parquet({"image": cells, "label": [0, 1]}, features)
+
+
+def _parquet(columns: dict[str, list[Any]], features: Any) -> bytes:
+    import datasets
+
+    datasets.disable_progress_bars()
+    out = io.BytesIO()
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(out)
+    return out.getvalue()
+
+
+def _png(grey: int) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(np.full((8, 8), grey, "uint8")).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    with LocalHub() as local:
+        yield Shop(local)
+
+
+def test_csv_when_contributed_then_a_pull_request_in_the_datasets_schema(
+    shop: Shop, tmp_path: Path
+) -> None:
+    file = tmp_path / "more.csv"
+    file.write_text("label,text,note\nspam,buy it,x\nham,good morning,y\n")
+    made = contribute(shop.alice, shop.texts.repo_id, file)
+    assert shop.rows_of(shop.texts, made) == [
+        {"text": "buy it", "label": 1},
+        {"text": "good morning", "label": 0},
+    ]
+    assert made.path.startswith("data/train-")
+    assert (made.rows, made.labels, made.warnings) == (2, {"spam": 1, "ham": 1}, ())
+    request = shop.owner.pull_request(shop.texts, made.pull_request)
+    assert (request.author, request.status) == ("alice", "open")
+    text = shop.owner.comments(shop.texts, made.pull_request)[0][1]
+    assert "| spam | 1 |" in text
+    assert "offered under the dataset's licence, cc-by-4.0" in text
+
+
+def test_file_when_contributed_twice_then_the_same_pull_request(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "again.csv"
+    file.write_text("text,label\nonce more,ham\n")
+    first = contribute(shop.alice, shop.texts.repo_id, file)
+    assert contribute(shop.alice, shop.texts.repo_id, file) == first
+
+
+def test_jsonl_when_columns_are_named_then_taken(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"utterance": "hey", "kind": "ham"}, {"utterance": "prize", "kind": 1}]
+    file.write_text(
+        "".join(json.dumps({**row, "kind": str(row["kind"])}) + "\n" for row in rows[:1])
+    )
+    made = contribute(
+        shop.alice, shop.texts.repo_id, file, columns={"text": "utterance", "label": "kind"}
+    )
+    assert shop.rows_of(shop.texts, made) == [{"text": "hey", "label": 0}]
+
+
+def test_parquet_when_its_class_numbers_differ_then_mapped_by_name(
+    shop: Shop, tmp_path: Path
+) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["spam", "ham"])}
+    )
+    file = tmp_path / "mine.parquet"
+    file.write_bytes(_parquet({"text": ["free", "lunch"], "label": [0, 1]}, features))
+    made = contribute(shop.alice, shop.texts.repo_id, file)
+    assert shop.rows_of(shop.texts, made) == [
+        {"text": "free", "label": 1},
+        {"text": "lunch", "label": 0},
+    ]
+
+
+def test_folder_of_images_when_contributed_then_bytes_and_labels_by_folder(
+    shop: Shop, tmp_path: Path
+) -> None:
+    for name, grey in (("dark", 20), ("light", 230)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(_png(grey))
+    (tmp_path / "notes.txt").write_text("not an image")
+    made = contribute(shop.alice, shop.pictures.repo_id, tmp_path)
+    rows = shop.rows_of(shop.pictures, made)
+    assert {(row["image"]["bytes"], row["label"]) for row in rows} == {
+        (_png(20), 0),
+        (_png(230), 1),
+    }
+    assert all(row["image"]["path"] is None for row in rows)
+
+
+def test_folder_when_a_table_labels_its_images_then_read(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(_png(33))
+    (tmp_path / "metadata.csv").write_text("file_name,label\na.png,light\n")
+    made = contribute(shop.alice, shop.pictures.repo_id, tmp_path)
+    assert shop.rows_of(shop.pictures, made) == [
+        {"image": {"bytes": _png(33), "path": None}, "label": 1}
+    ]
+
+
+def test_merged_rows_when_loaded_then_the_dataset_is_whole(shop: Shop, tmp_path: Path) -> None:
+    from hub_trainer.rows import read_split
+
+    file = tmp_path / "whole.csv"
+    file.write_text("text,label\nlast one,spam\n")
+    made = contribute(shop.alice, shop.texts.repo_id, file)
+    head = shop.owner.pull_request(shop.texts, made.pull_request).head_sha
+    assert head is not None
+    folder = tmp_path / "all"
+    shop.owner.download(shop.texts, head, allow=["*.parquet", "*.md"], into=folder)
+    raw = read_split(folder)
+    assert raw.table.num_rows == 3
+    assert raw.class_names == {"label": ("ham", "spam")}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_dataset_when_of_plain_text_then_the_file_is_too(
+    shop: Shop, tmp_path: Path, suffix: str
+) -> None:
+    content = {
+        "csv": b"text,label\na,x\nb,y\n",
+        "jsonl": b'{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n',
+    }[suffix]
+    repo = shop.dataset(
+        f"{shop.local.user}/plain-{suffix}", {f"train.{suffix}": content}, card="# No configs"
+    )
+    file = tmp_path / "more.csv"
+    file.write_text('text,label\n"c, too",x\n')
+    made = contribute(shop.alice, repo.repo_id, file)
+    assert made.path.endswith(f".{suffix}")
+    head = shop.owner.pull_request(repo, made.pull_request).head_sha
+    assert head is not None
+    written = shop.owner.read_file(repo, made.path, head)
+    assert written is not None
+    assert b"c, too" in written
+    text = shop.owner.comments(repo, made.pull_request)[0][1]
+    assert "names no licence" in text
+
+
+def test_warnings_when_review_would_stop_it_then_said_beforehand(
+    shop: Shop, tmp_path: Path
+) -> None:
+    file = tmp_path / "odd.csv"
+    file.write_text(
+        "text,label\nmail jo@example.org,ham\nsame,ham\nsame,ham\nsame,ham\nx\u202ey,spam\n"
+    )
+    warnings = contribute(shop.alice, shop.texts.repo_id, file).warnings
+    assert [line.split(":")[0] for line in warnings] == [
+        "duplicates",
+        "personal data",
+        "hidden text",
+    ]
+    assert not any("jo@" in line for line in warnings)
+
+
+def _error(shop: Shop, path: Path, repo: Repo | None = None, **named: Any) -> Any:
+    before = len(shop.owner.pull_requests(repo or shop.texts, status=None))
+    with pytest.raises((DataError, UsageError)) as caught:
+        contribute(shop.alice, (repo or shop.texts).repo_id, path, **named)
+    assert len(shop.owner.pull_requests(repo or shop.texts, status=None)) == before
+    return caught.value
+
+
+def test_column_when_missing_then_error_lists_what_is_there(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("sentence,label\na,ham\n")
+    error = _error(shop, file)
+    assert error.what == "The file lacks columns of the dataset: text."
+    assert error.got == "columns sentence, label"
+    assert "--columns" in error.do
+
+
+def test_label_when_unknown_then_error_lists_the_known(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\na,ham\nb,eggs\nc,eggs\nd,\n")
+    error = _error(shop, file)
+    assert error.what == "The dataset does not have these labels."
+    assert error.got == "'eggs' (2 rows), 'None' (1 rows)"
+    assert "Use its labels: ham, spam." in error.do
+
+
+def test_secret_when_in_a_row_then_nothing_is_sent(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    token = "hf_abcdefgHIJKLMNOP0123456789abcdefgh"
+    file.write_text(f"text,label\nuse {token},ham\n")
+    error = _error(shop, file)
+    assert error.what == "The rows hold secrets, which must not be published."
+    assert token not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("x.csv", b"", "The file is empty."),
+        ("x.parquet", b"PAR1 broken", "The parquet file is broken."),
+        ("x.pkl", b"\x80", "Files of this kind are not contributed."),
+        ("x.jsonl", b"{broken\n", "The dataset cannot be read."),
+        ("missing.csv", None, "There is no such file."),
+    ],
+)
+def test_file_when_unusable_then_error_says_why(
+    shop: Shop, tmp_path: Path, name: str, content: bytes | None, what: str
+) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.write_bytes(content)
+    error = _error(shop, file)
+    assert error.what == what
+    assert name in str(error.where)
+
+
+def test_file_when_too_large_then_error_names_the_limit(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hub_trainer.contribute import proposal
+    from hub_trainer.recipe import ReviewSection
+
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\na,ham\nb,ham\n")
+    monkeypatch.setattr(proposal, "ReviewSection", lambda: ReviewSection(max_bytes=10))
+    assert _error(shop, file).got == "24 bytes of at most 10"
+    monkeypatch.setattr(proposal, "ReviewSection", lambda: ReviewSection(max_rows=1))
+    assert _error(shop, file).got == "2 rows of at most 1"
+
+
+def test_folder_when_without_images_or_labels_then_error_says_how(
+    shop: Shop, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    assert _error(shop, tmp_path, shop.pictures).what == "The folder holds no images."
+    (tmp_path / "b.png").write_bytes(_png(1))
+    error = _error(shop, tmp_path, shop.pictures)
+    assert (error.what, error.got) == ("Some images have no label.", "b.png")
+
+
+def test_texts_when_given_for_images_then_error(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("image,label\n/etc/passwd,dark\n")
+    assert _error(shop, file, shop.pictures).what == "The column holds no images."
+
+
+def test_numbers_when_given_as_words_then_error_names_the_column(
+    shop: Shop, tmp_path: Path
+) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"age": datasets.Value("int64"), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    content = _parquet({"age": [1, 2], "label": [0, 1]}, features)
+    repo = shop._dataset(f"{shop.local.user}/table", content)
+    file = tmp_path / "x.csv"
+    file.write_text("age,label\nold,a\n")
+    error = _error(shop, file, repo)
+    assert error.what == "Column 'age' cannot be written as the dataset has it."
+    assert error.do == "The dataset's age is int64; write the values so."
+
+
+def test_columns_when_named_but_unknown_then_error(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\na,ham\n")
+    error = _error(shop, file, columns={"txt": "text"})
+    assert error.what == "--columns names a column that the dataset does not have: txt."
+
+
+def test_dataset_when_a_folder_of_images_then_error_says_what_to_do(
+    shop: Shop, tmp_path: Path
+) -> None:
+    files = {"train/dark/1.png": _png(1), "train/light/2.png": _png(250)}
+    repo = shop.dataset(f"{shop.local.user}/folder", files, card="# Pictures")
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\na,dark\n")
+    error = _error(shop, file, repo)
+    assert error.what == "This dataset takes no file of rows."
+    assert "hf upload" in error.do
+
+
+def test_card_when_it_names_one_file_then_error_says_there_is_no_room(
+    shop: Shop, tmp_path: Path
+) -> None:
+    card = CARD.replace("data/train-*", "only.csv")
+    repo = shop.dataset(f"{shop.local.user}/closed", {"only.csv": b"text,label\na,x\n"}, card)
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\nb,x\n")
+    error = _error(shop, file, repo)
+    assert error.what == "The dataset's card leaves no room for another file of this split."
+    assert "only.csv" in error.got
