@@ -53,7 +53,8 @@ def _summary(facts: CardFacts) -> str:
     results, primary = facts.results, facts.results["primary"]
     task = facts.recipe.task.replace("-", " ")
     labels = len(facts.prepared["label_names"])
-    sources = " and ".join(sorted({entry["repo_id"] for entry in facts.datasets}))
+    learned = [entry for entry in facts.datasets if entry["role"] == "train"]
+    sources = " and ".join(sorted({entry["repo_id"] for entry in learned}))
     return (
         f"A model for {task} with {labels} labels, round {facts.round_index} of a community loop. "
         f"{_origin(facts)} on {facts.fit['rows']:,} examples of {sources}. On "
