@@ -177,5 +177,5 @@ def _assert_present(names: Mapping[str, str], present: Sequence[str], where: str
             f"The file lacks columns of the dataset: {', '.join(missing)}.",
             where=where,
             got=f"columns {', '.join(present)}",
-            do="Rename the file's columns, or name them: --columns dataset_column=file_column.",
+            do="Rename the file's columns, or name them: --column dataset_column=file_column.",
         )

@@ -84,7 +84,8 @@ def contribute(
     )
     assert made.pull_request is not None, "a commit that opens a pull request has its number"
     warnings = tuple(f"{check.name}: {check.detail}" for check in checks if not check.passed)
-    return Contribution(made.pull_request, made.url, target, table.num_rows, labels, warnings)
+    url = f"{hub.url}/datasets/{dataset_id}/discussions/{made.pull_request}"
+    return Contribution(made.pull_request, url, target, table.num_rows, labels, warnings)
 
 
 def _format_of(there: SplitFiles, dataset_id: str) -> str:
@@ -116,7 +117,7 @@ def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str)
     unknown = [name for name in columns if name not in schema.features]
     if unknown:
         raise UsageError(
-            f"--columns names a column that the dataset does not have: {unknown[0]}.",
+            f"--column names a column that the dataset does not have: {unknown[0]}.",
             where=dataset_id,
             got=f"columns {', '.join(schema.columns)}",
             do="Write dataset_column=file_column.",

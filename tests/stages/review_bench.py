@@ -15,7 +15,7 @@ from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import DatasetSource, ReviewSection
 from hub_trainer.stages.review import review_pull_request
-from stages.review_corpus import CARD, TEST_CARD, Case, draw, kinds, parquet
+from tests.stages.review_corpus import CARD, TEST_CARD, Case, draw, kinds, parquet
 
 
 class Bench:

@@ -16,8 +16,8 @@ from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Commit, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.stages import review
-from stages.review_bench import Bench, bench, call_here
-from stages.review_corpus import CARD, draw, kinds, make_case, parquet
+from tests.stages.review_bench import Bench, bench, call_here
+from tests.stages.review_corpus import CARD, draw, kinds, make_case, parquet
 
 
 @pytest.fixture(scope="module")
