@@ -1,0 +1,263 @@
+"""The generated parts of the documentation: tables of the recipe's keys and of what tasks offer.
+
+`python -m hub_trainer.cli.document docs/recipe.md` writes them anew between their markers.
+"""
+
+import ast
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from hub_trainer.errors import UsageError
+from hub_trainer.recipe import Recipe
+from hub_trainer.recipe.arguments import OWNED, RENAMED, training_argument_types
+
+BLOCK = re.compile(r"<!-- generated: (?P<name>[a-z_ ]+) -->\n.*?<!-- end -->", re.DOTALL)
+AVERAGES = {
+    None: "",
+    "macro": " Mean over the labels.",
+    "micro": " Over all decisions at once.",
+    "weighted": " Mean over the labels, weighted by their examples.",
+}
+BOUNDS = {
+    "exclusiveMinimum": "over",
+    "minimum": "from",
+    "exclusiveMaximum": "below",
+    "maximum": "up to",
+}
+
+
+def fill(text: str) -> str:
+    """The page with each generated part as it must be now; the rest stays as it is."""
+    makers = blocks()
+
+    def made(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in makers:
+            known = ", ".join(makers)
+            raise UsageError("There is no such generated part.", got=name, do=f"Use one of {known}")
+        return f"<!-- generated: {name} -->\n{makers[name]()}\n<!-- end -->"
+
+    return BLOCK.sub(made, text)
+
+
+def blocks() -> dict[str, Callable[[], str]]:
+    """Name of each generated part -> what makes it."""
+
+    def table_of(model: type[BaseModel]) -> Callable[[], str]:
+        return lambda: section_table(model)
+
+    return {
+        **{f"keys of {name}": table_of(model) for name, model in sections().items()},
+        "renamed arguments": renamed_table,
+        "owned arguments": owned_table,
+        "methods": methods_table,
+        "metrics": metrics_table,
+        "augmentations": augmentations_table,
+        "estimators": estimators_table,
+        "estimator arguments": estimator_arguments_table,
+    }
+
+
+def sections(model: type[BaseModel] = Recipe) -> dict[str, type[BaseModel]]:
+    """Name -> model of a recipe and of every part of it, in the order in which they are read."""
+    found = {_name(model): model}
+    for field in model.model_fields.values():
+        inner = _model_in(field.annotation)
+        if inner:
+            found |= sections(inner)
+    return found
+
+
+def section_table(model: type[BaseModel]) -> str:
+    """Key, type, default and meaning of each key of a section."""
+    schema = model.model_json_schema()
+    rows = [
+        (
+            f"`{key}`",
+            _kind(schema["properties"][key]),
+            _default(field),
+            field.description or _first_line(_model_in(field.annotation)),
+        )
+        for key, field in model.model_fields.items()
+    ]
+    return markdown_table(("key", "type", "default", "meaning"), rows)
+
+
+def renamed_table() -> str:
+    """Keys of older transformers, and what to write instead."""
+    gone = {key: do for key, do in RENAMED.items() if key not in training_argument_types()}
+    return _advice(gone)
+
+
+def owned_table() -> str:
+    """Keys of TrainingArguments that a recipe does not set there."""
+    return _advice(OWNED)
+
+
+def methods_table() -> str:
+    """Which task offers which method."""
+    annotation = sections()["train"].model_fields["method"].annotation
+    tasks = _tasks()
+    rows = [
+        (f"`{name}`", *("yes" if name in task.methods else "" for task in tasks))
+        for name in get_args(annotation)
+    ]
+    return markdown_table(("method", *(task.name for task in tasks)), rows)
+
+
+def metrics_table() -> str:
+    """Every metric, what it is, and which tasks offer it."""
+    from hub_trainer.metrics import METRICS
+
+    tasks = _tasks()
+    rows = [
+        (
+            f"`{name}`",
+            _metric_meaning(spec.module) + AVERAGES[spec.average],
+            _offering(tasks, "metrics", name),
+        )
+        for name, spec in METRICS.items()
+    ]
+    return markdown_table(("metric", "meaning", "tasks"), rows)
+
+
+def augmentations_table() -> str:
+    """Every augmentation, what it does, and which tasks offer it."""
+    from hub_trainer.finetune.augment import AUGMENTATIONS
+
+    tasks = _tasks()
+    rows = [
+        (
+            f"`{name}`",
+            _first_line(function),
+            _offering(tasks, "augmentations", name),
+        )
+        for name, function in AUGMENTATIONS.items()
+    ]
+    return markdown_table(("augmentation", "what it does", "tasks"), rows)
+
+
+def estimators_table() -> str:
+    """Every estimator for tables, with the arguments that differ from scikit-learn's."""
+    from hub_trainer.finetune.tables import DEFAULT_ARGUMENTS, DEFAULT_ESTIMATOR, ESTIMATORS
+
+    rows = [
+        (
+            f"`{name}`{', the default' if name == DEFAULT_ESTIMATOR else ''}",
+            f"`{estimator.__name__}`",
+            ", ".join(f"`{key}={value}`" for key, value in DEFAULT_ARGUMENTS[name].items()),
+        )
+        for name, estimator in ESTIMATORS.items()
+    ]
+    return markdown_table(("estimator", "class of scikit-learn", "our defaults"), rows)
+
+
+def estimator_arguments_table() -> str:
+    """Arguments of an estimator that a recipe says elsewhere."""
+    from hub_trainer.finetune.tables import OWNED_ARGUMENTS
+
+    return _advice(OWNED_ARGUMENTS)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
+
+
+def main(paths: Sequence[str]) -> None:
+    """Write the generated parts of these pages anew."""
+    for path in map(Path, paths):
+        before = path.read_text(encoding="utf-8")
+        after = fill(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+        print(f"{path}: {'written' if after != before else 'is fresh'}")
+
+
+def _name(model: type[BaseModel]) -> str:
+    """`TrainSection` -> `train`, `RepoRef` -> `repo ref`."""
+    words = re.findall(r"[A-Z][a-z]*", model.__name__.removesuffix("Section"))
+    return " ".join(word.lower() for word in words)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in words."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(one) for one in schema["anyOf"])
+    if "allOf" in schema:
+        return _kind(schema["allOf"][0])
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[-1]
+        model = next(model for model in sections().values() if model.__name__ == name)
+        return f"[{_name(model)}](#{_name(model).replace(' ', '-')})"
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
+    if schema["type"] == "array":
+        some = ", at least one" if schema.get("minItems") else ""
+        return f"list of {_kind(schema['items'])}{some}"
+    if schema["type"] == "object":
+        values = schema["additionalProperties"]
+        return "map" if values is True else f"map of string to {_kind(values)}"
+    bounds = [f"{word} {schema[key]:g}" for key, word in BOUNDS.items() if key in schema]
+    return ", ".join([str(schema["type"]), *bounds])
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    return f"`{json.dumps(value)}`"
+
+
+def _first_line(documented: Any) -> str:
+    text = inspect.getdoc(documented) if documented else None
+    return text.splitlines()[0] if text else ""
+
+
+def _advice(known: Mapping[str, str]) -> str:
+    rows = [(f"`{key}`", known[key]) for key in sorted(known)]
+    return markdown_table(("key", "what to do"), rows)
+
+
+def _tasks() -> list[Any]:
+    from hub_trainer.tasks import TASKS, load_task
+
+    return [load_task(name) for name in TASKS]
+
+
+def _offering(tasks: Sequence[Any], kind: str, name: str) -> str:
+    names = [task.name for task in tasks if name in getattr(task, kind)]
+    return "all" if len(names) == len(tasks) else ", ".join(names)
+
+
+def _metric_meaning(module: str) -> str:
+    """The first line of a metric's module, read without running it."""
+    from hub_trainer import metrics
+
+    source = Path(metrics.__file__).parent / module / f"{module}.py"
+    text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
+    assert text
+    return text.splitlines()[0]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
