@@ -110,3 +110,9 @@ def _set_status(store: Store, request_id: str, status: str, reason: str) -> None
             "UPDATE access_request SET status = ?, reason = ? WHERE id = ?",
             (status, reason, request_id),
         )
+
+
+def status_of(store: Store, repo: Repo, user: Account) -> str | None:
+    """Where a user's request for access stands, if there is one."""
+    found = _request_of(store, repo, user)
+    return None if found is None else str(found["status"])

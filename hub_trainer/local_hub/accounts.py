@@ -162,12 +162,15 @@ def token_digest(token: str) -> str:
 
 def actor_of_token(store: Store, token: str | None) -> Actor:
     """Who holds this token; no token is nobody, an unknown or revoked one is an error."""
-    if not token:
-        return NOBODY
+    return actor_of_digest(store, token_digest(token)) if token else NOBODY
+
+
+def actor_of_digest(store: Store, digest: str) -> Actor:
+    """Who holds the token of this digest, else 401."""
     found = row(
         store,
         "SELECT user_id, name, role, scopes, created FROM token WHERE digest = ? AND NOT revoked",
-        token_digest(token),
+        digest,
     )
     user = find_account_by_id(store, found["user_id"]) if found is not None else None
     if found is None or user is None:

@@ -29,6 +29,8 @@ from hub_trainer.local_hub.errors import (
     too_large,
 )
 from hub_trainer.local_hub.names import TYPE_OF_PLURAL, RepoType
+from hub_trainer.local_hub.page.render import error_page
+from hub_trainer.local_hub.page.sessions import actor_of_session
 from hub_trainer.local_hub.permissions import (
     Operation,
     authorize,
@@ -72,6 +74,8 @@ _VERBS = (
 )
 register_url_convertor("verb", _Pattern(_VERBS.replace(" ", "|")))
 register_url_convertor("dotgit", _Pattern(r"(?:\.git)?"))
+# A namespace that has a page: not the first part of one of our own addresses.
+register_url_convertor("owner", _Pattern("(?!(?:api|assets|models|datasets|spaces)/)[^/]+"))
 register_url_convertor("word", _Pattern(r"[^/]+?"))
 
 
@@ -89,7 +93,7 @@ def _endpoint(core: Core, entry: Entry) -> Callable[[Request], Awaitable[Respons
             return await _serve(core, entry, request)
         except WireError as error:
             await _drain(request)
-            return error_reply(_ask_for_password(request, error))
+            return _refuse(core, entry, request, error)
         except ClientDisconnect:
             return Response(status_code=400)
         except (UnicodeEncodeError, OverflowError):
@@ -97,9 +101,15 @@ def _endpoint(core: Core, entry: Entry) -> Callable[[Request], Awaitable[Respons
             return error_reply(bad_request("The request holds text or a number that is not valid."))
         except Exception:
             log.exception("%s %s failed", request.method, request.scope["path"])
-            return error_reply(WireError(500, "Internal error"))
+            return _refuse(core, entry, request, WireError(500, "Internal error"))
 
     return endpoint
+
+
+def _refuse(core: Core, entry: Entry, request: Request, error: WireError) -> Response:
+    if entry.page:
+        return error_page(core, request, error)
+    return error_reply(_ask_for_password(request, error))
 
 
 async def _serve(core: Core, entry: Entry, request: Request) -> Response:
@@ -178,7 +188,10 @@ def _redirect(request: Request, params: dict[str, str], full_name: str) -> Respo
 def _actor_of(core: Core, request: Request, entry: Entry) -> Actor:
     if entry.needs == "ticket":
         return Actor()
-    return actor_of_token(core.store, token_of(request.headers.get("authorization", "")))
+    authorization = request.headers.get("authorization", "")
+    if entry.page and not authorization:
+        return actor_of_session(core.store, request)
+    return actor_of_token(core.store, token_of(authorization))
 
 
 def token_of(authorization: str) -> str | None:

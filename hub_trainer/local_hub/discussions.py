@@ -167,16 +167,23 @@ def _manageable(core: Core, repo: Repo, actor: Actor, num: int) -> Discussion:
 def changes_of(core: Core, repo: Repo, pull: Discussion) -> Changes:
     """The diff of a pull request against where it left its base, and what would conflict."""
     git = core.git(repo)
-    head, base = ref_commit(git, pull.ref), ref_commit(git, pull.base)
+    ends = compared(git, pull)
+    if ends is None:
+        return Changes("", [])
+    ancestor, head = ends
+    base = None if pull.status == "merged" else ref_commit(git, pull.base)
+    conflicts = [] if base is None else conflicts_of(git, ancestor, base, head)
+    return Changes(unified_diff(git, ancestor, head), conflicts)
+
+
+def compared(git: Any, pull: Discussion) -> tuple[Any, Any] | None:
+    """The two commits between which a pull request's changes lie, if both are still there."""
     if pull.status == "merged":
         merge = git[pull.merge_sha]
-        return Changes(unified_diff(git, merge.parents[0], merge), [])
-    if head is None or base is None:
-        return Changes("", [])
-    ancestor = merge_base(git, base, head)
-    if ancestor is None:
-        return Changes("", [])
-    return Changes(unified_diff(git, ancestor, head), conflicts_of(git, ancestor, base, head))
+        return merge.parents[0], merge
+    head, base = ref_commit(git, pull.ref), ref_commit(git, pull.base)
+    ancestor = None if head is None or base is None else merge_base(git, base, head)
+    return None if ancestor is None else (ancestor, head)
 
 
 def merge(core: Core, repo: Repo, actor: Actor, num: int, text: str | None) -> str:

@@ -105,7 +105,8 @@ def _as_texts(value: Any) -> list[str]:
     return [json.dumps(each) if isinstance(each, bool) else str(each) for each in values]
 
 
-Handler = Callable[[Call], Response] | Callable[[Call], Awaitable[Response]]
+PlainHandler = Callable[[Call], Response]
+Handler = PlainHandler | Callable[[Call], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class Entry:
     needs: Need
     streams: bool = False
     """The handler is async and reads the body itself."""
+    page: bool = False
+    """For people: errors are pages, and whoever is signed in there needs no token."""
 
 
 def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -1,5 +1,6 @@
 """The route table: every path that the Local Hub answers, with what it asks of the caller."""
 
+from hub_trainer.local_hub.page import routes as pages
 from hub_trainer.local_hub.routes import (
     collections,
     content,
@@ -30,4 +31,5 @@ ROUTES: list[Entry] = [
     *git.ROUTES,
     *resolve.ROUTES,
     *repos.NAMELESS,
+    *pages.ROUTES,
 ]

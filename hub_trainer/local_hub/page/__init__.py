@@ -1,0 +1,1 @@
+"""The pages that people look at: server-rendered, without a script, read-only for strangers."""
