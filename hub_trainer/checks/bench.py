@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.card import card_metadata
+from hub_trainer.checks.card import MAX_CARD_BYTES, card_metadata
 from hub_trainer.checks.inspection import Bench, Reading, read_trusted
 from hub_trainer.checks.policy import Policy
 from hub_trainer.errors import DataError
@@ -44,10 +44,16 @@ class Tip:
 
 
 def load_tip(hub: Hub, repo: Repo, commit_sha: str) -> Tip:
-    """List a commit and read its card."""
+    """List a commit and read its card. Raises DataError for a card too large to be one."""
     files = tuple(hub.list_files(repo, commit_sha))
-    has_card = any(file.path == CARD for file in files)
-    card = hub.read_file(repo, CARD, commit_sha) if has_card else None
+    size = next((file.size_bytes for file in files if file.path == CARD), None)
+    if size is not None and size > MAX_CARD_BYTES:
+        raise DataError(
+            f"README.md is larger than {MAX_CARD_BYTES:,} bytes.",
+            where=f"{repo.repo_id}@{commit_sha[:8]}",
+            got=f"{size:,} bytes",
+        )
+    card = hub.read_file(repo, CARD, commit_sha) if size is not None else None
     return Tip(repo, commit_sha, files, card)
 
 

@@ -78,6 +78,8 @@ def path_fault(path: str) -> str | None:
         return "leaves its folder"
     if any(part.startswith(".") or not part for part in parts):
         return "is hidden"
+    if CARD.casefold() in (part.casefold() for part in parts):
+        return "stands where the card belongs"
     if len(path) > MAX_PATH_LENGTH:
         return f"is longer than {MAX_PATH_LENGTH} characters"
     if any(unicodedata.category(character) in ("Cc", "Cf", "Co", "Cn") for character in path):

@@ -112,16 +112,21 @@ def review_pull_request(
     repo = Repo(dataset_id, "dataset")
     head_sha = _open_head(hub, repo, number)
     main = load_tip(hub, repo, hub.resolve(repo))
-    head = load_tip(hub, repo, head_sha)
-    changes, checks = _compare_tips(hub, main, head, policy)
-    added = [file.path for file in data_files(changes)]
-    rows, placed = 0, None
+    checks: list[Check] = []
+    added: list[str] = []
+    rows = 0
+    try:
+        head = load_tip(hub, repo, head_sha)
+        changes, checks = _compare_tips(hub, main, head, policy)
+    except DataError as error:
+        checks = [Check("commit", False, error.what, "human")]
+    else:
+        added = [file.path for file in data_files(changes)]
     if added and decide(checks) != "refuse":
-        placed = _placement(main, added, policy)
-        checks.append(placed)
-    if placed and placed.passed:
-        found, rows = _open_files(hub, main, head, added, policy=policy, work_dir=work_dir)
-        checks += found
+        checks.append(_placement(main, added, policy))
+        if checks[-1].passed:
+            found, rows = _open_files(hub, main, head, added, policy=policy, work_dir=work_dir)
+            checks += found
     return Verdict(
         number=number,
         sha=head_sha,
@@ -213,7 +218,10 @@ def _open_files(
     """Fetch the added files at the pinned commit, under the card of main, and have them opened."""
     split = whole_split(policy.source)
     folder = work_dir / "new"
-    fetch_files(hub, head.repo, head.commit_sha, added, folder)
+    try:
+        fetch_files(hub, head.repo, head.commit_sha, added, folder)
+    except HubError as error:
+        return [Check("download", False, error.what, "human")], 0
     write_card(folder, main.split_files(policy.source.config, split).card)
     bench = prepare_bench(hub, policy, main, work_dir)
     return inspect_files(folder, bench, split=split)

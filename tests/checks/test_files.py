@@ -67,6 +67,8 @@ def test_file_types_when_no_data_then_refused(path: str) -> None:
         ("data/\u202evsc.csv", "holds invisible characters"),
         ("data/a\nb.csv", "holds invisible characters"),
         ("data/[ab].csv", "holds a wildcard"),
+        ("README.md/x.csv", "stands where the card belongs"),
+        ("readme.MD", "stands where the card belongs"),
         ("x" * 300 + ".csv", "is longer than 200 characters"),
     ],
 )

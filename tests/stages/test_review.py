@@ -148,6 +148,49 @@ def test_base_when_main_moved_since_then_only_the_pull_requests_own_changes_coun
     assert card.endswith(b"new")
 
 
+def test_files_when_the_hub_does_not_give_them_then_a_person_decides(
+    shop: Bench, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = _new_dataset(shop, "lacking")
+    _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "lacking-1")
+
+    def lost(*args: Any, **named: Any) -> Path:
+        raise HubError("The Hub has no such object.")
+
+    monkeypatch.setattr(shop.owner, "download", lost, raising=False)
+    [answer] = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    assert answer["verdict"] == "human"
+    assert answer["reasons"] == ["download: The Hub has no such object."]
+
+
+def test_card_when_huge_then_a_person_decides_and_the_others_are_reviewed(
+    shop: Bench, unopened: None
+) -> None:
+    repo = _new_dataset(shop, "huge")
+    _propose(shop, repo, {"README.md": CARD.encode() + b"x" * 300_000}, "huge-1")
+    _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "huge-2")
+    answers = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    assert [answer["verdict"] for answer in answers] == ["human", "merge"]
+    assert answers[0]["reasons"] == ["commit: README.md is larger than 200,000 bytes."]
+
+
+def test_history_when_unrelated_to_main_then_a_person_decides(
+    shop: Bench, unopened: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = _new_dataset(shop, "orphan")
+    _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "orphan-1")
+    main = shop.owner.resolve(repo)
+    real = shop.owner.history
+
+    def forget(repo: Repo, revision: str = "main") -> Any:
+        return real(repo, revision)[:1] if revision != main else real(repo, revision)
+
+    monkeypatch.setattr(shop.owner, "history", forget, raising=False)
+    [answer] = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    assert answer["reasons"] == ["commit: The pull request shares no commit with main."]
+    assert answer["verdict"] == "human"
+
+
 def test_name_when_taken_on_main_meanwhile_then_a_person_decides(
     shop: Bench, unopened: None
 ) -> None:
