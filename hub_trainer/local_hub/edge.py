@@ -8,13 +8,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub_trainer.local_hub.errors import WireError, bad_request, forbidden
+from hub_trainer.local_hub.patience import PatientReceive
 from hub_trainer.local_hub.wire import error_reply
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Edge:
-    """Routes on the raw path, checks Host and Origin, names each request, sets safe headers."""
+    """Routes on the raw path, checks Host and Origin, names each request, sets safe headers, and
+    gives up on clients that do not send."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: tuple[str, ...]) -> None:
         self._app = app
@@ -45,7 +47,7 @@ class Edge:
             return
         # Starlette would route on the decoded path, in which `refs%2Fpr%2F1` is three segments.
         scope["path"] = scope["raw_path"].decode("latin-1")
-        await self._app(scope, receive, send_with_headers)
+        await self._app(scope, PatientReceive(receive), send_with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> WireError | None:
         host = headers.get("host", "")

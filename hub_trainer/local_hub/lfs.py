@@ -4,35 +4,22 @@ import base64
 import hashlib
 import hmac
 import json
-import math
 import os
 import shutil
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hub_trainer.local_hub.errors import bad_request, forbidden, not_found, unprocessable
+from hub_trainer.local_hub.errors import forbidden, not_found, unprocessable
 from hub_trainer.local_hub.git_write import sync_folder
+from hub_trainer.local_hub.intake import Block, sync_file
+from hub_trainer.local_hub.lfs_parts import PartsUploads, Ticket
 from hub_trainer.local_hub.names import is_oid, now_iso
 from hub_trainer.local_hub.repo_rows import find_repo_by_id
 from hub_trainer.local_hub.store import Store, row, rows
 
 TICKET_SECONDS = 12 * 3600
 ABANDONED_SECONDS = 2 * TICKET_SECONDS
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """The right to upload one object to one repo, carried by the upload URL itself."""
-
-    repo_id: str
-    oid: str
-    size: int
-    upload_id: str
-    """Empty for an upload in one piece."""
-    chunk_bytes: int
 
 
 class LfsStore:
@@ -43,6 +30,7 @@ class LfsStore:
         self._secret = secret
         self._incoming = folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self.parts = PartsUploads(self._incoming)
 
     def path_of(self, oid: str) -> Path:
         """Where an object lies, or would."""
@@ -60,13 +48,12 @@ class LfsStore:
         """A place for bytes to come in."""
         return Incoming(self._incoming / uuid.uuid4().hex)
 
-    def check(self, incoming: "Incoming", oid: str, size: int) -> Path:
-        """Make what came in durable if it is what was promised, else 422 and forget it."""
-        if incoming.size != size or incoming.hexdigest() != oid:
-            incoming.discard()
+    def check(self, incoming: "Incoming", size: int, ticket: Ticket) -> Path:
+        """Make what came in (of this size) durable if it is what was promised, else 422."""
+        if size != ticket.size or incoming.hexdigest() != ticket.oid:
             raise unprocessable(
-                f"The content has sha256 {incoming.hexdigest()} and {incoming.size} bytes; "
-                f"promised were {oid} and {size} bytes."
+                f"The content has sha256 {incoming.hexdigest()} and {size} bytes; "
+                f"promised were {ticket.oid} and {ticket.size} bytes."
             )
         incoming.close()
         return incoming.path
@@ -78,38 +65,6 @@ class LfsStore:
         os.replace(path, target)
         for folder in (target.parent, target.parent.parent, self.folder):
             sync_folder(folder)
-
-    # --- in parts: every part is written at its place in one file -------------------------------
-
-    def part_file(self, ticket: Ticket) -> Path:
-        """The file that the parts of an upload fill."""
-        folder = self._incoming / ticket.upload_id
-        folder.mkdir(exist_ok=True)
-        return folder / "content"
-
-    def mark_part(self, ticket: Ticket, number: int, digest: str) -> None:
-        """Remember that a part is whole and durable."""
-        (self.part_file(ticket).parent / f"{number}.part").write_text(digest)
-
-    def check_parts(self, ticket: Ticket, parts: list[dict[str, Any]]) -> Path:
-        """The whole file, if every part came and its hash is as promised."""
-        content = self.part_file(ticket)
-        expected = num_parts(ticket)
-        etags = {part.get("partNumber"): str(part.get("etag", "")).strip('"') for part in parts}
-        for number in range(1, expected + 1):
-            marker = content.parent / f"{number}.part"
-            if not marker.exists() or etags.get(number) != marker.read_text():
-                raise bad_request(f"Part {number} of {expected} is missing or has another etag.")
-        with content.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if digest != ticket.oid or content.stat().st_size != ticket.size:
-            self.drop_parts(ticket)
-            raise unprocessable(f"The parts together have sha256 {digest}, not {ticket.oid}.")
-        return content
-
-    def drop_parts(self, ticket: Ticket) -> None:
-        """Forget an upload in parts, or what is left of it."""
-        shutil.rmtree(self._incoming / ticket.upload_id, ignore_errors=True)
 
     def sweep(self) -> None:
         """Drop uploads that nobody will finish any more."""
@@ -149,21 +104,21 @@ class LfsStore:
 
 
 class Incoming:
-    """A file that is being received and hashed."""
+    """A file that is being received and hashed; the two may run side by side."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.size = 0
         self._hash = hashlib.sha256()
-        self._file = path.open("xb", buffering=0)
+        self._file = path.open("xb")
 
-    def write(self, data: bytes) -> None:
-        """Append a chunk."""
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
-        self._hash.update(data)
-        self.size += len(data)
+    def write(self, block: Block) -> None:
+        """Append to the file."""
+        self._file.writelines(block)
+
+    def hash(self, block: Block) -> None:
+        """Append to what is hashed."""
+        for chunk in block:
+            self._hash.update(chunk)
 
     def hexdigest(self) -> str:
         """The sha256 of what came so far."""
@@ -171,26 +126,13 @@ class Incoming:
 
     def close(self) -> None:
         """Make it durable."""
-        os.fsync(self._file.fileno())
+        sync_file(self._file)
         self._file.close()
 
     def discard(self) -> None:
         """Forget it."""
         self._file.close()
         self.path.unlink(missing_ok=True)
-
-
-def num_parts(ticket: Ticket) -> int:
-    """How many parts an upload in parts has."""
-    return math.ceil(ticket.size / ticket.chunk_bytes)
-
-
-def part_range(ticket: Ticket, number: int) -> tuple[int, int]:
-    """(offset, bytes) of a part; parts count from 1."""
-    if not 1 <= number <= num_parts(ticket):
-        raise not_found(f"Part {number} does not belong to this upload.")
-    offset = (number - 1) * ticket.chunk_bytes
-    return offset, min(ticket.chunk_bytes, ticket.size - offset)
 
 
 def adopt(store: Store, lfs: LfsStore, path: Path, ticket: Ticket) -> None:

@@ -10,7 +10,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.local_hub.lfs import Ticket
+from hub_trainer.local_hub.lfs_parts import Ticket
 
 
 def batch(

@@ -21,7 +21,8 @@ SESSION_SECONDS = 7 * 24 * 3600
 
 def cookie_name(request: Request) -> str:
     """One name per port, so that two Local Hubs on one machine do not sign each other out."""
-    return f"local_hub_session_{request.url.port or 80}"
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return f"local_hub_session_{port if port.isascii() and port.isdigit() else 80}"
 
 
 def session_of(request: Request) -> str:

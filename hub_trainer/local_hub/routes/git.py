@@ -7,14 +7,21 @@ import uuid
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from hub_trainer.local_hub import push
-from hub_trainer.local_hub.errors import bad_request, entry_not_found, not_found, too_large
+from hub_trainer.local_hub.errors import (
+    WireError,
+    bad_request,
+    entry_not_found,
+    not_found,
+    too_large,
+)
+from hub_trainer.local_hub.intake import Block, pour
 from hub_trainer.local_hub.lfs import granted_size
 from hub_trainer.local_hub.names import is_oid
 from hub_trainer.local_hub.routes.resolve import send_lfs
@@ -117,27 +124,49 @@ def _receive(call: Call, body: Path) -> bytes:
 
 async def _spool(request: Request, path: Path, most: int) -> None:
     """Write the body to disk, unpacked if the client packed it."""
-    gzipped = request.headers.get("content-encoding") in ("gzip", "x-gzip")
-    unpack = zlib.decompressobj(31) if gzipped else None
-    size = 0
+    larger = too_large(f"The request is larger than {most} bytes.")
     with path.open("xb") as file:
-        async for chunk in request.stream():
-            while chunk:
-                data = chunk if unpack is None else _unpack(unpack, chunk)
-                size += len(data)
-                if size > most:
-                    raise too_large(f"The request is larger than {most} bytes.")
-                await run_in_threadpool(file.write, data)
-                chunk = b"" if unpack is None else unpack.unconsumed_tail
-    if unpack is not None and not unpack.eof:
-        raise bad_request("The body is not valid gzip.")
+        if request.headers.get("content-encoding") not in ("gzip", "x-gzip"):
+            await pour(request, most, larger, file.writelines)
+            return
+        unpacker = _Unpacker(file, most, larger)
+        await pour(request, most, larger, unpacker.write)
+        if not unpacker.complete:
+            raise bad_request("The body is not valid gzip.")
 
 
-def _unpack(unpack: "zlib._Decompress", data: bytes) -> bytes:
-    try:
-        return unpack.decompress(data, CHUNK_BYTES)
-    except zlib.error:
-        raise bad_request("The body is not valid gzip.") from None
+class _Unpacker:
+    """Unpacks gzip into a file, piece by piece, up to so many bytes."""
+
+    def __init__(self, file: BinaryIO, most: int, refusal: WireError) -> None:
+        self._file = file
+        self._left = most
+        self._refusal = refusal
+        self._unpack = zlib.decompressobj(31)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the packed data came to its end."""
+        return self._unpack.eof
+
+    def write(self, block: Block) -> None:
+        """Unpack what came."""
+        for chunk in block:
+            while chunk and not self._unpack.eof:
+                self._write_piece(self._piece(chunk))
+                chunk = self._unpack.unconsumed_tail
+
+    def _piece(self, data: bytes) -> bytes:
+        try:
+            return self._unpack.decompress(data, CHUNK_BYTES)
+        except zlib.error:
+            raise bad_request("The body is not valid gzip.") from None
+
+    def _write_piece(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise self._refusal
+        self._file.write(data)
 
 
 def lfs_object(call: Call) -> Response:

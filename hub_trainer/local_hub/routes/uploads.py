@@ -2,12 +2,11 @@
 
 import base64
 import binascii
-import hashlib
-import os
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -17,7 +16,9 @@ from hub_trainer.local_hub.attributes import IgnoreRules, LfsRules
 from hub_trainer.local_hub.cards import validate_card
 from hub_trainer.local_hub.errors import bad_request, not_found, too_large, unprocessable
 from hub_trainer.local_hub.git_read import entry_at, read_text, resolve_commit
-from hub_trainer.local_hub.lfs import Ticket, adopt, granted_size, num_parts, part_range
+from hub_trainer.local_hub.intake import pour, sync_file
+from hub_trainer.local_hub.lfs import adopt, granted_size
+from hub_trainer.local_hub.lfs_parts import Ticket, num_parts, part_range
 from hub_trainer.local_hub.names import is_oid
 from hub_trainer.local_hub.wire import Call, Entry, reply
 
@@ -170,12 +171,10 @@ async def lfs_upload(call: Call) -> Response:
     lfs = call.core.lfs
     ticket = lfs.open_ticket(call.params["ticket"])
     incoming = lfs.receive()
+    longer = unprocessable(f"More than the promised {ticket.size} bytes came.")
     try:
-        async for chunk in _blocks(call.request):
-            if incoming.size + len(chunk) > ticket.size:
-                raise unprocessable(f"More than the promised {ticket.size} bytes came.")
-            await run_in_threadpool(incoming.write, chunk)
-        path = await run_in_threadpool(lfs.check, incoming, ticket.oid, ticket.size)
+        size = await pour(call.request, ticket.size, longer, incoming.write, incoming.hash)
+        path = await run_in_threadpool(lfs.check, incoming, size, ticket)
         await run_in_threadpool(adopt, call.core.store, lfs, path, ticket)
     except BaseException:
         incoming.discard()
@@ -183,50 +182,27 @@ async def lfs_upload(call: Call) -> Response:
     return Response(status_code=200, headers={"ETag": f'"{ticket.oid}"'})
 
 
-async def _blocks(request: Request, size: int = 1024 * 1024) -> Any:
-    """The body in larger pieces than the socket gives, to save thread hops."""
-    waiting: list[bytes] = []
-    length = 0
-    async for chunk in request.stream():
-        waiting.append(chunk)
-        length += len(chunk)
-        if length >= size:
-            yield b"".join(waiting)
-            waiting, length = [], 0
-    if length:
-        yield b"".join(waiting)
-
-
 async def lfs_part(call: Call) -> Response:
-    """PUT /lfs-part/{ticket}/{number}: one part, written at its place."""
-    lfs = call.core.lfs
-    ticket = lfs.open_ticket(call.params["ticket"])
-    offset, length = part_range(ticket, int(call.params["number"]))
-    path = await run_in_threadpool(lfs.part_file, ticket)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    digest, size = hashlib.sha256(), 0
+    """PUT /lfs-part/{ticket}/{number}: one part, written at its place and hashed afterwards."""
+    ticket, number = call.core.lfs.open_ticket(call.params["ticket"]), int(call.params["number"])
+    upload = call.core.lfs.parts.of(ticket)
+    stream = upload.open_part(number)
     try:
-        async for chunk in _blocks(call.request):
-            if size + len(chunk) > length:
-                raise unprocessable(f"More than the {length} bytes of this part came.")
-            await run_in_threadpool(_write_at, handle, chunk, offset + size)
-            await run_in_threadpool(digest.update, chunk)
-            size += len(chunk)
-        if size != length:
-            raise unprocessable(f"This part has {length} bytes; {size} came.")
-        await run_in_threadpool(os.fsync, handle)
+        with stream:
+            await _receive_part(call, stream, part_range(ticket, number)[1])
+        etag = upload.mark(number)
     finally:
-        os.close(handle)
-    etag = digest.hexdigest()
-    await run_in_threadpool(lfs.mark_part, ticket, int(call.params["number"]), etag)
-    return Response(status_code=200, headers={"ETag": f'"{etag}"'})
+        upload.close_part()
+    behind = BackgroundTask(upload.follow)
+    return Response(status_code=200, headers={"ETag": f'"{etag}"'}, background=behind)
 
 
-def _write_at(handle: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        done = os.pwrite(handle, view, offset)
-        view, offset = view[done:], offset + done
+async def _receive_part(call: Call, stream: BinaryIO, length: int) -> None:
+    longer = unprocessable(f"More than the {length} bytes of this part came.")
+    size = await pour(call.request, length, longer, stream.writelines)
+    if size != length:
+        raise unprocessable(f"This part has {length} bytes; {size} came.")
+    await run_in_threadpool(sync_file, stream)
 
 
 def lfs_complete(call: Call) -> Response:
@@ -237,8 +213,12 @@ def lfs_complete(call: Call) -> Response:
         raise bad_request("parts must be a list of {partNumber, etag}.")
     lfs, store = call.core.lfs, call.core.store
     if granted_size(store, ticket.repo_id, ticket.oid) is None:
-        adopt(store, lfs, lfs.check_parts(ticket, parts), ticket)
-        lfs.drop_parts(ticket)
+        upload = lfs.parts.of(ticket)
+        upload.seal(parts)
+        try:
+            adopt(store, lfs, upload.content(), ticket)
+        finally:
+            lfs.parts.close(ticket)
     return reply({"success": True})
 
 
@@ -264,13 +244,9 @@ async def commit(call: Call) -> Response:
 
 
 async def _spool(request: Request, path: Path, most: int) -> None:
-    size = 0
+    larger = too_large(f"The body is larger than {most} bytes.")
     with path.open("xb") as file:
-        async for chunk in _blocks(request):
-            size += len(chunk)
-            if size > most:
-                raise too_large(f"The body is larger than {most} bytes.")
-            await run_in_threadpool(file.write, chunk)
+        await pour(request, most, larger, file.writelines)
 
 
 def _commit(call: Call, body: Path) -> Response:
