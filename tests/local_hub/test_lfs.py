@@ -10,7 +10,9 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.local_hub.lfs_parts import Ticket
+from hub_trainer.local_hub.errors import WireError
+from hub_trainer.local_hub.lfs_parts import PartsUploads, Ticket
+from tests.local_hub.conftest import SMALL_PARTS
 
 
 def batch(
@@ -212,3 +214,77 @@ def test_upload_when_the_token_is_a_strangers_then_only_for_a_pull_request(
         path_or_fileobj=b"\0", path_in_repo="w.bin", repo_id=repo_id, create_pr=True
     )
     assert done.pr_num == 1
+
+
+def multipart(http: httpx.Client, repo_id: str, content: bytes) -> tuple[list[str], str]:
+    """The addresses of an upload's parts, and the one that completes it."""
+    action = batch(http, repo_id, content, transfers=["basic", "multipart"])["actions"]["upload"]
+    header = action["header"]
+    return [header[name] for name in sorted(header) if name.isdigit()], action["href"]
+
+
+def test_parts_when_out_of_order_and_one_sent_twice_then_the_last_content_counts(
+    http: httpx.Client, repo_id: str
+) -> None:
+    content = os.urandom(250_000)
+    urls, complete = multipart(http, repo_id, content)
+    tags: dict[int, str] = {}
+    for index in (0, 2, 1, 0, 3):
+        part = content[index * 64_000 : (index + 1) * 64_000]
+        first_time = index == 0 and not tags
+        tags[index] = httpx.put(urls[index], content=part[::-1] if first_time else part).headers[
+            "ETag"
+        ]
+    parts = [{"partNumber": n + 1, "etag": tags[n]} for n in range(4)]
+    answer = httpx.post(complete, json={"parts": parts})
+    assert answer.is_success, answer.text
+    assert "actions" not in batch(http, repo_id, content)
+
+
+def test_parts_when_the_server_starts_again_in_between_then_they_go_on(tmp_path: Path) -> None:
+    content, tags = os.urandom(250_000), []
+    for indexes in ((0, 1), (2, 3)):
+        with LocalHub(tmp_path, limits=SMALL_PARTS) as hub:
+            headers = {"Authorization": f"Bearer {hub.token}"}
+            with httpx.Client(base_url=hub.url, headers=headers) as http:
+                if not tags:
+                    http.post("/api/repos/create", json={"name": "m"})
+                    urls, complete = multipart(http, "admin/m", content)
+                for index in indexes:
+                    part = content[index * 64_000 : (index + 1) * 64_000]
+                    path = httpx.URL(urls[index]).path
+                    tags.append(http.put(path, content=part).headers["ETag"])
+                if len(tags) == 4:
+                    parts = [{"partNumber": n + 1, "etag": tag} for n, tag in enumerate(tags)]
+                    path = httpx.URL(complete).path
+                    assert http.post(path, json={"parts": parts}).is_success
+                    assert "actions" not in batch(http, "admin/m", content)
+
+
+def test_upload_when_completed_while_a_part_comes_in_then_409_and_nothing_can_slip_in(
+    tmp_path: Path,
+) -> None:
+    content = b"a" * 100
+    ticket = Ticket("r", hashlib.sha256(content).hexdigest(), 100, "u", 50)
+    upload = PartsUploads(tmp_path).of(ticket)
+    tags = []
+    for number in (1, 2):
+        with upload.open_part(number) as stream:
+            stream.write(content[:50])
+        tags.append({"partNumber": number, "etag": upload.mark(number)})
+        upload.close_part()
+        upload.follow()
+    late = upload.open_part(1)
+    with pytest.raises(WireError, match="still coming in"):
+        upload.seal(tags)
+    late.write(b"b" * 50)
+    late.close()
+    upload.close_part()
+    with pytest.raises(WireError, match="Part 1 of 2 is missing"):
+        upload.seal(tags)
+    tags[0]["etag"] = upload.mark(1)
+    upload.seal(tags)
+    with pytest.raises(WireError, match="complete already"):
+        upload.open_part(2)
+    with pytest.raises(WireError, match="have sha256"):
+        upload.content()
