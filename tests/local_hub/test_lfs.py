@@ -9,10 +9,9 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from hub_trainer.local_hub import LocalHub
+from hub_trainer.local_hub import Limits, LocalHub
 from hub_trainer.local_hub.errors import WireError
 from hub_trainer.local_hub.lfs_parts import PartsUploads, Ticket
-from tests.local_hub.conftest import SMALL_PARTS
 
 
 def batch(
@@ -243,8 +242,9 @@ def test_parts_when_out_of_order_and_one_sent_twice_then_the_last_content_counts
 
 def test_parts_when_the_server_starts_again_in_between_then_they_go_on(tmp_path: Path) -> None:
     content, tags = os.urandom(250_000), []
+    limits = Limits(multipart_bytes=200_000, part_bytes=64_000)
     for indexes in ((0, 1), (2, 3)):
-        with LocalHub(tmp_path, limits=SMALL_PARTS) as hub:
+        with LocalHub(tmp_path, limits=limits) as hub:
             headers = {"Authorization": f"Bearer {hub.token}"}
             with httpx.Client(base_url=hub.url, headers=headers) as http:
                 if not tags:
