@@ -78,6 +78,8 @@ def fine_tune(
     with args.main_process_first(local=False):
         stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
     with ExitStack() as stack:
+        if plan.around is not None:
+            stack.enter_context(plan.around(model))
         run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()))
         watchers = _watchers(plan, out_dir, on_progress)
         for watcher in watchers:

@@ -12,7 +12,7 @@ from torch import nn
 
 from hub_trainer.finetune.batches import NUM_ROWS, OURS, ROWS, WEIGHT
 from hub_trainer.finetune.objective import IGNORED
-from hub_trainer.finetune.plan import Batch, Objective
+from hub_trainer.finetune.plan import Batch, Objective, RunsModel
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,30 @@ def evaluate_draws(
     with_labels: bool = False,
 ) -> Evaluation:
     """The weighted mean loss, and predictions beside references, gathered over processes."""
-    _evaluation_mode(model)
+    evaluation_mode(model)
+    runs = objective if isinstance(objective, RunsModel) else None
     rows: list[tuple[int, NDArray[Any], NDArray[Any]]] = []
     sums = torch.zeros(2, dtype=torch.float64)
     for batch in batches:
-        outputs = model(**model_inputs(batch, with_labels=with_labels))
+        if runs is not None:
+            per_row, kept = runs.evaluated(model, batch)
+        else:
+            outputs = model(**model_inputs(batch, with_labels=with_labels))
+            per_row, kept = objective.losses(outputs, batch), keep(outputs.logits)
         weight = batch[WEIGHT]
-        losses = (objective.losses(outputs, batch) * weight).sum()
+        losses = (per_row * weight).sum()
         amounts = (objective.amounts(batch) * weight).sum()
         sums += torch.stack([losses, amounts]).cpu().double()
         if batch[NUM_ROWS]:
-            kept = keep(outputs.logits).cpu().numpy()
-            rows += zip(batch[ROWS], kept, batch["labels"].cpu().numpy(), strict=True)
+            references = batch["labels"].cpu().numpy()
+            rows += zip(batch[ROWS], kept.cpu().numpy(), references, strict=True)
     total, amount = np.sum(gather_object([sums.tolist()]), axis=0)
     rows = sorted(gather_object(rows), key=lambda row: row[0])
     _, predictions, references = zip(*rows, strict=True)
     return Evaluation(float(total / max(amount, 1e-12)), _stack(predictions), _stack(references))
 
 
-def _evaluation_mode(model: nn.Module) -> None:
+def evaluation_mode(model: nn.Module) -> None:
     """As `eval()`, except that 4-bit layers keep the layout of training.
 
     On a CPU with bfloat16 instructions bitsandbytes 0.50 repacks a layer for good at its first

@@ -1,15 +1,18 @@
 """What a fine-tuning run is given: a plan and data, plain values and no recipe."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
+from torch import nn
 from transformers import EvalPrediction
 
 MethodName = Literal["head", "last_n", "full", "lora", "qlora", "scratch"]
 Rows = Sequence[Mapping[str, Any]]
 Batch = dict[str, Any]
+Summed = Callable[[torch.Tensor], torch.Tensor]
 
 
 class RowSource(Protocol):
@@ -28,6 +31,24 @@ class Objective(Protocol):
 
     def losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """(B,) loss per example, summed over its predictions."""
+
+
+@runtime_checkable
+class RunsModel(Protocol):
+    """An objective that runs the model itself: on parts of a draw, and not only for logits."""
+
+    def prepare(self, model: nn.Module, draws: Sequence[Batch], summed: Summed) -> None:
+        """Before a step, add to its draws what depends on all of them; `summed` adds up a
+        tensor over processes."""
+
+    def parts(self, batch: Batch) -> list[Batch]:
+        """A draw in pieces, each for one forward and one backward pass; at least one."""
+
+    def outputs(self, model: nn.Module, part: Batch) -> Any:
+        """What `losses` takes of a piece."""
+
+    def evaluated(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) losses and (B, ...) predictions of a whole draw."""
 
 
 @dataclass(frozen=True)
@@ -73,4 +94,6 @@ class FitPlan:
     and the best class at each position where there are logits per token."""
     objective: Objective | None = None
     """None: cross-entropy, binary cross-entropy or squared error, by the type of `labels`."""
+    around: Callable[[nn.Module], AbstractContextManager[Any]] | None = None
+    """Entered with the model to train, its adapter on, and left when training ends."""
     profile: bool = False

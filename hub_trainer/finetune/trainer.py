@@ -53,7 +53,7 @@ from hub_trainer.finetune.evaluation import (
 from hub_trainer.finetune.interrupts import StopRequest
 from hub_trainer.finetune.methods import resting_modules, trainable_state
 from hub_trainer.finetune.objective import default_objective
-from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource
+from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource, RunsModel
 
 WEIGHTS = "trained.safetensors"
 COUNTS = "counts.json"
@@ -176,6 +176,8 @@ class FitTrainer(Trainer):
             self._clock = time.perf_counter()
         with record_function("data"):
             draws, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if isinstance(self.objective, RunsModel):
+            self.objective.prepare(self.model, draws, self._summed)
         amounts = [(self.objective.amounts(draw) * draw[WEIGHT]).sum() for draw in draws]
         counted = [[draw[NUM_ROWS], draw[TOKENS]] for draw in draws]
         sums = torch.cat(
@@ -199,7 +201,10 @@ class FitTrainer(Trainer):
         for module in self.resting:
             module.training = False
         with record_function("forward"):
-            outputs = model(**model_inputs(inputs, with_labels=self._with_labels))
+            if isinstance(self.objective, RunsModel):
+                outputs = self.objective.outputs(model, inputs)
+            else:
+                outputs = model(**model_inputs(inputs, with_labels=self._with_labels))
             losses = self.objective.losses(outputs, inputs)
         loss = (losses * inputs[WEIGHT]).sum() / num_items_in_batch
         # Gradients are averaged over processes, so each one's share counts world_size times.
@@ -212,13 +217,26 @@ class FitTrainer(Trainer):
         """Forward and backward; a loss that is not finite never reaches the running mean."""
         try:
             with record_function("training_step"):
-                loss = super().training_step(model, inputs, num_items_in_batch)
+                loss = self._stepped(model, inputs, num_items_in_batch)
         except RuntimeError as error:
             if should_reduce_batch_size(error):
                 raise OutOfMemoryError(str(error)) from error
             raise
         self._last_loss = loss
         return torch.where(torch.isfinite(loss), loss, torch.zeros_like(loss))
+
+    def _stepped(
+        self, model: nn.Module, inputs: Batch, num_items: torch.Tensor | None
+    ) -> torch.Tensor:
+        if not isinstance(self.objective, RunsModel):
+            return super().training_step(model, inputs, num_items)
+        *early, last = self.objective.parts(inputs)
+        losses = []
+        for part in early:
+            with self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, part, num_items))
+        losses.append(super().training_step(model, last, num_items))
+        return torch.stack(losses).sum()
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm, or a step without gradients where it is not finite on any process."""

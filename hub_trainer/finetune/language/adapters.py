@@ -36,7 +36,7 @@ def _is_plain(module: nn.Module) -> bool:
         return False
     (name,) = module.lora_A
     factors = (module.lora_A[name], module.lora_B[name])
-    return (
+    return bool(
         all(isinstance(factor, nn.Linear) and factor.bias is None for factor in factors)
         and isinstance(module.lora_dropout[name], nn.Identity)
         and name not in module.lora_variant
@@ -63,7 +63,7 @@ def _forward(layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Te
 
 
 def _autocast(x: torch.Tensor) -> bool:
-    return torch.is_autocast_enabled(x.device.type)
+    return bool(torch.is_autocast_enabled(x.device.type))
 
 
 class _Adapted(torch.autograd.Function):

@@ -71,7 +71,7 @@ class LanguageObjective:
                 ratios[:, 0],
                 batch["labels"],
                 kl,
-                loss_type=self.loss_type,  # type: ignore[arg-type]
+                loss_type=self.loss_type,
                 beta=self.beta,
                 weights=self.class_weights,
             )

@@ -30,9 +30,18 @@ LOSSES = {"sft": ("nll",), "dpo": ("sigmoid", "ipo", "robust"), "kto": ("kto", "
 
 
 @dataclass(frozen=True)
-class LanguagePlan:
-    """What is particular to language models; the rest is the `FitPlan`."""
+class LanguageData:
+    """Encoded rows of one kind."""
 
+    train: Encoded
+    validation: Encoded | None = None
+
+
+@dataclass(frozen=True)
+class LanguagePlan:
+    """How to train, and what is particular to language models."""
+
+    fit: FitPlan
     loss_type: LossType | None = None
     """None: the usual one for the kind of data."""
     beta: float = 0.1
@@ -50,10 +59,8 @@ class LanguagePlan:
 
 def fine_tune_language_model(
     model: nn.Module,
-    train: Encoded,
-    validation: Encoded | None,
-    fit: FitPlan,
-    language: LanguagePlan,
+    data: LanguageData,
+    plan: LanguagePlan,
     *,
     out_dir: Path,
     run_digest: str = "",
@@ -64,33 +71,33 @@ def fine_tune_language_model(
     The model as it comes in is the reference of preference losses. It is run once over the rows
     before training, and not in training.
     """
-    objective = make_objective(train, language)
-    check_batch(train.kind, objective.loss_type, _rows_per_batch(fit))
+    objective = make_objective(data.train, plan)
+    check_batch(data.train.kind, objective.loss_type, _rows_per_batch(plan.fit))
     state = PartialState(cpu=not torch.accelerator.is_available())
     if not getattr(model, "is_quantized", False):
         model.to(state.device)
-    budget = language.tokens_per_pass or TOKENS_PER_PASS.get(state.device.type, 4096)
+    budget = plan.tokens_per_pass or TOKENS_PER_PASS.get(state.device.type, 4096)
     packing = Packing(budget, dense=can_be_dense(model))
-    prepare = _Prepare(model, objective, packing, language, out_dir)
-    data = FitData(
-        prepare.rows(train),
-        None if validation is None else prepare.rows(validation),
+    prepare = _Prepare(model, objective, packing, plan.max_length, out_dir)
+    rows = FitData(
+        prepare.rows(data.train),
+        None if data.validation is None else prepare.rows(data.validation),
         PackingCollate(packing),
     )
-    plan = replace(
-        fit,
+    fit = replace(
+        plan.fit,
         objective=objective,
         compute_metrics=objective.metrics,
         around=lambda trained: _around(trained, packing),
     )
     return fine_tune(
-        model, data, plan, out_dir=out_dir, run_digest=run_digest, on_progress=on_progress
+        model, rows, fit, out_dir=out_dir, run_digest=run_digest, on_progress=on_progress
     )
 
 
-def make_objective(train: Encoded, language: LanguagePlan) -> LanguageObjective:
+def make_objective(train: Encoded, plan: LanguagePlan) -> LanguageObjective:
     """The loss for this kind of data, with the weights that its counts ask for."""
-    loss_type = language.loss_type or DEFAULTS[train.kind]
+    loss_type = plan.loss_type or DEFAULTS[train.kind]
     if loss_type not in LOSSES[train.kind]:
         raise TrainingError(
             f"Rows of {train.format} cannot be learned with this loss.",
@@ -100,26 +107,25 @@ def make_objective(train: Encoded, language: LanguagePlan) -> LanguageObjective:
         )
     if loss_type == "nll":
         return LanguageObjective(loss_type)
-    smoothing = language.label_smoothing
-    check_loss(loss_type, beta=language.beta, label_smoothing=smoothing)
-    weights = _class_weights(train, language) if train.kind == "kto" else (1.0, 1.0)
-    return LanguageObjective(loss_type, language.beta, smoothing, weights)
+    check_loss(loss_type, beta=plan.beta, label_smoothing=plan.label_smoothing)
+    weights = _class_weights(train, plan) if train.kind == "kto" else (1.0, 1.0)
+    return LanguageObjective(loss_type, plan.beta, plan.label_smoothing, weights)
 
 
-def _class_weights(train: Encoded, language: LanguagePlan) -> tuple[float, float]:
+def _class_weights(train: Encoded, plan: LanguagePlan) -> tuple[float, float]:
     counts = {True: 0.0, False: 0.0}
     for row in train.rows:
         counts[row["desirable"]] += row["weight"]
     found = class_weights(counts[True], counts[False])
-    given = (language.desirable_weight, language.undesirable_weight)
-    return tuple(f if g is None else g for f, g in zip(found, given, strict=True))  # type: ignore
+    good, bad = plan.desirable_weight, plan.undesirable_weight
+    return found[0] if good is None else good, found[1] if bad is None else bad
 
 
 def _rows_per_batch(fit: FitPlan) -> int:
     micro = int(fit.arguments.get("per_device_train_batch_size", 8))
     accumulation = int(fit.arguments.get("gradient_accumulation_steps", 1))
     processes = PartialState(cpu=not torch.accelerator.is_available()).num_processes
-    return micro * accumulation * processes
+    return micro * accumulation * int(processes)
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ class _Prepare:
     model: nn.Module
     objective: LanguageObjective
     packing: Packing
-    language: LanguagePlan
+    max_length: int
     out_dir: Path
 
     def rows(self, encoded: Encoded) -> Sequence[dict[str, Any]]:
@@ -136,7 +142,7 @@ class _Prepare:
             return encoded.rows
         rows = encoded.rows
         if self.objective.loss_type == "kto":
-            rows = with_mismatched(rows, block=8, max_length=self.language.max_length)
+            rows = with_mismatched(rows, block=8, max_length=self.max_length)
         return with_references(self.model, rows, self.packing, self.out_dir / "references")
 
 

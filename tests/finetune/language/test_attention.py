@@ -50,9 +50,7 @@ def test_each_token_sees_its_prefix_and_its_own_past_only(
     seed = torch.randn_like(expected)
     wanted = torch.autograd.grad(expected, tensors, seed)
     if way == "blocks":
-        found, _ = attend(
-            torch.nn.Identity(), *tensors, None, layout=LAYOUT, sliding_window=window
-        )
+        found, _ = attend(torch.nn.Identity(), *tensors, None, layout=LAYOUT, sliding_window=window)
     else:
         found = fused(*tensors, LAYOUT, window, 8**-0.5)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -65,7 +63,7 @@ def test_bfloat16_is_as_close_as_its_own_precision() -> None:
     found, _ = attend(torch.nn.Identity(), *tensors, None, layout=LAYOUT)
     expected = plain(*(t.double() for t in tensors), None)
     assert found.dtype == torch.bfloat16
-    assert float((found.double() - expected).abs().max()) < 0.03
+    assert (found.double() - expected).abs().max().item() < 0.03
     gradients = torch.autograd.grad(found.sum(), tensors)
     assert all(g.dtype == torch.bfloat16 for g in gradients)
 

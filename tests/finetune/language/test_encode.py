@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.finetune.language import Encoded, encode, preview, read_examples
-from hub_trainer.finetune.language.encode import check_batch
+from hub_trainer.finetune.language.encode import Encoded, check_batch, encode
+from hub_trainer.finetune.language.formats import read_examples
+from hub_trainer.finetune.language.preview import preview
 from tests.finetune.language.tiny import CHAT, WITH_TAGS, WITHOUT_TAGS, tokenizer
 
 OUTSIDE = WITH_TAGS.replace(

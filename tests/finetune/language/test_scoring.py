@@ -45,7 +45,9 @@ def made(config: Any) -> PreTrainedModel:
 
 
 def gpt2() -> PreTrainedModel:
-    config = GPT2Config(vocab_size=262, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2, attn_pdrop=0.0)
+    config = GPT2Config(
+        vocab_size=262, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2, attn_pdrop=0.0
+    )
     return made(config)
 
 
