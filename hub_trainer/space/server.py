@@ -120,7 +120,13 @@ def mount(
         service, Events(service, raters), model_url=model_url, examples=examples, sign_in=sign_in
     )
     gradio.mount_gradio_app(
-        app, page, path="/", show_error=False, max_file_size=MAX_UPLOAD, **page_options()
+        app,
+        page,
+        path="/",
+        show_error=False,
+        max_file_size=MAX_UPLOAD,
+        app_kwargs={"openapi_url": None},
+        **page_options(),
     )
     return with_headers(app)
 

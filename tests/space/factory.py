@@ -1,5 +1,7 @@
 """A Space with a model that counts words, served on a free port of this machine."""
 
+import asyncio
+import gc
 import socket
 import threading
 import time
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 
 from hub_trainer.errors import DataError, HubError
@@ -26,6 +29,14 @@ LABELS = ["few", "many", "<b>&none"]
 SHA = "0123456789abcdef0123456789abcdef01234567"
 ACCOUNTS = {"hf_ada": {"type": "user", "id": "id-ada", "name": "ada"}, "hf_org": {"type": "org"}}
 KEY = b"a key of the tests"
+QUIET = [
+    # What Gradio and its client leave behind is not ours: they count their requests with pandas
+    # (gradio/queueing.py) and leave sockets and event loops to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""Marks for tests that run a Space in this process, or a client of one."""
 
 
 class WordTask:
@@ -125,10 +136,22 @@ def running_space(folder: Path, local: LocalHub, **changes: Any) -> Iterator[Run
     hub.create_repo(Repo(settings.ratings_repo_id, "dataset"))
     service, clock = service_of(folder, hub, settings)
     examples = [{"text": "one two"}, {"text": "one two three four five six"}]
-    app = mount(service, raters(), model_url="https://example.org/m", examples=examples)
-    with served(app) as url:
-        yield RunningSpace(url, service, service.outbox.store, clock)
+    with _event_loop():
+        app = mount(service, raters(), model_url="https://example.org/m", examples=examples)
+        with served(app) as url:
+            yield RunningSpace(url, service, service.outbox.store, clock)
     service.outbox.store.close()
+    gc.collect()
+
+
+@contextmanager
+def _event_loop() -> Iterator[None]:
+    """The loop that Gradio looks for while it builds a page; it would leave one of its own open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @contextmanager

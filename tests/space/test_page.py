@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.local_hub import LocalHub
-from space.factory import RunningSpace, running_space
+from space.factory import QUIET, RunningSpace, running_space
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
@@ -18,8 +18,7 @@ ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
 SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
 
 pytestmark = [
-    # Gradio's count of its own requests: https://github.com/gradio-app/gradio, queueing.py
-    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"),
+    *QUIET,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
     pytest.mark.skipif(
         importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
@@ -141,7 +140,8 @@ def test_page_when_shown_fits_its_width_and_names_its_fields(page: Any) -> None:
 
 
 def test_page_when_an_example_is_clicked_fills_the_input(page: Any) -> None:
-    page.get_by_text("one two three four five six").click()
+    text = "one two three four five six"
+    page.get_by_text(text).click()
+    page.wait_for_function("text => document.querySelector('textarea').value === text", arg=text)
     page.get_by_role("button", name="Ask the model").click()
     page.get_by_text("Is this right?").wait_for()
-    assert page.get_by_label("Text", exact=True).input_value() == "one two three four five six"

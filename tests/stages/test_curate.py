@@ -15,7 +15,6 @@ from PIL import Image
 
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
-from hub_trainer.lineage import pin_round
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import curate
@@ -67,7 +66,6 @@ def _parquet(rows: dict[str, Any], features: Features) -> bytes:
 
 
 def _run(recipe: Recipe, folder: Path, hub: Hub) -> dict[str, Any]:
-    pin_round(recipe, folder, hub)
     return curate.run(recipe, folder, hub).outputs
 
 
@@ -225,33 +223,6 @@ def test_curate_when_there_are_no_ratings_says_so(hub: Hub, tmp_path: Path) -> N
     assert hub.pull_requests(repo, status=None) == []
 
 
-def test_curate_when_no_label_is_known_to_the_dataset_says_so(hub: Hub, tmp_path: Path) -> None:
-    rows = {"utterance": ["a"], "intent": [0], "note": [1]}
-    files = {"README.md": CARD.encode(), "data/train-0.parquet": _parquet(rows, INTENTS)}
-    _dataset(hub, "strict", files)
-    source = {"repo_id": "admin/strict", "columns": {"text": "utterance", "label": "intent"}}
-    recipe = _recipe(
-        "strict",
-        "text-classification",
-        collect={"datasets": [source], "ratings": "admin/strict-ratings"},
-    )
-    ratings = numbered(votes({"text": "b"}, "odd", "odd", "odd"))
-    send(hub, "admin/strict-ratings", "text-classification", "text", ratings)
-    outputs = _run(recipe, tmp_path, hub)
-    assert outputs["pull_request"] is None
-    assert outputs["summary"] == "No new example: 1 have labels that the dataset does not."
-
-
-def test_curate_when_the_card_names_one_file_says_what_to_widen(hub: Hub, tmp_path: Path) -> None:
-    card = CARD.replace("data/train-*", "data/rows.csv").encode()
-    _dataset(hub, "narrow", {"README.md": card, "data/rows.csv": b"text,label\na,x\n"})
-    ratings = numbered(votes({"text": "b"}, "x", "x", "x"))
-    send(hub, "admin/narrow-ratings", "text-classification", "text", ratings)
-    with pytest.raises(DataError, match="leaves no room for another file") as caught:
-        _run(_recipe("narrow", "text-classification"), tmp_path, hub)
-    assert "data/train-*" in str(caught.value)
-
-
 def test_curate_when_the_recipe_names_no_ratings_says_what_to_add(hub: Hub, tmp_path: Path) -> None:
     _dataset(hub, "mute", {"train.csv": b"text,label\na,x\n"})
     serve = {"repo_id": "admin/demo", "ratings_repo_id": "admin/mute-ratings"}
@@ -269,18 +240,6 @@ def test_curate_when_the_target_is_not_collected_names_those_that_are(
     with pytest.raises(UsageError, match="only join a dataset that the recipe collects") as caught:
         _run(recipe, tmp_path, hub)
     assert "admin/mute" in str(caught.value)
-
-
-def test_curate_when_images_would_join_a_folder_says_to_convert(hub: Hub, tmp_path: Path) -> None:
-    files = {"train/a/1.png": _png((1, 2, 3)), "train/b/2.png": _png((200, 2, 3))}
-    _dataset(hub, "folder", files)
-    ratings = numbered(votes({"image": _png((9, 9, 9))}, "a", "a", "a"))
-    send(hub, "admin/folder-ratings", "image-classification", "image", ratings)
-    recipe = _recipe("folder", "image-classification", base_model="admin/none")
-    hub.create_repo(Repo("admin/none"))
-    with pytest.raises(UsageError, match="takes no file of rows") as caught:
-        _run(recipe, tmp_path, hub)
-    assert "push_to_hub" in str(caught.value)
 
 
 def test_ratings_when_a_shard_is_broken_names_the_file(hub: Hub, tmp_path: Path) -> None:

@@ -5,17 +5,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
 from hub_trainer.checks.bench import load_tip, whole_split
 from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import UsageError
 from hub_trainer.hub import Hub, Repo
-from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
-from hub_trainer.recipe import DatasetSource, Recipe
+from hub_trainer.recipe import DatasetSource, Recipe, RepoRef
 from hub_trainer.rows import RowSpec
 from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.stages.curate.crowd import (
@@ -31,6 +29,8 @@ from hub_trainer.tasks import Task, load_task
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
+Shas = Mapping[tuple[str, str], str]
+"""(repo_id, revision) of a dataset -> the commit at which it is read."""
 
 
 def silent(share: float, doing: str) -> None:
@@ -38,18 +38,24 @@ def silent(share: float, doing: str) -> None:
 
 
 def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
-    """Propose the agreed examples; the same ratings again find the same pull request."""
-    pins = load_pins(round_dir)
-    assert pins is not None
-    ratings_id, source = _ratings_repo(recipe), _target_source(recipe)
-    ratings_sha = _pinned(pins, recipe)
-    target_sha = pins.sha_of("dataset", source.repo_id, source.revision)
+    """Propose the agreed examples; the same ratings again find the same pull request.
+
+    It runs between rounds, when the pins of a round are old: the newest ratings are compared with
+    the newest rows, at the commits that these have now.
+    """
+    ratings, source = _ratings_ref(recipe), _target_source(recipe)
+    test = recipe.prepare.test_split
+    repos: list[RepoRef] = [source, *([test] if test else [])]
+    if hub.exists(Repo(ratings.repo_id, "dataset")):
+        repos.append(ratings)
+    shas = {_key(r): hub.resolve(Repo(r.repo_id, "dataset"), r.revision) for r in repos}
     inputs = {
         "stage": "curate",
         "task": recipe.task,
-        "ratings": {"repo_id": ratings_id, "commit_sha": ratings_sha},
-        "target": {**source.model_dump(), "commit_sha": target_sha},
-        "test": _test_pin(recipe, pins),
+        "ratings": ratings.model_dump(),
+        "target": source.model_dump(),
+        "test": test.model_dump() if test else None,
+        "commits": sorted((*key, sha) for key, sha in shas.items()),
         "curate": recipe.curate.model_dump(),
     }
     folder = round_dir / "curate"
@@ -57,10 +63,10 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     if done:
         return done
     with write_artifact(folder, inputs) as draft:
-        if ratings_sha is None:
-            _nothing(draft, f"{ratings_id} does not exist yet: there are no ratings.")
+        if _key(ratings) in shas:
+            _curate(recipe, shas, hub, draft, progress)
         else:
-            _curate(recipe, pins, hub, draft, progress)
+            _nothing(draft, f"{ratings.repo_id} does not exist yet: there are no ratings.")
     assert draft.artifact is not None
     logger.info("curate: %s", draft.outputs["summary"])
     return draft.artifact
@@ -71,19 +77,19 @@ class _Bench:
     """What the stage works with: everything at its pinned commit."""
 
     recipe: Recipe
-    pins: Pins
+    shas: Shas
     task: Task
     hub: Hub
     scratch: Path
 
-    def sha(self, source: DatasetSource) -> str:
-        """The pinned commit of a dataset."""
-        return self.pins.sha_of("dataset", source.repo_id, source.revision)
+    def sha(self, ref: RepoRef) -> str:
+        """The commit at which a dataset is read."""
+        return self.shas[_key(ref)]
 
 
-def _curate(recipe: Recipe, pins: Pins, hub: Hub, draft: Draft, progress: Progress) -> None:
+def _curate(recipe: Recipe, shas: Shas, hub: Hub, draft: Draft, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch:
-        bench = _Bench(recipe, pins, load_task(recipe.task), hub, Path(scratch))
+        bench = _Bench(recipe, shas, load_task(recipe.task), hub, Path(scratch))
         progress(0.0, "reading ratings and rows")
         outcome = _agreed(bench, draft)
         if not outcome.examples:
@@ -99,7 +105,8 @@ def _curate(recipe: Recipe, pins: Pins, hub: Hub, draft: Draft, progress: Progre
         count = len(outcome.examples)
         _nothing(draft, f"No new example: {count} have labels that the dataset does not.")
         return
-    ratings = f"{_ratings_repo(recipe)}@{_pinned(pins, recipe)}"
+    ref = _ratings_ref(recipe)
+    ratings = f"{ref.repo_id}@{bench.sha(ref)}"
     made = propose(hub, target, file, describe(recipe, ratings, file.rows, draft.outputs))
     (draft.folder / PurePosixPath(file.path).name).write_bytes(file.content)
     draft.outputs.update(
@@ -116,11 +123,9 @@ def _curate(recipe: Recipe, pins: Pins, hub: Hub, draft: Draft, progress: Progre
 
 def _agreed(bench: _Bench, draft: Draft) -> Outcome:
     """What the crowd agrees on; the numbers go into the draft's outputs."""
-    repo = Repo(_ratings_repo(bench.recipe), "dataset")
-    ratings_sha = _pinned(bench.pins, bench.recipe)
-    assert ratings_sha is not None
-    into = bench.scratch / "ratings"
-    folder = bench.hub.download(repo, ratings_sha, allow=[SHARDS], into=into)
+    ref = _ratings_ref(bench.recipe)
+    repo, into = Repo(ref.repo_id, "dataset"), bench.scratch / "ratings"
+    folder = bench.hub.download(repo, bench.sha(ref), allow=[SHARDS], into=into)
     ratings = count_ratings(read_shards(folder), bench.task)
     known = _known_rows(bench) if ratings.votes else KnownRows({}, frozenset())
     aggregation = aggregate(ratings, known, bench.recipe.curate)
@@ -164,22 +169,16 @@ def _nothing(draft: Draft, summary: str) -> None:
     draft.outputs.update(pull_request=None, rows=0, summary=summary)
 
 
-def _ratings_repo(recipe: Recipe) -> str:
+def _key(ref: RepoRef) -> tuple[str, str]:
+    return ref.repo_id, ref.revision
+
+
+def _ratings_ref(recipe: Recipe) -> RepoRef:
     if recipe.collect.ratings is None:
         serve = recipe.serve
         do = f"Add collect.ratings: {serve.ratings_repo_id if serve else 'org/name-ratings'}"
         raise UsageError("The recipe names no dataset of ratings.", where="collect.ratings", do=do)
-    return recipe.collect.ratings.repo_id
-
-
-def _pinned(pins: Pins, recipe: Recipe) -> str | None:
-    """The commit of the ratings dataset, None when it did not exist as the round began."""
-    ref = recipe.collect.ratings
-    assert ref is not None
-    try:
-        return pins.sha_of("dataset", ref.repo_id, ref.revision)
-    except KeyError:
-        return None
+    return recipe.collect.ratings
 
 
 def _target_source(recipe: Recipe) -> DatasetSource:
@@ -193,14 +192,6 @@ def _target_source(recipe: Recipe) -> DatasetSource:
         got=str(wanted),
         do=f"Name one of {', '.join(s.repo_id for s in recipe.collect.datasets)}, or leave it out.",
     )
-
-
-def _test_pin(recipe: Recipe, pins: Pins) -> dict[str, Any] | None:
-    test = recipe.prepare.test_split
-    if test is None:
-        return None
-    commit_sha = pins.sha_of("dataset", test.repo_id, test.revision)
-    return {**test.model_dump(), "commit_sha": commit_sha}
 
 
 def _reasons(counts: Mapping[str, int]) -> str:

@@ -1,0 +1,83 @@
+"""The file that a dataset is offered."""
+
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Features, Value
+
+from hub_trainer.checks.bench import Tip
+from hub_trainer.contribute.own_schema import OwnSchema
+from hub_trainer.errors import DataError, UsageError
+from hub_trainer.hub import Repo, RepoFile
+from hub_trainer.recipe import DatasetSource
+from hub_trainer.stages.curate.proposal import Target, build_file
+
+CLASSES = OwnSchema(
+    Features({"text": Value("string"), "label": ClassLabel(names=["a", "b"])}).to_dict()
+)
+
+
+def _target(*paths: str, card: str = "", **source: Any) -> Target:
+    files = tuple(RepoFile(path, 10, "blob", None) for path in paths)
+    tip = Tip(Repo("org/data", "dataset"), "c" * 40, files, card.encode() or None)
+    return Target(DatasetSource(repo_id="org/data", **source), tip)
+
+
+def _plain() -> OwnSchema:
+    features = Features({"text": Value("string"), "label": Value("string")})
+    return OwnSchema(features.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("there", "place"),
+    [
+        ("data/train-00000-of-00001.parquet", "data/train-00000-of-00001-ratings-"),
+        ("data/train.parquet", "data/train_ratings-"),
+        ("train.csv", "train_ratings-"),
+        ("rows.jsonl", "ratings-"),
+        ("train/rows.jsonl", "train/train-ratings-"),
+    ],
+)
+def test_file_when_placed_is_read_after_those_that_are_there(there: str, place: str) -> None:
+    file = build_file([{"text": "x", "label": "a"}], _target(there), _plain(), "text")
+    assert file is not None
+    assert file.path.startswith(place)
+    assert file.path.rsplit(".", 1)[1] == there.rsplit(".", 1)[1]
+
+
+def test_file_when_the_same_examples_is_the_same() -> None:
+    rows = [{"text": "x", "label": "a"}, {"text": "y", "label": "b"}]
+    first, second = (build_file(rows, _target("train.parquet"), _plain(), "text") for _ in "12")
+    assert first == second
+
+
+def test_file_when_a_label_is_unknown_leaves_its_examples_out() -> None:
+    rows = [{"text": "x", "label": "odd"}, {"text": "y", "label": "b"}]
+    file = build_file(rows, _target("train.parquet"), CLASSES, "text")
+    assert file is not None
+    assert (file.rows, file.unknown_labels) == (1, 1)
+    assert build_file(rows[:1], _target("train.parquet"), CLASSES, "text") is None
+
+
+def test_file_when_the_card_names_one_file_says_what_to_widen() -> None:
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+    card += "  - {split: train, path: data/rows.csv}\n---\n"
+    target = _target("data/rows.csv", card=card)
+    with pytest.raises(DataError, match="leaves no room for another file") as caught:
+        build_file([{"text": "x", "label": "a"}], target, _plain(), "text")
+    assert "data/train-*" in str(caught.value)
+
+
+def test_images_when_they_would_join_a_folder_say_to_convert() -> None:
+    target = _target("train/a/1.png", "train/b/2.png")
+    with pytest.raises(UsageError, match="takes no file of rows") as caught:
+        build_file([{"image": b"x", "label": "a"}], target, _plain(), "image")
+    assert "push_to_hub" in str(caught.value)
+
+
+def test_values_when_they_do_not_fit_the_column_say_which() -> None:
+    features = Features({"age": Value("int64"), "label": Value("string")})
+    rows = [{"age": 1.5, "label": "a"}]
+    with pytest.raises(DataError, match="'age' cannot be written") as caught:
+        build_file(rows, _target("train.csv"), OwnSchema(features.to_dict()), "table")
+    assert "int64" in str(caught.value)
