@@ -76,9 +76,9 @@ def pointer_text(oid: str, size: int) -> bytes:
 
 
 def resolve_commit(git: Any, revision: str) -> Any:
-    """The commit of a branch, tag, full ref name, or (shortened) sha."""
+    """The commit of a branch, tag, full ref name, (shortened) sha, or HEAD."""
     for ref in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):
-        if ref.startswith("refs/") and pygit2.reference_is_valid_name(ref):
+        if (ref == "HEAD" or ref.startswith("refs/")) and pygit2.reference_is_valid_name(ref):
             commit = ref_commit(git, ref)
             if commit is not None:
                 return commit

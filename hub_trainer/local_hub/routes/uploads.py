@@ -95,7 +95,7 @@ def lfs_batch(call: Call) -> Response:
         raise unprocessable(f"operation must be upload or download, not {operation!r}.")
     if not isinstance(objects, list) or len(objects) > MAX_BATCH:
         raise unprocessable(f"objects must be a list of up to {MAX_BATCH}.")
-    if wanted.get("hash_algo", "sha256") != "sha256":
+    if wanted.get("hash_algo", "sha256") not in HASH_NAMES:
         raise WRONG_HASH
     if operation == "upload":
         call.require("propose")
@@ -111,6 +111,7 @@ def lfs_batch(call: Call) -> Response:
     return _lfs_reply(answer)
 
 
+HASH_NAMES = ("sha256", "sha_256")  # the second is how the JavaScript client spells it
 WRONG_HASH = unprocessable("Only sha256 is supported.")
 
 
