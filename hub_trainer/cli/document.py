@@ -1,6 +1,6 @@
-"""The generated parts of the documentation: tables of the recipe's keys and of what tasks offer.
+"""The generated parts of the documentation: tables of commands, recipe keys and what tasks offer.
 
-`python -m hub_trainer.cli.document docs/recipe.md` writes them anew between their markers.
+`python -m hub_trainer.cli.document docs/*.md` writes them anew between their markers.
 """
 
 import ast
@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -55,6 +55,7 @@ def blocks() -> dict[str, Callable[[], str]]:
         return lambda: section_table(model)
 
     return {
+        "commands": commands_table,
         **{f"keys of {name}": table_of(model) for name, model in sections().items()},
         "renamed arguments": renamed_table,
         "owned arguments": owned_table,
@@ -64,6 +65,15 @@ def blocks() -> dict[str, Callable[[], str]]:
         "estimators": estimators_table,
         "estimator arguments": estimator_arguments_table,
     }
+
+
+def commands_table() -> str:
+    """Every command with its arguments, its options, and what it is for."""
+    rows = [
+        (f"`{' '.join(['hub-trainer', *words])}`", " ".join(options), help_text)
+        for words, options, help_text in _commands()
+    ]
+    return markdown_table(("command", "options", "what it does"), rows)
 
 
 def sections(model: type[BaseModel] = Recipe) -> dict[str, type[BaseModel]]:
@@ -183,6 +193,28 @@ def main(paths: Sequence[str]) -> None:
         if after != before:
             path.write_text(after, encoding="utf-8")
         print(f"{path}: {'written' if after != before else 'is fresh'}")
+
+
+def _commands() -> Iterator[tuple[list[str], list[str], str]]:
+    """(names and arguments, options, help) of each command."""
+    import typer
+
+    from hub_trainer.cli import app
+
+    program: Any = typer.main.get_command(app)
+    found = [([name], command) for name, command in program.commands.items()]
+    for names, command in found:
+        if hasattr(command, "commands"):
+            found += [([*names, name], inner) for name, inner in command.commands.items()]
+            continue
+        arguments = [one for one in command.params if one.param_type_name == "argument"]
+        options = [one for one in command.params if one.param_type_name == "option"]
+        shown = [_argument(one) for one in arguments]
+        yield [*names, *shown], [f"`{one.opts[0]}`" for one in options], command.help
+
+
+def _argument(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper()) if argument.required else "..."
 
 
 def _name(model: type[BaseModel]) -> str:
