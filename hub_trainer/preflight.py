@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -79,9 +80,7 @@ def check_recipe(path: Path, overrides: Sequence[str], hub: Hub) -> CheckReport:
     task = look.guarded("task", lambda: load_task(look.recipe.task))
     if task and _hub_answers(look):
         _check_base_model(look, task)
-        with tempfile.TemporaryDirectory(prefix="hub-trainer-check-") as scratch:
-            for key, source in named_splits(look.recipe):
-                _check_split(look, task, key, source, Path(scratch) / key)
+        _check_splits(look, task)
         _check_targets(look)
     _check_disk(report, Path.cwd())
     return report
@@ -122,26 +121,34 @@ def _check_base_model(look: _Look, task: Task) -> None:
     look.add(task.recipe_problems(look.recipe, folder), ExitCode.RECIPE)
 
 
-def _check_split(look: _Look, task: Task, key: str, source: DatasetSource, folder: Path) -> None:
+def _check_splits(look: _Look, task: Task) -> None:
+    """Open every split, side by side: most of the time goes into starting the readers."""
+    named = list(named_splits(look.recipe))
+    prefix = "hub-trainer-check-"
+    with tempfile.TemporaryDirectory(prefix=prefix) as scratch, ThreadPoolExecutor(4) as pool:
+        looks = [
+            (key, pool.submit(_look_at_split, look, task, key, source, Path(scratch) / key))
+            for key, source in named
+        ]
+        for key, looked in looks:
+            line = look.guarded(key, looked.result)
+            look.report.lines += [line] if line else []
+
+
+def _look_at_split(look: _Look, task: Task, key: str, source: DatasetSource, folder: Path) -> str:
     """Open the split's first file and read its first rows, in a child without token."""
+    from hub_trainer.rows.fetch import fetch_rows
+    from hub_trainer.stages.collect import Source, row_spec
 
-    def look_at_rows() -> str:
-        from hub_trainer.rows.fetch import fetch_rows
-        from hub_trainer.stages.collect import Source, row_spec
-
-        sha = look.hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
-        split = Source(source, sha, "test" if key == "prepare.test_split" else "train")
-        first = source.model_copy(update={"split": _first_rows(source.split)})
-        spec = row_spec(look.recipe, task, split)
-        read = fetch_rows(look.hub, first, sha, spec, scratch=folder, first_file_only=True)
-        rows = read.table.to_pylist()
-        _assert_rows(task, rows, split.where)
-        labels = read.result.label_names or sorted({row["label"] for row in rows})
-        return f"data        {split.where}: {len(rows)} rows read, {_named(labels)}"
-
-    line = look.guarded(key, look_at_rows)
-    if line:
-        look.report.lines.append(line)
+    sha = look.hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
+    split = Source(source, sha, "test" if key == "prepare.test_split" else "train")
+    first = source.model_copy(update={"split": _first_rows(source.split)})
+    spec = row_spec(look.recipe, task, split)
+    read = fetch_rows(look.hub, first, sha, spec, scratch=folder, first_file_only=True)
+    rows = read.table.to_pylist()
+    _assert_rows(task, rows, split.where)
+    labels = read.result.label_names or sorted({row["label"] for row in rows})
+    return f"data        {split.where}: {len(rows)} rows read, {_named(labels)}"
 
 
 def _assert_rows(task: Task, rows: Sequence[dict[str, object]], where: str) -> None:
@@ -160,7 +167,10 @@ def _check_targets(look: _Look) -> None:
     from hub_trainer.stages.publish.preflight import publish_problems
 
     found = look.guarded("publish.repo_id", lambda: publish_problems(look.recipe, look.hub))
-    look.add(found or [], ExitCode.HUB)
+    by_hub = [problem for problem in found or [] if problem.key == "publish.repo_id"]
+    by_recipe = [problem for problem in found or [] if problem not in by_hub]
+    look.add(by_recipe, ExitCode.RECIPE)
+    look.add(by_hub, ExitCode.HUB)
     serve = look.recipe.serve
     if serve:
         space, ratings = Repo(serve.repo_id, "space"), Repo(serve.ratings_repo_id, "dataset")

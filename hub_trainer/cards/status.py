@@ -145,10 +145,11 @@ def _headline(result: Mapping[str, Any]) -> Text:
 
 
 def _training(fit: Mapping[str, Any]) -> str:
+    processes = "1 process" if fit["num_processes"] == 1 else f"{fit['num_processes']} processes"
     return (
         f"  trained {fit['rows']:,} rows, method {fit['method']}, {fit['epochs']:g} epochs in "
         f"{fit['seconds']:,.1f} s ({fit['rows_per_second']:,.1f} rows/s, "
-        f"{fit['peak_mb']:,.0f} MiB, {fit['num_processes']} processes)"
+        f"{fit['peak_mb']:,.0f} MiB, {processes})"
     )
 
 

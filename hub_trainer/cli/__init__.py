@@ -1,13 +1,12 @@
 """The command line: parse, call one function, print, exit with the right code."""
 
 import json
-import logging
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.logging import RichHandler
 
 from hub_trainer import __version__
 from hub_trainer.cli.output import (
@@ -20,6 +19,8 @@ from hub_trainer.cli.output import (
     print_problems,
     print_result,
     progress_bars,
+    say,
+    set_up_logging,
     stopped_at_the_end,
 )
 from hub_trainer.errors import ExitCode, UsageError
@@ -56,12 +57,7 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print it."
     if version:
         print(__version__)
         raise typer.Exit()
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=people, show_time=False, show_path=False)],
-    )
-    logging.getLogger("hub_trainer").setLevel(logging.INFO)
+    set_up_logging()
 
 
 @app.command()
@@ -78,7 +74,7 @@ def check(
 
         report = check_recipe(recipe, overrides or [], Hub())
         for line in report.lines:
-            people.print(line, highlight=False, markup=False)
+            say(line)
         print_problems(report.problems, str(recipe))
         if as_json:
             print_json({"problems": [vars(problem) for problem in report.problems]})
@@ -181,12 +177,12 @@ def serve(
         hub, recipe_file = Hub(), load_recipe(recipe, overrides or [])
         if push_only or hub.url == PUBLIC_ENDPOINT:
             pushed = push_space(recipe_file, hub)
-            people.print(f"The Space is pushed: {pushed['url']}")
+            say(f"The Space is pushed: {pushed['url']}")
             if as_json:
                 print_json(pushed)
             return
         space = start_space(recipe_file, hub, port=port)
-        people.print(f"The Space answers at {space.url}; stop it with Ctrl-C.")
+        say(f"The Space answers at {space.url}; stop it with Ctrl-C.")
         if as_json:
             print_json({"url": space.url, "folder": str(space.folder)})
         with stopped_at_the_end(space):
@@ -267,9 +263,9 @@ def contribute(
 
         columns = dict(pair_of(text) for text in column or [])
         made = propose(Hub(), dataset, file, columns=columns)
-        people.print(f"Pull request {made.pull_request} proposes {made.rows:,} rows: {made.url}")
+        say(f"Pull request {made.pull_request} proposes {made.rows:,} rows: {made.url}")
         for warning in made.warnings:
-            people.print(f"review may say: {warning}", style="yellow", markup=False)
+            say(f"review may say: {warning}", style="yellow")
         if as_json:
             print_json(made.to_dict())
 
@@ -360,5 +356,6 @@ def _launcher(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; being asked to stop is being interrupted, at any point."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

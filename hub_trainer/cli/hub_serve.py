@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hub_trainer.cli.output import people, print_json
+from hub_trainer.cli.output import print_json, say
 from hub_trainer.errors import UsageError
 from hub_trainer.local_hub import LocalHub, serve
 
@@ -19,7 +19,7 @@ def serve_hub(host: str, port: int, data: Path, accounts: Path | None) -> None:
 
 def _announce(hub: LocalHub) -> None:
     print_json({"url": hub.url, "user": hub.user, "token": hub.token})
-    people.print(f"The Local Hub answers at {hub.url}. To use it from a shell:", markup=False)
+    say(f"The Local Hub answers at {hub.url}. To use it from a shell:")
     for name, value in hub.environment().items():
         shown = "(the token in the line above)" if name == "HF_TOKEN" else value
-        people.print(f"  export {name}={shown}", highlight=False, markup=False)
+        say(f"  export {name}={shown}")

@@ -1,6 +1,8 @@
 """What the command line shows: people read stderr, programs read one JSON line on stdout."""
 
+import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -18,9 +20,47 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from hub_trainer.errors import ExitCode, HubTrainerError, ProblemsError, UsageError
+from hub_trainer.errors import (
+    ExitCode,
+    HubTrainerError,
+    Interrupted,
+    ProblemsError,
+    TrainingError,
+    UsageError,
+)
 
 people = Console(stderr=True)
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+LIBRARY_BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
+NO_KERNEL = "Failed to load CPU gemm_4bit_forward"
+
+
+class PeopleHandler(logging.Handler):
+    """Log records as plain lines, above the progress bars where there are any."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line; a warning says that it is one."""
+        warns = record.levelno >= logging.WARNING
+        text = self.format(record)
+        say(f"warning: {text}" if warns else text, style="yellow" if warns else "")
+
+
+def set_up_logging() -> None:
+    """Log lines of ours from INFO on, of libraries from WARNING on; no progress bars of theirs."""
+    for name in LIBRARY_BARS:
+        os.environ.setdefault(name, "1")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[PeopleHandler()])
+    logging.getLogger("hub_trainer").setLevel(logging.INFO if is_main_process() else logging.ERROR)
+    # bitsandbytes looks for an optional kernel; without it, its own code runs
+    backend = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    backend.addFilter(lambda record: not record.getMessage().startswith(NO_KERNEL))
+
+
+def say(text: str, *, style: str = "") -> None:
+    """Text for people as it is: not wrapped, not coloured by what it looks like."""
+    people.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -34,7 +74,7 @@ def stopped_at_the_end(space: Any) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        people.print("Stopping the Space.")
+        say("Stopping the Space.")
     finally:
         signal.signal(signal.SIGTERM, before)
         space.stop()
@@ -51,20 +91,36 @@ def errors_shown(as_json: bool) -> Iterator[None]:
             print_json({"problems": [vars(problem) for problem in error.problems]})
         raise typer.Exit(error.exit_code) from None
     except HubTrainerError as error:
-        people.print(f"error: {error}", style="red", highlight=False, markup=False)
-        if as_json:
-            content = {"what": error.what, "where": error.where, "got": error.got, "do": error.do}
-            print_json({"error": content, "exit_code": int(error.exit_code)})
+        _show(error, as_json)
         raise typer.Exit(error.exit_code) from None
     except OSError as error:
-        if error.errno != 28:
+        told = _of_the_system(error)
+        if told is None:
             raise
-        people.print(f"error: the disk is full: {error.filename or ''}", style="red", markup=False)
-        people.print("  do:    Free some space, then run the same command again: it goes on.")
-        raise typer.Exit(ExitCode.TRAINING) from None
+        _show(told, as_json)
+        raise typer.Exit(told.exit_code) from None
     except KeyboardInterrupt:
-        people.print("Interrupted. Run the same command again to go on.")
+        _show(Interrupted("Interrupted.", do="Run the same command again to go on."), as_json)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _show(error: HubTrainerError, as_json: bool) -> None:
+    say(f"error: {error}", style="red")
+    if as_json:
+        content = {"what": error.what, "where": error.where, "got": error.got, "do": error.do}
+        print_json({"error": content, "exit_code": int(error.exit_code)})
+
+
+def _of_the_system(error: OSError) -> HubTrainerError | None:
+    """What the system would not do, as an error of the user's world; None when it is of ours."""
+    where = str(error.filename) if error.filename else None
+    if error.errno in DISK_FULL:
+        do = "Free some space, then run the same command again: it goes on."
+        return TrainingError("The disk is full.", where=where, got=error.strerror, do=do)
+    if error.errno in NOT_ALLOWED:
+        do = "Name a place that can be written to."
+        return UsageError("The system does not allow it.", where=where, got=error.strerror, do=do)
+    return None
 
 
 @contextmanager
@@ -102,7 +158,7 @@ def print_problems(problems: Any, source: str) -> None:
     """A line per fault, with file and line."""
     for problem in problems:
         where = f"{source}:{problem.line}" if problem.line else source
-        people.print(f"{where}: {problem.message}", style="red", highlight=False, markup=False)
+        say(f"{where}: {problem.message}", style="red")
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:
@@ -118,9 +174,9 @@ def print_curated(outputs: dict[str, Any]) -> None:
     """What curate proposed."""
     request = outputs.get("pull_request")
     if request is None:
-        people.print("No row has enough agreeing ratings yet: nothing to propose.")
+        say("No row has enough agreeing ratings yet: nothing to propose.")
     else:
-        people.print(f"Pull request {request} proposes {outputs['rows']} rows.")
+        say(f"Pull request {request} proposes {outputs['rows']} rows.")
 
 
 def print_json(content: Any) -> None:

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from hub_trainer.cli.output import people, print_json, progress_bars, stopped_at_the_end
+from hub_trainer.cli.output import people, print_json, progress_bars, say, stopped_at_the_end
 from hub_trainer.hub import use_endpoint
 from hub_trainer.local_hub import LocalHub
 
@@ -26,7 +26,7 @@ def run_and_show(folder: Path, *, keep_running: bool) -> None:
         from hub_trainer.cards.status import plot_rounds, render_status
         from hub_trainer.quickstart import run_quickstart
 
-        people.print(f"A Local Hub answers at {local.url}; its data lies in {work / HUB_FOLDER}.")
+        say(f"A Local Hub answers at {local.url}; its data lies in {work / HUB_FOLDER}.")
         with progress_bars() as report:
             told = run_quickstart(local, work, report=report, keep_space=keep_running)
         records, space = told.pop("records"), told.pop("space")
@@ -65,27 +65,25 @@ def _pull_request_table(requests: list[dict[str, Any]]) -> Table:
 
 def _print_places(local: LocalHub, work: Path, told: dict[str, Any]) -> None:
     model = told["rounds"][-1]["model"]["repo_id"]
-    people.print(
-        "The crowd was simulated: 12 raters, 15 % slips, two saboteurs, through the Space's API."
-    )
+    say("The crowd was simulated: 12 raters, 15 % slips, two saboteurs, through the Space's API.")
     for what, place in (
         ("model", f"{local.url}/{model}"),
         ("data", f"{local.url}/datasets/community/handwritten-digits"),
         ("plot", work / PLOT),
         ("seconds", f"{told['seconds']:.0f}"),
     ):
-        people.print(f"  {what:<8} {place}", highlight=False)
+        say(f"  {what:<8} {place}")
 
 
 def _serve_on(local: LocalHub, space: Any, told: dict[str, Any]) -> None:
     """Leave both running until interrupted."""
     told["space"] = space.url
-    people.print(f"  space    {space.url}")
-    people.print("Try the model there and rate it. For a shell of your own:")
+    say(f"  space    {space.url}")
+    say("Try the model there and rate it. For a shell of your own:")
     for name, value in local.environment().items():
         shown = f"$(cat {local.data_dir / 'token'})" if name == "HF_TOKEN" else value
-        people.print(f"  export {name}={shown}", highlight=False)
-    people.print("Stop both with Ctrl-C.")
+        say(f"  export {name}={shown}")
+    say("Stop both with Ctrl-C.")
     print_json(json.loads(json.dumps(told, default=str)))
     with stopped_at_the_end(space):
         space.wait()

@@ -3,10 +3,8 @@
 import os
 from typing import Any
 
-from rich.markup import escape
-
 from hub_trainer.checks.doorbell import SECRET_VARIABLE, Doorbell
-from hub_trainer.cli.output import people, print_json
+from hub_trainer.cli.output import people, print_json, say
 from hub_trainer.errors import UsageError
 from hub_trainer.hub import Hub
 from hub_trainer.recipe import Recipe
@@ -21,7 +19,7 @@ def review_once(
     """Review one pull request or all open ones, and show what came of it."""
     reviewed = run(hub, dataset_id, number=number, recipe=recipe)
     if not reviewed["pull_requests"]:
-        people.print(f"{dataset_id} has no open pull request.")
+        say(f"{dataset_id} has no open pull request.")
     for verdict in reviewed["pull_requests"]:
         show_verdict(verdict)
     if as_json:
@@ -45,7 +43,7 @@ def review_on(
     if not host or not port.isdigit():
         raise UsageError("A webhook listens on HOST:PORT.", got=webhook, do="As in 127.0.0.1:8000.")
     bell = Doorbell(dataset_id, os.environ.get(SECRET_VARIABLE, ""))
-    people.print(f"Waiting for deliveries at {bell.listen(host, int(port))}")
+    say(f"Waiting for deliveries at {bell.listen(host, int(port))}")
     try:
         watch(hub, dataset_id, recipe=recipe, on_verdict=show, wait=bell.wait)
     finally:
@@ -61,4 +59,4 @@ def show_verdict(verdict: dict[str, Any]) -> None:
     )
     for check in verdict["checks"]:
         if not check["passed"]:
-            people.print(f"  {check['name']}: {escape(check['detail'])}", highlight=False)
+            say(f"  {check['name']}: {check['detail']}")

@@ -45,11 +45,12 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         return done
     task = load_task(recipe.task)
     _assert_augmentations(recipe, task)
-    logger.info("prepare: %s", collected.folder)
+    logger.info("prepare: cleaning and splitting")
     with write_artifact(folder, inputs) as draft:
         _prepare(recipe, task, collected, draft, progress)
     assert draft.artifact is not None
-    logger.info("prepare: rows %s", draft.outputs["rows"])
+    counts = draft.outputs["rows"]
+    logger.info("prepare: %s rows", ", ".join(f"{n:,} {split}" for split, n in counts.items()))
     return draft.artifact
 
 

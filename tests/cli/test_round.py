@@ -1,0 +1,147 @@
+"""A round through the command line: check, plan, run, each stage, status, and their JSON."""
+
+from pathlib import Path
+
+import pytest
+
+from hub_trainer.artifacts import find_artifact
+from hub_trainer.hub import Hub, Repo
+from tests.cli.conftest import Cli
+from tests.cli.seeded import OWNER, TABLE, TEXT, commit, parquet, write_recipe
+from tests.tasks.factory import table_rows, text_rows
+
+RUN_KEYS = {"round", "verdict", "model", "metrics", "published", "p_value", "round_dir", "train"}
+TRAIN_KEYS = {"method", "rows", "tokens", "seconds", "rows_per_second", "tokens_per_second"}
+TRAIN_KEYS |= {"peak_mb", "trainable_parameters", "epochs", "num_processes"}
+
+
+@pytest.mark.parametrize("kind", ["text", "image", "table"])
+def test_check_when_all_is_well_then_says_what_it_opened(cli: Cli, kind: str) -> None:
+    recipe = write_recipe(cli.folder / f"well-{kind}.yaml", kind)
+    told = cli("check", recipe, "--json")
+    assert told.code == 0, told.err
+    assert told.json == {"problems": []}
+    assert told.err.count("rows read") == 2
+    assert f"as {OWNER}" in told.err
+    assert list(cli.folder.iterdir()) == [recipe] or not (cli.folder / "rounds").exists()
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_plan_when_run_afterwards_then_its_steps_and_parameters_were_right(
+    cli: Cli, hub: Hub, kind: str
+) -> None:
+    name = f"planned-{kind}"
+    recipe = write_recipe(cli.folder / f"{name}.yaml", kind)
+    planned = cli("plan", recipe, "--json")
+    assert planned.code == 0, planned.err
+    assert not hub.exists(Repo(f"{OWNER}/{name}-model"))
+    assert not (cli.folder / "rounds").exists()
+    ran = cli("run", recipe, "--json")
+    assert ran.code in (0, 6), ran.err
+    trained = find_artifact(cli.folder / ran.json["round_dir"] / "train")
+    assert trained is not None
+    assert trained.outputs["fit"]["steps"] == planned.json["steps"]
+    assert trained.outputs["fit"]["rows"] == planned.json["rows"]["train"]
+    learn = planned.json["parameters"]["trainable"]
+    assert ran.json["train"]["trainable_parameters"] == learn
+
+
+def test_run_when_twice_and_nothing_is_new_then_the_second_does_nothing(cli: Cli, hub: Hub) -> None:
+    data = Repo(f"{OWNER}/growing", "dataset")
+    files = {
+        "train.parquet": parquet(text_rows(60)),
+        "test.parquet": parquet(text_rows(45, seed=1)),
+    }
+    commit(hub, data, files)
+    recipe = write_recipe(
+        cli.folder / "twice.yaml",
+        "text",
+        collect={"datasets": [data.repo_id]},
+        prepare={"test_split": {"repo_id": data.repo_id, "split": "test"}},
+    )
+    first = cli("run", recipe, "--json")
+    assert set(first.json) >= RUN_KEYS
+    assert set(first.json["train"]) >= TRAIN_KEYS
+    assert set(first.json["metrics"]["accuracy"]) >= {"value", "low", "high"}
+    assert set(first.json["model"]) >= {"repo_id", "commit_sha", "pull_request"}
+    again = cli("run", recipe, "--json")
+    assert (again.code, again.json) == (first.code, first.json)
+    assert "train:" not in again.err
+    commit(hub, data, {"more.parquet": b"", "train.parquet": parquet(text_rows(75, seed=2))})
+    second = cli("run", recipe, "--json")
+    assert second.json["round"] == 2
+    assert second.json["round_dir"].endswith("round-002")
+    status = cli("status", recipe, "--json", "--plot", cli.folder / "rounds.png")
+    assert [r["round"] for r in status.json["rounds"]] == [1, 2]
+    assert [r["model"]["commit_sha"] for r in status.json["rounds"]] == [
+        told.json["model"]["commit_sha"] for told in (first, second)
+    ]
+    assert (cli.folder / "rounds.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_stages_when_called_one_by_one_then_give_what_run_gives(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "stages.yaml", "table")
+    folder = cli.folder / "by-hand"
+    for stage in ("collect", "prepare", "train", "evaluate", "publish"):
+        told = cli(stage, recipe, "--round-dir", folder, "--json")
+        assert told.code == 0, told.err
+        assert find_artifact(folder / stage) is not None
+    run = cli("run", recipe, "--round-dir", folder, "--json")
+    assert run.json == told.json
+    assert run.json["verdict"] == "promote"
+    assert "train:" not in run.err
+
+
+def test_overrides_when_given_then_replace_the_recipes_values(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "overridden.yaml", "text")
+    sliced = f'collect.datasets=[{{repo_id: {TEXT}, split: "train[:48]"}}]'
+    planned = cli("plan", recipe, "train.arguments.num_train_epochs=5", sliced, "--json").json
+    assert planned["recipe"]["train"]["arguments"]["num_train_epochs"] == 5
+    assert planned["rows"]["train"] < 48
+
+
+def test_status_when_no_round_was_run_then_says_so(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "unborn.yaml", "text")
+    told = cli("status", recipe, "--json")
+    assert "no rounds yet" in told.err
+    assert told.json == {"repo_id": f"{OWNER}/unborn-model", "rounds": []}
+
+
+def test_schema_when_printed_then_names_every_section(cli: Cli) -> None:
+    import json
+
+    schema = json.loads(cli("schema").out)
+    assert {"collect", "prepare", "train", "evaluate", "publish"} <= set(schema["properties"])
+
+
+def test_run_when_it_speaks_then_no_library_does(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "quiet.yaml", "text")
+    told = cli.run("run", recipe, "--json")
+    assert told.code in (0, 6), told.err
+    lines = told.err.splitlines()
+    borders = [line for line in lines if line.split(":")[0] in STAGES]
+    assert [line.split(":")[0] for line in borders] == [s for s in STAGES for _ in range(2)]
+    assert not [line for line in lines if "warning" in line.lower() or "%|" in line]
+
+
+STAGES = ("collect", "prepare", "train", "evaluate", "publish")
+
+
+def test_table_when_contributed_to_then_the_next_round_sees_it(cli: Cli, tmp_path: Path) -> None:
+    rows = table_rows(40, seed=7)
+    file = tmp_path / "more.csv"
+    names = [name for name in rows[0] if not name.startswith("_")]
+    lines = [",".join("" if r[n] is None else str(r[n]) for n in names) for r in rows]
+    file.write_text("\n".join([",".join(names), *lines]))
+    made = cli("contribute", TABLE, file, "--json")
+    assert made.code == 0, made.err
+    number = made.json["pull_request"]
+    reviewed = cli("review", TABLE, "--pr", number, "--json")
+    assert reviewed.code == 0, reviewed.err
+    [verdict] = reviewed.json["pull_requests"]
+    assert verdict["number"] == number
+    assert verdict["verdict"] in ("merge", "refuse", "human")
+    assert set(verdict["checks"][0]) >= {"name", "passed", "detail"}
+    rest = cli("review", TABLE, "--all", "--json")
+    left = [v["number"] for v in rest.json["pull_requests"]]
+    assert (number in left) == (verdict["verdict"] == "human")
