@@ -53,7 +53,7 @@ def _forward(layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Te
         return result
     down, up, scaling = layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
     # Linear4bit and Linear8bitLt are nn.Linear with another weight: only their own code reads it.
-    if type(base) is nn.Linear and not base.weight.requires_grad and not _autocast(x):
+    if type(base) is nn.Linear and not base.weight.requires_grad and _is_in(x, base.weight.dtype):
         added: torch.Tensor = _Adapted.apply(x, base.weight, base.bias, down, up, scaling)
         return added
     result = base(x, *args, **kwargs)
@@ -62,8 +62,11 @@ def _forward(layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Te
     return result + nn.functional.linear(middle, up.to(low)) * scaling
 
 
-def _autocast(x: torch.Tensor) -> bool:
-    return bool(torch.is_autocast_enabled(x.device.type))
+def _is_in(x: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether the layer is computed in this dtype, be there autocast or not."""
+    device = x.device.type
+    cast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    return bool(x.dtype == cast == dtype)
 
 
 class _Adapted(torch.autograd.Function):
