@@ -88,6 +88,7 @@ def compare_rows(
         "base_exact": sum(match.kind == "exact" for match in repeated),
         "base_near": sum(match.kind == "near" for match in repeated),
         "conflicting": _conflicts(rows, known, repeated),
+        "base_leaked": len(find_leakage(known, sealed, modality, None)),
         "leaked_exact": sum(match.kind == "exact" for match in leaked),
         "leaked_near": sum(match.kind == "near" for match in leaked),
     }

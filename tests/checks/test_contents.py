@@ -12,7 +12,7 @@ from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.verdict import decide
 
 COUNTS = dict.fromkeys(
-    ("within_exact", "within_near", "base_exact", "base_near", "conflicting")
+    ("within_exact", "within_near", "base_exact", "base_near", "conflicting", "base_leaked")
     + ("leaked_exact", "leaked_near"),
     0,
 )
@@ -49,6 +49,11 @@ def test_contradictions_when_several_then_a_person_decides() -> None:
 def test_leakage_when_found_then_never_merged(leaked: int, verdict: str) -> None:
     assert decide([check_leakage(_counts(leaked_exact=leaked))]) == verdict
     assert decide([check_leakage(_counts(leaked_near=leaked))]) == verdict
+
+
+def test_leakage_when_as_usual_for_the_dataset_then_a_person_decides() -> None:
+    assert decide([check_leakage(_counts(leaked_exact=3, base_leaked=25))]) == "human"
+    assert decide([check_leakage(_counts(leaked_exact=20, base_leaked=25))]) == "refuse"
 
 
 def test_leakage_when_nothing_is_sealed_then_says_so() -> None:
