@@ -1,6 +1,7 @@
 """A git push: parsed, indexed in quarantine, gated like a commit, then moved in ref by ref."""
 
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pygit2
+from pygit2.enums import ObjectType
 
 from hub_trainer.local_hub import webhooks
 from hub_trainer.local_hub.accounts import Actor
@@ -25,6 +27,12 @@ NO_COMMIT = "0" * 40
 CAPABILITIES = "report-status delete-refs side-band-64k ofs-delta atomic object-format=sha1"
 MAX_COMMANDS = 1000
 INDEX_SECONDS = 600
+INDEX_MEMORY_BYTES = 4 * 1024**3
+"""Address space of the git process that unpacks a push."""
+MAX_FOLDER_BYTES = 64 * 1024**2
+"""Largest tree, commit or tag; they are read as a whole. A folder of a million files fits."""
+
+_LENGTH = re.compile(rb"[0-9a-fA-F]{4}\Z")
 
 
 @dataclass(frozen=True)
@@ -82,13 +90,14 @@ def _read_packet(stream: BinaryIO) -> bytes:
     head = stream.read(4)
     if not head:
         return b""
-    try:
-        length = int(head, 16)
-    except ValueError:
-        raise bad_request("The push is not in git's protocol.") from None
+    if not _LENGTH.match(head):
+        raise bad_request("The push is not in git's protocol.")
+    length = int(head, 16)
     if length == 0:
         return b""
-    data = stream.read(length - 4) if length > 4 else b""
+    if length <= 4:
+        raise bad_request("The push holds an empty line.")
+    data = stream.read(length - 4)
     if len(data) != length - 4:
         raise bad_request("The push breaks off.")
     return data
@@ -131,7 +140,7 @@ def _index_pack(core: Core, repo: Repo, quarantine: Path, stream: BinaryIO) -> s
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(path / "objects"),
     }
     done = subprocess.run(
-        [*git_command(), "index-pack", *options],
+        [*_LIMITED, *git_command(), *_SMALL_STEPS, "index-pack", *options],
         cwd=path,
         env=environment,
         stdin=stream,
@@ -139,7 +148,29 @@ def _index_pack(core: Core, repo: Repo, quarantine: Path, stream: BinaryIO) -> s
         timeout=INDEX_SECONDS,
         check=False,
     )
-    return None if done.returncode == 0 else done.stderr.decode("utf-8", "replace").strip()[-500:]
+    if done.returncode != 0:
+        return done.stderr.decode("utf-8", "replace").strip()[-500:]
+    return _swollen(quarantine)
+
+
+_LIMITED = ("sh", "-c", f'ulimit -v {INDEX_MEMORY_BYTES // 1024} 2>/dev/null; exec "$@"', "sh")
+# Larger files go through git in pieces, and of other packs only pieces are mapped.
+_SMALL_STEPS = [
+    word
+    for setting in ("bigFileThreshold=16m", "packedGitWindowSize=32m", "packedGitLimit=512m")
+    for word in ("-c", f"core.{setting}")
+]
+
+
+def _swollen(quarantine: Path) -> str | None:
+    """What is wrong with a pack whose trees, commits or tags would fill the memory."""
+    odb = pygit2.Odb()
+    odb.add_disk_alternate(str(quarantine))
+    for oid in odb:
+        kind, size = odb.read_header(oid)
+        if size > MAX_FOLDER_BYTES and kind != ObjectType.BLOB:
+            return f"object {oid} is larger than {MAX_FOLDER_BYTES} bytes and is not a file"
+    return None
 
 
 def git_command() -> list[str]:
