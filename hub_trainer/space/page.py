@@ -1,7 +1,7 @@
 """The page: the task's inputs and outputs, and under an answer the question whether it is right."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,15 @@ from hub_trainer.space.service import SpaceService
 from hub_trainer.tasks import Row
 
 MAX_WAITING = 64
+PICTURE_HEIGHT = 280
+"""Pixels."""
 UPLOADS = (3600, 86_400)
 """Seconds between two sweeps of uploaded files, and the age at which they are deleted."""
 CSS = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
 #note, #status { opacity: 0.8; font-size: 0.85rem; }
 #said { min-height: 1.6em; }
+.image-frame img { width: 100%; height: 100%; object-fit: contain; }
 """
 # Answers are read out where they appear, and the page has a language.
 SCRIPT = """() => {
@@ -65,11 +68,11 @@ def build_page(
             gr.LoginButton(size="sm")
         with gr.Row(equal_height=False):
             with gr.Column():
-                inputs = [getattr(gr, name)(**options) for name, options in widgets.inputs]
+                inputs = [_component(name, options) for name, options in widgets.inputs]
                 ask = gr.Button("Ask the model", variant="primary")
                 _show_examples(service.loaded.task.modality, examples, inputs)
             with gr.Column():
-                outputs = [getattr(gr, name)(**options) for name, options in widgets.outputs]
+                outputs = [_component(name, options) for name, options in widgets.outputs]
                 ticket = gr.Textbox(label="generation_id", visible=False)
                 question = _question(service)
         status = gr.Markdown(elem_id="status")
@@ -92,6 +95,12 @@ def page_options() -> dict[str, Any]:
         font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
     return {"theme": theme, "css": CSS, "js": SCRIPT, "footer_links": ["api"], "run_history": False}
+
+
+def _component(name: str, options: Mapping[str, Any]) -> Any:
+    """A component by its name; a picture has room, however small it is itself."""
+    room = {"height": PICTURE_HEIGHT} if name == "Image" else {}
+    return getattr(gr, name)(**{**room, **options})
 
 
 def _question(service: SpaceService) -> _Question:
