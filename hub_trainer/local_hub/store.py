@@ -9,20 +9,20 @@ from typing import Any
 from weakref import WeakSet
 
 SCHEMA = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE account(
+CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS account(
   id TEXT PRIMARY KEY, kind TEXT NOT NULL CHECK (kind IN ('user', 'org')), name TEXT NOT NULL,
   name_ci TEXT NOT NULL UNIQUE, fullname TEXT NOT NULL, email TEXT NOT NULL DEFAULT '',
   new_repos_are_private INTEGER NOT NULL DEFAULT 0, created TEXT NOT NULL);
-CREATE TABLE member(
+CREATE TABLE IF NOT EXISTS member(
   org_id TEXT NOT NULL, user_id TEXT NOT NULL, role TEXT NOT NULL, PRIMARY KEY (org_id, user_id));
-CREATE TABLE token(
+CREATE TABLE IF NOT EXISTS token(
   id TEXT PRIMARY KEY, user_id TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL UNIQUE,
   role TEXT NOT NULL, scopes TEXT NOT NULL DEFAULT '[]', created TEXT NOT NULL,
   revoked INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE page_session(
+CREATE TABLE IF NOT EXISTS page_session(
   digest TEXT PRIMARY KEY, token_digest TEXT NOT NULL, expires REAL NOT NULL);
-CREATE TABLE repo(
+CREATE TABLE IF NOT EXISTS repo(
   id TEXT PRIMARY KEY, type TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
   full_ci TEXT NOT NULL, private INTEGER NOT NULL, gated TEXT NOT NULL DEFAULT '',
   disabled INTEGER NOT NULL DEFAULT 0, created TEXT NOT NULL, modified TEXT NOT NULL,
@@ -31,47 +31,47 @@ CREATE TABLE repo(
   card TEXT NOT NULL DEFAULT '{}', tags TEXT NOT NULL DEFAULT '[]',
   facts TEXT NOT NULL DEFAULT '{}',
   UNIQUE (type, full_ci));
-CREATE TABLE redirect(
+CREATE TABLE IF NOT EXISTS redirect(
   type TEXT NOT NULL, full_ci TEXT NOT NULL, repo_id TEXT NOT NULL, PRIMARY KEY (type, full_ci));
-CREATE TABLE discussion(
+CREATE TABLE IF NOT EXISTS discussion(
   id TEXT PRIMARY KEY, repo_id TEXT NOT NULL, num INTEGER NOT NULL, is_pull INTEGER NOT NULL,
   title TEXT NOT NULL, author TEXT NOT NULL, status TEXT NOT NULL, base TEXT NOT NULL DEFAULT '',
   base_sha TEXT NOT NULL DEFAULT '', merge_sha TEXT NOT NULL DEFAULT '', created TEXT NOT NULL,
   UNIQUE (repo_id, num));
-CREATE TABLE event(
+CREATE TABLE IF NOT EXISTS event(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, repo_id TEXT NOT NULL,
   num INTEGER NOT NULL, type TEXT NOT NULL, author TEXT NOT NULL, created TEXT NOT NULL,
   data TEXT NOT NULL);
-CREATE INDEX event_of ON event(repo_id, num);
-CREATE TABLE liked(
+CREATE INDEX IF NOT EXISTS event_of ON event(repo_id, num);
+CREATE TABLE IF NOT EXISTS liked(
   repo_id TEXT NOT NULL, user_id TEXT NOT NULL, created TEXT NOT NULL,
   PRIMARY KEY (repo_id, user_id));
-CREATE TABLE access_request(
+CREATE TABLE IF NOT EXISTS access_request(
   id TEXT PRIMARY KEY, repo_id TEXT NOT NULL, user_id TEXT NOT NULL, status TEXT NOT NULL,
   created TEXT NOT NULL, fields TEXT NOT NULL DEFAULT '{}', reason TEXT NOT NULL DEFAULT '',
   UNIQUE (repo_id, user_id));
-CREATE TABLE collection(
+CREATE TABLE IF NOT EXISTS collection(
   id TEXT PRIMARY KEY, namespace TEXT NOT NULL, slug TEXT NOT NULL, title TEXT NOT NULL,
   description TEXT NOT NULL, private INTEGER NOT NULL, theme TEXT NOT NULL, updated TEXT NOT NULL);
-CREATE TABLE collection_item(
+CREATE TABLE IF NOT EXISTS collection_item(
   id TEXT PRIMARY KEY, collection_id TEXT NOT NULL, type TEXT NOT NULL, item_id TEXT NOT NULL,
   note TEXT NOT NULL, position INTEGER NOT NULL, UNIQUE (collection_id, type, item_id));
-CREATE TABLE webhook(
+CREATE TABLE IF NOT EXISTS webhook(
   id TEXT PRIMARY KEY, user_id TEXT NOT NULL, url TEXT NOT NULL, watched TEXT NOT NULL,
   domains TEXT NOT NULL, secret TEXT NOT NULL, disabled INTEGER NOT NULL DEFAULT 0,
   created TEXT NOT NULL);
-CREATE TABLE delivery(
+CREATE TABLE IF NOT EXISTS delivery(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, webhook_id TEXT NOT NULL, body TEXT NOT NULL,
   tries INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL);
-CREATE TABLE space_setting(
+CREATE TABLE IF NOT EXISTS space_setting(
   repo_id TEXT NOT NULL, key TEXT NOT NULL, secret INTEGER NOT NULL, value TEXT NOT NULL,
   description TEXT NOT NULL, updated TEXT NOT NULL, PRIMARY KEY (repo_id, key, secret));
-CREATE TABLE space_runtime(repo_id TEXT PRIMARY KEY, state TEXT NOT NULL);
-CREATE TABLE lfs_grant(
+CREATE TABLE IF NOT EXISTS space_runtime(repo_id TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS lfs_grant(
   repo_id TEXT NOT NULL, oid TEXT NOT NULL, size INTEGER NOT NULL, pushed TEXT NOT NULL,
   PRIMARY KEY (repo_id, oid));
-CREATE INDEX lfs_grant_oid ON lfs_grant(oid);
-CREATE TABLE ref_intent(
+CREATE INDEX IF NOT EXISTS lfs_grant_oid ON lfs_grant(oid);
+CREATE TABLE IF NOT EXISTS ref_intent(
   id TEXT PRIMARY KEY, repo_id TEXT NOT NULL, ref TEXT NOT NULL, old TEXT NOT NULL,
   new TEXT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL);
 """
@@ -94,9 +94,8 @@ class Store:
         self._write_lock = threading.RLock()
         self._connections: WeakSet[_Connection] = WeakSet()
         with self.write() as db:
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                for statement in SCHEMA.split(";\n"):
-                    db.execute(statement)
+            for statement in SCHEMA.split(";\n"):  # a folder of an older version gains new tables
+                db.execute(statement)
 
     def read(self) -> sqlite3.Connection:
         """This thread's connection, for queries."""

@@ -80,3 +80,9 @@ def crawl(browser: httpx.Client, starts: list[str]) -> list[str]:
         waiting.extend(new)
         seen.update(new)
     return visited
+
+
+def test_markdown_when_it_is_very_long_then_cut_and_said_so() -> None:
+    html = render_markdown("a " * 100_000)
+    assert html.endswith("<p><em>The rest is too long to show here.</em></p>\n")
+    assert len(html) < 150_000

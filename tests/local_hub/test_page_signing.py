@@ -1,7 +1,10 @@
 """Signing in on the pages, taking part there, and what a form from elsewhere gets."""
 
+import contextlib
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -224,3 +227,15 @@ def test_pages_when_answered_then_a_policy_that_runs_nothing(
 
 def test_host_when_its_port_is_nonsense_then_still_a_page(anyone: httpx.Client) -> None:
     assert anyone.get("/", headers={"Host": "localhost:abc"}).status_code in (200, 400)
+
+
+def test_folder_when_made_before_there_were_sessions_then_people_can_sign_in(
+    tmp_path: Path,
+) -> None:
+    with LocalHub(tmp_path):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "hub.sqlite3")) as db:
+        db.execute("DROP TABLE page_session")
+    with LocalHub(tmp_path) as hub, httpx.Client(base_url=hub.url) as browser:
+        assert browser.post("/login", data={"token": hub.token}).status_code == 303
+        assert "Sign out" in browser.get("/").text

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 import nh3
@@ -11,7 +12,10 @@ from markdown_it.token import Token
 
 from hub_trainer.local_hub.cards import split_front_matter
 
-MAX_CHARACTERS = 300_000
+MAX_CHARACTERS = 100_000
+MAX_REMEMBERED = 256
+
+_CUT = "\n\n---\n\n*The rest is too long to show here.*"
 
 _TAGS = {
     "a",
@@ -71,10 +75,13 @@ def render_card(text: str, base: Base) -> str:
     return render_markdown(split_front_matter(text)[1], base)
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def render_markdown(text: str, base: Base | None = None) -> str:
     """Markdown as safe HTML. Raw HTML in it is shown as text; its comments are dropped."""
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    tokens = parser.parse(text[:MAX_CHARACTERS])
+    if len(text) > MAX_CHARACTERS:
+        text = text[:MAX_CHARACTERS] + _CUT
+    tokens = parser.parse(text)
     _each(tokens, lambda token: _tame(token, base))
     html = parser.renderer.render(tokens, parser.options, {})
     return nh3.clean(
