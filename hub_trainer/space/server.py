@@ -53,13 +53,13 @@ def run(folder: Path) -> None:
         app = build_app(settings, hub, store, examples=read_examples(folder))
         config = uvicorn.Config(
             app,
-            host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+            host=_host(),
             port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=2,
-            proxy_headers=bool(os.environ.get("SPACE_ID")),
+            proxy_headers=_is_on_the_hub(),
             forwarded_allow_ips="*",
         )
         # uvicorn raises the signal again once it has shut down in order.
@@ -67,6 +67,16 @@ def run(folder: Path) -> None:
         uvicorn.Server(config).run()
     finally:
         store.close()
+
+
+def _is_on_the_hub() -> bool:
+    return bool(os.environ.get("SPACE_ID"))
+
+
+def _host() -> str:
+    """Everywhere behind the Hub's proxy, this machine alone elsewhere."""
+    everywhere = "0.0.0.0"  # noqa: S104 - the Hub's proxy is the only way in
+    return os.environ.get("GRADIO_SERVER_NAME") or (everywhere if _is_on_the_hub() else "127.0.0.1")
 
 
 def build_app(settings: SpaceSettings, hub: Hub, store: RatingStore, *, examples: list[Row]) -> Any:

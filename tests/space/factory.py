@@ -129,15 +129,23 @@ def raters() -> Raters:
 
 
 @contextmanager
-def running_space(folder: Path, local: LocalHub, **changes: Any) -> Iterator[RunningSpace]:
+def running_space(
+    folder: Path, local: LocalHub, *, sign_in: bool = False, **changes: Any
+) -> Iterator[RunningSpace]:
     """Serve a Space in a thread; its ratings go to `local`."""
     hub = Hub(local.url, local.token)
     settings = settings_of(**changes)
     hub.create_repo(Repo(settings.ratings_repo_id, "dataset"))
-    service, clock = service_of(folder, hub, settings)
+    service, clock = service_of(folder, hub, settings, needs_account=sign_in)
     examples = [{"text": "one two"}, {"text": "one two three four five six"}]
     with _event_loop():
-        app = mount(service, raters(), model_url="https://example.org/m", examples=examples)
+        app = mount(
+            service,
+            raters(),
+            model_url="https://example.org/m",
+            examples=examples,
+            sign_in=sign_in,
+        )
         with served(app) as url:
             yield RunningSpace(url, service, service.outbox.store, clock)
     service.outbox.store.close()
