@@ -113,5 +113,5 @@ def _bind(host: str, port: int) -> socket.socket:
             "The webhook's port cannot be used.",
             where=f"{host}:{port}",
             got=error.strerror or str(error),
-            do="Choose another with --port; 0 takes a free one.",
+            do="Name another with --webhook HOST:PORT; port 0 takes a free one.",
         ) from None

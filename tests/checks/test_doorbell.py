@@ -70,4 +70,4 @@ def test_port_when_taken_then_error_names_it() -> None:
         with pytest.raises(UsageError) as caught:
             Doorbell("o/d", SECRET).listen("127.0.0.1", port)
     assert caught.value.where == f"127.0.0.1:{port}"
-    assert "--port" in str(caught.value.do)
+    assert caught.value.do == "Name another with --webhook HOST:PORT; port 0 takes a free one."
