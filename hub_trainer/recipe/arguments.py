@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+SHARDED = "remove it: models sharded by FSDP or DeepSpeed are refused for now"
+
 RENAMED = {
     "warmup_ratio": "write warmup_steps with a value below 1: it is the share of all steps",
     "overwrite_output_dir": "remove it: each round has a folder of its own, runs are resumed",
@@ -24,7 +26,7 @@ RENAMED = {
     "per_gpu_train_batch_size": "write per_device_train_batch_size",
     "per_gpu_eval_batch_size": "write per_device_eval_batch_size",
     "adafactor": "write optim: adafactor",
-    "sharded_ddp": "write fsdp in an accelerate config file",
+    "sharded_ddp": SHARDED,
     "fp16_backend": "remove it",
     "half_precision_backend": "remove it",
     "torchdynamo": "write torch_compile_backend",
@@ -33,8 +35,8 @@ RENAMED = {
     "use_ipex": "remove it",
     "tpu_num_cores": "name the number of processes in an accelerate config file",
     "past_index": "remove it",
-    "fsdp_min_num_params": "write fsdp_config in an accelerate config file",
-    "fsdp_transformer_layer_cls_to_wrap": "write fsdp_config in an accelerate config file",
+    "fsdp_min_num_params": SHARDED,
+    "fsdp_transformer_layer_cls_to_wrap": SHARDED,
     "lr": "write learning_rate",
     "epochs": "write num_train_epochs",
     "batch_size": "write per_device_train_batch_size",
@@ -63,9 +65,9 @@ OWNED = {
     "length_column_name": "remove it: lengths are measured",
     "remove_unused_columns": "remove it: the task knows its columns",
     "label_names": "remove it: the task knows its labels",
-    "deepspeed": "name the file with --accelerate-config",
-    "fsdp": "name the file with --accelerate-config",
-    "fsdp_config": "name the file with --accelerate-config",
+    "deepspeed": SHARDED,
+    "fsdp": SHARDED,
+    "fsdp_config": SHARDED,
     "local_rank": "remove it: the launcher sets it",
     "enable_jit_checkpoint": "remove it: SIGTERM already leaves a checkpoint at the step's end",
     "auto_find_batch_size": "remove it: batches are halved by themselves when memory is short",

@@ -71,6 +71,17 @@ def test_argument_when_renamed_upstream_then_message_says_what_replaced_it(
     ]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [key for key in {**RENAMED, **OWNED} if key.startswith(("fsdp", "deepspeed", "sharded"))],
+)
+def test_argument_when_it_shards_the_model_then_message_says_that_it_is_refused(
+    tmp_path: Path, key: str
+) -> None:
+    [found] = problems_of(write(tmp_path, GOOD.replace("num_train_epochs", key)))
+    assert found.endswith("remove it: models sharded by FSDP or DeepSpeed are refused for now")
+
+
 @pytest.mark.parametrize("key", sorted(OWNED))
 def test_argument_when_owned_by_the_trainer_then_refused(tmp_path: Path, key: str) -> None:
     assert key in training_argument_types()
