@@ -25,8 +25,10 @@ def check_placement(
     are refused. One that no reviewed split takes up is for a person.
     """
     after = [*before, *added]
+    old = _find(before, card, config, split)
+    if old is None:
+        return Check("placement", False, f"main itself has no readable split {split!r}", "human")
     try:
-        old = find_split_files(before, card, config=config, split=split, where="main")
         new = find_split_files(after, card, config=config, split=split, where="the pull request")
     except DataError as error:
         return Check("placement", False, f"the dataset would not load: {error.what}")

@@ -40,8 +40,7 @@ def cross_scores(
     scores, new_scores = np.zeros((len(base), len(names))), np.zeros((len(new), len(names)))
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
     for fold, (train, held_out) in enumerate(folds.split(labels, labels)):
-        model = _model(modality)
-        model.fit(features[train], labels[train])
+        model = _fitted(modality, features[train], labels[train])
         scores[held_out] = model.predict_proba(features[held_out])
         mine = np.arange(len(new)) % NUM_FOLDS == fold
         if mine.any():
@@ -67,6 +66,17 @@ def sample_rows(rows: Sequence[Row], max_rows: int, *, seed: int = 0) -> list[Ro
         return list(rows)
     chosen = np.random.default_rng(seed).choice(len(rows), max_rows, replace=False)
     return [rows[number] for number in np.sort(chosen)]
+
+
+def _fitted(modality: Modality, features: Any, labels: IntArray) -> Any:
+    """The probe of a modality; one that could be fitted longer will do."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return _model(modality).fit(features, labels)
 
 
 def _model(modality: Modality) -> Any:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MAX_NULL_GROWTH = 0.05
 """How far the share of empty cells of a column may rise over that of the dataset."""
+CHANCE = 0.01
+"""How improbable a rise must be by chance, over all columns together."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,20 @@ def _check_nulls(base: Schema, new: Schema) -> Check:
         f"column {name!r} is empty in {share:.0%} of the rows, in the dataset in "
         f"{base.null_fractions.get(name, 0.0):.0%}"
         for name, share in sorted(new.null_fractions.items())
-        if name in base.types and share * new.rows > 2 + new.rows * _allowed(base, name)
+        if name in base.types and _is_emptier(base, new, name)
     ]
     detail = "; ".join(emptier[:5]) or "as full as the dataset's rows"
     return Check("empty cells", not emptier, detail, "human")
 
 
-def _allowed(base: Schema, name: str) -> float:
-    return base.null_fractions.get(name, 0.0) + MAX_NULL_GROWTH
+def _is_emptier(base: Schema, new: Schema, name: str) -> bool:
+    from scipy.stats import binom
+
+    usual, share = base.null_fractions.get(name, 0.0), new.null_fractions[name]
+    if share <= usual + MAX_NULL_GROWTH:
+        return False
+    chance = binom.sf(round(share * new.rows) - 1, new.rows, max(usual, 1 / (base.rows + 1)))
+    return bool(chance < CHANCE / len(new.types))
 
 
 def _plain_type(name: str) -> str:

@@ -45,6 +45,12 @@ def test_file_when_it_displaces_those_of_main_then_refused() -> None:
     assert "'train.csv' of the dataset would not be read any more" in check.detail
 
 
+def test_main_when_it_does_not_load_itself_then_a_person_decides() -> None:
+    check = _place("data/train-new.parquet", before=["README.md", "notes.txt"])
+    assert (check.passed, check.blocks) == (False, "human")
+    assert check.detail == "main itself has no readable split 'train'"
+
+
 def test_reader_when_it_would_change_then_refused() -> None:
     added = [f"train/{number}.jsonl" for number in range(3)]
     check = _place(*added, before=["train.csv"], card={})
