@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +21,7 @@ from hub_trainer.errors import HubError
 PUBLIC_ENDPOINT = "https://huggingface.co"
 RUN_TRAILER = "Hub-Trainer-Run"
 MAX_ATTEMPTS = 4
+RECENT_COMMITS = 50
 MODEL_FILES: tuple[str, ...] = (
     "*.safetensors",
     "*.safetensors.index.json",
@@ -392,14 +394,21 @@ class Hub:
                     url = f"{self.url}/{_web_path(repo)}/discussions/{request.number}"
                     return Commit(request.head_sha, url, request.number)
             return None
-        for entry in self.history(repo)[:50]:
-            if needle in entry.message:
-                url = f"{self.url}/{_web_path(repo)}/commit/{entry.commit_sha}"
-                return Commit(entry.commit_sha, url)
+        for commit_sha, message in self._newest(repo, "main", RECENT_COMMITS):
+            if needle in message:
+                return Commit(commit_sha, f"{self.url}/{_web_path(repo)}/commit/{commit_sha}")
         return None
 
     def _carries(self, repo: Repo, commit_sha: str, needle: str) -> bool:
-        return any(needle in entry.message for entry in self.history(repo, commit_sha)[:1])
+        return any(needle in message for _, message in self._newest(repo, commit_sha, 1))
+
+    def _newest(self, repo: Repo, revision: str, count: int) -> list[tuple[str, str]]:
+        """(sha, message) of the newest commits: one page, however long the history is."""
+        from huggingface_hub.utils import paginate
+
+        url = f"{self.url}/api/{repo.repo_type}s/{repo.repo_id}/commits/{revision}"
+        found = paginate(url, params={}, headers=self._api._build_hf_headers())
+        return [(commit["id"], commit["message"]) for commit in islice(found, count)]
 
     def tag(self, repo: Repo, name: str, commit_sha: str) -> None:
         """Tag a commit; the same tag again is no error."""
@@ -491,6 +500,9 @@ class Hub:
         ) as error:
             if isinstance(error, OSError) and error.errno == 28:
                 raise
+            if isinstance(error, errors.LocalTokenNotFoundError):
+                do = "Set HF_TOKEN to a token of yours, or log in with hf auth login."
+                raise HubError(f"There is no token to ask for {subject}.", do=do) from None
             raise _explained(error, subject, self.url) from error
         except RuntimeError as error:  # the client's wrapper around a failed upload
             if not isinstance(error.__cause__, errors.HTTPError | OSError):
