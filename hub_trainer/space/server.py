@@ -32,8 +32,8 @@ MAX_PIXELS = 16_000_000
 
 def main() -> None:
     """Serve the Space whose files are in the current folder, until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("hub_trainer").setLevel(logging.INFO)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         run(Path.cwd())
