@@ -28,6 +28,8 @@ PROBES = """() => ({
   lang: document.documentElement.lang,
   unlabelled: [...document.querySelectorAll('input:not([type=hidden]), textarea, select')]
     .filter(e => !e.labels.length).length,
+  broken: [...document.querySelectorAll('button, .button')]
+    .filter(e => e.offsetHeight > 48).length,
   nameless: [...document.querySelectorAll('a, button')]
     .filter(e => !e.textContent.trim()).length,
 })"""
@@ -84,6 +86,7 @@ class Visit:
             "h1": 1,
             "lang": "en",
             "unlabelled": 0,
+            "broken": 0,
             "nameless": 0,
         }, path
 

@@ -126,7 +126,7 @@ def _request_status(call: Call) -> str:
     return access.status_of(call.core.store, call.repo, call.actor.user) or ""
 
 
-def ask_for_access(call: Call) -> Response:
+def ask_access(call: Call) -> Response:
     """POST /{repo}/access: ask to be let in."""
     assert call.actor.user is not None
     access.ask(call.core.store, call.repo, call.actor.user, {})
@@ -140,5 +140,5 @@ ROUTES = [
     *[Entry("GET", f"/{plural}", show_list, "anyone", page=True) for plural in TYPE_OF_PLURAL],
     Entry("GET", "/{account}", show_account, "anyone", page=True),
     Entry("GET", REPO, show_repo, "see", page=True),
-    form_entry(REPO + "/access", ask_for_access, "react"),
+    form_entry(REPO + "/access", ask_access, "react"),
 ]
