@@ -77,6 +77,9 @@ def test_push_when_done_has_the_app_its_settings_and_pinned_requirements(
     front = yaml.safe_load(readme.split("---")[1])
     assert (front["sdk"], front["app_file"], front["hf_oauth"]) == ("gradio", "app.py", True)
     assert hub.card_problems(readme, "space") == []
+    [token] = [line for line in readme.splitlines() if line.startswith("| `HF_TOKEN`")]
+    assert "write to the ratings dataset" in token
+    assert "read the model repo when that is private" in token
 
 
 def test_push_when_nothing_has_changed_commits_nothing(
