@@ -100,7 +100,11 @@ def open_core(folder: Path, limits: Limits | None = None, *, durable: bool = Tru
     handle = _lock_folder(folder)
     for name in ("repos", "lfs", "tmp", "trash"):
         (folder / name).mkdir(exist_ok=True, mode=0o700)
-    store = Store(folder / "hub.sqlite3", durable=durable)
+    try:
+        store = Store(folder / "hub.sqlite3", durable=durable)
+    except BaseException:
+        os.close(handle)
+        raise
     os.chmod(folder / "hub.sqlite3", 0o600)
     secret = get_meta(store, "signing_key")
     if secret is None:

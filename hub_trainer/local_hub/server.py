@@ -50,6 +50,7 @@ class LocalHub:
         self._accounts = accounts
         self._limits = limits
         self._allowed_hosts = allowed_hosts
+        self._ended = threading.Event()
         self.url = ""
         self.user = ""
         self.token = ""
@@ -104,7 +105,8 @@ class LocalHub:
 
     def wait(self) -> None:
         """Block until the server stops."""
-        self._thread.join()
+        # Not by joining the thread: CPython 3.11 takes it for ended once a signal broke the join.
+        self._ended.wait()
 
     def add_user(self, name: str, role: str = "write", *, fullname: str | None = None) -> str:
         """Add a user (or take the one there is) and give them a new token with this role."""
@@ -137,7 +139,10 @@ class LocalHub:
         return {"HF_ENDPOINT": self.url, "HF_TOKEN": self.token, "HF_HUB_DISABLE_XET": "1"}
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._socket])
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._ended.set()
 
     def _wait_until_started(self) -> None:
         while not self._server.started:

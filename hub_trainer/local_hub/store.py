@@ -76,6 +76,10 @@ CREATE TABLE IF NOT EXISTS ref_intent(
   new TEXT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL);
 """
 
+VERSION = 1
+"""Of the schema; it stands in the file. New tables come by themselves; whoever changes a table
+raises this, and takes folders of the version before to the new one in `_bring_up_to_date`."""
+
 
 class _Connection(sqlite3.Connection):
     """A connection that can be found again while its thread lives, and closes with it."""
@@ -93,9 +97,12 @@ class Store:
         self._local = threading.local()
         self._write_lock = threading.RLock()
         self._connections: WeakSet[_Connection] = WeakSet()
-        with self.write() as db:
-            for statement in SCHEMA.split(";\n"):  # a folder of an older version gains new tables
-                db.execute(statement)
+        try:
+            with self.write() as db:
+                _bring_up_to_date(db, path)
+        except BaseException:
+            self.close()
+            raise
 
     def read(self) -> sqlite3.Connection:
         """This thread's connection, for queries."""
@@ -147,6 +154,19 @@ class Store:
         with self._write_lock:
             self._connections.add(db)
         return db
+
+
+def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
+    """Make what tables are missing, unless the file is of a version that we do not know."""
+    found = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if found > VERSION:
+        raise RuntimeError(
+            f"{path} was written by a newer Local Hub: its data version is {found}, this one "
+            f"knows {VERSION}. Update hub_trainer, or choose another --data folder."
+        )
+    for statement in SCHEMA.split(";\n"):
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def get_meta(store: Store, key: str) -> str | None:

@@ -2,9 +2,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -12,6 +16,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub_trainer.local_hub import LocalHub
+from hub_trainer.local_hub.store import VERSION
 
 
 def test_local_hub_when_started_twice_then_token_and_repos_are_kept(tmp_path: Path) -> None:
@@ -53,6 +58,30 @@ def test_local_hub_when_folder_is_in_use_then_error_names_it(tmp_path: Path) -> 
         LocalHub(tmp_path).__enter__()
 
 
+def test_data_when_of_an_older_version_then_it_is_brought_up_to_date(tmp_path: Path) -> None:
+    with LocalHub(tmp_path) as hub:
+        HfApi(endpoint=hub.url, token=hub.token).create_repo("kept")
+    with closing(sqlite3.connect(tmp_path / "hub.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == VERSION
+        db.execute("DROP TABLE page_session")
+        db.execute("PRAGMA user_version = 0")
+    with LocalHub(tmp_path) as hub:
+        assert HfApi(endpoint=hub.url, token=hub.token).repo_exists("admin/kept")
+    with closing(sqlite3.connect(tmp_path / "hub.sqlite3")) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == VERSION
+        assert db.execute("SELECT count(*) FROM page_session").fetchone() == (0,)
+
+
+def test_data_when_of_a_newer_version_then_error_says_what_to_do(tmp_path: Path) -> None:
+    with LocalHub(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "hub.sqlite3")) as db:
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    for _ in range(2):  # the folder is let go of, so the second error is the same
+        with pytest.raises(RuntimeError, match=f"data version is {VERSION + 1}.*Update"):
+            LocalHub(tmp_path).__enter__()
+
+
 def test_accounts_when_given_then_users_orgs_and_roles_exist() -> None:
     accounts = {
         "users": [
@@ -89,20 +118,61 @@ def test_accounts_when_role_is_unknown_then_error_names_the_known_ones() -> None
         LocalHub(accounts=accounts).__enter__()
 
 
-def test_serve_when_run_then_it_answers_and_stops_on_signal(tmp_path: Path) -> None:
-    program = (
-        "import json, sys, pathlib\n"
-        "from hub_trainer.local_hub import serve\n"
-        "def ready(hub):\n"
-        "    print(json.dumps({'url': hub.url, 'token': hub.token}), flush=True)\n"
-        "serve(pathlib.Path(sys.argv[1]), on_ready=ready)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    told = json.loads(process.stdout.readline())
+PROGRAM = (
+    "import json, sys, pathlib\n"
+    "from hub_trainer.local_hub import serve\n"
+    "def ready(hub):\n"
+    "    print(json.dumps({'url': hub.url, 'token': hub.token}), flush=True)\n"
+    "serve(pathlib.Path(sys.argv[1]), on_ready=ready)\n"
+)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_serve_when_run_then_it_answers_and_stops_on_signal(
+    served: subprocess.Popen[str],
+) -> None:
+    assert served.stdout is not None
+    told = json.loads(served.stdout.readline())
     assert HfApi(endpoint=told["url"], token=told["token"]).whoami()["name"] == "admin"
-    os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
-    process.stdout.close()
+    os.kill(served.pid, signal.SIGTERM)
+    assert served.communicate(timeout=20) == ("", "")
+    assert served.returncode == 0
+
+
+def test_serve_when_stopped_while_a_request_comes_in_then_it_is_answered_first(
+    served: subprocess.Popen[str],
+) -> None:
+    assert served.stdout is not None
+    told = json.loads(served.stdout.readline())
+    address = httpx.URL(told["url"])
+    body = b'{"content": "---\\nlicense: mit\\n---\\n"}'
+    lines = ["POST /api/validate-yaml HTTP/1.1", f"Host: {address.netloc.decode()}"]
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
+    with socket.create_connection((address.host, address.port or 0), timeout=20) as client:
+        client.sendall(head + body[:9])
+        assert HfApi(endpoint=told["url"], token=told["token"]).whoami()["name"] == "admin"
+        os.kill(served.pid, signal.SIGTERM)
+        while is_listening(address):
+            pass
+        client.sendall(body[9:])
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+    assert served.communicate(timeout=20) == ("", "")
+    assert served.returncode == 0
+
+
+def is_listening(address: httpx.URL) -> bool:
+    """Whether a server that was told to stop still takes connections."""
+    time.sleep(0.05)
+    try:
+        socket.create_connection((address.host, address.port or 0), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
