@@ -384,6 +384,11 @@ class Hub:
         with self._errors(f"the commit to {repo.repo_type} {repo.repo_id}"):
             return find() or _send_once(send, find)
 
+    def find_commit(self, repo: Repo, run_id: str) -> Commit | None:
+        """The recent commit on main that was made with `run_id`, None when there is none."""
+        with self._errors(f"the history of {repo.repo_type} {repo.repo_id}"):
+            return self._find_run(repo, run_id, in_pull_requests=False)
+
     def _find_run(self, repo: Repo, run_id: str, *, in_pull_requests: bool) -> Commit | None:
         """The commit that carries `run_id`, if an earlier attempt made it."""
         needle = f"{RUN_TRAILER}: {run_id}"

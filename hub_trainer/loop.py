@@ -67,8 +67,10 @@ def run_round(
 ) -> dict[str, Any]:
     """All stages of a round; each does nothing when it was done with the same inputs.
 
-    `launch_train` runs the train stage in processes of its own.
+    Raises HubError before the first one when the token may not publish. `launch_train` runs the
+    train stage in processes of its own.
     """
+    hub.assert_can_write(Repo(recipe_file.recipe.publish.repo_id))
     pin_round(recipe_file.recipe, round_dir, hub)
     for stage in ROUND_STAGES:
         if stage == "train" and launch_train:

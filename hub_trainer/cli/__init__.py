@@ -117,8 +117,8 @@ def run(
 
         hub = Hub()
         recipe_file = load_recipe(recipe, overrides or [])
-        folder = round_dir or default_round_dir(recipe_file, hub)
         launch = _launcher(accelerate_config, recipe, overrides or [])
+        folder = round_dir or default_round_dir(recipe_file, hub)
         with progress_bars() as report:
             result = run_round(recipe_file, folder, hub, progress=report, launch_train=launch)
         print_result(result, as_json)
@@ -347,7 +347,9 @@ def _launcher(
 ) -> Callable[[Path], None] | None:
     if config is None:
         return None
-    from hub_trainer.launch import launch_train
+    from hub_trainer.launch import launch_train, train_command
+
+    train_command(config, [])  # a config that cannot be read stops the round before it begins
 
     def launch(round_dir: Path) -> None:
         launch_train(config, [str(recipe), *overrides, "--round-dir", str(round_dir)])

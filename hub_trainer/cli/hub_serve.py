@@ -1,6 +1,8 @@
 """`hub-trainer hub serve`: the Local Hub in the foreground."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from hub_trainer.cli.output import print_json, say
 from hub_trainer.errors import UsageError
@@ -9,12 +11,35 @@ from hub_trainer.local_hub import LocalHub, serve
 
 def serve_hub(host: str, port: int, data: Path, accounts: Path | None) -> None:
     """Serve until interrupted; the JSON line comes as soon as it answers."""
-    if accounts and not accounts.exists():
-        raise UsageError("There is no such accounts file.", where=str(accounts))
+    if accounts:
+        _assert_accounts(accounts)
     try:
         serve(data, host, port, accounts, on_ready=_announce)
     except (RuntimeError, ValueError) as error:
         raise UsageError(str(error)) from None
+
+
+def _assert_accounts(file: Path) -> None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError("There is no such accounts file.", where=str(file)) from None
+    except ValueError as error:
+        raise UsageError(
+            "The accounts file is not valid JSON.", where=str(file), got=str(error)
+        ) from None
+    for kind in ("users", "orgs"):
+        entries = content.get(kind, []) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(_has_name(entry) for entry in entries):
+            raise UsageError(
+                f"The accounts file has no list of {kind} with a name each.",
+                where=str(file),
+                do='Write {"users": [{"name": "ada", "token": "hf_..."}], "orgs": []}.',
+            )
+
+
+def _has_name(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
 
 
 def _announce(hub: LocalHub) -> None:

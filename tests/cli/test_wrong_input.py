@@ -1,0 +1,292 @@
+"""Wrong input at the command line: each fault is named, with its code; nothing half-written."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.local_hub import LocalHub
+from tests.cli.conftest import Cli, Told
+from tests.cli.seeded import IMAGES, OWNER, TABLE, TEXT, TEXT_BASE, commit, parquet, write_recipe
+from tests.tasks.factory import text_rows
+
+GOOD = parquet(text_rows(60))
+TEST = parquet(text_rows(45, seed=1))
+
+
+def assert_says(told: Told, code: int, *words: str) -> None:
+    """The code, and every one of these words on stderr, which is no traceback."""
+    assert told.code == code, told.err
+    missing = [word for word in words if word not in told.err]
+    assert not missing, f"{missing} not in: {told.err}"
+    assert "Traceback" not in told.err
+
+
+def assert_nothing_written(cli: Cli, hub: Hub, name: str) -> None:
+    """No repo of this name on the Hub, and no stage in the round's folder that is not whole."""
+    assert not hub.exists(Repo(f"{OWNER}/{name}-model"))
+    folder = cli.folder / "rounds" / name / "round-001"
+    for stage in folder.glob("[!.]*"):
+        assert stage.name == "pins.json" or (stage / "manifest.json").is_file()
+
+
+def on_data(hub: Hub, cli: Cli, name: str, train: bytes, test: bytes = TEST, **source: Any) -> Path:
+    """A recipe on a data set of its own."""
+    repo = Repo(f"{OWNER}/{name}-data", "dataset")
+    commit(hub, repo, {"train.parquet": train, "test.parquet": test})
+    return write_recipe(
+        cli.folder / f"{name}.yaml",
+        "text",
+        collect={"datasets": [{"repo_id": repo.repo_id, **source}]},
+        prepare={"test_split": {"repo_id": repo.repo_id, "split": "test"}},
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_column_when_missing_then_says_which_there_are(cli: Cli, hub: Hub, command: str) -> None:
+    name = f"column-{command}"
+    recipe = on_data(hub, cli, name, GOOD, columns={"text": "utterance"})
+    told = cli(command, recipe)
+    assert_says(told, 3, "utterance", f"{OWNER}/{name}-data", "label", "text")
+    assert_nothing_written(cli, hub, name)
+
+
+def test_label_when_unseen_in_training_then_says_which(cli: Cli, hub: Hub) -> None:
+    rows = [{**row, "label": "purple"} if i == 3 else row for i, row in enumerate(text_rows(45))]
+    recipe = on_data(hub, cli, "unseen", GOOD, parquet(rows))
+    assert_says(cli("run", recipe), 3, "purple", "do:")
+    assert_nothing_written(cli, hub, "unseen")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_split_when_empty_then_says_which(cli: Cli, hub: Hub, command: str) -> None:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer, name = io.BytesIO(), f"empty-{command}"
+    pq.write_table(pa.schema({"text": pa.string(), "label": pa.string()}).empty_table(), buffer)
+    recipe = on_data(hub, cli, name, buffer.getvalue())
+    assert_says(cli(command, recipe), 3, f"{OWNER}/{name}-data", "train")
+    assert_nothing_written(cli, hub, name)
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(
+    "content",
+    [GOOD[:-20] + b"\0" * 20, b"PAR1 and nothing else", b""],
+    ids=["tail", "head", "none"],
+)
+def test_parquet_when_corrupt_then_says_which_file(
+    cli: Cli, hub: Hub, command: str, content: bytes
+) -> None:
+    name = f"corrupt-{command}-{len(content)}"
+    recipe = on_data(hub, cli, name, content)
+    assert_says(cli(command, recipe), 3, f"{OWNER}/{name}-data", "got:" if command == "run" else "")
+    assert_nothing_written(cli, hub, name)
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run", "train", "status", "serve", "curate"])
+def test_key_when_unknown_then_the_right_one_is_suggested(cli: Cli, hub: Hub, command: str) -> None:
+    recipe = write_recipe(cli.folder / "misspelt.yaml", "text", train={"metod": "full"})
+    line = recipe.read_text().splitlines().index("  metod: full") + 1
+    told = cli(command, recipe, "--json")
+    assert_says(told, 2, f"misspelt.yaml:{line}: train.metod", "Did you mean method?")
+    assert told.json["problems"][0]["key"] == "train.metod"
+    assert told.json["problems"][0]["line"] == line
+    assert_nothing_written(cli, hub, "misspelt")
+
+
+def test_check_when_everything_is_wrong_then_says_it_all_at_once(cli: Cli, hub: Hub) -> None:
+    recipe = write_recipe(
+        cli.folder / "awful.yaml",
+        "text",
+        base_model=f"{OWNER}/no-such-model",
+        collect={"datasets": [f"{OWNER}/no-such-data"]},
+        prepare={"test_split": {"repo_id": TEXT, "split": "exam"}},
+        publish={"repo_id": "nobody/model"},
+    )
+    told = cli("check", recipe, "--json")
+    keys = [problem["key"] for problem in told.json["problems"]]
+    wanted = ["base_model", "collect.datasets.0", "prepare.test_split", "publish.repo_id"]
+    assert keys == wanted
+    assert all(problem["line"] for problem in told.json["problems"])
+    assert_says(told, 4, "no-such-model", "no-such-data", "exam", "nobody")
+
+
+def test_check_when_the_licence_does_not_follow_then_it_is_the_recipes_fault(
+    cli: Cli, hub: Hub
+) -> None:
+    data = Repo(f"{OWNER}/not-for-sale", "dataset")
+    card = b"---\nlicense: cc-by-nc-4.0\n---\n# Not for sale\n"
+    commit(hub, data, {"train.parquet": GOOD, "test.parquet": TEST, "README.md": card})
+    recipe = write_recipe(
+        cli.folder / "licence.yaml",
+        "text",
+        collect={"datasets": [data.repo_id]},
+        prepare={"test_split": {"repo_id": data.repo_id, "split": "test"}},
+        publish={"license": "mit"},
+    )
+    told = cli("check", recipe, "--json")
+    assert [problem["key"] for problem in told.json["problems"]] == ["publish.license"]
+    assert_says(told, 2, "publish.license", "cc-by-nc-4.0")
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+@pytest.mark.parametrize("section", ["base_model", "collect"])
+def test_repo_when_it_does_not_exist_then_it_is_named(
+    cli: Cli, hub: Hub, command: str, section: str
+) -> None:
+    missing = f"{OWNER}/never-made"
+    value: Any = missing if section == "base_model" else {"datasets": [missing]}
+    recipe = write_recipe(cli.folder / "homeless.yaml", "text", **{section: value})
+    assert_says(cli(command, recipe), 4, missing, "do:")
+    assert_nothing_written(cli, hub, "homeless")
+    assert not (cli.folder / "rounds").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_token_when_it_may_only_read_then_says_so_before_training(
+    cli: Cli, local: LocalHub, hub: Hub, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", local.add_token(OWNER, "read"))
+    recipe = write_recipe(cli.folder / "readonly.yaml", "text")
+    told = cli(command, recipe)
+    assert_says(told, 4, "The token may only read.", "Set HF_TOKEN")
+    assert "collect:" not in told.err
+    assert_nothing_written(cli, hub, "readonly")
+
+
+@pytest.mark.parametrize("command", ["check", "run", "contribute"])
+def test_token_when_there_is_none_then_says_how_to_give_one(
+    cli: Cli, hub: Hub, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    recipe = write_recipe(cli.folder / "anonymous.yaml", "text")
+    (cli.folder / "rows.csv").write_text("text,label\nthe card,red\n")
+    told = cli(command, *([TEXT, "rows.csv"] if command == "contribute" else [recipe]))
+    assert_says(told, 4, "HF_TOKEN")
+    assert_nothing_written(cli, hub, "anonymous")
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run", "status", "curate"])
+def test_hub_when_nobody_answers_then_says_where(cli: Cli, command: str) -> None:
+    recipe = write_recipe(cli.folder / "alone.yaml", "text")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert_says(cli(command, recipe, "--endpoint", address), 4, address, "does not answer")
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run", "serve"])
+def test_recipe_when_it_is_no_recipe_then_says_what_it_is(cli: Cli, command: str) -> None:
+    binary = cli.folder / "binary.yaml"
+    binary.write_bytes(bytes(range(256)))
+    assert_says(cli(command, cli.folder), 2, "The recipe cannot be read.", str(cli.folder))
+    assert_says(cli(command, binary), 2, "binary.yaml")
+    assert_says(cli(command, cli.folder / "gone.yaml"), 2, "There is no such recipe.")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.method", ["write key.path=value"]),
+        ("train.method=sideways", ["train.method", "'sideways'"]),
+        ("train.arguments.learning_rte=1", ["learning_rte", "learning_rate"]),
+        ("collect.datasets.7.split=test", ["collect.datasets.7.split"]),
+        ("train=[1", ["override train"]),
+    ],
+)
+def test_override_when_bad_then_it_is_named(cli: Cli, override: str, words: list[str]) -> None:
+    recipe = write_recipe(cli.folder / "bent.yaml", "text")
+    assert_says(cli("run", recipe, override), 2, *words)
+
+
+def test_accelerate_config_when_missing_then_says_so_before_a_round_begins(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "launched.yaml", "text")
+    told = cli("run", recipe, "--accelerate-config", "none.yaml")
+    assert_says(told, 2, "There is no such accelerate config file.", "none.yaml")
+    assert not (cli.folder / "rounds").exists()
+
+
+def test_round_dir_when_it_is_a_file_then_says_so(cli: Cli, hub: Hub) -> None:
+    recipe = write_recipe(cli.folder / "filed.yaml", "text")
+    told = cli("run", recipe, "--round-dir", recipe)
+    assert_says(told, 2, str(recipe), "do:")
+    assert_nothing_written(cli, hub, "filed")
+
+
+def test_hub_serve_when_the_port_is_taken_then_says_so(cli: Cli, local: LocalHub) -> None:
+    port = local.url.rsplit(":", 1)[1]
+    told = cli("hub", "serve", "--port", port, "--data", "elsewhere")
+    assert_says(told, 2, port, "Choose another --port")
+    assert not (cli.folder / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [(None, "no such accounts file"), ("{", "not valid JSON"), ('{"users": [1]}', "users")],
+)
+def test_hub_serve_when_the_accounts_are_unusable_then_says_so(
+    cli: Cli, content: str | None, word: str
+) -> None:
+    file = cli.folder / "accounts.json"
+    if content is not None:
+        file.write_text(content)
+    assert_says(cli("hub", "serve", "--accounts", file, "--data", "elsewhere"), 2, word)
+
+
+def test_serve_when_nothing_is_published_then_says_what_to_run(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "early.yaml", "text")
+    assert_says(cli("serve", recipe), 4, "No round of this model has been published", "hub-trainer")
+    assert_says(cli("curate", recipe), 4, "No round of this model has been published")
+
+
+@pytest.mark.parametrize("options", [[], ["--all", "--pr", "1"], ["--watch", "--webhook", "x"]])
+def test_review_when_not_one_choice_is_made_then_says_so(cli: Cli, options: list[str]) -> None:
+    assert_says(cli("review", TEXT, *options), 2, "Give exactly one of them.")
+
+
+def test_review_when_the_number_is_of_nothing_then_says_so(cli: Cli) -> None:
+    assert_says(cli("review", IMAGES, "--pr", 99), 4, "99", IMAGES)
+    assert_says(cli("review", f"{OWNER}/nowhere", "--all"), 4, f"{OWNER}/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "word"),
+    [
+        ("gone.csv", None, 2, "gone.csv"),
+        ("empty.csv", b"", 3, "empty.csv"),
+        ("other.csv", b"a,b\n1,2\n", 3, "text"),
+        ("rows.parquet", b"PAR1", 3, "rows.parquet"),
+        ("notes.docx", b"x", 2, "notes.docx"),
+    ],
+)
+def test_contribute_when_the_file_is_unusable_then_says_why(
+    cli: Cli, hub: Hub, name: str, content: bytes | None, code: int, word: str
+) -> None:
+    before = len(hub.pull_requests(Repo(TEXT, "dataset"), status=None))
+    if content is not None:
+        (cli.folder / name).write_bytes(content)
+    assert_says(cli("contribute", TEXT, cli.folder / name), code, word)
+    assert len(hub.pull_requests(Repo(TEXT, "dataset"), status=None)) == before
+
+
+def test_contribute_when_a_column_is_not_mapped_as_a_pair_then_says_so(cli: Cli) -> None:
+    (cli.folder / "rows.csv").write_text("text,label\na,red\n")
+    told = cli("contribute", TABLE, "rows.csv", "--column", "text")
+    assert_says(told, 2, "mapped as name=name", "text")
+
+
+def test_base_model_when_it_has_no_weights_then_says_so(cli: Cli, hub: Hub) -> None:
+    config = hub.read_file(Repo(TEXT_BASE), "config.json", "main")
+    assert config is not None
+    commit(hub, Repo(f"{OWNER}/hollow"), {"config.json": config})
+    recipe = write_recipe(cli.folder / "hollow.yaml", "text", base_model=f"{OWNER}/hollow")
+    told = cli("run", recipe)
+    assert told.code in (2, 4, 5), told.err
+    assert_says(told, told.code, "do:")
+    assert_nothing_written(cli, hub, "hollow")
