@@ -53,6 +53,18 @@ def test_commit_when_repeated_with_the_same_run_id_then_made_once(hub: Hub, mode
     assert len(hub.history(model)) == 2
 
 
+def test_run_when_looked_for_then_only_its_own_commit_is_found(hub: Hub, model: Repo) -> None:
+    assert hub.find_commit(model, "wanted") is None
+    made = hub.commit(model, Changes({"a.txt": b"1"}), message="One", run_id="wanted")
+    hub.commit(model, Changes({"a.txt": b"2"}), message="Two", run_id="another")
+    found = hub.find_commit(model, "wanted")
+    assert found is not None
+    assert found.commit_sha == made.commit_sha
+    assert found.url.endswith(f"/{model.repo_id}/commit/{made.commit_sha}")
+    with pytest.raises(HubError, match="history of model ada/no-such"):
+        hub.find_commit(Repo("ada/no-such"), "wanted")
+
+
 def test_commit_when_the_answer_is_lost_then_made_once(
     hub: Hub, model: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

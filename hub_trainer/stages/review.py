@@ -1,6 +1,7 @@
 """Dataset pull requests are checked at a pinned commit, commented on, and merged by value."""
 
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -108,9 +109,15 @@ def settle(hub: Hub, dataset_id: str, number: int, policy: Policy) -> Verdict:
 def review_pull_request(
     hub: Hub, dataset_id: str, number: int, policy: Policy, work_dir: Path
 ) -> Verdict:
-    """Check one pull request at the commit that it has now; nothing is written to the Hub."""
+    """Check one pull request at the commit that it has now; nothing is written to the Hub.
+
+    When an earlier review has merged this very commit and did not finish, that is the verdict.
+    """
     repo = Repo(dataset_id, "dataset")
     head_sha = _open_head(hub, repo, number)
+    merged = hub.find_commit(repo, _run_id(number, head_sha))
+    if merged:
+        return _merged_verdict(hub, repo, merged, number=number, head_sha=head_sha)
     main = load_tip(hub, repo, hub.resolve(repo))
     checks: list[Check] = []
     added: list[str] = []
@@ -175,12 +182,32 @@ def _merge(hub: Hub, repo: Repo, verdict: Verdict, *, author: str) -> Commit | N
     try:
         return hub.commit(
             repo, changes, message=message,
-            run_id=f"review-{verdict.number}-{verdict.sha}", parent_commit=verdict.base_sha,
+            run_id=_run_id(verdict.number, verdict.sha), parent_commit=verdict.base_sha,
         )  # fmt: skip
     except HubError:
         if hub.resolve(repo) == verdict.base_sha:
             raise
         return None
+
+
+def _run_id(number: int, head_sha: str) -> str:
+    """What the merge of a pull request at a commit is found again by."""
+    return f"review-{number}-{head_sha}"
+
+
+def _merged_verdict(hub: Hub, repo: Repo, merged: Commit, *, number: int, head_sha: str) -> Verdict:
+    """The verdict of a review that merged and then was killed; its checks passed at that time."""
+    made, base = hub.history(repo, merged.commit_sha)[:2]
+    rows = re.match(r"Add (\d+) rows", made.title)
+    detail = f"merged as {merged.commit_sha} by a review that did not finish"
+    return Verdict(
+        number=number,
+        sha=head_sha,
+        base_sha=base.commit_sha,
+        verdict="merge",
+        checks=(Check("earlier review", True, detail),),
+        rows=int(rows[1]) if rows else 0,
+    )
 
 
 def _compare_tips(
@@ -269,7 +296,8 @@ def _sweep(
     me = str(hub.user()["name"])
     policy = find_policy(hub, dataset_id, recipe)
     for number, sha in fresh:
-        if not has_comment(hub.comments(repo, number), sha, author=me):
+        commented = has_comment(hub.comments(repo, number), sha, author=me)
+        if not commented or hub.find_commit(repo, _run_id(number, sha)):
             try:
                 on_verdict(settle(hub, dataset_id, number, policy))
             except (DataError, UsageError) as error:

@@ -324,6 +324,40 @@ def test_merge_when_the_reply_was_lost_then_no_second_commit(shop: Bench, unopen
     assert shop.owner.pull_request(repo, number).status == "closed"
 
 
+@pytest.mark.parametrize("lost", ["comment", "close"])
+def test_review_when_killed_after_the_merge_then_the_next_one_finishes_it(
+    shop: Bench, unopened: None, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    repo = _new_dataset(shop, f"killed-{lost}")
+    number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, f"killed-{lost}")
+
+    def die(*args: Any) -> None:
+        raise HubError("The reviewer was killed.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.owner, lost, die, raising=False)
+        with pytest.raises(HubError, match="was killed"):
+            review.run(shop.owner, repo.repo_id)
+    assert shop.owner.pull_request(repo, number).status == "open"
+    [merged, base] = shop.owner.history(repo)[:2]
+    later = {"data/train-2.csv": b"text,label\nc,x\n"}
+    shop.owner.commit(repo, Changes(files=later), message="Later", run_id="later")
+    main = shop.owner.resolve(repo)
+    seen: list[Verdict] = []
+    review.watch(shop.owner, repo.repo_id, on_verdict=seen.append, wait=lambda seconds: False)
+    [verdict] = seen
+    assert (verdict.verdict, verdict.rows, verdict.base_sha) == ("merge", 3, base.commit_sha)
+    assert shop.owner.resolve(repo) == main
+    assert shop.owner.pull_request(repo, number).status == "closed"
+    comment, note = _comments(shop, repo, number)
+    assert "Review: merge" in comment
+    if lost == "comment":
+        detail = f"merged as {merged.commit_sha} by a review that did not finish"
+        assert verdict.checks == (Check("earlier review", True, detail),)
+        assert detail in comment
+    assert note == f"Merged by value as {merged.commit_sha}. Thank you."
+
+
 def test_reader_token_when_merging_then_the_hubs_refusal_is_raised(
     shop: Bench, unopened: None
 ) -> None:
