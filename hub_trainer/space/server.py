@@ -63,10 +63,17 @@ def run(folder: Path) -> None:
             forwarded_allow_ips="*",
         )
         # uvicorn raises the signal again once it has shut down in order.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: _leave(store))
         uvicorn.Server(config).run()
     finally:
         store.close()
+
+
+def _leave(store: RatingStore) -> None:
+    """End at once: ratings are on the disk, and threads of the page have nothing to save."""
+    store.close()
+    logging.shutdown()
+    os._exit(0)
 
 
 def _is_on_the_hub() -> bool:
