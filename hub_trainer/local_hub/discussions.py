@@ -170,10 +170,13 @@ def changes_of(core: Core, repo: Repo, pull: Discussion) -> Changes:
     ends = compared(git, pull)
     if ends is None:
         return Changes("", [])
-    ancestor, head = ends
+    return Changes(unified_diff(git, *ends), conflicting_paths(git, pull, *ends))
+
+
+def conflicting_paths(git: Any, pull: Discussion, ancestor: Any, head: Any) -> list[str]:
+    """The files in which a pull request and its base both went on from where they parted."""
     base = None if pull.status == "merged" else ref_commit(git, pull.base)
-    conflicts = [] if base is None else conflicts_of(git, ancestor, base, head)
-    return Changes(unified_diff(git, ancestor, head), conflicts)
+    return [] if base is None else conflicts_of(git, ancestor, base, head)
 
 
 def compared(git: Any, pull: Discussion) -> tuple[Any, Any] | None:

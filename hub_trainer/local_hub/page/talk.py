@@ -76,7 +76,7 @@ def _changes(call: Call, found: Discussion) -> tuple[Any, list[str]]:
     ends = discussions.compared(git, found)
     if ends is None:
         return None, []
-    return diff_commits(git, *ends), discussions.changes_of(call.core, call.repo, found).conflicts
+    return diff_commits(git, *ends), discussions.conflicting_paths(git, found, *ends)
 
 
 def start_discussion(call: Call) -> Response:
