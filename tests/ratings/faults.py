@@ -12,6 +12,11 @@ FAULTS = ("500 before", "500 after", "429 before", "lost after", "cut before")
 HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "host", "keep-alive"}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed has nobody to tell."""
+
+
 class FaultyHub:
     """`with FaultyHub(hub.url, share=0.2, seed=0) as faulty: Hub(faulty.url, token)`."""
 
@@ -38,7 +43,7 @@ class FaultyHub:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
