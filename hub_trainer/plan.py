@@ -16,17 +16,9 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, pin_round
 from hub_trainer.loop import run_stage
 from hub_trainer.recipe import Recipe, RecipeFile
+from hub_trainer.tasks import load_task
 
-AUTO_CLASSES = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "image-classification": "AutoModelForImageClassification",
-}
 CARD_FILES = ("README.md", "round.json", "figures/confusion.png", ".eval_results/*.yaml")
-MODEL_FILES = {
-    "text-classification": ("config.json", "model.safetensors", "tokenizer.json"),
-    "image-classification": ("config.json", "model.safetensors", "preprocessor_config.json"),
-    "tabular-classification": ("config.json", "model.skops"),
-}
 BYTES_PER_VALUE = 4
 ADAM_STATES = 2
 
@@ -54,7 +46,7 @@ def plan_round(recipe_file: RecipeFile, hub: Hub) -> dict[str, Any]:
             "steps": count_steps(recipe.train.arguments, rows["train"]),
             "parameters": parameters,
             "memory_mb": estimate_memory(parameters),
-            "writes": _writes(recipe, pins),
+            "writes": planned_writes(recipe, pins),
         }
 
 
@@ -73,7 +65,8 @@ def count_parameters(
     recipe: Recipe, pins: Pins, hub: Hub, *, num_labels: int
 ) -> dict[str, int] | None:
     """Parameters in all and those that learn, from the base model's config; None for tables."""
-    if recipe.task not in AUTO_CLASSES or pins.base_model is None:
+    auto_name = load_task(recipe.task).card().auto_class
+    if auto_name is None or pins.base_model is None:
         return None
     import torch
     import transformers
@@ -87,7 +80,7 @@ def count_parameters(
     config.num_labels = num_labels
     train = recipe.train
     with torch.device("meta"):
-        auto_class = getattr(transformers, AUTO_CLASSES[recipe.task])
+        auto_class = getattr(transformers, auto_name)
         model = auto_class.from_config(config, trust_remote_code=False)
         lora = train.lora.model_dump() if train.lora else None
         method: Any = train.method
@@ -130,9 +123,9 @@ def render_plan(planned: Mapping[str, Any]) -> RenderableType:
     return Group(Text("Nothing was trained, nothing was written."), table)
 
 
-def _writes(recipe: Recipe, pins: Pins) -> list[dict[str, Any]]:
+def planned_writes(recipe: Recipe, pins: Pins) -> list[dict[str, Any]]:
     """What the round would commit, and where."""
-    files = [*MODEL_FILES[recipe.task], *CARD_FILES]
+    files = [*load_task(recipe.task).card().files, *CARD_FILES]
     where = "main if the gate promotes it, else a pull request"
     writes = [
         {

@@ -57,11 +57,15 @@ class Widgets:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a task adds to a model's card."""
+    """What a task adds to a model's card, and what the model's folder is."""
 
     library_name: str
     usage: str
     """Python that loads the model and predicts; `{repo_id}` and `{commit_sha}` are filled in."""
+    files: Sequence[str]
+    """The files without which the folder does not load."""
+    auto_class: str | None = None
+    """The class of transformers that loads the weights; None for another library's model."""
     tags: Sequence[str] = field(default_factory=tuple)
 
 
@@ -141,7 +145,7 @@ class Task(Protocol):
         ...
 
     def card(self) -> ModelCard:
-        """What the model's card says of how to use it."""
+        """What the model's card says of how to use it, and what the published folder is."""
         ...
 
 

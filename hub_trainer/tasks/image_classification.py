@@ -198,7 +198,13 @@ class ImageClassification:
 
     def card(self) -> ModelCard:
         """How to use the model."""
-        return ModelCard("transformers", USAGE, ("image-classification",))
+        return ModelCard(
+            library_name="transformers",
+            usage=USAGE,
+            files=("config.json", "model.safetensors", "preprocessor_config.json"),
+            auto_class="AutoModelForImageClassification",
+            tags=("image-classification",),
+        )
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,12 @@ class TabularClassification:
 
     def card(self) -> ModelCard:
         """How to use the model."""
-        return ModelCard("sklearn", USAGE, ("tabular-classification", "skops"))
+        return ModelCard(
+            library_name="sklearn",
+            usage=USAGE,
+            files=("config.json", "model.skops"),
+            tags=("tabular-classification", "skops"),
+        )
 
 
 def _answers(

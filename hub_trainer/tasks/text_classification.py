@@ -183,7 +183,13 @@ class TextClassification:
 
     def card(self) -> ModelCard:
         """How to use the model."""
-        return ModelCard("transformers", USAGE, ("text-classification",))
+        return ModelCard(
+            library_name="transformers",
+            usage=USAGE,
+            files=("config.json", "model.safetensors", "tokenizer.json"),
+            auto_class="AutoModelForSequenceClassification",
+            tags=("text-classification",),
+        )
 
 
 def _tokenizer(folder: Path, max_length: int | None) -> Any:

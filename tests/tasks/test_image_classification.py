@@ -68,11 +68,9 @@ def test_fit_when_done_by_any_method_then_saves_a_plain_model(
 ) -> None:
     report = fit(tmp_path, image_base_dir, method)
     folder = tmp_path / "model"
-    assert {path.name for path in folder.iterdir()} == {
-        "config.json",
-        "model.safetensors",
-        "preprocessor_config.json",
-    }
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert names == set(TASK.card().files)
     config = json.loads((folder / "config.json").read_text())
     assert config["id2label"] == {"0": "blue", "1": "green", "2": "red"}
     assert str(image_base_dir) not in (folder / "config.json").read_text()

@@ -55,7 +55,8 @@ def test_fit_when_done_by_any_estimator_then_learns(
     estimator: str | None, least: float, tmp_path: Path
 ) -> None:
     report = fit(tmp_path, train__estimator=estimator)
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.skops", "config.json"}
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert names == {"model.skops", "config.json"} == set(TASK.card().files)
     assert accuracy(tmp_path / "model") > least
     assert (report.rows, report.tokens, report.num_processes) == (200, None, 1)
     assert report.trainable_parameters == num_parameters(

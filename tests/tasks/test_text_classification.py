@@ -66,6 +66,7 @@ def test_fit_when_done_by_any_method_then_saves_a_plain_model(
     folder = tmp_path / "model"
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} == names
+    assert set(TASK.card().files) <= names
     config = json.loads((folder / "config.json").read_text())
     assert config["id2label"] == {"0": "blue", "1": "green", "2": "red"}
     assert config["architectures"] == ["BertForSequenceClassification"]

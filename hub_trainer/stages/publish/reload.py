@@ -11,12 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-AUTO_CLASSES = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "image-classification": "AutoModelForImageClassification",
-}
-"""Task -> class of transformers whose weights must be complete."""
-
 
 class ReloadFailure(Exception):
     """A step of loading that failed, and how."""
@@ -39,9 +33,10 @@ def reload(request: dict[str, Any]) -> dict[str, Any]:
     task, folder = load_task(request["task"]), Path(request["folder"])
     rows = _rows(Path(request["rows_file"]), request["indexes"])
     answer: dict[str, Any] = {"loaded_with": "hub_trainer", "plain": None}
-    if task.card().library_name == "transformers":
+    auto_name = task.card().auto_class
+    if auto_name is not None:
         _check_labels(folder, request["label_names"])
-        _check_weights(folder, request["task"])
+        _check_weights(folder, auto_name)
         _check_processor(folder, task.modality, request["chat_template"])
         with _step("pipeline() does not run on the folder"):
             answer["plain"] = _pipeline_scores(folder, request["task"], task.modality, rows)
@@ -82,10 +77,10 @@ def _check_labels(folder: Path, expected: Sequence[str]) -> None:
         )
 
 
-def _check_weights(folder: Path, task: str) -> None:
+def _check_weights(folder: Path, auto_name: str) -> None:
     import transformers
 
-    auto_class = getattr(transformers, AUTO_CLASSES[task])
+    auto_class = getattr(transformers, auto_name)
     with _step("the weights do not load"):
         _, info = auto_class.from_pretrained(
             folder, output_loading_info=True, use_safetensors=True, trust_remote_code=False
