@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hub_trainer.local_hub.errors import bad_request, conflict, not_found, unprocessable
+from hub_trainer.local_hub.intake import sync_file
 
 READ_BYTES = 4 * 1024 * 1024
 
@@ -84,7 +85,10 @@ class PartsUpload:
             self._num_writing -= 1
 
     def mark(self, number: int) -> str:
-        """From now on the part counts, for it is whole and durable; gives back its etag."""
+        """From now on the part counts, for it is whole; gives back its etag.
+
+        It need not be durable yet: should it get lost, the hash of the whole file will show it.
+        """
         etag = uuid.uuid4().hex
         self._marker(number).write_text(etag)
         return etag
@@ -107,12 +111,14 @@ class PartsUpload:
             self._finished = True
 
     def content(self) -> Path:
-        """The whole file of a sealed upload, if its hash is as promised."""
+        """The whole file of a sealed upload, durable, if its hash is as promised."""
         with self._follower:
             self._hash_lined_up()
             digest = self._hash.hexdigest()
         if digest != self._ticket.oid or self._content.stat().st_size != self._ticket.size:
             raise unprocessable(f"The parts together have sha256 {digest}, not {self._ticket.oid}.")
+        with self._content.open("r+b") as stream:
+            sync_file(stream)
         return self._content
 
     def drop(self) -> None:

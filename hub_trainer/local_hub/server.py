@@ -20,7 +20,7 @@ from hub_trainer.local_hub.app import build_app
 from hub_trainer.local_hub.core import Core, Limits, open_core
 from hub_trainer.local_hub.delivery import Deliverer
 from hub_trainer.local_hub.lifecycle import empty_trash
-from hub_trainer.local_hub.patience import PatientProtocol
+from hub_trainer.local_hub.protocol import HubProtocol
 from hub_trainer.local_hub.refs import reconcile
 from hub_trainer.local_hub.store import get_meta, set_meta
 
@@ -192,7 +192,7 @@ def _url_of(listener: socket.socket, host: str) -> str:
 def _server_for(app: Any) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=HubProtocol,
         ws="none",
         loop="asyncio",
         lifespan="off",

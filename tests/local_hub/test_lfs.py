@@ -288,3 +288,37 @@ def test_upload_when_completed_while_a_part_comes_in_then_409_and_nothing_can_sl
         upload.open_part(2)
     with pytest.raises(WireError, match="have sha256"):
         upload.content()
+
+
+def test_download_when_the_client_breaks_off_then_it_can_go_on_from_there(
+    hub: LocalHub, api: HfApi, repo_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = os.urandom(1000) * 20_000
+    api.upload_file(path_or_fileobj=content, path_in_repo="w.bin", repo_id=repo_id)
+    url = f"{hub.url}/{repo_id}/resolve/main/w.bin"
+    for _ in range(5):
+        with httpx.stream("GET", url) as answer:
+            assert next(answer.iter_raw(1000)) == content[:1000]
+    rest = httpx.get(url, headers={"Range": "bytes=1000-", "If-Range": answer.headers["ETag"]})
+    assert (rest.status_code, rest.content) == (206, content[1000:])
+    assert caplog.records == [], caplog.text
+
+
+def test_object_when_empty_then_it_goes_both_ways(
+    http: httpx.Client, api: HfApi, repo_id: str
+) -> None:
+    upload(http, repo_id, b"")
+    action = batch(http, repo_id, b"", "download")["actions"]["download"]
+    with httpx.Client(headers=action["header"]) as client:
+        assert [client.get(action["href"]).content for _ in range(2)] == [b"", b""]
+
+
+def test_object_when_its_file_has_gone_then_the_download_ends(
+    hub: LocalHub, http: httpx.Client, repo_id: str
+) -> None:
+    upload(http, repo_id, b"soon gone")
+    action = batch(http, repo_id, b"soon gone", "download")["actions"]["download"]
+    hub.core.lfs.path_of(hashlib.sha256(b"soon gone").hexdigest()).unlink()
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(action["href"], headers=action["header"])
+    assert http.get("/api/models").is_success

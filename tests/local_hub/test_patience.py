@@ -11,13 +11,13 @@ import httpx
 import pytest
 from huggingface_hub import HfApi
 
-from hub_trainer.local_hub import LocalHub, patience
+from hub_trainer.local_hub import LocalHub, patience, protocol
 
 
 @pytest.fixture
 def impatient(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
     """The hub with a second of patience."""
-    monkeypatch.setattr(patience, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
     monkeypatch.setattr(patience, "BODY_SECONDS", 1.0)
     return hub
 

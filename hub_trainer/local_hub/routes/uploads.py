@@ -16,7 +16,7 @@ from hub_trainer.local_hub.attributes import IgnoreRules, LfsRules
 from hub_trainer.local_hub.cards import validate_card
 from hub_trainer.local_hub.errors import bad_request, not_found, too_large, unprocessable
 from hub_trainer.local_hub.git_read import entry_at, read_text, resolve_commit
-from hub_trainer.local_hub.intake import pour, sync_file
+from hub_trainer.local_hub.intake import pour
 from hub_trainer.local_hub.lfs import adopt, granted_size
 from hub_trainer.local_hub.lfs_parts import Ticket, num_parts, part_range
 from hub_trainer.local_hub.names import is_oid
@@ -203,7 +203,6 @@ async def _receive_part(call: Call, stream: BinaryIO, length: int) -> None:
     size = await pour(call.request, length, longer, stream.writelines)
     if size != length:
         raise unprocessable(f"This part has {length} bytes; {size} came.")
-    await run_in_threadpool(sync_file, stream)
 
 
 def lfs_complete(call: Call) -> Response:
