@@ -56,7 +56,7 @@ class Block:
 def fenced(page: Path) -> list[Block]:
     found: list[Block] = []
     start, opened, before = 0, None, ""
-    lines = page.read_text().splitlines()
+    lines = page.read_text().replace("\\\n", " ").splitlines()
     for number, line in enumerate(lines, start=1):
         if opened is None:
             opened, start = FENCE.match(line), number
