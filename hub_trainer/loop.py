@@ -153,12 +153,16 @@ def push_space(
 def start_space(
     recipe_file: RecipeFile, hub: Hub, *, round_dir: Path | None = None, port: int = 0
 ) -> "RunningSpace":
-    """Push the Space and run what was pushed here, as a process of its own."""
+    """Push the Space and run what was pushed here, as a process of its own.
+
+    Without `round_dir` the Spaces of a recipe keep their ratings, and the key of the raters'
+    pseudonyms, in one folder over all its rounds.
+    """
     from hub_trainer.stages.serve import start
 
     folder = round_dir or _newest_round_dir(recipe_file, hub)
     pushed = push_space(recipe_file, hub, round_dir=folder)
-    place = folder / "space"
+    place = (round_dir or _rounds_folder(recipe_file)) / "space"
     return start(hub, pushed["repo_id"], folder=place, commit_sha=pushed["commit_sha"], port=port)
 
 

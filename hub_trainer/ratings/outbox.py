@@ -52,7 +52,8 @@ class Outbox:
     """A thread that packs waiting ratings into shards and commits them.
 
     The bounds of a shard are on the disk before it is sent, so that after a crash the same bytes
-    go to the same path; what the Hub already has is found by its path.
+    go to the same path; what the Hub already has is found by its path. Raises UsageError for a
+    store that another dataset or task has used.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Outbox:
         flush_seconds: float = 30.0,
         flush_rows: int = 200,
     ) -> None:
+        store.assert_for(f"{destination.task} in {destination.repo_id}")
         self.store, self._hub, self._destination = store, hub, destination
         self._repo = Repo(destination.repo_id, "dataset")
         self._flush_seconds, self._flush_rows = flush_seconds, flush_rows

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from hub_trainer.artifacts import sync_folder
-from hub_trainer.errors import DataError
+from hub_trainer.errors import DataError, UsageError
 from hub_trainer.ratings.records import Generation, NewRating, RatedGeneration, RatingRefused
 from hub_trainer.ratings.writer import Writer
 
@@ -138,6 +138,20 @@ class RatingStore:
 
     # --- what is sent
 
+    def assert_for(self, purpose: str) -> None:
+        """Raise UsageError when the file's ratings were given for something else.
+
+        A rater has agreed to one dataset, and a row of one task is no row of another.
+        """
+        earlier = self._write(lambda connection: _purpose(connection, purpose))
+        if earlier != purpose:
+            raise UsageError(
+                "The ratings in this file were given for another dataset or task.",
+                where=str(self.path),
+                got=f"{earlier}, not {purpose}",
+                do="Move the file aside: what was not sent stays in it, and a new one is made.",
+            )
+
     def next_shard(self, *, max_rows: int, max_bytes: int) -> Shard | None:
         """The oldest ratings that are not sent, as a run that stays the same after a crash."""
         return self._write(lambda c: _next_shard(c, max_rows=max_rows, max_bytes=max_bytes))
@@ -207,6 +221,13 @@ def _prepare(connection: sqlite3.Connection) -> str:
     )
     [(epoch,)] = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
     return str(epoch)
+
+
+def _purpose(connection: sqlite3.Connection, purpose: str) -> str:
+    """What the ratings are for, as the first to ask has said."""
+    connection.execute("INSERT INTO meta VALUES ('purpose', ?) ON CONFLICT DO NOTHING", (purpose,))
+    [(first,)] = connection.execute("SELECT value FROM meta WHERE key = 'purpose'").fetchall()
+    return str(first)
 
 
 def _insert_generation(connection: sqlite3.Connection, generation: Generation) -> None:

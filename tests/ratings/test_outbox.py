@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
-from hub_trainer.errors import HubError
+from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import Outbox, RatingStore, read_shards
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.ratings.shards import SHARDS, parse_shard_path
+from hub_trainer.space.raters import rater_key
 from ratings.factory import generation, rating
 from ratings.faults import FAULTS, FaultyHub
 
@@ -139,15 +141,62 @@ def _flush_once_then_die(outbox: Outbox) -> None:
     outbox.flush()
 
 
-def test_flush_when_the_dataset_was_emptied_then_sent_again(
+def test_flush_when_the_dataset_was_made_anew_then_sent_again(
     store: RatingStore, hub: Hub, local: LocalHub, destination: Destination, tmp_path: Path
 ) -> None:
     _rate(store, 1, 2)
     Outbox(store, hub, destination).flush()
-    fresh = Destination(f"{destination.repo_id}-fresh", "org/space", "t", "text")
-    hub.create_repo(Repo(fresh.repo_id, "dataset"))
-    assert Outbox(store, hub, fresh).flush() == 2
-    assert _published(hub, fresh, tmp_path) == ["g1", "g2"]
+    repo = Repo(destination.repo_id, "dataset")
+    HfApi(local.url, local.token).delete_repo(repo.repo_id, repo_type="dataset")
+    hub.create_repo(repo)
+    assert _published(hub, destination, tmp_path) == []
+    assert Outbox(store, hub, destination).flush() == 2
+    assert _published(hub, destination, tmp_path) == ["g1", "g2"]
+
+
+def test_folder_when_a_later_model_uses_it_then_ratings_of_both_are_sent_once(
+    tmp_path: Path, hub: Hub, destination: Destination
+) -> None:
+    """The Spaces of a recipe, one after the other: ratings that waited go out with the later."""
+    models = ["org/model@" + digit * 40 for digit in "ab"]
+    keys, epochs = set(), set()
+    for round_number, model in enumerate(models):
+        store = RatingStore(tmp_path / "ratings")
+        keys.add(rater_key(tmp_path / "ratings", {}))
+        epochs.add(store.epoch)
+        outbox = Outbox(store, hub, destination)
+        for name in (f"sent-{round_number}", f"waiting-{round_number}"):
+            store.add_generation(generation(name, model=model)).result()
+            store.add_rating(rating(name), max_per_hour=9).result()
+            if name.startswith("sent") or round_number == 1:
+                outbox.flush()
+        store.close()
+    assert len(keys) == len(epochs) == 1
+    assert _published(hub, destination, tmp_path) == ["sent-0", "waiting-0", "sent-1", "waiting-1"]
+    repo = Repo(destination.repo_id, "dataset")
+    folder = hub.download(repo, hub.resolve(repo), allow=[SHARDS], into=tmp_path / "read")
+    assert [one["model"] for one in read_shards(folder)] == [models[0]] * 2 + [models[1]] * 2
+
+
+@pytest.mark.parametrize("changed", ["dataset", "task"])
+def test_folder_when_its_ratings_are_for_something_else_then_none_is_sent(
+    store: RatingStore, hub: Hub, destination: Destination, changed: str
+) -> None:
+    _rate(store, 1)
+    Outbox(store, hub, destination)
+    other = (
+        Destination("org/other", "org/space", "text-classification", "text")
+        if changed == "dataset"
+        else Destination(destination.repo_id, "org/space", "image-classification", "image")
+    )
+    with pytest.raises(UsageError) as caught:
+        Outbox(store, hub, other)
+    assert caught.value.what == "The ratings in this file were given for another dataset or task."
+    assert caught.value.where == str(store.path)
+    earlier = f"text-classification in {destination.repo_id}"
+    assert caught.value.got == f"{earlier}, not {other.task} in {other.repo_id}"
+    assert str(caught.value.do).startswith("Move the file aside")
+    assert Outbox(store, hub, destination).flush() == 1
 
 
 def test_flush_when_the_disk_came_back_empty_then_old_shards_stay(
