@@ -1,5 +1,6 @@
 """The only door to the Hub: pinned reads, atomic commits, pull requests, errors that say why."""
 
+import errno
 import os
 import random
 import re
@@ -20,6 +21,7 @@ from hub_trainer.errors import HubError
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
 RUN_TRAILER = "Hub-Trainer-Run"
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 MAX_ATTEMPTS = 4
 RECENT_COMMITS = 50
 MODEL_FILES: tuple[str, ...] = (
@@ -503,7 +505,7 @@ class Hub:
             OSError,
             JSONDecodeError,
         ) as error:
-            if isinstance(error, OSError) and error.errno == 28:
+            if isinstance(error, OSError) and error.errno in OF_THE_DISK:
                 raise
             if isinstance(error, errors.LocalTokenNotFoundError):
                 do = "Set HF_TOKEN to a token of yours, or log in with hf auth login."
