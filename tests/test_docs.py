@@ -56,7 +56,7 @@ class Block:
 def fenced(page: Path) -> list[Block]:
     found: list[Block] = []
     start, opened, before = 0, None, ""
-    lines = page.read_text().replace("\\\n", " ").splitlines()
+    lines = page.read_text().splitlines()
     for number, line in enumerate(lines, start=1):
         if opened is None:
             opened, start = FENCE.match(line), number
@@ -71,7 +71,8 @@ def fenced(page: Path) -> list[Block]:
 
 def prose(page: Path) -> str:
     """The page without its fenced blocks."""
-    return re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = page.read_text().replace("\\\n", " ")  # a command over several lines is one
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def command_lines() -> list[tuple[str, str]]:
