@@ -1,6 +1,7 @@
 """The shape of the project, held by tests: sizes, names that belong together, light imports."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,11 @@ def test_accelerate_configs_when_listed_then_hold_hardware_only() -> None:
     science = {"learning_rate", "num_train_epochs", "seed", "model", "dataset"}
     for path in paths:
         assert not science & set(yaml.safe_load(path.read_text())), path.name
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_when_shipped_then_a_run_vouches_for_it(path: Path) -> None:
+    expected = json.loads(path.with_suffix(".expected.json").read_text())
+    primary = expected["metrics"][load_recipe(path).recipe.evaluate.primary]
+    assert primary["low"] <= primary["value"] <= primary["high"]
+    assert {"data", "seed", "num_examples", "versions"} <= set(expected)
