@@ -152,8 +152,6 @@ class Hub:
         disable_progress_bars()
         return HfApi(endpoint=self.url, token=self._token, library_name="hub_trainer")
 
-    # --- who
-
     def child_environment(self) -> dict[str, str]:
         """What the environment of a child process needs to speak to this Hub as this user."""
         environment = {"HF_ENDPOINT": self.url}
@@ -192,8 +190,6 @@ class Hub:
                 got=f"a token of {name['name']}, who writes to {sorted(writable) or 'no'} orgs",
                 do="Name a repo of yours, or ask an admin of the organisation for write access.",
             )
-
-    # --- reading
 
     def exists(self, repo: Repo) -> bool:
         """Whether the token can see `repo`."""
@@ -317,8 +313,6 @@ class Hub:
             )
             return [model.id for model in models]
 
-    # --- writing
-
     def create_repo(
         self,
         repo: Repo,
@@ -430,8 +424,6 @@ class Hub:
             for key, value in variables.items():
                 self._api.add_space_variable(repo.repo_id, key, value)
 
-    # --- pull requests
-
     def pull_requests(
         self, repo: Repo, *, status: str | None = "open", author: str | None = None
     ) -> list[PullRequest]:
@@ -487,8 +479,6 @@ class Hub:
             self._api.change_discussion_status(
                 repo.repo_id, number, "closed", comment=comment, repo_type=repo.repo_type
             )
-
-    # --- errors
 
     @contextmanager
     def _errors(self, subject: str) -> Iterator[None]:

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
 
 import pytest
 
@@ -32,6 +31,5 @@ def _refuse_other_hosts(self: socket.socket, address: object) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", _refuse_other_hosts)
-    yield

@@ -21,6 +21,12 @@ def make(folder: Path, inputs: dict[str, object], text: str = "rows") -> None:
         draft.outputs["rows"] = 1
 
 
+def break_off(folder: Path, inputs: dict[str, object], name: str, text: str) -> None:
+    with write_artifact(folder, inputs, keep_draft=True) as draft:
+        (draft.folder / name).write_text(text)
+        raise RuntimeError
+
+
 def test_artifact_when_written_then_found_by_the_same_inputs_only(tmp_path: Path) -> None:
     make(tmp_path / "collect", {"sha": "a"})
     found = find_artifact(tmp_path / "collect", {"sha": "a"})
@@ -32,9 +38,8 @@ def test_artifact_when_written_then_found_by_the_same_inputs_only(tmp_path: Path
 
 def test_artifact_when_the_body_raises_then_the_old_one_stays(tmp_path: Path) -> None:
     make(tmp_path / "collect", {"sha": "a"}, "old")
-    with pytest.raises(RuntimeError), write_artifact(tmp_path / "collect", {"sha": "b"}) as draft:
-        (draft.folder / "rows.txt").write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        break_off(tmp_path / "collect", {"sha": "b"}, "rows.txt", "half")
     found = find_artifact(tmp_path / "collect", {"sha": "a"})
     assert found is not None
     assert (found.folder / "rows.txt").read_text() == "old"
@@ -57,9 +62,8 @@ def test_artifact_when_manifest_is_torn_then_not_found(tmp_path: Path) -> None:
 
 def test_draft_when_kept_then_a_second_attempt_sees_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "train"
-    with pytest.raises(RuntimeError), write_artifact(folder, {"a": 1}, keep_draft=True) as draft:
-        (draft.folder / "checkpoint").write_text("step 5")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        break_off(folder, {"a": 1}, "checkpoint", "step 5")
     with write_artifact(folder, {"a": 1}, keep_draft=True) as draft:
         assert draft.folder == draft_folder(folder, {"a": 1})
         assert (draft.folder / "checkpoint").read_text() == "step 5"
@@ -68,8 +72,8 @@ def test_draft_when_kept_then_a_second_attempt_sees_its_files(tmp_path: Path) ->
 
 def test_draft_when_inputs_change_then_the_old_one_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "train"
-    with pytest.raises(RuntimeError), write_artifact(folder, {"a": 1}, keep_draft=True):
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        break_off(folder, {"a": 1}, "checkpoint", "step 5")
     make(folder, {"a": 2})
     assert list(tmp_path.iterdir()) == [folder]
 

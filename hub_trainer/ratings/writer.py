@@ -22,8 +22,13 @@ Answer = TypeVar("Answer")
 Work = Callable[[sqlite3.Connection], Any]
 MAX_GROUP = 256
 LATER = "Try again shortly."
-SETTINGS: tuple[str, ...] = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "mmap_size=0")
-SETTINGS += ("secure_delete=ON",)
+SETTINGS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "mmap_size=0",
+    "secure_delete=ON",
+)
 
 
 class Writer:

@@ -11,11 +11,11 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from space.factory import raters, service_of, settings_of
 
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.hub import Hub
 from hub_trainer.space.routes import health, lifespan, rate_route
+from tests.space.factory import raters, service_of, settings_of
 
 FLUSH_SECONDS = 0.3
 

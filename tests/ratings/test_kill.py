@@ -23,7 +23,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS, parse_shard_path
-from ratings.faults import FaultyHub
+from tests.ratings.faults import FaultyHub
 
 ADA = {"Authorization": "Bearer hf_ada"}
 TESTS = Path(__file__).parents[1]

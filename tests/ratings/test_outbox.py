@@ -14,8 +14,8 @@ from hub_trainer.ratings import Outbox, RatingStore, read_shards
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.ratings.shards import SHARDS, parse_shard_path
 from hub_trainer.space.raters import rater_key
-from ratings.factory import generation, rating
-from ratings.faults import FAULTS, FaultyHub
+from tests.ratings.factory import generation, rating
+from tests.ratings.faults import FAULTS, FaultyHub
 
 
 @pytest.fixture(scope="module")

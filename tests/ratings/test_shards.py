@@ -14,7 +14,7 @@ from PIL import Image
 from hub_trainer.errors import DataError
 from hub_trainer.ratings import RatedGeneration, ratings_card, read_shards
 from hub_trainer.ratings.shards import Modality, pack_shard, parse_shard_path, shard_path
-from ratings.factory import generation, rating
+from tests.ratings.factory import generation, rating
 
 
 def _png() -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.ratings import RatingRefused, RatingStore
 from hub_trainer.ratings.store import Counts, Shard
-from ratings.factory import CREATED, generation, rating
+from tests.ratings.factory import CREATED, generation, rating
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from hub_trainer.ratings import RatingStore
-from ratings.factory import generation, rating
+from tests.ratings.factory import generation, rating
 store = RatingStore(Path(sys.argv[1]))
 for number in range(50):
     name = f"g{number}"

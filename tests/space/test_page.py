@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.local_hub import LocalHub
-from space.factory import QUIET, RunningSpace, running_space
+from tests.space.factory import QUIET, RunningSpace, running_space
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]

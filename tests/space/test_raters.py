@@ -10,7 +10,7 @@ import pytest
 from hub_trainer.errors import HubError
 from hub_trainer.ratings import RatingRefused
 from hub_trainer.space.raters import CACHE_SECONDS, Raters, rater_key
-from space.factory import whoami
+from tests.space.factory import whoami
 
 
 class Asked:

@@ -12,7 +12,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
-from space.factory import QUIET, RunningSpace, running_space
+from tests.space.factory import QUIET, RunningSpace, running_space
 
 ADA = {"Authorization": "Bearer hf_ada"}
 

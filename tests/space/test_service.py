@@ -14,7 +14,7 @@ from hub_trainer.ratings import RatingRefused
 from hub_trainer.ratings.store import Shard
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.service import SpaceService
-from space.factory import Clock, service_of, settings_of
+from tests.space.factory import Clock, service_of, settings_of
 
 ADA, BOB = Rater("ada", "account"), Rater("bob", "anonymous")
 DAY = 24 * 3600

@@ -8,7 +8,7 @@ import pytest
 from hub_trainer.errors import UsageError
 from hub_trainer.space.examples import encode_examples, read_examples
 from hub_trainer.space.settings import load_settings, ratings_folder
-from space.factory import settings_of
+from tests.space.factory import settings_of
 
 
 def _write(folder: Path, **changes: object) -> Path:

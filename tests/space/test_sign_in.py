@@ -15,7 +15,7 @@ from gradio_client import Client
 
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings.store import Shard
-from space.factory import QUIET, RunningSpace, raters, running_space
+from tests.space.factory import QUIET, RunningSpace, raters, running_space
 
 SECRET = "client secret"
 pytestmark = QUIET

@@ -18,7 +18,7 @@ from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import curate
-from stages.ratings_on_hub import numbered, send, votes
+from tests.stages.ratings_on_hub import numbered, send, votes
 
 CARD = """---
 license: cc0-1.0

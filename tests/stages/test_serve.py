@@ -16,8 +16,6 @@ import pyarrow as pa
 import pytest
 import yaml
 from gradio_client import Client
-from space.factory import QUIET
-from space.published import publish_model, table_recipe, table_rows
 
 from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
@@ -27,6 +25,8 @@ from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import write_rows
 from hub_trainer.stages import serve
+from tests.space.factory import QUIET
+from tests.space.published import publish_model, table_recipe, table_rows
 
 pytestmark = QUIET
 

@@ -78,7 +78,7 @@ def save_adapter(model: Any, folder: Path, *, base_model: str, commit_sha: str) 
     (config,) = model.peft_config.values()
     config.base_model_name_or_path, config.revision = base_model, commit_sha
     config.task_type = "CAUSAL_LM"
-    # "auto" would ask the Hub for the base's vocabulary; layers in modules_to_save are saved anyway.
+    # "auto" would ask the Hub for the base's vocabulary; modules_to_save are saved anyway.
     model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
 
 
