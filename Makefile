@@ -20,14 +20,14 @@ quickstart: $(STAMP)
 	$(BIN)/hub-trainer quickstart $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check hub_trainer spaces tests
 	$(BIN)/ruff check hub_trainer spaces tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix hub_trainer spaces tests
