@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-CHUNK_ELEMENTS = 2**24
+CHUNK_ELEMENTS = 2**22
 """Logits in memory at a time."""
 
 

@@ -15,6 +15,7 @@ from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.language.adapters import fast_adapters
 from hub_trainer.finetune.language.encode import Encoded, check_batch
 from hub_trainer.finetune.language.losses import check_loss, class_weights
+from hub_trainer.finetune.language.norms import lean_norms
 from hub_trainer.finetune.language.objective import LanguageObjective, LossType
 from hub_trainer.finetune.language.packing import Packing, PackingCollate
 from hub_trainer.finetune.language.ratings import with_mismatched
@@ -152,4 +153,5 @@ def _around(model: nn.Module, packing: Packing) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(scoring(model, dense=packing.dense))
         stack.enter_context(fast_adapters(model))
+        stack.enter_context(lean_norms(model))
         yield
