@@ -46,13 +46,17 @@ def silent(stage: str, share: float, doing: str) -> None:
 
 
 def default_round_dir(recipe_file: RecipeFile, hub: Hub) -> Path:
-    """`rounds/<recipe>/round-<N>`, N being the next round, or the last when nothing is new."""
+    """`rounds/<recipe>/round-<N>`, N being the next round, or the last when nothing is new.
+
+    A round that was sent and then cut off, before its tag perhaps, is gone on with.
+    """
     folder = _rounds_folder(recipe_file)
     records = read_rounds(hub, recipe_file.recipe.publish.repo_id)
     last = max((record.round for record in records), default=0)
     newest = folder / f"round-{last:03d}"
     pins = load_pins(newest)
-    if pins and records and _nothing_new(pins, newest, recipe_file.recipe, hub):
+    sent = {record.run_id for record in records}
+    if pins and pins.run_id in sent and _nothing_new(pins, newest, recipe_file.recipe, hub):
         return newest
     return folder / f"round-{last + 1:03d}"
 
@@ -217,11 +221,11 @@ def _results(round_dir: Path) -> dict[str, Any]:
 
 
 def _nothing_new(pins: Pins, round_dir: Path, recipe: Recipe, hub: Hub) -> bool:
-    """Whether a finished round was made from this very recipe and from the repos as they are."""
+    """Whether a round was made from this very recipe and, once finished, from repos as they are."""
     if pins.recipe_digest != digest_of(recipe.model_dump(mode="json")):
         return False
     if not find_artifact(round_dir / "publish"):
-        return False
+        return True
     pinned = [*pins.datasets, *([pins.base_model] if pins.base_model else [])]
     return all(
         hub.resolve(Repo(repo.repo_id, repo.repo_type), repo.revision) == repo.commit_sha

@@ -37,8 +37,8 @@ def test_training_when_signalled_then_75_and_the_same_command_goes_on(
     assert process.stderr is not None
     said = list(_until("step 10", process.stderr))
     process.send_signal(number)
-    said.append(process.stderr.read())
-    assert process.wait(60) == 75, "".join(said)
+    said.append(process.communicate(timeout=120)[1])
+    assert process.returncode == 75, "".join(said)
     assert "Traceback" not in "".join(said)
     assert "again" in said[-1]
     assert not hub.exists(Repo(f"{OWNER}/{name}-model"))
@@ -128,7 +128,8 @@ class ServedHub:
             text=True,
         )
         assert self.process.stdout is not None
-        line = json.loads(self.process.stdout.readline())
+        with self.process.stdout as told:
+            line = json.loads(told.readline())
         self.url, self.token = line["url"], line["token"]
 
     def kill(self) -> None:
