@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,9 +155,16 @@ def push_space(
 
 
 def start_space(
-    recipe_file: RecipeFile, hub: Hub, *, round_dir: Path | None = None, port: int = 0
+    recipe_file: RecipeFile,
+    hub: Hub,
+    *,
+    round_dir: Path | None = None,
+    port: int = 0,
+    variables: Mapping[str, str] | None = None,
 ) -> "RunningSpace":
     """Push the Space and run what was pushed here, as a process of its own.
+
+    `variables` are added to its environment, as RATINGS_PER_HOUR.
 
     Without `round_dir` the Spaces of a recipe keep their ratings, and the key of the raters'
     pseudonyms, in one folder over all its rounds.
@@ -167,7 +174,14 @@ def start_space(
     folder = round_dir or _newest_round_dir(recipe_file, hub)
     pushed = push_space(recipe_file, hub, round_dir=folder)
     place = (round_dir or _rounds_folder(recipe_file)) / "space"
-    return start(hub, pushed["repo_id"], folder=place, commit_sha=pushed["commit_sha"], port=port)
+    return start(
+        hub,
+        pushed["repo_id"],
+        folder=place,
+        commit_sha=pushed["commit_sha"],
+        port=port,
+        variables=variables,
+    )
 
 
 def curate_ratings(

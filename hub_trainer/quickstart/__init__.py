@@ -80,7 +80,12 @@ def collect_ratings(
 ) -> None:
     """Serve the published model, let the crowd rate it, and curate what they said."""
     report("serve", 0.0, "starting the Space")
-    space = start_space(recipe_file, people.maintainer, round_dir=folder / "round-001")
+    space = start_space(
+        recipe_file,
+        people.maintainer,
+        round_dir=folder / "round-001",
+        variables={"RATINGS_PER_HOUR": str(len(parts.rated.pictures))},
+    )
     try:
         report("serve", 1.0, f"the Space answers at {space.url}")
         crowd.rate_pictures(
