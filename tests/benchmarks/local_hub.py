@@ -290,7 +290,7 @@ def ndjson(summary: str, files: dict[str, str]) -> str:
     return "\n".join(map(json.dumps, lines))
 
 
-def measure_curve(folder: Path, num_files: int, marks: list[int]) -> list[dict[str, float]]:
+def measure_curve(folder: Path, num_files: int, marks: list[int]) -> list[dict[str, Any]]:
     paths = [f"d{number % 100:02d}/f{number:05d}.txt" for number in range(num_files)]
     rows = []
     with (
@@ -299,13 +299,12 @@ def measure_curve(folder: Path, num_files: int, marks: list[int]) -> list[dict[s
             base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=TURN_SECONDS
         ) as client,
     ):
-        client.post("/api/repos/create", json={"name": "m"})
-        commit = Committer(client, paths)
-        commit.all_files()
+        commit = Committer(client, "m", paths)
         for mark in marks:
             while commit.count < mark:
                 commit.one()
-            rows.append({"commits": mark, **asked(client, paths, commit)})
+            fresh = Committer(client, f"fresh-{mark}", paths)
+            rows.append({"commits": mark, **side_by_side(client, paths, commit, fresh)})
             print(rows[-1], file=sys.stderr)
     return rows
 
@@ -313,11 +312,10 @@ def measure_curve(folder: Path, num_files: int, marks: list[int]) -> list[dict[s
 class Committer:
     """Changes one file after the other, one commit each."""
 
-    def __init__(self, client: httpx.Client, paths: list[str]) -> None:
-        self._client, self._paths, self.count = client, paths, 0
-
-    def all_files(self) -> None:
-        self._send({path: path for path in self._paths})
+    def __init__(self, client: httpx.Client, name: str, paths: list[str]) -> None:
+        self._client, self.name, self._paths, self.count = client, name, paths, 0
+        client.post("/api/repos/create", json={"name": name})
+        self._send({path: path for path in paths})
 
     def one(self) -> None:
         path = self._paths[self.count * 7919 % len(self._paths)]
@@ -325,17 +323,37 @@ class Committer:
 
     def _send(self, files: dict[str, str]) -> None:
         body = ndjson(f"Commit {self.count}", files)
-        answer = self._client.post("/api/models/admin/m/commit/main", content=body)
+        answer = self._client.post(f"/api/models/admin/{self.name}/commit/main", content=body)
         assert answer.status_code == 200, answer.text
         self.count += 1
 
 
-def asked(client: httpx.Client, paths: list[str], commit: Committer) -> dict[str, float]:
-    """Milliseconds, medians, of what clients ask for."""
-    some = paths[:: max(1, len(paths) // 50)]
+def side_by_side(
+    client: httpx.Client, paths: list[str], *repos: Committer
+) -> dict[str, list[float]]:
+    """Milliseconds, medians of rounds in turns: (in the repo with history, in a fresh one)."""
+    taken: dict[str, list[list[float]]] = {}
+    for _ in range(15):
+        for column, commit in enumerate(repos):
+            for name, work in questions(client, paths, commit).items():
+                started_at = time.perf_counter()
+                work()
+                columns = taken.setdefault(name, [[] for _ in repos])
+                columns[column].append(1000 * (time.perf_counter() - started_at))
+    return {
+        name: [round(statistics.median(column), 1) for column in columns]
+        for name, columns in taken.items()
+    }
+
+
+def questions(
+    client: httpx.Client, paths: list[str], commit: Committer
+) -> dict[str, Callable[[], object]]:
+    """What clients ask for."""
+    api, some = f"/api/models/admin/{commit.name}", paths[:: max(1, len(paths) // 50)]
 
     def whole_tree() -> None:
-        url: str | None = "/api/models/admin/m/tree/main?recursive=true"
+        url: str | None = f"{api}/tree/main?recursive=true"
         total = 0
         while url:
             answer = client.get(url)
@@ -344,41 +362,26 @@ def asked(client: httpx.Client, paths: list[str], commit: Committer) -> dict[str
         assert total >= len(paths)
 
     def paths_info() -> None:
-        body = {"paths": some, "expand": True}
-        assert len(client.post("/api/models/admin/m/paths-info/main", json=body).json()) == len(
-            some
-        )
-
-    def folder() -> None:
-        assert client.get("/api/models/admin/m/tree/main/d07?expand=true").is_success
-
-    def resolve() -> None:
-        assert client.head(f"/admin/m/resolve/main/{paths[7]}").status_code == 200
+        answer = client.post(f"{api}/paths-info/main", json={"paths": some, "expand": True})
+        assert len(answer.json()) == len(some)
 
     return {
-        "one more commit": median_ms(commit.one, 15),
-        "resolve HEAD": median_ms(resolve, 30),
-        "whole tree, all pages": median_ms(whole_tree, 5),
-        "paths-info of 50, expand": median_ms(paths_info, 5),
-        "folder with last commits": median_ms(folder, 5),
+        "one more commit": commit.one,
+        "resolve HEAD": lambda: client.head(f"/admin/{commit.name}/resolve/main/{paths[7]}"),
+        "whole tree, all pages": whole_tree,
+        "paths-info of 50, expand": paths_info,
+        "folder with last commits": lambda: client.get(f"{api}/tree/main/d07?expand=true"),
     }
 
 
-def median_ms(work: Callable[[], object], times: int) -> float:
-    taken = []
-    for _ in range(times):
-        started_at = time.perf_counter()
-        work()
-        taken.append(1000 * (time.perf_counter() - started_at))
-    return round(statistics.median(taken), 1)
-
-
-def print_curve(rows: list[dict[str, float]]) -> None:
+def print_curve(rows: list[dict[str, Any]]) -> None:
     names = list(rows[0])
+    print("Milliseconds, beside those of a repo of the same files without history:\n")
     print("| " + " | ".join(names) + " |")
     print("|" + "---|" * len(names))
     for row in rows:
-        print("| " + " | ".join(f"{row[name]:,g}" for name in names) + " |")
+        pairs = [f"{row[name][0]:g} / {row[name][1]:g}" for name in names[1:]]
+        print("| " + " | ".join([f"{row['commits']:,}", *pairs]) + " |")
 
 
 def main() -> None:
