@@ -12,7 +12,7 @@ from hub_trainer.sandbox import SandboxLimits, run_sandboxed
 
 
 def call(name: str, folder: Path, limits: SandboxLimits | None = None, **arguments: Any) -> Any:
-    return run_sandboxed(f"sandboxed_calls:{name}", arguments, folder=folder, limits=limits)
+    return run_sandboxed(f"tests.sandboxed_calls:{name}", arguments, folder=folder, limits=limits)
 
 
 def test_call_when_it_returns_then_its_json_comes_back(tmp_path: Path) -> None:
