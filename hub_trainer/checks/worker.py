@@ -128,12 +128,12 @@ def _published_scores(
     """Held-out and new rows under the published model; None when it knows none of their labels."""
     import numpy as np
 
-    from hub_trainer.tasks import load_task
+    from hub_trainer.tasks import classification, load_task
 
     rows, held_out = with_labels(rows, label_names), with_labels(held_out, label_names)
     if not rows or not held_out:
         return None
-    predictions = load_task(task).predict(Path(folder), [*held_out, *rows])
+    predictions = classification(load_task(task)).predict(Path(folder), [*held_out, *rows])
     scores = np.array([[p.scores.get(name, 0.0) for name in label_names] for p in predictions])
     known, fresh = scores[: len(held_out)], scores[len(held_out) :]
     return (

@@ -109,6 +109,47 @@ class LoraSection(Section):
     """Scale by lora_alpha / sqrt(r) instead."""
 
 
+class LanguageSection(Section):
+    """How a language model learns from examples, ratings or preferences."""
+
+    train_on: Literal["completion", "assistant", "all"] | None = None
+    """What is learned of a demonstration; null is the answer to a prompt, the assistant's turns of
+    a dialogue, and all of a text."""
+    loss_type: Literal["nll", "sigmoid", "ipo", "robust", "kto", "apo_zero_unpaired"] | None = None
+    """The loss by its name in TRL; null is nll, sigmoid or kto, as the rows are."""
+    beta: float = Field(0.1, gt=0)
+    """How strongly preferences and ratings hold the model to where it started."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """The share of preferences that are flipped, for the loss robust."""
+    desirable_weight: float | None = Field(None, gt=0)
+    """Weight of desirable answers; null is set by the counts."""
+    undesirable_weight: float | None = Field(None, gt=0)
+    """Weight of undesirable answers; null is set by the counts."""
+    quantization: Literal["4bit", "8bit"] = "4bit"
+    """How the base model's weights are held under method qlora."""
+    merge: bool = False
+    """Fold the adapter into the base model and publish the whole; else the adapter is published."""
+
+
+class GenerationSection(Section):
+    """How answers are written; greedily unless a temperature is given."""
+
+    max_new_tokens: int = Field(128, gt=0)
+    """Tokens after which an answer is cut."""
+    temperature: float | None = Field(None, gt=0)
+    """Spread of the choice among tokens; null always takes the likeliest."""
+    top_k: int | None = Field(None, gt=0)
+    """Choose among this many of the likeliest tokens; null is all."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Choose among the likeliest tokens that together have this probability."""
+
+    @model_validator(mode="after")
+    def _greedy_needs_no_choice(self) -> "GenerationSection":
+        if self.temperature is None and (self.top_k is not None or self.top_p < 1):
+            raise ValueError("top_k and top_p change nothing without a temperature; name one")
+        return self
+
+
 class EarlyStopping(Section):
     """When training stops before its last epoch."""
 
@@ -131,6 +172,8 @@ class TrainSection(Section):
     """Tabular tasks: which scikit-learn estimator."""
     estimator_arguments: dict[str, Any] = Field(default_factory=dict)
     """Tabular tasks: the estimator's own arguments."""
+    language: LanguageSection | None = None
+    """Language models: what is learned, and by which loss; the usual when null."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Any TrainingArguments key, its own name."""
     early_stopping: EarlyStopping | None = None
@@ -175,6 +218,10 @@ class EvaluateSection(Section):
     """The metric that chooses the checkpoint and that the gate compares."""
     slices: list[str] = Field(default_factory=list)
     """Columns whose values are compared one by one, beside the labels."""
+    generation: GenerationSection | None = None
+    """Language models: how the sealed prompts are answered; greedily when null."""
+    json_schema: dict[str, Any] | None = None
+    """Language models: what the metric json_schema holds answers to, a JSON Schema."""
 
     @model_validator(mode="after")
     def _primary_is_measured(self) -> "EvaluateSection":
@@ -216,6 +263,11 @@ class ServeSection(Section):
     """Create the Space and the ratings dataset as private."""
     ratings_repo_id: str
     """Dataset repo that the ratings are packed into."""
+    generation: GenerationSection | None = None
+    """Language models: how the Space's answers are written; as in `evaluate` when null."""
+    rival: RepoRef | None = None
+    """Language models: another model, or revision, that is shown beside the published one in blind
+    pairs."""
 
     _are_repo_ids = field_validator("repo_id", "ratings_repo_id")(
         RepoRef._is_repo_id.__func__  # type: ignore[attr-defined]

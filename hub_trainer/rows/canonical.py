@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.media import image_problem
 from hub_trainer.rows.read import RawSplit
 from hub_trainer.rows.store import LABEL, SOURCE, Modality, with_row_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+EXAMPLE = "example"
+"""The kind of a task's only column when its rows are language data in whatever format."""
+EXAMPLE_COLUMNS = ("text", "prompt", "label", "example")
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class RowSpec:
 
     modality: Modality
     kinds: Mapping[str, str]
-    """Our column -> text, image or label; a table's features are all its other columns."""
+    """Our column -> text, image, label or example; a table's features are all its other columns."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our column -> the dataset's, where the names differ."""
     slices: Sequence[str] = ()
@@ -50,19 +55,43 @@ def canonical_rows(
 ) -> CanonicalRows:
     """Map, name and check the columns of a split; `source` is written into each row."""
     where = where or source
+    if EXAMPLE in spec.kinds:
+        return _canonical_examples(raw, spec, source, where)
     names = _mapped_columns(raw.table.column_names, spec, where)
     columns: dict[str, Any] = {}
     for name, theirs in names.items():
         place = f"{where}, column {theirs}"
         columns[name] = _column(raw, theirs, spec.kinds.get(name, "feature"), place)
     table, dropped = _without_broken(columns, spec, where)
-    if table.num_rows == 0:
-        got = ", ".join(f"{count:,} with {reason}" for reason, count in dropped.items())
-        do = "Check columns: in the recipe, and the rows themselves."
-        raise DataError("No row is left after cleaning.", where=where, got=got, do=do)
     table = _with_provenance(table, spec, source)
     features = _feature_kinds(table, names, spec) if spec.modality == "table" else {}
     return CanonicalRows(table, raw.class_names.get(names[LABEL]), features, dropped)
+
+
+def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -> CanonicalRows:
+    """Rows of language data in any known format; see `examples` for the columns they get."""
+    import pyarrow as pa
+
+    present = raw.table.column_names
+    ours = {spec.columns.get(name, name): name for name in (*spec.columns, *spec.slices)}
+    _assert_present({our: their for their, our in ours.items()}, present, where)
+    columns: dict[str, Any] = {}
+    for name in spec.drop_columns:
+        if name not in present:
+            raise _missing_dropped(name, present, where)
+    for name in (name for name in present if name not in spec.drop_columns):
+        named, place = raw.class_names.get(name), f"{where}, column {name}"
+        column = raw.table[name]
+        columns[ours.get(name, name)] = _class_names(column, named, place) if named else column
+    found = canonical_examples(pa.table(columns).to_pylist(), where)
+    reasons = [one if isinstance(one, str) else None for one in found]
+    made: dict[str, Any] = {
+        name: pa.array([None if isinstance(one, str) else one[name] for one in found], pa.string())
+        for name in EXAMPLE_COLUMNS
+    }
+    made |= {name: columns[name] for name in spec.slices}
+    table, dropped = _kept(pa.table(made), reasons, spec, where)
+    return CanonicalRows(_with_provenance(table, spec, source), None, {}, dropped)
 
 
 def _mapped_columns(present: Sequence[str], spec: RowSpec, where: str) -> dict[str, str]:
@@ -207,7 +236,15 @@ def _without_broken(
     import pyarrow as pa
 
     table = pa.table(dict(columns))
-    reasons = _reasons(table, spec)
+    return _kept(table, _reasons(table, spec), spec, where)
+
+
+def _kept(
+    table: "pa.Table", reasons: Sequence[str | None], spec: RowSpec, where: str
+) -> tuple["pa.Table", dict[str, int]]:
+    """The rows without a reason to leave them out, and how often there was which."""
+    import pyarrow as pa
+
     broken = [(number, reason) for number, reason in enumerate(reasons) if reason]
     if broken and not spec.clean:
         number, reason = broken[0]
@@ -217,8 +254,13 @@ def _without_broken(
             got=f"{len(broken):,} such rows",
             do="Correct the rows, or set prepare.clean to true to leave them out.",
         )
+    dropped = dict(Counter(reason for reason in reasons if reason))
     kept = table.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
-    return kept, dict(Counter(reason for reason in reasons if reason))
+    if kept.num_rows == 0:
+        got = ", ".join(f"{count:,} with {reason}" for reason, count in dropped.items())
+        do = "Check columns: in the recipe, and the rows themselves."
+        raise DataError("No row is left after cleaning.", where=where, got=got, do=do)
+    return kept, dropped
 
 
 def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:

@@ -22,7 +22,7 @@ from hub_trainer.space.settings import (
     load_settings,
     ratings_folder,
 )
-from hub_trainer.tasks import Row, load_task
+from hub_trainer.tasks import Row, classification, load_task
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def build_app(settings: SpaceSettings, hub: Hub, store: RatingStore, *, examples
     """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
     folder = store.path.parent
     key = rater_key(folder)
-    task = load_task(settings.task)
+    task = classification(load_task(settings.task))
     log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
     model_dir = download_model(hub, settings.model_repo_id, settings.commit_sha)
     destination = Destination(

@@ -19,7 +19,7 @@ from hub_trainer.ratings import Generation, NewRating, Outbox, RatingRefused
 from hub_trainer.rows import row_id
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.settings import SpaceSettings, consent_text
-from hub_trainer.tasks import Prediction, Task, Widgets
+from hub_trainer.tasks import ClassificationTask, Prediction, Widgets
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -40,7 +40,7 @@ class Shown:
 class Loaded:
     """The model at hand: the task, the folder it is in, and the task's inputs and outputs."""
 
-    task: Task
+    task: ClassificationTask
     model_dir: Path
     widgets: Widgets
 

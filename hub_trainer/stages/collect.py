@@ -23,6 +23,7 @@ from hub_trainer.rows import (
     read_table,
     write_rows,
 )
+from hub_trainer.rows.examples import KIND_OF
 from hub_trainer.rows.fetch import fetch_files
 from hub_trainer.tasks import Task, load_task
 
@@ -191,7 +192,10 @@ def _write(collected: Sequence[Collected], hub: Hub, draft: Draft) -> None:
             table = _like_train(table, tables["train"], features, collected, role)
         write_rows(draft.folder / f"{role}.parquet", table)
     names = _label_names(collected, tables)
-    _assert_labels_seen(tables)
+    if "example" in tables["train"].column_names:
+        _assert_one_kind(tables["train"])
+    else:
+        _assert_labels_seen(tables)
     draft.outputs.update(
         label_names=names,
         features=features,
@@ -256,6 +260,18 @@ def _assert_labels_seen(tables: Mapping[str, "pa.Table"]) -> None:
                 got=", ".join(unseen[:10]) + (" ..." if len(unseen) > 10 else ""),
                 do=f"Add training rows of these labels, or take them out of the {role} split.",
             )
+
+
+def _assert_one_kind(train: "pa.Table") -> None:
+    """Demonstrations, preferences and ratings are learned by different losses."""
+    labels = sorted(train["label"].unique().to_pylist())
+    if len({KIND_OF[label] for label in labels}) > 1:
+        raise DataError(
+            "The training rows are of several kinds, and a model learns from one at a time.",
+            where="collect.datasets",
+            got=", ".join(labels),
+            do="Train on demonstrations, preferences and ratings in recipes of their own.",
+        )
 
 
 def _described(part: Collected, hub: Hub) -> dict[str, Any]:

@@ -36,7 +36,15 @@ from hub_trainer.stats import (
     decide_first,
     mcnemar,
 )
-from hub_trainer.tasks import BasePredictions, Prediction, Row, Splits, Task, load_task
+from hub_trainer.tasks import (
+    BasePredictions,
+    ClassificationTask,
+    Prediction,
+    Row,
+    Splits,
+    classification,
+    load_task,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +105,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         answers = _answers(recipe, (trained, prepared), pins, hub, progress)
         progress(0.8, "measuring")
         results = _results(recipe, answers, rule)
-        results["examples"] = _examples(load_task(recipe.task), trained, prepared)
+        results["examples"] = _examples(classification(load_task(recipe.task)), trained, prepared)
         _write_predictions(answers, draft.folder / "predictions.parquet")
         confusion = results["confusion"]
         plot_confusion(confusion["labels"], confusion["counts"], draft.folder / "confusion.png")
@@ -117,7 +125,7 @@ def _answers(
     progress: Progress,
 ) -> Answers:
     trained, prepared = artifacts
-    task = load_task(recipe.task)
+    task = classification(load_task(recipe.task))
     rows = read_rows(prepared.folder / "test.parquet")
     label_names = prepared.outputs["label_names"]
     if not rows:
@@ -132,12 +140,14 @@ def _answers(
     return Answers(rows, label_names, new, published, base, _scores(task, rows, new), old)
 
 
-def _scores(task: Task, rows: Sequence[Row], found: Sequence[Prediction]) -> list[float]:
+def _scores(
+    task: ClassificationTask, rows: Sequence[Row], found: Sequence[Prediction]
+) -> list[float]:
     return [task.score(row, one) for row, one in zip(rows, found, strict=True)]
 
 
 def _published(
-    task: Task,
+    task: ClassificationTask,
     repo_id: str,
     pins: Pins,
     hub: Hub,
@@ -163,7 +173,7 @@ def _published(
 
 
 def _base(
-    task: Task,
+    task: ClassificationTask,
     recipe: Recipe,
     prepared: Artifact,
     pins: Pins,
@@ -312,7 +322,9 @@ def _calibration_error(answers: Answers) -> float:
     return found.expected_calibration_error
 
 
-def _examples(task: Task, trained: Artifact, prepared: Artifact) -> list[dict[str, str]]:
+def _examples(
+    task: ClassificationTask, trained: Artifact, prepared: Artifact
+) -> list[dict[str, str]]:
     """A few validation rows with what the model says of them; the sealed rows stay sealed."""
     path = prepared.folder / "validation.parquet"
     count = read_table(path).num_rows
@@ -325,7 +337,7 @@ def _examples(task: Task, trained: Artifact, prepared: Artifact) -> list[dict[st
     ]
 
 
-def _shown(task: Task, row: Row) -> dict[str, str]:
+def _shown(task: ClassificationTask, row: Row) -> dict[str, str]:
     if task.modality == "text":
         return {"text": _cut(str(row["text"]))}
     if task.modality == "image":

@@ -1,18 +1,20 @@
 """The tasks: what a row, an example, a model and a prediction are for each pipeline tag."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from typing_extensions import TypeIs
+
 from hub_trainer.errors import Problem, RecipeError
 from hub_trainer.finetune.report import FitReport
-from hub_trainer.recipe import Recipe
+from hub_trainer.recipe import GenerationSection, Recipe
 
-Kind = Literal["text", "image", "label", "feature"]
+Kind = Literal["text", "image", "label", "feature", "example"]
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
 
@@ -69,7 +71,34 @@ class ModelCard:
     tags: Sequence[str] = field(default_factory=tuple)
 
 
-class Task(Protocol):
+@dataclass(frozen=True)
+class ModelFolders:
+    """A model as it is published, and the base that it needs beside it when it is an adapter."""
+
+    model: Path
+    base: Path | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model writes to the prompt of a row."""
+
+    text: str
+    num_tokens: int
+    finished: bool
+    """It ended by itself, and was not cut at the largest number of tokens."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely a row's own answer is to a model."""
+
+    log_prob: float
+    """Natural logarithm, summed over tokens."""
+    num_tokens: int
+
+
+class AnyTask(Protocol):
     """One pipeline tag. Rows are canonical: the columns below, labels as names, images as bytes."""
 
     @property
@@ -122,6 +151,19 @@ class Task(Protocol):
         """Fine-tune; `out_dir/model` then holds what `predict` loads, and nothing else."""
         ...
 
+    def card(self) -> ModelCard:
+        """What the model's card says of how to use it, and what the published folder is."""
+        ...
+
+
+class ClassificationTask(AnyTask, Protocol):
+    """A task whose answer is one of the label names."""
+
+    @property
+    def family(self) -> Literal["classification"]:
+        """What its predictions are."""
+        ...
+
     def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
         """One prediction per row, from a folder in the shape that is published."""
         ...
@@ -144,9 +186,60 @@ class Task(Protocol):
         """The example a rated row becomes under its agreed label; None when it is of no use."""
         ...
 
-    def card(self) -> ModelCard:
-        """What the model's card says of how to use it, and what the published folder is."""
+
+class GenerationTask(AnyTask, Protocol):
+    """A task whose answer is a text that the model writes.
+
+    Its rows are those of `rows.examples`: `text`, `prompt`, `label` and `example`.
+    """
+
+    @property
+    def family(self) -> Literal["generation"]:
+        """What its predictions are."""
         ...
+
+    def answers(
+        self,
+        folders: ModelFolders,
+        rows: Sequence[Row],
+        sampling: GenerationSection,
+        *,
+        seed: int,
+    ) -> list[Answer]:
+        """What the model writes to the prompt of each row, whatever the others are."""
+        ...
+
+    def likelihoods(self, folders: ModelFolders, rows: Sequence[Row]) -> list[Likelihood]:
+        """How likely each row's first answer is; a preference's is the chosen one."""
+        ...
+
+    def stream(
+        self, folders: ModelFolders, row: Row, sampling: GenerationSection, *, seed: int
+    ) -> Iterator[str]:
+        """Pieces of the answer to a row's prompt as they come; joined, the text of `answers`."""
+        ...
+
+    def prompt_row(self, folders: ModelFolders, turns: Sequence[Mapping[str, str]]) -> Row:
+        """The row whose prompt is a dialogue of {"role", "content"} turns, the last a person's.
+
+        Raises DataError for an empty prompt, or one that leaves no room for an answer. A model
+        without a chat template is asked the last turn as plain text.
+        """
+        ...
+
+
+Task = ClassificationTask | GenerationTask
+
+
+def is_generation(task: Task) -> TypeIs[GenerationTask]:
+    """Whether the task's answers are texts; all others choose a label."""
+    return task.family == "generation"
+
+
+def classification(task: Task) -> ClassificationTask:
+    """The task as one that chooses labels; only for callers that know it does."""
+    assert not is_generation(task)
+    return task
 
 
 def commonest_label(splits: Splits, rows: Sequence[Row]) -> BasePredictions:
@@ -157,7 +250,7 @@ def commonest_label(splits: Splits, rows: Sequence[Row]) -> BasePredictions:
     return BasePredictions("always the commonest label of the training rows", answers)
 
 
-def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
+def offer_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
     """Names in the recipe that the task does not offer."""
     wanted: dict[str, tuple[Sequence[str], frozenset[str]]] = {
         "train.method": ([recipe.train.method], task.methods),
@@ -172,7 +265,7 @@ def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
     ]
 
 
-def unused_problems(task: Task, recipe: Recipe, keys: Sequence[str]) -> list[Problem]:
+def unused_problems(task: AnyTask, recipe: Recipe, keys: Sequence[str]) -> list[Problem]:
     """A problem for each of these keys that is set: in this task it changes nothing."""
     problems = []
     for key in keys:
@@ -183,7 +276,7 @@ def unused_problems(task: Task, recipe: Recipe, keys: Sequence[str]) -> list[Pro
     return problems
 
 
-def base_model_problems(task: Task, recipe: Recipe) -> list[Problem]:
+def base_model_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
     """A problem when the method starts from a base model and none is named."""
     if recipe.base_model is not None:
         return []

@@ -84,6 +84,7 @@ class ImageClassification:
     """The pipeline tag `image-classification`."""
 
     name: str = "image-classification"
+    family: Literal["classification"] = "classification"
     modality: Literal["text", "image", "table"] = "image"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset(AUGMENTATIONS)

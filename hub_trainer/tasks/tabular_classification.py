@@ -79,6 +79,7 @@ class TabularClassification:
     """The pipeline tag `tabular-classification`."""
 
     name: str = "tabular-classification"
+    family: Literal["classification"] = "classification"
     modality: Literal["text", "image", "table"] = "table"
     methods: frozenset[str] = frozenset({"full", "scratch"})
     """Both fit a new model: there is no base to keep anything of."""

@@ -74,6 +74,7 @@ class TextClassification:
     """The pipeline tag `text-classification`."""
 
     name: str = "text-classification"
+    family: Literal["classification"] = "classification"
     modality: Literal["text", "image", "table"] = "text"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset()

@@ -80,13 +80,13 @@ def ours(work: str, folder: Path, count: int) -> dict[str, Any]:
 
     from hub_trainer.finetune.language.encode import encode
     from hub_trainer.finetune.language.folders import load_language_model
-    from hub_trainer.finetune.language.formats import read_examples
     from hub_trainer.finetune.language.tune import (
         LanguageData,
         LanguagePlan,
         fine_tune_language_model,
     )
     from hub_trainer.finetune.plan import FitPlan
+    from hub_trainer.rows.formats import read_examples
 
     torch.set_num_threads(THREADS)
     tokenizer = AutoTokenizer.from_pretrained(folder)

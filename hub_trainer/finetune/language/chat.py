@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hub_trainer.errors import DataError
-from hub_trainer.finetune.language.formats import Content, Example, Message
+from hub_trainer.rows.formats import Content, Example, Message
 
 TrainOn = Literal["completion", "assistant", "all"]
 GENERATION_TAG = re.compile(r"{%-?\s*generation\b")

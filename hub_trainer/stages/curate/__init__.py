@@ -25,7 +25,7 @@ from hub_trainer.stages.curate.crowd import (
     summarise,
 )
 from hub_trainer.stages.curate.proposal import Target, build_file, describe, propose, read_schema
-from hub_trainer.tasks import Task, load_task
+from hub_trainer.tasks import ClassificationTask, classification, load_task
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
@@ -78,7 +78,7 @@ class _Bench:
 
     recipe: Recipe
     shas: Shas
-    task: Task
+    task: ClassificationTask
     hub: Hub
     scratch: Path
 
@@ -89,7 +89,7 @@ class _Bench:
 
 def _curate(recipe: Recipe, shas: Shas, hub: Hub, draft: Draft, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch:
-        bench = _Bench(recipe, shas, load_task(recipe.task), hub, Path(scratch))
+        bench = _Bench(recipe, shas, classification(load_task(recipe.task)), hub, Path(scratch))
         progress(0.0, "reading ratings and rows")
         outcome = _agreed(bench, draft)
         if not outcome.examples:

@@ -8,7 +8,7 @@ from typing import Any
 from hub_trainer.duplicates import content_keys
 from hub_trainer.recipe import CurateSection
 from hub_trainer.stats import Aggregation, dawid_skene_labels, majority_labels
-from hub_trainer.tasks import Row, Task
+from hub_trainer.tasks import ClassificationTask, Row
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Outcome:
     aggregation: Aggregation
 
 
-def count_ratings(shard_rows: Sequence[Mapping[str, Any]], task: Task) -> Ratings:
+def count_ratings(shard_rows: Sequence[Mapping[str, Any]], task: ClassificationTask) -> Ratings:
     """The votes of a ratings dataset, oldest first: a rater's later rating replaces the earlier."""
     latest: dict[tuple[str, str], Mapping[str, Any]] = {}
     dropped: Counter[str] = Counter()
@@ -78,7 +78,7 @@ def aggregate(ratings: Ratings, known: KnownRows, section: CurateSection) -> Agg
 
 
 def examples_of(
-    ratings: Ratings, aggregation: Aggregation, known: KnownRows, task: Task
+    ratings: Ratings, aggregation: Aggregation, known: KnownRows, task: ClassificationTask
 ) -> Outcome:
     """The rows that are agreed on, new to the dataset, and not sealed."""
     skipped: Counter[str] = Counter()

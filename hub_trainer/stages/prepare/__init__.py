@@ -15,7 +15,7 @@ from hub_trainer.stages.prepare.clean import clean_rows, without_problems
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
 from hub_trainer.stages.prepare.report import Ledger, describe, to_json, to_markdown
 from hub_trainer.stages.prepare.split import hold_back_test, take_validation
-from hub_trainer.tasks import Task, load_task
+from hub_trainer.tasks import Task, is_generation, load_task
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,9 @@ def _prepare(
     progress(0.5, "looking for duplicates")
     found = _separate(splits, recipe, task, ledger)
     progress(0.9, "writing the report")
-    _assert_usable(splits, collected.outputs["label_names"])
+    _assert_filled(splits)
+    if not is_generation(task):
+        _assert_usable(splits, collected.outputs["label_names"])
     _write(splits, collected, task, draft)
     report = {
         "label_names": collected.outputs["label_names"],
@@ -172,7 +174,7 @@ def _unleak(
     return found
 
 
-def _assert_usable(splits: Splits, label_names: Sequence[str]) -> None:
+def _assert_filled(splits: Splits) -> None:
     for name in SPLITS:
         if not splits[name]:
             raise DataError(
@@ -181,6 +183,9 @@ def _assert_usable(splits: Splits, label_names: Sequence[str]) -> None:
                 got=", ".join(f"{len(splits[split]):,} {split} rows" for split in SPLITS),
                 do="Collect more rows, or set prepare.deduplicate to null to keep repeated ones.",
             )
+
+
+def _assert_usable(splits: Splits, label_names: Sequence[str]) -> None:
     seen = {row["label"] for row in splits["train"]}
     if len(seen) < 2:
         got = f"only {', '.join(seen)}, of {len(label_names)} labels"

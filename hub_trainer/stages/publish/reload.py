@@ -28,9 +28,9 @@ def main(request_file: str, answer_file: str) -> None:
 
 def reload(request: dict[str, Any]) -> dict[str, Any]:
     """Predictions of the folder by each way of loading it; raises ReloadFailure naming the step."""
-    from hub_trainer.tasks import load_task
+    from hub_trainer.tasks import classification, load_task
 
-    task, folder = load_task(request["task"]), Path(request["folder"])
+    task, folder = classification(load_task(request["task"])), Path(request["folder"])
     rows = _rows(Path(request["rows_file"]), request["indexes"])
     answer: dict[str, Any] = {"loaded_with": "hub_trainer", "plain": None}
     auto_name = task.card().auto_class

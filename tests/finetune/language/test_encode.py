@@ -4,8 +4,8 @@ import pytest
 
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.language.encode import Encoded, check_batch, encode
-from hub_trainer.finetune.language.formats import read_examples
 from hub_trainer.finetune.language.preview import preview
+from hub_trainer.rows.formats import read_examples
 from tests.finetune.language.tiny import CHAT, WITH_TAGS, WITHOUT_TAGS, tokenizer
 
 OUTSIDE = WITH_TAGS.replace(

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.finetune.language.formats import FORMATS, detect_format, read_examples
+from hub_trainer.rows.formats import FORMATS, detect_format, read_examples
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 OTHER = {"role": "assistant", "content": "Go away"}

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hub_trainer.errors import DataError
-from hub_trainer.finetune.example_weights import WEIGHT_COLUMN
+from hub_trainer.rows.store import WEIGHT
 
 Row = Mapping[str, Any]
 Message = Mapping[str, Any]
 Content = str | tuple[Message, ...]
 Kind = Literal["sft", "dpo", "kto"]
+EXPECTED = "expected"
 
 SHAREGPT_ROLES = {
     "human": "user",
@@ -47,6 +48,8 @@ class Example:
     weight: float = 1.0
     asked: bool = False
     """A question and its answer, given as texts: they can do without a chat template."""
+    expected: tuple[str, ...] = ()
+    """What a good answer contains, for the metric that looks for it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,18 @@ class Format:
     kind: Kind
     columns: frozenset[str]
     read: Callable[[Row], Example]
+
+    def example(self, row: Row) -> Example:
+        """The example of a row, with its weight and what is expected of an answer.
+
+        Raises KeyError, TypeError or ValueError for a row that breaks the format.
+        """
+        weight, expected = row.get(WEIGHT), row.get(EXPECTED) or ()
+        return replace(
+            self.read(row),
+            weight=1.0 if weight is None else float(weight),
+            expected=(expected,) if isinstance(expected, str) else tuple(map(str, expected)),
+        )
 
 
 def detect_format(columns: Iterable[str]) -> Format:
@@ -83,7 +98,7 @@ def read_examples(rows: Sequence[Row]) -> tuple[Format, list[Example]]:
 
 def _read(known: Format, row: Row, index: int) -> Example:
     try:
-        example = known.read(row)
+        return known.example(row)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"A row is not in the format {known.name}.",
@@ -91,8 +106,6 @@ def _read(known: Format, row: Row, index: int) -> Example:
             got=str(error) or type(error).__name__,
             do=f"see its columns {', '.join(sorted(known.columns))}",
         ) from error
-    weight = row.get(WEIGHT_COLUMN)
-    return example if weight is None else replace(example, weight=float(weight))
 
 
 # Formats
