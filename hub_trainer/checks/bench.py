@@ -13,6 +13,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
 from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows import SplitFiles, find_split_files
+from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.rows.fetch import fetch_files as fetch_split
 
 CARD = "README.md"
@@ -83,14 +84,14 @@ def prepare_bench(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> Bench:
     base = _read_split(hub, policy.source, main.commit_sha, work_dir / "base", spec)
     wanted = base.answer["spec"]
     test = _read_test(hub, policy, main, work_dir / "test", wanted)
-    is_table = wanted["modality"] == "table"
+    is_table, is_language = wanted["modality"] == "table", EXAMPLE in wanted["kinds"]
     return Bench(
         folder=work_dir,
         base=base,
         test=test,
         near=None if is_table else policy.near,
         review=policy.review,
-        model=_fetch_model(hub, policy, work_dir / "model") if test else None,
+        model=_fetch_model(hub, policy, work_dir / "model") if test and not is_language else None,
     )
 
 

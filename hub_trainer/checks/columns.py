@@ -13,12 +13,14 @@ TEXT_NAMES = ("text", "sentence", "utterance", "content", "question", "document"
 
 
 def infer_spec(raw: "RawSplit") -> "RowSpec":
-    """The columns of a split: a picture, one text, or a table of features, and a label.
+    """The columns of a split: examples of language, or a picture, a text or a table with a label.
 
     Raises DataError when there is no column that can be the label.
     """
     from hub_trainer.rows import RowSpec
 
+    if _is_language(raw):
+        return RowSpec("text", {"example": "example"})
     label = _label_column(raw)
     others = [name for name in raw.table.column_names if name != label]
     if raw.images:
@@ -31,6 +33,18 @@ def infer_spec(raw: "RawSplit") -> "RowSpec":
         return RowSpec("text", kinds, _renamed(columns))
     nested = [name for name in others if _is_nested(raw, name)]
     return RowSpec("table", {"label": "label"}, _renamed({"label": label}), drop_columns=nested)
+
+
+def _is_language(raw: "RawSplit") -> bool:
+    """Whether the rows are prompts with answers, or bare texts; labelled questions are neither."""
+    from hub_trainer.rows.formats import FORMATS
+
+    names = set(raw.table.column_names)
+    known = next((one for one in FORMATS if one.columns <= names), None)
+    if known is None or known.columns == {"text"}:
+        return names == {"text"}
+    labelled = bool(raw.class_names) or not names.isdisjoint(LABEL_NAMES)
+    return known.columns != {"question", "answer"} or not labelled
 
 
 def _label_column(raw: "RawSplit") -> str:

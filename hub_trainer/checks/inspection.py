@@ -20,6 +20,7 @@ from hub_trainer.checks.spread import check_known_labels, check_label_spread
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.recipe import ReviewSection
+from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.sandbox import SandboxLimits, run_sandboxed
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,10 @@ def inspect_files(folder: Path, bench: Bench, *, split: str) -> tuple[list[Check
 
 
 def _check_contents(new: Reading, bench: Bench) -> list[Check]:
-    """The checks that look at every row, the costly one last."""
+    """The checks that look at every row, the costly one last.
+
+    Answers have no label that a model could judge: what they are worth, people say.
+    """
     review, modality = bench.review, bench.base.answer["spec"]["modality"]
     paths = {
         "new": str(new.path),
@@ -124,6 +128,8 @@ def _check_contents(new: Reading, bench: Bench) -> list[Check]:
         check_known_labels(bench.base.labels, new.labels),
         check_label_spread(bench.base.labels, new.labels, max_shift=review.max_label_shift),
     ]  # fmt: skip
+    if EXAMPLE in bench.base.answer["spec"]["kinds"]:
+        return checks
     return [*checks, _check_labels({**paths, "modality": modality}, bench)]
 
 

@@ -27,6 +27,7 @@ from hub_trainer.rows import (
     read_split,
     write_rows,
 )
+from hub_trainer.rows.leakage import find_sealed
 
 Row = Mapping[str, Any]
 
@@ -78,7 +79,7 @@ def compare_rows(
     sealed = read_rows(Path(test)) if test else []
     within = find_duplicates(rows, modality, near)
     repeated = find_leakage(rows, known, modality, near)
-    leaked = find_leakage(rows, sealed, modality, near)
+    leaked = find_sealed(rows, sealed, modality, near)
     counts = {
         "rows": len(rows),
         "base_rows": len(known),
@@ -88,7 +89,7 @@ def compare_rows(
         "base_exact": sum(match.kind == "exact" for match in repeated),
         "base_near": sum(match.kind == "near" for match in repeated),
         "conflicting": _conflicts(rows, known, repeated),
-        "base_leaked": len(find_leakage(known, sealed, modality, None)),
+        "base_leaked": len(find_sealed(known, sealed, modality, None)),
         "leaked_exact": sum(match.kind == "exact" for match in leaked),
         "leaked_near": sum(match.kind == "near" for match in leaked),
     }

@@ -37,3 +37,24 @@ def test_columns_when_none_can_be_the_label_then_error_lists_them() -> None:
     assert caught.value.what == "No column of the dataset can be told to be the label."
     assert caught.value.got == "columns a, b"
     assert "--recipe" in str(caught.value.do)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["prompt", "completion", "label"],
+        ["chosen", "rejected"],
+        ["instruction", "output", "category"],
+        ["question", "answer"],
+        ["text"],
+    ],
+)
+def test_columns_when_of_language_data_then_rows_are_examples(names: list[str]) -> None:
+    spec = infer_spec(_raw(dict.fromkeys(names, TEXTS)))
+    assert (spec.modality, dict(spec.kinds)) == ("text", {"example": "example"})
+
+
+@pytest.mark.parametrize("names", [["question", "answer", "label"], ["text", "label", "id"]])
+def test_columns_when_texts_have_a_label_then_that_is_learned(names: list[str]) -> None:
+    spec = infer_spec(_raw(dict.fromkeys(names, TEXTS)))
+    assert set(spec.kinds) == {"text", "label"}

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hub_trainer.duplicates import DuplicateGroup, Modality, find_duplicates, find_leakage
-from hub_trainer.rows.examples import as_prompts
+from hub_trainer.duplicates import DuplicateGroup, Modality, find_duplicates
+from hub_trainer.rows.leakage import find_sealed
 
 Row = dict[str, Any]
 
@@ -52,15 +52,8 @@ def without_repeats(
 def without_leakage(
     rows: Sequence[Row], sealed: Sequence[Row], modality: Modality, near: float | None
 ) -> tuple[list[Row], dict[str, int]]:
-    """Rows that repeat no sealed row, and how many did so, exactly and nearly.
-
-    Another answer to a sealed prompt repeats it too. Prompts are compared exactly: those written
-    by one pattern are all nearly the same.
-    """
-    matches = find_leakage(rows, sealed, modality, near)
-    whole = {match.row for match in matches}
-    asked = find_leakage(as_prompts(rows), as_prompts(sealed), modality, None)
-    matches += [match for match in asked if match.row not in whole]
+    """Rows that repeat no sealed row, and how many did so, exactly and nearly."""
+    matches = find_sealed(rows, sealed, modality, near)
     leaked = {match.row for match in matches}
     kept = [row for number, row in enumerate(rows) if number not in leaked]
     return kept, {
