@@ -1,0 +1,68 @@
+"""The evaluate stage: the new, the published and the base model on the same sealed examples.
+
+The gate's verdict is computed here and obeyed by publish.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.artifacts import Artifact, find_artifact, write_artifact, write_durably
+from hub_trainer.hub import Hub
+from hub_trainer.lineage import load_pins, read_rounds
+from hub_trainer.recipe import Recipe
+from hub_trainer.stages.evaluate.bench import Bench, Progress, finished
+from hub_trainer.stages.evaluate.labels import measure_labels
+from hub_trainer.stats import GateRule, count_looks
+from hub_trainer.tasks import classification, load_task
+
+__all__ = ["run"]
+
+logger = logging.getLogger(__name__)
+
+
+def silent(share: float, doing: str) -> None:
+    """Report progress to nobody."""
+
+
+def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
+    """Measure and judge; the artifact holds results.json, predictions.parquet and any figures."""
+    trained, prepared = finished(round_dir, "train"), finished(round_dir, "prepare")
+    pins = load_pins(round_dir)
+    assert pins is not None
+    rounds = read_rounds(hub, recipe.publish.repo_id)
+    verdicts = [record.verdict for record in rounds if record.round < pins.round]
+    inputs = {
+        "stage": "evaluate",
+        "task": recipe.task,
+        "train": trained.digest,
+        "prepare": prepared.digest,
+        "published": pins.parent,
+        "verdicts": verdicts,
+        "evaluate": recipe.evaluate.model_dump(mode="json"),
+        "gate": recipe.gate.model_dump(mode="json"),
+    }
+    folder = round_dir / "evaluate"
+    done = find_artifact(folder, inputs)
+    if done:
+        return done
+    logger.info("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
+    num_looks, in_a_row = count_looks(verdicts)  # type: ignore[arg-type]
+    rule = GateRule(recipe.gate.alpha, recipe.gate.min_slice_change, num_looks, in_a_row)
+    with write_artifact(folder, inputs) as draft:
+        bench = Bench(recipe, trained, prepared, pins, hub, rule, progress)
+        results = measure_labels(bench, classification(load_task(recipe.task)), draft.folder)
+        content = json.dumps(results, indent=1, ensure_ascii=False).encode()
+        write_durably(draft.folder / "results.json", content)
+        draft.outputs |= _essentials(results)
+    assert draft.artifact is not None
+    logger.info("evaluate: %s", results["gate"]["verdict"])
+    return draft.artifact
+
+
+def _essentials(results: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("metrics", "published", "primary", "num_examples", "comparison")
+    gate = {key: results["gate"][key] for key in ("verdict", "reasons")}
+    return {**{key: results[key] for key in keys}, "gate": gate}

@@ -1,0 +1,119 @@
+"""What a measurement works with: the round's artifacts, pins and Hub, and the rule of its gate."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.artifacts import Artifact, find_artifact
+from hub_trainer.errors import DataError
+from hub_trainer.hub import Hub
+from hub_trainer.lineage import Pins
+from hub_trainer.recipe import Recipe
+from hub_trainer.rows.store import read_rows, read_table
+from hub_trainer.stats import Comparison, Estimate, GateDecision, GateRule
+from hub_trainer.tasks import Row
+
+Progress = Callable[[float, str], None]
+NUM_EXAMPLES = 6
+MAX_EXAMPLE_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A round that has been trained, and where its measurement goes."""
+
+    recipe: Recipe
+    trained: Artifact
+    prepared: Artifact
+    pins: Pins
+    hub: Hub
+    rule: GateRule
+    progress: Progress
+
+    @property
+    def model_dir(self) -> Path:
+        """The new model, in the shape that is published."""
+        return self.trained.folder / "model"
+
+    @cached_property
+    def sealed(self) -> list[dict[str, Any]]:
+        """The test rows. Raises DataError when there are none."""
+        rows = read_rows(self.prepared.folder / "test.parquet")
+        if not rows:
+            raise DataError(
+                "There are no test rows to measure on.", where=str(self.prepared.folder)
+            )
+        return rows
+
+    def shown_rows(self) -> list[dict[str, Any]]:
+        """A few validation rows for the card; the sealed ones stay sealed."""
+        table = read_table(self.prepared.folder / "validation.parquet")
+        count, few = table.num_rows, min(NUM_EXAMPLES, table.num_rows)
+        chosen = sorted({index * count // NUM_EXAMPLES for index in range(few)})
+        rows: list[dict[str, Any]] = table.take(chosen).to_pylist() if chosen else []
+        return rows
+
+    def slices(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
+        """Each value of the columns that the recipe names. Raises DataError for a missing one."""
+        columns: dict[str, list[Any]] = {}
+        for column in self.recipe.evaluate.slices:
+            if column not in rows[0]:
+                raise DataError(
+                    f"evaluate.slices names {column}, which the test rows do not have.",
+                    got=", ".join(rows[0]),
+                    do="name a column of the data, or remove it from evaluate.slices",
+                )
+            columns[column] = [row[column] for row in rows]
+        return columns
+
+
+def finished(round_dir: Path, stage: str) -> Artifact:
+    """The artifact of an earlier stage. Raises DataError when it has not been run."""
+    found = find_artifact(round_dir / stage)
+    if found is None:
+        raise DataError(
+            f"Stage {stage} has not been run.",
+            where=str(round_dir / stage),
+            do=f"run hub-trainer {stage} first, or hub-trainer run for the whole round",
+        )
+    return found
+
+
+def plain_estimate(estimate: Estimate) -> dict[str, float]:
+    """A metric with its interval, as it stands in results.json."""
+    interval = estimate.interval
+    return {"value": estimate.value, "low": interval.low, "high": interval.high}
+
+
+def plain_comparison(comparison: Comparison) -> dict[str, Any]:
+    """The comparison with the published model, as it stands in results.json."""
+    interval = comparison.interval
+    return {
+        "p_value": comparison.p_value,
+        "difference": {
+            "value": comparison.difference,
+            "low": interval.low,
+            "high": interval.high,
+        },
+        "method": comparison.method,
+    }
+
+
+def plain_gate(decision: GateDecision, rule: GateRule) -> dict[str, Any]:
+    """The gate's decision and what it rests on, as they stand in results.json."""
+    return {**decision.as_dict(), "alpha": rule.alpha, "look": rule.num_looks + 1}
+
+
+def write_table(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """predictions.parquet: a row per sealed example."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(dict(columns)), path, compression="zstd")
+
+
+def cut(text: str) -> str:
+    """The beginning of a text that is shown as an example."""
+    return text if len(text) <= MAX_EXAMPLE_CHARACTERS else f"{text[:MAX_EXAMPLE_CHARACTERS]}…"
