@@ -281,10 +281,15 @@ class CurateSection(Section):
     """Dataset repo that gets the pull request; null is the first of collect.datasets."""
     aggregate: Literal["majority", "dawid_skene"] = "majority"
     """How the ratings of several raters become one label."""
-    min_raters: int = Field(3, gt=0)
-    """Raters who must have seen a row before its label counts."""
+    min_raters: int | None = Field(None, gt=0)
+    """Raters who must have seen a row before what they say counts; null is 3 for labels, and 1 for
+    answers, which seldom two people see."""
     max_ratings_per_rater: int = Field(500, gt=0)
     """Ratings of one rater that count in a round; the earliest are kept."""
+
+    def raters_needed(self, *, of_answers: bool) -> int:
+        """`min_raters`, or its default."""
+        return self.min_raters or (1 if of_answers else 3)
 
 
 class ReviewSection(Section):

@@ -67,14 +67,15 @@ def count_ratings(shard_rows: Sequence[Mapping[str, Any]], task: ClassificationT
 def aggregate(ratings: Ratings, known: KnownRows, section: CurateSection) -> Aggregation:
     """One label per rated row, by the recipe's rule; rows of the dataset are Dawid-Skene's gold."""
     cap = section.max_ratings_per_rater
+    needed = section.raters_needed(of_answers=False)
     if section.aggregate == "majority" or not ratings.votes:
-        return majority_labels(ratings.votes, min_raters=section.min_raters, max_per_rater=cap)
+        return majority_labels(ratings.votes, min_raters=needed, max_per_rater=cap)
     gold = {
         key: next(iter(known.labels_of[key]))
         for key in ratings.rows
         if len(known.labels_of.get(key, ())) == 1
     }
-    return dawid_skene_labels(ratings.votes, gold, min_raters=section.min_raters, max_per_rater=cap)
+    return dawid_skene_labels(ratings.votes, gold, min_raters=needed, max_per_rater=cap)
 
 
 def examples_of(

@@ -45,6 +45,14 @@ class NewFile:
     """Examples left out because the dataset does not have their label."""
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """What a pull request says of the ratings behind it."""
+
+    rule: str
+    table: Sequence[tuple[str, str]]
+
+
 def read_schema(hub: Hub, target: Target, scratch: Path) -> OwnSchema:
     """The dataset's own columns and types, from its smallest file, read in a sandboxed child."""
     there = target.files
@@ -72,8 +80,9 @@ def build_file(
             got=f"a dataset of the kind {reader}",
             do="Convert it once: load_dataset(...).push_to_hub(...), which writes parquet.",
         )
-    known = schema.label_names(source.columns.get("label", "label"))
-    fitting = [row for row in examples if known is None or row["label"] in known]
+    label = source.columns.get("label", "label")
+    known = schema.label_names(label) if label in schema.features else None
+    fitting = [row for row in examples if known is None or _named(row["label"]) in known]
     if not fitting:
         return None
     table = in_own_schema(
@@ -97,37 +106,68 @@ def propose(hub: Hub, target: Target, file: NewFile, description: str) -> Commit
     )
 
 
-def describe(recipe: Recipe, ratings: str, rows: int, numbers: Mapping[str, Any]) -> str:
+def describe(recipe: Recipe, ratings: str, file: NewFile, numbers: Numbers) -> str:
     """Text of the pull request; `ratings` names their dataset and commit."""
-    section = recipe.curate
-    rule = {
-        "majority": f"the majority of at least {section.min_raters} raters",
-        "dawid_skene": f"Dawid-Skene over at least {section.min_raters} raters, started from rows "
-        "whose label is known",
-    }[section.aggregate]
-    table = [
-        ("ratings that count", f"{numbers['num_ratings']:,}"),
-        ("raters", f"{numbers['num_raters']:,}"),
-        ("rated rows", f"{numbers['num_rated_rows']:,}"),
-        ("rows with an agreed label", f"{numbers['num_decided']:,}"),
-        ("mean agreement on those", f"{numbers['agreement']:.1%}"),
-        *((f"left out: {why}", f"{n:,}") for why, n in sorted(numbers["skipped_rows"].items())),
-        *((f"ratings {why}", f"{n:,}") for why, n in sorted(numbers["dropped_ratings"].items())),
-    ]
-    width = max(len(name) for name, _ in table)
-    values = max(len("number"), *(len(value) for _, value in table))
+    width = max(len(name) for name, _ in numbers.table)
+    values = max(len("number"), *(len(value) for _, value in numbers.table))
+    cap = recipe.curate.max_ratings_per_rater
     return "\n".join(
         [
-            f"{rows:,} examples that raters of {inert(recipe.publish.repo_id)} agree on.",
+            f"{file.rows:,} examples that raters of {inert(recipe.publish.repo_id)} agree on.",
             "",
             f"| {'what':{width}} | {'number':>{values}} |",
             f"|{'-' * (width + 2)}|{'-' * (values + 1)}:|",
-            *(f"| {name:{width}} | {value:>{values}} |" for name, value in table),
+            *(f"| {name:{width}} | {value:>{values}} |" for name, value in numbers.table),
             "",
-            f"Rule: {rule}; at most {section.max_ratings_per_rater:,} ratings of one rater count.",
+            f"Rule: {numbers.rule}; at most {cap:,} ratings of one rater count.",
             f"Ratings: `{ratings}`.",
         ]
     )
+
+
+def label_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
+    """What is said of ratings of labels."""
+    section = recipe.curate
+    needed = section.raters_needed(of_answers=False)
+    rule = {
+        "majority": f"the majority of at least {needed} raters",
+        "dawid_skene": f"Dawid-Skene over at least {needed} raters, started from rows "
+        "whose label is known",
+    }[section.aggregate]
+    table = [
+        ("ratings that count", f"{outputs['num_ratings']:,}"),
+        ("raters", f"{outputs['num_raters']:,}"),
+        ("rated rows", f"{outputs['num_rated_rows']:,}"),
+        ("rows with an agreed label", f"{outputs['num_decided']:,}"),
+        ("mean agreement on those", f"{outputs['agreement']:.1%}"),
+        *_left_out(outputs),
+    ]
+    return Numbers(rule, table)
+
+
+def answer_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
+    """What is said of ratings of answers."""
+    needed = recipe.curate.raters_needed(of_answers=True)
+    raters = "1 rater" if needed == 1 else f"{needed} raters"
+    rule = (
+        f"what at least {raters} say, each by the trust that agreement with others earns; "
+        "the weight of an example is the trust behind it"
+    )
+    table = [
+        ("ratings that count", f"{outputs['num_ratings']:,}"),
+        ("raters", f"{outputs['num_raters']:,}"),
+        *((f"of them {signal}s", f"{count:,}") for signal, count in outputs["signals"].items()),
+        ("least trust in a rater", f"{outputs['trust']['min']:.2f}"),
+        ("most trust in a rater", f"{outputs['trust']['max']:.2f}"),
+        *_left_out(outputs),
+    ]
+    return Numbers(rule, table)
+
+
+def _left_out(outputs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    skipped = [(f"left out: {why}", n) for why, n in sorted(outputs["skipped_rows"].items())]
+    dropped = [(f"ratings {why}", n) for why, n in sorted(outputs["dropped_ratings"].items())]
+    return [(what, f"{n:,}") for what, n in (*skipped, *dropped)]
 
 
 def _raw(examples: Sequence[Row], source: DatasetSource, schema: OwnSchema) -> RawSplit:
@@ -136,11 +176,18 @@ def _raw(examples: Sequence[Row], source: DatasetSource, schema: OwnSchema) -> R
 
     names = dict.fromkeys(name for row in examples for name in row)
     ours = {source.columns.get(name, name): name for name in names}
-    columns = {
-        theirs: [row.get(ours[theirs]) if theirs in ours else None for row in examples]
-        for theirs in schema.columns
-    }
-    return RawSplit(pa.table({name: pa.array(values) for name, values in columns.items()}), "")
+    columns = {}
+    for theirs in schema.columns:
+        values = [row.get(ours[theirs]) if theirs in ours else None for row in examples]
+        if schema.label_names(theirs) is not None:
+            values = [_named(value) for value in values]
+        columns[theirs] = pa.array(values)
+    return RawSplit(pa.table(columns), "")
+
+
+def _named(label: Any) -> Any:
+    """A thumb as a dataset's classes name it; a name as it is."""
+    return str(label).lower() if isinstance(label, bool) else label
 
 
 def _place(target: Target, name: str) -> str:

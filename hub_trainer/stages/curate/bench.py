@@ -1,0 +1,103 @@
+"""What the stage works with: the recipe's datasets at the commits that they have now."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.checks.bench import load_tip, whole_split
+from hub_trainer.errors import UsageError
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.ratings import read_shards
+from hub_trainer.ratings.shards import SHARDS
+from hub_trainer.recipe import DatasetSource, Recipe, RepoRef
+from hub_trainer.rows import RowSpec
+from hub_trainer.rows.fetch import fetch_rows
+from hub_trainer.stages.curate.proposal import Target
+from hub_trainer.tasks import Task
+
+Shas = Mapping[tuple[str, str], str]
+"""(repo_id, revision) of a dataset -> the commit at which it is read."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything at its pinned commit."""
+
+    recipe: Recipe
+    shas: Shas
+    task: Task
+    hub: Hub
+    scratch: Path
+
+    @property
+    def source(self) -> DatasetSource:
+        """The split that gets the examples, in full where the recipe takes a slice of it."""
+        source = target_source(self.recipe)
+        return source.model_copy(update={"split": whole_split(source), "fraction": 1.0})
+
+    @property
+    def target(self) -> Target:
+        """That split at its commit."""
+        repo = Repo(self.source.repo_id, "dataset")
+        return Target(self.source, load_tip(self.hub, repo, self.sha(self.source)))
+
+    @property
+    def ratings(self) -> str:
+        """The ratings, for people."""
+        ref = ratings_ref(self.recipe)
+        return f"{ref.repo_id}@{self.sha(ref)}"
+
+    def has(self, ref: RepoRef) -> bool:
+        """Whether a dataset exists."""
+        return key_of(ref) in self.shas
+
+    def sha(self, ref: RepoRef) -> str:
+        """The commit at which a dataset is read."""
+        return self.shas[key_of(ref)]
+
+    def read_ratings(self) -> list[dict[str, Any]]:
+        """Every rating, oldest first."""
+        ref = ratings_ref(self.recipe)
+        repo, into = Repo(ref.repo_id, "dataset"), self.scratch / "ratings"
+        return read_shards(self.hub.download(repo, self.sha(ref), allow=[SHARDS], into=into))
+
+    def rows_of(self, source: DatasetSource, name: str) -> Iterator[dict[str, Any]]:
+        """Canonical rows of a split."""
+        spec = RowSpec(
+            modality=self.task.modality,
+            kinds=dict(self.task.columns),
+            columns=dict(source.columns),
+            drop_columns=tuple(source.drop_columns),
+        )
+        into = self.scratch / name
+        fetched = fetch_rows(self.hub, source, self.sha(source), spec, scratch=into)
+        yield from fetched.table.to_pylist()
+
+
+def key_of(ref: RepoRef) -> tuple[str, str]:
+    """Under which a dataset's commit is kept."""
+    return ref.repo_id, ref.revision
+
+
+def ratings_ref(recipe: Recipe) -> RepoRef:
+    """The dataset of ratings."""
+    if recipe.collect.ratings is None:
+        serve = recipe.serve
+        do = f"Add collect.ratings: {serve.ratings_repo_id if serve else 'org/name-ratings'}"
+        raise UsageError("The recipe names no dataset of ratings.", where="collect.ratings", do=do)
+    return recipe.collect.ratings
+
+
+def target_source(recipe: Recipe) -> DatasetSource:
+    """The split of the recipe that gets the examples."""
+    wanted = recipe.curate.repo_id
+    for source in recipe.collect.datasets:
+        if wanted in (None, source.repo_id):
+            return source
+    raise UsageError(
+        "Ratings can only join a dataset that the recipe collects.",
+        where="curate.repo_id",
+        got=str(wanted),
+        do=f"Name one of {', '.join(s.repo_id for s in recipe.collect.datasets)}, or leave it out.",
+    )

@@ -1,0 +1,87 @@
+"""A dataset for what people say, where there is none yet: its card and its first examples."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.hub import Changes, Commit, Hub, Repo
+from hub_trainer.rows.formats import Kind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ANSWERS: Mapping[Kind, tuple[str, ...]] = {
+    "sft": ("completion",),
+    "dpo": ("chosen", "rejected"),
+    "kto": ("completion",),
+}
+ABOUT = {
+    "sft": "Answers as people have edited them.",
+    "dpo": "Pairs of answers, the chosen one preferred by people who did not know which was which.",
+    "kto": "Answers with what people said of them: label is true for a thumb up.",
+}
+
+
+def create_dataset(
+    hub: Hub,
+    repo_id: str,
+    examples: Sequence[Mapping[str, Any]],
+    kind: Kind,
+    *,
+    origin: str,
+    private: bool,
+) -> Commit:
+    """Make the dataset with these examples; `origin` is the ratings' dataset and commit."""
+    repo = Repo(repo_id, "dataset")
+    content = _parquet(examples, kind)
+    digest = hashlib.sha256(content).hexdigest()
+    files = {
+        "README.md": _card(kind, origin).encode(),
+        f"data/train-ratings-{digest[:12]}.parquet": content,
+    }
+    hub.create_repo(repo, private=private)
+    return hub.commit(
+        repo, Changes(files), message="Add examples that raters agree on", run_id=f"curate-{digest}"
+    )
+
+
+def _parquet(examples: Sequence[Mapping[str, Any]], kind: Kind) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = BytesIO()
+    table = pa.Table.from_pylist([dict(one) for one in examples], schema=_schema(examples, kind))
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _schema(examples: Sequence[Mapping[str, Any]], kind: Kind) -> "pa.Schema":
+    import pyarrow as pa
+
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    content = pa.string() if isinstance(examples[0]["prompt"], str) else pa.list_(turn)
+    fields = [("prompt", content), *((name, content) for name in ANSWERS[kind])]
+    fields += [("label", pa.bool_())] if kind == "kto" else []
+    return pa.schema([*fields, ("_weight", pa.float64())])
+
+
+def _card(kind: Kind, origin: str) -> str:
+    return f"""---
+task_categories:
+- text-generation
+tags:
+- hub-trainer
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*
+---
+
+# What people say of a model's answers
+
+{ABOUT[kind]} `_weight` is how much an example counts: the trust in its raters.
+
+Made by hub-trainer from `{origin}`, which says under which consent the ratings were given.
+"""
