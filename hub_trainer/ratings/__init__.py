@@ -1,8 +1,16 @@
 """Ratings: kept durably where they are given, then packed into a dataset on the Hub."""
 
+from hub_trainer.ratings.card import ratings_card
 from hub_trainer.ratings.outbox import Outbox, OutboxStatus
-from hub_trainer.ratings.records import Generation, NewRating, RatedGeneration, RatingRefused
-from hub_trainer.ratings.shards import ratings_card, read_shards
+from hub_trainer.ratings.records import (
+    Generation,
+    NewRating,
+    Pair,
+    RatedGeneration,
+    RatingRefused,
+    facet_of,
+)
+from hub_trainer.ratings.shards import read_shards
 from hub_trainer.ratings.store import RatingStore
 
 __all__ = [
@@ -10,9 +18,11 @@ __all__ = [
     "NewRating",
     "Outbox",
     "OutboxStatus",
+    "Pair",
     "RatedGeneration",
     "RatingRefused",
     "RatingStore",
+    "facet_of",
     "ratings_card",
     "read_shards",
 ]

@@ -6,9 +6,19 @@ from typing import Any, Literal
 
 from hub_trainer.errors import HubTrainerError
 
-Kind = Literal["right", "wrong"]
+Kind = Literal["right", "wrong", "up", "down", "edit", "report", "prefer", "tie"]
+"""What is said: of a label, of an answer, and at last of a pair of answers."""
+Side = Literal["left", "right"]
 RaterTier = Literal["account", "anonymous"]
 Reason = Literal["expired", "unknown", "invalid", "rater", "limit", "busy", "storage"]
+
+
+FACETS: Mapping[Kind, str] = {"edit": "edit", "report": "report"}
+
+
+def facet_of(kind: Kind) -> str:
+    """What a rating replaces an earlier one in: an edit leaves a thumb as it is."""
+    return FACETS.get(kind, "opinion")
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,17 @@ class Generation:
     """Pseudonym of who asked."""
     created: float
     """Seconds since 1970."""
+    sampling: Mapping[str, Any] | None = None
+    """How an answer was written, with its seed; None for a label."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two generations that were shown side by side for one prompt."""
+
+    pair_id: str
+    left_id: str
+    right_id: str
 
 
 @dataclass(frozen=True)
@@ -40,10 +61,18 @@ class NewRating:
     rater_tier: RaterTier
     kind: Kind
     answer: str
-    """The right label: the prediction itself when it is right."""
+    """The right label (the prediction itself when it is right), the edited answer, the reason of a
+    report, or nothing."""
     consent: str
     """Version of the consent text that was shown."""
     created: float
+    pair_id: str | None = None
+    """The pair that is rated; `generation_id` is then the preferred side, and of a tie the left."""
+
+    @property
+    def subject(self) -> str:
+        """What the rater saw as one: the pair, else the generation."""
+        return self.pair_id or self.generation_id
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,10 @@ class RatedGeneration:
     seq: int
     rating: NewRating
     generation: Generation
+    rival: Generation | None = None
+    """The other side of a pair."""
+    rival_side: Side | None = None
+    """Where the other side was shown."""
 
 
 class RatingRefused(HubTrainerError):

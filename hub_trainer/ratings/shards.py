@@ -11,13 +11,20 @@ from typing import Any, Literal, NamedTuple
 from hub_trainer.errors import DataError
 from hub_trainer.ratings.records import RatedGeneration
 
-Modality = Literal["text", "image", "table"]
+Modality = Literal["text", "image", "table", "dialogue"]
+"""What is rated: a label of one of the first three, or an answer to a prompt."""
 FOLDER = "ratings"
 SHARDS = f"{FOLDER}/**/*.parquet"
 COMMON: tuple[str, ...] = ("rating_id", "generation_id", "row_id", "rater", "rater_tier", "kind")
 COMMON += ("answer", "prediction", "model", "task", "consent", "day")
 """Columns of strings in every shard; `epoch`, `seq`, `scores` and the rated row are the rest."""
-ROW_COLUMN: Mapping[str, str] = {"text": "text", "image": "image", "table": "features"}
+ROW_COLUMN: Mapping[str, str] = {
+    "dialogue": "prompt",
+    "text": "text",
+    "image": "image",
+    "table": "features",
+}
+"""Modality -> the column by which its shards are known, in the order of looking."""
 
 
 class ShardName(NamedTuple):
@@ -68,7 +75,9 @@ def parse_shard_path(path: str) -> ShardName | None:
 def read_shards(folder: Path) -> list[dict[str, Any]]:
     """Every rating under a downloaded dataset, oldest first, each id once.
 
-    `row` is the canonical row that was rated. Raises DataError for a file that is not a shard.
+    `row` is the canonical row that was rated; of a dialogue it holds `text` and `prompt`, a string
+    or a list of turns, and `sampling` and `rival` beside it are mappings, or None. Raises DataError
+    for a file that is not a shard.
     """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((folder / FOLDER).rglob("*.parquet")):
@@ -105,8 +114,13 @@ def _read_shard(path: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _with_row(rating: dict[str, Any], modality: str, name: str) -> dict[str, Any]:
-    content = rating.pop(ROW_COLUMN[modality])
-    rating["row"] = _row_of(content, modality)
+    if modality == "dialogue":
+        for column in ("sampling", "rival"):
+            rating[column] = _object(rating[column], rating["rating_id"], column, name)
+        prompt = {"text": rating.pop("text"), "prompt": rating.pop("prompt")}
+        rating["row"] = _dialogue(**prompt)
+    else:
+        rating["row"] = _row_of(rating.pop(ROW_COLUMN[modality]), modality)
     if rating["row"] is None:
         raise DataError(
             "A rating does not hold what was rated.",
@@ -122,11 +136,37 @@ def _row_of(content: Any, modality: str) -> dict[str, Any] | None:
         return None if content is None else {"text": content}
     if modality == "image":
         return None if content["bytes"] is None else {"image": content["bytes"]}
-    try:
-        row = json.loads(content)
-    except ValueError:
-        return None
+    row = _parsed(content)
     return row if isinstance(row, dict) else None
+
+
+def _dialogue(text: str | None, prompt: str | None) -> dict[str, Any] | None:
+    """The readable prompt, and the prompt as the model was given it."""
+    asked = _parsed(prompt)
+    turns = asked if isinstance(asked, list) else []
+    is_prompt = isinstance(asked, str) or (turns and all(map(_is_turn, turns)))
+    return {"text": text, "prompt": asked} if text is not None and is_prompt else None
+
+
+def _is_turn(turn: Any) -> bool:
+    if not isinstance(turn, dict):
+        return False
+    return set(turn) == {"role", "content"} and all(isinstance(v, str) for v in turn.values())
+
+
+def _object(content: str | None, rating_id: str, column: str, name: str) -> dict[str, Any] | None:
+    found = None if content is None else _parsed(content)
+    if content is not None and not isinstance(found, dict):
+        raise _not_a_shard(name, f"rating {rating_id} whose {column} is no JSON object")
+    return found
+
+
+def _parsed(content: str | None) -> Any:
+    """The value of a JSON text, None when it is none."""
+    try:
+        return None if content is None else json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _not_a_shard(name: str, got: str) -> DataError:
@@ -140,10 +180,9 @@ def _not_a_shard(name: str, got: str) -> DataError:
 
 def _shard_row(one: RatedGeneration, modality: Modality, task: str, epoch: str) -> dict[str, Any]:
     rating, generation = one.rating, one.generation
-    scores = [{"label": label, "score": score} for label, score in generation.scores.items()]
-    return {
+    common = {
         "rating_id": rating.rating_id,
-        "generation_id": rating.generation_id,
+        "generation_id": rating.subject,
         "row_id": generation.row_id,
         "rater": rating.rater,
         "rater_tier": rating.rater_tier,
@@ -156,84 +195,58 @@ def _shard_row(one: RatedGeneration, modality: Modality, task: str, epoch: str) 
         "day": datetime.fromtimestamp(rating.created, UTC).date().isoformat(),
         "epoch": epoch,
         "seq": one.seq,
-        "scores": scores,
-        ROW_COLUMN[modality]: _row_content(generation.row, modality),
+    }
+    if modality == "dialogue":
+        return {**common, **_dialogue_content(one)}
+    scores = [{"label": label, "score": score} for label, score in generation.scores.items()]
+    return {**common, "scores": scores, ROW_COLUMN[modality]: _content(generation.row, modality)}
+
+
+def _dialogue_content(one: RatedGeneration) -> dict[str, Any]:
+    rival = one.rival and {
+        "model": one.rival.model,
+        "completion": one.rival.prediction,
+        "sampling": one.rival.sampling,
+        "side": one.rival_side,
+    }
+    return {
+        "text": one.generation.row["text"],
+        "prompt": one.generation.row["prompt"],
+        "sampling": _to_json(one.generation.sampling),
+        "rival": _to_json(rival) if rival else None,
     }
 
 
-def _row_content(row: Mapping[str, Any], modality: Modality) -> Any:
+def _content(row: Mapping[str, Any], modality: Modality) -> Any:
     if modality == "text":
         return row["text"]
     if modality == "image":
         return {"bytes": row["image"], "path": None}
-    return json.dumps(dict(row), ensure_ascii=False, sort_keys=True)
+    return _to_json(dict(row))
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _schema(modality: str) -> Any:
     """Arrow schema with the features that `datasets` reads: an image is decoded as an image."""
     import pyarrow as pa
 
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     fields = [(name, pa.string()) for name in (*COMMON, "epoch")]
-    fields += [
-        ("seq", pa.int64()),
-        ("scores", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float64())]))),
-        (ROW_COLUMN[modality], image if modality == "image" else pa.string()),
-    ]
+    fields += [("seq", pa.int64())]
+    features: dict[str, Any] = {"seq": {"dtype": "int64", "_type": "Value"}}
     text = {"dtype": "string", "_type": "Value"}
-    features: dict[str, Any] = {name: text for name, _ in fields}
-    features["seq"] = {"dtype": "int64", "_type": "Value"}
-    score = {"label": text, "score": {"dtype": "float64", "_type": "Value"}}
-    features["scores"] = {"feature": score, "_type": "List"}
+    if modality == "dialogue":
+        fields += [(name, pa.string()) for name in ("text", "prompt", "sampling", "rival")]
+    else:
+        image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        scored = pa.struct([("label", pa.string()), ("score", pa.float64())])
+        fields += [("scores", pa.list_(scored))]
+        fields += [(ROW_COLUMN[modality], image if modality == "image" else pa.string())]
+        score = {"label": text, "score": {"dtype": "float64", "_type": "Value"}}
+        features["scores"] = {"feature": score, "_type": "List"}
     if modality == "image":
         features["image"] = {"_type": "Image"}
-    described = json.dumps({"info": {"features": features}})
+    described = json.dumps({"info": {"features": {n: features.get(n, text) for n, _ in fields}}})
     return pa.schema(fields, metadata={"huggingface": described})
-
-
-def ratings_card(*, task: str, space: str, license_name: str | None, consent: str) -> str:
-    """README.md of a ratings dataset: what it holds, under which consent, how it is laid out."""
-    front = f"license: {license_name}\n" if license_name else ""
-    return f"""---
-{front}task_categories:
-- {task}
-tags:
-- hub-trainer
-- ratings
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: {SHARDS}
----
-
-# Ratings from {space}
-
-What people said of a model's answers in the Space `{space}`. Each row is one rating.
-
-| Column          | What it holds                                                             |
-|-----------------|---------------------------------------------------------------------------|
-| `rating_id`     | The rating; a repeated one has the same id                                |
-| `generation_id` | The prediction that was rated; a rater's later rating of it supersedes    |
-| `row_id`        | sha256 of what was shown to the model, the same for the same content      |
-| `rater`         | Pseudonym: a keyed hash, not reversible without the Space's key           |
-| `rater_tier`    | `account` for a signed-in rater, `anonymous` for a session                |
-| `kind`          | `right` or `wrong`                                                        |
-| `answer`        | The right label, according to the rater                                   |
-| `prediction`    | The label that the model gave; `scores` holds the probability of each     |
-| `model`         | The model's repo and commit                                               |
-| `consent`       | Version of the consent text that was shown                                |
-| `day`           | Day of the rating, UTC; `epoch` and `seq` order the ratings of one server |
-
-The rated input is in `text`, `image` or, for tables, in `features` as JSON. Files are written once
-and never changed, one folder per Space and server start.
-
-## Consent
-
-Shown above the buttons:
-
-> {consent}
-
-To have your ratings removed, open a discussion on this dataset. Copies that others have made, and
-models that were trained before, are out of our reach.
-"""

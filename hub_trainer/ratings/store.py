@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -14,60 +13,37 @@ from urllib.parse import quote
 
 from hub_trainer.artifacts import sync_folder
 from hub_trainer.errors import DataError, UsageError
-from hub_trainer.ratings.records import Generation, NewRating, RatedGeneration, RatingRefused
+from hub_trainer.ratings.records import (
+    Generation,
+    NewRating,
+    Pair,
+    RatedGeneration,
+    RatingRefused,
+    facet_of,
+)
+from hub_trainer.ratings.tables import prepare
 from hub_trainer.ratings.writer import Writer
 
 Answer = TypeVar("Answer")
 FILE = "ratings.sqlite3"
 HOUR_SECONDS = 3600.0
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS media (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS generation (
-  generation_id TEXT PRIMARY KEY,
-  fields TEXT NOT NULL,
-  media_column TEXT,
-  media_sha256 TEXT REFERENCES media (sha256),
-  row_id TEXT NOT NULL,
-  model TEXT NOT NULL,
-  prediction TEXT NOT NULL,
-  scores TEXT NOT NULL,
-  rater TEXT NOT NULL,
-  created REAL NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS generation_media ON generation (media_sha256);
-CREATE TABLE IF NOT EXISTS rating (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  rating_id TEXT NOT NULL UNIQUE,
-  generation_id TEXT NOT NULL REFERENCES generation (generation_id),
-  rater TEXT NOT NULL,
-  rater_tier TEXT NOT NULL,
-  kind TEXT NOT NULL CHECK (kind IN ('right', 'wrong')),
-  answer TEXT NOT NULL,
-  consent TEXT NOT NULL,
-  created REAL NOT NULL,
-  superseded_by TEXT
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS current_rating
-  ON rating (rater, generation_id) WHERE superseded_by IS NULL;
-CREATE INDEX IF NOT EXISTS rating_generation ON rating (generation_id);
-CREATE INDEX IF NOT EXISTS rating_by_time ON rating (rater, created);
-CREATE TABLE IF NOT EXISTS shard (
-  first INTEGER PRIMARY KEY,
-  last INTEGER NOT NULL,
-  commit_sha TEXT
-) STRICT;
-"""
-
-RATED = """
+GENERATION = (
+    "g.generation_id, g.fields, g.media_column, m.content, g.row_id, g.model, g.prediction,"
+    " g.scores, g.rater, g.created, g.sampling"
+)
+RATED = f"""
 SELECT r.seq, r.rating_id, r.generation_id, r.rater, r.rater_tier, r.kind, r.answer, r.consent,
-  r.created, g.fields, g.media_column, m.content, g.row_id, g.model, g.prediction, g.scores,
-  g.rater, g.created
+  r.created, r.pair_id, p.left_id, p.right_id, {GENERATION}
 FROM rating r JOIN generation g USING (generation_id)
 LEFT JOIN media m ON m.sha256 = g.media_sha256
+LEFT JOIN pair p USING (pair_id)
 WHERE r.seq BETWEEN ? AND ? ORDER BY r.seq
-"""
+"""  # noqa: S608 - names of columns
+ONE = (
+    f"SELECT {GENERATION} FROM generation g"  # noqa: S608 - names of columns
+    " LEFT JOIN media m ON m.sha256 = g.media_sha256 WHERE g.generation_id = ?"
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +73,7 @@ class RatingStore:
         except sqlite3.DatabaseError as error:
             raise _unreadable(self.path, error) from error
         try:
-            self.epoch: str = self._write(_prepare)
+            self.epoch: str = self._write(prepare)
         except sqlite3.DatabaseError as error:
             self.close()
             raise _unreadable(self.path, error) from error
@@ -113,6 +89,10 @@ class RatingStore:
         """Keep a prediction, so that it can be rated."""
         return self._writer.submit(lambda connection: _insert_generation(connection, generation))
 
+    def add_pair(self, pair: Pair, sides: tuple[Generation, Generation]) -> "Future[None]":
+        """Keep two answers that are shown side by side, together or not at all."""
+        return self._writer.submit(lambda connection: _insert_pair(connection, pair, sides))
+
     def add_rating(self, rating: NewRating, *, max_per_hour: int) -> "Future[str]":
         """Keep a rating; the future gives the id under which it is kept.
 
@@ -124,13 +104,24 @@ class RatingStore:
 
     def generation(self, generation_id: str) -> Generation | None:
         """A generation, None when it was never made or was forgotten."""
+        found = self._read(ONE, (generation_id,))
+        return _generation(found[0]) if found else None
+
+    def pair(self, pair_id: str) -> Pair | None:
+        """A pair, None when it was never shown or was forgotten."""
         found = self._read(
-            "SELECT g.fields, g.media_column, m.content, g.row_id, g.model, g.prediction, g.scores,"
-            " g.rater, g.created FROM generation g LEFT JOIN media m ON m.sha256 = g.media_sha256"
-            " WHERE g.generation_id = ?",
-            (generation_id,),
+            "SELECT pair_id, left_id, right_id FROM pair WHERE pair_id = ?", (pair_id,)
         )
-        return _generation(generation_id, found[0]) if found else None
+        return Pair(*found[0]) if found else None
+
+    def preferred(self, pair_id: str) -> str | None:
+        """Id of the side of a pair that its rater prefers, None while it is not rated."""
+        found = self._read(
+            "SELECT generation_id FROM rating WHERE pair_id = ? AND superseded_by IS NULL"
+            " AND facet = 'opinion'",
+            (pair_id,),
+        )
+        return str(found[0][0]) if found else None
 
     def forget_unrated(self, before: float) -> int:
         """Delete generations made before then that nobody rated; returns how many."""
@@ -158,7 +149,7 @@ class RatingStore:
 
     def rated(self, shard: Shard) -> list[RatedGeneration]:
         """The ratings of a shard in order."""
-        return [_rated(row) for row in self._read(RATED, (shard.first, shard.last))]
+        return [self._rated(row) for row in self._read(RATED, (shard.first, shard.last))]
 
     def mark_sent(self, shard: Shard, commit_sha: str) -> None:
         """Remember that the Hub has a shard."""
@@ -185,6 +176,15 @@ class RatingStore:
         )
         return Counts(kept, begun + loose)
 
+    def _rated(self, found: tuple[Any, ...]) -> RatedGeneration:
+        seq, rating, (left_id, right_id) = found[0], NewRating(*found[1:10]), found[10:12]
+        generation = _generation(found[12:])
+        if left_id is None:
+            return RatedGeneration(seq, rating, generation)
+        is_left = left_id == rating.generation_id
+        rival = self.generation(right_id if is_left else left_id)
+        return RatedGeneration(seq, rating, generation, rival, "right" if is_left else "left")
+
     def _write(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         return self._writer.submit(work).result()
 
@@ -209,20 +209,6 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _prepare(connection: sqlite3.Connection) -> str:
-    """Make the tables and the epoch: a random name of this very file, never given twice."""
-    [(verdict,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-    for statement in SCHEMA.split(";"):
-        connection.execute(statement)
-    connection.execute(
-        "INSERT INTO meta VALUES ('epoch', ?) ON CONFLICT DO NOTHING", (secrets.token_hex(8),)
-    )
-    [(epoch,)] = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
-    return str(epoch)
-
-
 def _purpose(connection: sqlite3.Connection, purpose: str) -> str:
     """What the ratings are for, as the first to ask has said."""
     connection.execute("INSERT INTO meta VALUES ('purpose', ?) ON CONFLICT DO NOTHING", (purpose,))
@@ -239,7 +225,7 @@ def _insert_generation(connection: sqlite3.Connection, generation: Generation) -
         connection.execute("INSERT OR IGNORE INTO media VALUES (?, ?)", (digest, content))
     fields = {key: value for key, value in generation.row.items() if key != name}
     connection.execute(
-        "INSERT INTO generation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO generation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             generation.generation_id,
             _to_json(fields),
@@ -251,12 +237,48 @@ def _insert_generation(connection: sqlite3.Connection, generation: Generation) -
             _to_json(dict(generation.scores)),
             generation.rater,
             generation.created,
+            None if generation.sampling is None else _to_json(dict(generation.sampling)),
         ),
     )
 
 
+def _insert_pair(
+    connection: sqlite3.Connection, pair: Pair, sides: tuple[Generation, Generation]
+) -> None:
+    assert [side.generation_id for side in sides] == [pair.left_id, pair.right_id]
+    for side in sides:
+        _insert_generation(connection, side)
+    connection.execute(
+        "INSERT INTO pair VALUES (?, ?, ?)", (pair.pair_id, pair.left_id, pair.right_id)
+    )
+
+
 def _insert_rating(connection: sqlite3.Connection, rating: NewRating, *, max_per_hour: int) -> str:
-    key = (rating.rater, rating.generation_id)
+    _check_rater(connection, rating)
+    current = connection.execute(
+        "SELECT rating_id, kind, answer, generation_id FROM rating"
+        " WHERE rater = ? AND subject = ? AND facet = ? AND superseded_by IS NULL",
+        (rating.rater, rating.subject, facet_of(rating.kind)),
+    ).fetchone()
+    if current and current[1:] == (rating.kind, rating.answer, rating.generation_id):
+        return str(current[0])
+    _check_rate(connection, rating, max_per_hour)
+    if current:
+        connection.execute(
+            "UPDATE rating SET superseded_by = ? WHERE rating_id = ?",
+            (rating.rating_id, current[0]),
+        )
+    values = {**vars(rating), "subject": rating.subject, "facet": facet_of(rating.kind)}
+    columns, marks = ", ".join(values), ", ".join("?" * len(values))
+    connection.execute(
+        f"INSERT INTO rating ({columns}) VALUES ({marks})",  # noqa: S608 - names of fields
+        tuple(values.values()),
+    )
+    return rating.rating_id
+
+
+def _check_rater(connection: sqlite3.Connection, rating: NewRating) -> None:
+    """Only who asked may rate."""
     asked = connection.execute(
         "SELECT rater FROM generation WHERE generation_id = ?", (rating.generation_id,)
     ).fetchone()
@@ -270,34 +292,6 @@ def _insert_rating(connection: sqlite3.Connection, rating: NewRating, *, max_per
             reason="rater",
             do="Ask again, then rate.",
         )
-    current = connection.execute(
-        "SELECT rating_id, kind, answer FROM rating"
-        " WHERE rater = ? AND generation_id = ? AND superseded_by IS NULL",
-        key,
-    ).fetchone()
-    if current and current[1:] == (rating.kind, rating.answer):
-        return str(current[0])
-    _check_rate(connection, rating, max_per_hour)
-    if current:
-        connection.execute(
-            "UPDATE rating SET superseded_by = ? WHERE rating_id = ?",
-            (rating.rating_id, current[0]),
-        )
-    connection.execute(
-        "INSERT INTO rating (rating_id, generation_id, rater, rater_tier, kind, answer, consent,"
-        " created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            rating.rating_id,
-            rating.generation_id,
-            rating.rater,
-            rating.rater_tier,
-            rating.kind,
-            rating.answer,
-            rating.consent,
-            rating.created,
-        ),
-    )
-    return rating.rating_id
 
 
 def _check_rate(connection: sqlite3.Connection, rating: NewRating, max_per_hour: int) -> None:
@@ -314,9 +308,12 @@ def _check_rate(connection: sqlite3.Connection, rating: NewRating, max_per_hour:
 
 
 def _forget_unrated(connection: sqlite3.Connection, before: float) -> int:
+    """Generations that no rating names, by themselves or as the other side of a pair."""
     forgotten = connection.execute(
         "DELETE FROM generation WHERE created < ? AND NOT EXISTS"
-        " (SELECT 1 FROM rating r WHERE r.generation_id = generation.generation_id)",
+        " (SELECT 1 FROM rating r WHERE r.generation_id = generation.generation_id)"
+        " AND NOT EXISTS (SELECT 1 FROM pair p JOIN rating r USING (pair_id)"
+        "  WHERE generation.generation_id IN (p.left_id, p.right_id))",
         (before,),
     ).rowcount
     if forgotten:
@@ -335,7 +332,8 @@ def _next_shard(connection: sqlite3.Connection, *, max_rows: int, max_bytes: int
     if begun:
         return Shard(*begun)
     waiting = connection.execute(
-        "SELECT r.seq, length(g.fields) + coalesce(length(m.content), 0)"
+        "SELECT r.seq, length(g.fields) + length(g.prediction) + length(r.answer)"
+        " + coalesce(length(m.content), 0)"
         " FROM rating r JOIN generation g USING (generation_id)"
         " LEFT JOIN media m ON m.sha256 = g.media_sha256"
         " WHERE r.seq > (SELECT coalesce(max(last), 0) FROM shard) ORDER BY r.seq LIMIT ?",
@@ -361,17 +359,22 @@ def _settle(connection: sqlite3.Connection, remote: Sequence[Shard], commit_sha:
             connection.execute("UPDATE shard SET commit_sha = ? WHERE first = ?", (there, first))
 
 
-def _rated(row: tuple[Any, ...]) -> RatedGeneration:
-    return RatedGeneration(row[0], NewRating(*row[1:9]), _generation(row[2], row[9:]))
-
-
-def _generation(generation_id: str, found: tuple[Any, ...]) -> Generation:
-    fields, media_column, content, row_id, model, prediction, scores, rater, created = found
+def _generation(found: tuple[Any, ...]) -> Generation:
+    (generation_id, fields, media_column, content, row_id, model, prediction) = found[:7]
+    scores, rater, created, sampling = found[7:]
     row = json.loads(fields)
     if media_column is not None:
         row[media_column] = content
     return Generation(
-        generation_id, row, row_id, model, prediction, json.loads(scores), rater, created
+        generation_id=generation_id,
+        row=row,
+        row_id=row_id,
+        model=model,
+        prediction=prediction,
+        scores=json.loads(scores),
+        rater=rater,
+        created=created,
+        sampling=None if sampling is None else json.loads(sampling),
     )
 
 

@@ -1,6 +1,7 @@
 """The files of a ratings dataset."""
 
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from datasets import load_dataset
 from PIL import Image
 
 from hub_trainer.errors import DataError
-from hub_trainer.ratings import RatedGeneration, ratings_card, read_shards
+from hub_trainer.ratings import RatedGeneration, RatingStore, ratings_card, read_shards
 from hub_trainer.ratings.shards import Modality, pack_shard, parse_shard_path, shard_path
-from tests.ratings.factory import generation, rating
+from hub_trainer.ratings.store import Shard
+from tests.ratings.factory import SAMPLING, answer, generation, keep_pair, rating
 
 
 def _png() -> bytes:
@@ -69,6 +71,96 @@ def test_dataset_when_loaded_as_anyone_would_shows_its_columns(
     assert rows[0]["scores"] == [{"label": "cat", "score": 0.75}, {"label": "dog", "score": 0.25}]
     if modality == "image":
         assert rows[0]["image"].size == (4, 3)
+
+
+def _rated_dialogues(folder: Path) -> list[RatedGeneration]:
+    """A thumb, an edit, a choice and a tie, through a store."""
+    store = RatingStore(folder)
+    store.add_generation(answer("a1")).result()
+    plain = {"text": "Once", "prompt": '"Once"'}
+    store.add_generation(answer("a2", row=plain)).result()
+    keep_pair(store)
+    for name, changes in (
+        ("a1", {"kind": "down", "answer": ""}),
+        ("a2", {"kind": "edit", "answer": "Better \u202e."}),
+        ("p-right", {"kind": "prefer", "answer": "", "pair_id": "p"}),
+        ("p-left", {"kind": "tie", "answer": "", "pair_id": "p"}),
+    ):
+        store.add_rating(rating(name, f"r-{len(name)}-{name}", **changes), max_per_hour=9).result()
+    rated = store.rated(Shard(1, 9))
+    store.close()
+    return rated
+
+
+def _dialogues(folder: Path) -> Path:
+    rated = _rated_dialogues(folder / "store")
+    content = pack_shard(rated, modality="dialogue", task="text-generation", epoch="e")
+    path = folder / shard_path("a/b", "e", 1, 4, content)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_dialogues_when_read_have_prompts_answers_sampling_and_rivals(tmp_path: Path) -> None:
+    _dialogues(tmp_path)
+    thumb, edit, choice, tie = read_shards(tmp_path)
+    assert thumb["row"] == {"text": "user: Hi", "prompt": [{"role": "user", "content": "Hi"}]}
+    assert (thumb["kind"], thumb["prediction"], thumb["answer"]) == ("down", "answer a1", "")
+    assert (thumb["sampling"], thumb["rival"]) == (SAMPLING, None)
+    assert (edit["row"]["prompt"], edit["answer"]) == ("Once", "Better \u202e.")
+    assert (choice["generation_id"], choice["prediction"]) == ("p", "answer p-right")
+    assert choice["model"] == "org/rival@" + "b" * 40
+    assert choice["rival"] == {
+        "model": "org/model@" + "a" * 40,
+        "completion": "answer p-left",
+        "sampling": SAMPLING,
+        "side": "left",
+    }
+    assert (tie["generation_id"], tie["prediction"], tie["rival"]["side"]) == (
+        "p",
+        "answer p-left",
+        "right",
+    )
+
+
+def test_dialogues_when_loaded_as_anyone_would_are_columns_of_text(tmp_path: Path) -> None:
+    _dialogues(tmp_path / "repo")
+    folder = tmp_path / "repo"
+    card = ratings_card(
+        task="text-generation", space="a/b", license_name=None, consent="x", dialogues=True
+    )
+    (folder / "README.md").write_text(card)
+    rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows["kind"] == ["down", "edit", "prefer", "tie"]
+    assert rows[0]["rival"] is None
+    assert json.loads(rows[2]["rival"])["completion"] == "answer p-left"
+    listed = set(re.findall(r"^\| `(\w+)`", card, re.MULTILINE))
+    assert listed | {"task", "epoch", "seq"} == set(rows.column_names)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("prompt", "{", "without its prompt"),
+        ("prompt", "[]", "without its prompt"),
+        ("prompt", '[{"role": "user"}]', "without its prompt"),
+        ("prompt", '[{"role": "user", "content": 1}]', "without its prompt"),
+        ("prompt", "[" * 100_000, "without its prompt"),
+        ("text", None, "without its prompt"),
+        ("sampling", "[]", "whose sampling is no JSON object"),
+        ("rival", "1", "whose rival is no JSON object"),
+    ],
+)
+def test_dialogues_when_a_cell_is_not_what_it_should_be_say_so(
+    tmp_path: Path, column: str, value: str | None, message: str
+) -> None:
+    path = _dialogues(tmp_path)
+    table = pq.read_table(path)
+    place = table.column_names.index(column)
+    pq.write_table(table.set_column(place, column, pa.array([value] * 4, pa.string())), path)
+    with pytest.raises(DataError) as caught:
+        read_shards(tmp_path)
+    assert message in str(caught.value)
 
 
 def test_shard_when_packed_again_has_the_same_bytes() -> None:

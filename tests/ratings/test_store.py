@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hub_trainer.errors import DataError, UsageError
-from hub_trainer.ratings import RatingRefused, RatingStore
+from hub_trainer.ratings import Pair, RatingRefused, RatingStore
 from hub_trainer.ratings.store import Counts, Shard
-from tests.ratings.factory import CREATED, generation, rating
+from tests.ratings.factory import CREATED, answer, generation, keep_pair, rating
 
 
 @pytest.fixture
@@ -167,6 +167,130 @@ def test_store_when_pages_are_damaged_says_so_and_lets_go(tmp_path: Path) -> Non
     for _ in range(2):
         with pytest.raises(DataError, match="cannot be read"):
             RatingStore(tmp_path)
+
+
+def test_answer_when_read_back_has_its_sampling(store: RatingStore) -> None:
+    store.add_generation(answer("a1")).result()
+    assert store.generation("a1") == answer("a1")
+
+
+def test_thumb_edit_and_report_when_of_one_answer_stand_side_by_side(store: RatingStore) -> None:
+    store.add_generation(answer("a1")).result()
+    for name, kind, text in [
+        ("thumb", "down", ""),
+        ("edit", "edit", "Better."),
+        ("report", "report", "rude"),
+        ("second thumb", "up", ""),
+        ("second edit", "edit", "Best."),
+    ]:
+        assert _rate(store, "a1", rating_id=name, kind=kind, answer=text) == name
+    found = store._read("SELECT rating_id, superseded_by FROM rating ORDER BY seq")
+    assert found == [
+        ("thumb", "second thumb"),
+        ("edit", "second edit"),
+        ("report", None),
+        ("second thumb", None),
+        ("second edit", None),
+    ]
+
+
+def test_pair_when_rated_has_its_rival_and_where_that_was_shown(store: RatingStore) -> None:
+    pair = keep_pair(store)
+    assert store.pair("p") == pair == Pair("p", "p-left", "p-right")
+    assert (store.pair("q"), store.preferred("p")) == (None, None)
+    changes = {"kind": "prefer", "answer": "", "pair_id": "p"}
+    assert _rate(store, "p-left", rating_id="one", **changes) == "one"
+    assert _rate(store, "p-left", rating_id="again", **changes) == "one"
+    assert _rate(store, "p-right", rating_id="two", **changes) == "two"
+    assert store.preferred("p") == "p-right"
+    first, second = store.rated(Shard(1, 9))
+    assert (first.generation, first.rival) == (second.rival, second.generation)
+    assert (first.rival_side, second.rival_side) == ("right", "left")
+    assert first.rating.pair_id == "p"
+    assert store._read("SELECT superseded_by FROM rating") == [("two",), (None,)]
+
+
+def test_pair_when_somebody_elses_is_refused(store: RatingStore) -> None:
+    keep_pair(store, rater="ada")
+    with pytest.raises(RatingRefused, match="made for somebody else"):
+        _rate(store, "p-left", rater="bob", kind="tie", answer="", pair_id="p")
+
+
+def test_pair_when_one_side_cannot_be_kept_is_not_kept_at_all(store: RatingStore) -> None:
+    store.add_generation(answer("p-right")).result()
+    with pytest.raises(sqlite3.IntegrityError):
+        keep_pair(store)
+    assert (store.generation("p-left"), store.pair("p")) == (None, None)
+
+
+def test_forget_when_a_pair_was_rated_keeps_both_sides(store: RatingStore) -> None:
+    for name in ("rated", "reported", "unrated"):
+        keep_pair(store, name, created=1.0)
+    _rate(store, "rated-right", kind="prefer", answer="", pair_id="rated")
+    _rate(store, "reported-left", kind="report", answer="rude")
+    assert store.forget_unrated(before=5.0) == 3
+    kept = store._read("SELECT generation_id FROM generation ORDER BY 1")
+    assert kept == [("rated-left",), ("rated-right",), ("reported-left",)]
+    assert store._read("SELECT pair_id FROM pair") == [("rated",)]
+
+
+EARLIER = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE media (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;
+CREATE TABLE generation (
+  generation_id TEXT PRIMARY KEY, fields TEXT NOT NULL, media_column TEXT,
+  media_sha256 TEXT REFERENCES media (sha256), row_id TEXT NOT NULL, model TEXT NOT NULL,
+  prediction TEXT NOT NULL, scores TEXT NOT NULL, rater TEXT NOT NULL, created REAL NOT NULL
+) STRICT;
+CREATE INDEX generation_media ON generation (media_sha256);
+CREATE TABLE rating (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, rating_id TEXT NOT NULL UNIQUE,
+  generation_id TEXT NOT NULL REFERENCES generation (generation_id), rater TEXT NOT NULL,
+  rater_tier TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('right', 'wrong')),
+  answer TEXT NOT NULL, consent TEXT NOT NULL, created REAL NOT NULL, superseded_by TEXT
+) STRICT;
+CREATE UNIQUE INDEX current_rating ON rating (rater, generation_id) WHERE superseded_by IS NULL;
+CREATE INDEX rating_generation ON rating (generation_id);
+CREATE INDEX rating_by_time ON rating (rater, created);
+CREATE TABLE shard (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, commit_sha TEXT) STRICT;
+INSERT INTO meta VALUES ('epoch', 'e1');
+INSERT INTO generation VALUES ('g1', '{"text": "text of g1"}', NULL, NULL, 'row-g1',
+  'org/model@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 'cat', '{"cat": 0.75, "dog": 0.25}', 'ada',
+  1700000000.0);
+INSERT INTO rating VALUES (4, 'one', 'g1', 'ada', 'account', 'right', 'cat', 'v1', 1700000000.0,
+  'rating-g1');
+INSERT INTO rating VALUES (7, 'rating-g1', 'g1', 'ada', 'account', 'wrong', 'dog', 'v1',
+  1700000000.0, NULL);
+INSERT INTO shard VALUES (4, 4, 'sha');
+"""
+
+
+def test_store_when_of_the_earlier_version_is_taken_over_as_it_was(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "ratings.sqlite3")
+    connection.executescript(EARLIER)
+    connection.close()
+    for _ in range(2):
+        store = RatingStore(tmp_path)
+        assert (store.epoch, store.counts()) == ("e1", Counts(kept=2, waiting=1))
+        first, second = store.rated(Shard(1, 9))
+        assert (first.seq, first.rating.rating_id, second.seq) == (4, "one", 7)
+        assert (second.rating, second.generation) == (rating(), generation())
+        assert _rate(store, "g1") == "rating-g1"  # it is the current one still
+        store.close()
+    store = RatingStore(tmp_path)
+    assert _rate(store, "g1", rating_id="new", kind="right", answer="cat") == "new"
+    assert [one.seq for one in store.rated(Shard(1, 9))] == [4, 7, 8]
+    store.close()
+
+
+def test_store_when_of_a_later_version_says_so(tmp_path: Path) -> None:
+    RatingStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "ratings.sqlite3") as connection:
+        connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        RatingStore(tmp_path)
+    assert "a later version of hub_trainer wrote it: format 9, and 1 is known" in str(caught.value)
 
 
 KILLED = """

@@ -1,0 +1,81 @@
+"""README.md of a ratings dataset: what it holds, under which consent, how it is laid out."""
+
+from hub_trainer.ratings.shards import SHARDS
+
+LABELS = """\
+| Column          | What it holds                                                             |
+|-----------------|---------------------------------------------------------------------------|
+| `rating_id`     | The rating; a repeated one has the same id                                |
+| `generation_id` | The prediction that was rated; a rater's later rating of it supersedes    |
+| `row_id`        | sha256 of what was shown to the model, the same for the same content      |
+| `rater`         | Pseudonym: a keyed hash, not reversible without the Space's key           |
+| `rater_tier`    | `account` for a signed-in rater, `anonymous` for a session                |
+| `kind`          | `right` or `wrong`                                                        |
+| `answer`        | The right label, according to the rater                                   |
+| `prediction`    | The label that the model gave; `scores` holds the probability of each     |
+| `model`         | The model's repo and commit                                               |
+| `consent`       | Version of the consent text that was shown                                |
+| `day`           | Day of the rating, UTC; `epoch` and `seq` order the ratings of one server |
+
+The rated input is in `text`, `image` or, for tables, in `features` as JSON."""
+
+DIALOGUES = """\
+| Column          | What it holds                                                             |
+|-----------------|---------------------------------------------------------------------------|
+| `rating_id`     | The rating; a repeated one has the same id                                |
+| `generation_id` | The answer, or the pair of answers, that was rated                        |
+| `row_id`        | sha256 of the readable prompt                                             |
+| `rater`         | Pseudonym: a keyed hash, not reversible without the Space's key           |
+| `rater_tier`    | `account` for a signed-in rater, `anonymous` for a session                |
+| `kind`          | Of an answer `up`, `down`, `edit` or `report`; of a pair `prefer` or `tie` |
+| `text`          | The prompt as people read it, with the turns before it                    |
+| `prompt`        | The prompt as JSON: a string, or a list of `{role, content}` turns        |
+| `prediction`    | The answer; of a pair the preferred one, of a tie the left one            |
+| `answer`        | The edited answer, or the reason of a report; else empty                  |
+| `model`         | Repo and commit of the model that wrote `prediction`                      |
+| `sampling`      | How it was written, as JSON, with the seed                                |
+| `rival`         | The other answer of a pair, as JSON; else null                            |
+| `consent`       | Version of the consent text that was shown                                |
+| `day`           | Day of the rating, UTC; `epoch` and `seq` order the ratings of one server |
+
+`sampling` holds `max_new_tokens`, `temperature`, `top_k`, `top_p` and `seed`, and `stopped` when a
+person cut the answer short. `rival` holds `model`, `completion`, `sampling`, and the `side` on
+which it was shown. A rater's later thumb, edit, report or choice supersedes their earlier one of
+the same `generation_id`; a thumb, an edit and a report stand side by side. The two answers of a
+pair were shown on random sides, and who rated was not told which model wrote which."""
+
+
+def ratings_card(
+    *, task: str, space: str, license_name: str | None, consent: str, dialogues: bool = False
+) -> str:
+    """The card; `dialogues` when answers to prompts are rated, and not labels."""
+    front = f"license: {license_name}\n" if license_name else ""
+    return f"""---
+{front}task_categories:
+- {task}
+tags:
+- hub-trainer
+- ratings
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: {SHARDS}
+---
+
+# Ratings from {space}
+
+What people said of a model's answers in the Space `{space}`. Each row is one rating.
+
+{DIALOGUES if dialogues else LABELS} Files are written once
+and never changed, one folder per Space and server start.
+
+## Consent
+
+Shown above the buttons:
+
+> {consent}
+
+To have your ratings removed, open a discussion on this dataset. Copies that others have made, and
+models that were trained before, are out of our reach.
+"""
