@@ -40,9 +40,9 @@ DIALOGUES = """\
 
 `sampling` holds `max_new_tokens`, `temperature`, `top_k`, `top_p` and `seed`, and `stopped` when a
 person cut the answer short. `rival` holds `model`, `completion`, `sampling`, and the `side` on
-which it was shown. A rater's later thumb, edit, report or choice supersedes their earlier one of
-the same `generation_id`; a thumb, an edit and a report stand side by side. The two answers of a
-pair were shown on random sides, and who rated was not told which model wrote which."""
+which it was shown. A rater's later rating of a `generation_id` supersedes the earlier one, but
+an `edit` only an earlier edit. The two answers of a pair were shown on random sides, and who rated
+was not told which model wrote which."""
 
 
 def ratings_card(

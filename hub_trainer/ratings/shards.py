@@ -75,9 +75,8 @@ def parse_shard_path(path: str) -> ShardName | None:
 def read_shards(folder: Path) -> list[dict[str, Any]]:
     """Every rating under a downloaded dataset, oldest first, each id once.
 
-    `row` is the canonical row that was rated; of a dialogue it holds `text` and `prompt`, a string
-    or a list of turns, and `sampling` and `rival` beside it are mappings, or None. Raises DataError
-    for a file that is not a shard.
+    `row` is the canonical row that was rated, of a dialogue its `text`; `prompt`, `sampling` and
+    `rival` stay JSON, and are what the card says. Raises DataError for a file that is not a shard.
     """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((folder / FOLDER).rglob("*.parquet")):
@@ -115,24 +114,21 @@ def _read_shard(path: Path, name: str) -> list[dict[str, Any]]:
 
 def _with_row(rating: dict[str, Any], modality: str, name: str) -> dict[str, Any]:
     if modality == "dialogue":
-        for column in ("sampling", "rival"):
-            rating[column] = _object(rating[column], rating["rating_id"], column, name)
-        prompt = {"text": rating.pop("text"), "prompt": rating.pop("prompt")}
-        rating["row"] = _dialogue(**prompt)
-    else:
-        rating["row"] = _row_of(rating.pop(ROW_COLUMN[modality]), modality)
+        _check_dialogue(rating, name)
+    column = "text" if modality == "dialogue" else ROW_COLUMN[modality]
+    rating["row"] = _row_of(rating.pop(column), modality)
     if rating["row"] is None:
         raise DataError(
             "A rating does not hold what was rated.",
             where=name,
-            got=f"rating {rating['rating_id']} without its {ROW_COLUMN[modality]}",
+            got=f"rating {rating['rating_id']} without its {column}",
             do="Remove this rating: paths and addresses are never followed.",
         )
     return rating
 
 
 def _row_of(content: Any, modality: str) -> dict[str, Any] | None:
-    if modality == "text" or content is None:
+    if modality in ("text", "dialogue") or content is None:
         return None if content is None else {"text": content}
     if modality == "image":
         return None if content["bytes"] is None else {"image": content["bytes"]}
@@ -140,25 +136,31 @@ def _row_of(content: Any, modality: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _dialogue(text: str | None, prompt: str | None) -> dict[str, Any] | None:
-    """The readable prompt, and the prompt as the model was given it."""
-    asked = _parsed(prompt)
-    turns = asked if isinstance(asked, list) else []
-    is_prompt = isinstance(asked, str) or (turns and all(map(_is_turn, turns)))
-    return {"text": text, "prompt": asked} if text is not None and is_prompt else None
+def _check_dialogue(rating: Mapping[str, Any], name: str) -> None:
+    """Raise DataError when what is JSON in a rating is something else than the card says."""
+    rival = _parsed(rating["rival"])
+    has_rival = isinstance(rival, dict) and isinstance(rival.get("completion"), str)
+    needs_none = rating["rival"] is None and rating["kind"] != "prefer"
+    is_right = {
+        "prompt": _is_prompt(_parsed(rating["prompt"])),
+        "sampling": isinstance(_parsed(rating["sampling"]), dict),
+        "rival": has_rival or needs_none,
+    }
+    wrong = ", ".join(column for column, right in is_right.items() if not right)
+    if wrong:
+        raise _not_a_shard(name, f"rating {rating['rating_id']} whose {wrong} is not as described")
+
+
+def _is_prompt(asked: Any) -> bool:
+    return isinstance(asked, str) or (
+        isinstance(asked, list) and bool(asked) and all(map(_is_turn, asked))
+    )
 
 
 def _is_turn(turn: Any) -> bool:
     if not isinstance(turn, dict):
         return False
     return set(turn) == {"role", "content"} and all(isinstance(v, str) for v in turn.values())
-
-
-def _object(content: str | None, rating_id: str, column: str, name: str) -> dict[str, Any] | None:
-    found = None if content is None else _parsed(content)
-    if content is not None and not isinstance(found, dict):
-        raise _not_a_shard(name, f"rating {rating_id} whose {column} is no JSON object")
-    return found
 
 
 def _parsed(content: str | None) -> Any:

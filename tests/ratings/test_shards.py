@@ -104,23 +104,21 @@ def _dialogues(folder: Path) -> Path:
 def test_dialogues_when_read_have_prompts_answers_sampling_and_rivals(tmp_path: Path) -> None:
     _dialogues(tmp_path)
     thumb, edit, choice, tie = read_shards(tmp_path)
-    assert thumb["row"] == {"text": "user: Hi", "prompt": [{"role": "user", "content": "Hi"}]}
+    assert thumb["row"] == {"text": "user: Hi"}
+    assert json.loads(thumb["prompt"]) == [{"role": "user", "content": "Hi"}]
     assert (thumb["kind"], thumb["prediction"], thumb["answer"]) == ("down", "answer a1", "")
-    assert (thumb["sampling"], thumb["rival"]) == (SAMPLING, None)
-    assert (edit["row"]["prompt"], edit["answer"]) == ("Once", "Better \u202e.")
+    assert (json.loads(thumb["sampling"]), thumb["rival"]) == (SAMPLING, None)
+    assert (json.loads(edit["prompt"]), edit["answer"]) == ("Once", "Better \u202e.")
     assert (choice["generation_id"], choice["prediction"]) == ("p", "answer p-right")
     assert choice["model"] == "org/rival@" + "b" * 40
-    assert choice["rival"] == {
+    assert json.loads(choice["rival"]) == {
         "model": "org/model@" + "a" * 40,
         "completion": "answer p-left",
         "sampling": SAMPLING,
         "side": "left",
     }
-    assert (tie["generation_id"], tie["prediction"], tie["rival"]["side"]) == (
-        "p",
-        "answer p-left",
-        "right",
-    )
+    assert (tie["generation_id"], tie["prediction"]) == ("p", "answer p-left")
+    assert json.loads(tie["rival"])["side"] == "right"
 
 
 def test_dialogues_when_loaded_as_anyone_would_are_columns_of_text(tmp_path: Path) -> None:
@@ -141,14 +139,18 @@ def test_dialogues_when_loaded_as_anyone_would_are_columns_of_text(tmp_path: Pat
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("prompt", "{", "without its prompt"),
-        ("prompt", "[]", "without its prompt"),
-        ("prompt", '[{"role": "user"}]', "without its prompt"),
-        ("prompt", '[{"role": "user", "content": 1}]', "without its prompt"),
-        ("prompt", "[" * 100_000, "without its prompt"),
-        ("text", None, "without its prompt"),
-        ("sampling", "[]", "whose sampling is no JSON object"),
-        ("rival", "1", "whose rival is no JSON object"),
+        ("prompt", "{", "whose prompt is not"),
+        ("prompt", None, "whose prompt is not"),
+        ("prompt", "[]", "whose prompt is not"),
+        ("prompt", '[{"role": "user"}]', "whose prompt is not"),
+        ("prompt", '[{"role": "user", "content": 1}]', "whose prompt is not"),
+        ("prompt", "[" * 100_000, "whose prompt is not"),
+        ("text", None, "without its text"),
+        ("sampling", "[]", "whose sampling is not"),
+        ("rival", "1", "whose rival is not"),
+        ("rival", "{}", "whose rival is not"),
+        ("rival", "", "whose rival is not"),
+        ("rival", None, "rating r-7-p-right whose rival is not"),
     ],
 )
 def test_dialogues_when_a_cell_is_not_what_it_should_be_say_so(

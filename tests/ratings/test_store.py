@@ -174,7 +174,7 @@ def test_answer_when_read_back_has_its_sampling(store: RatingStore) -> None:
     assert store.generation("a1") == answer("a1")
 
 
-def test_thumb_edit_and_report_when_of_one_answer_stand_side_by_side(store: RatingStore) -> None:
+def test_edit_when_there_is_a_thumb_stands_beside_it(store: RatingStore) -> None:
     store.add_generation(answer("a1")).result()
     for name, kind, text in [
         ("thumb", "down", ""),
@@ -186,9 +186,9 @@ def test_thumb_edit_and_report_when_of_one_answer_stand_side_by_side(store: Rati
         assert _rate(store, "a1", rating_id=name, kind=kind, answer=text) == name
     found = store._read("SELECT rating_id, superseded_by FROM rating ORDER BY seq")
     assert found == [
-        ("thumb", "second thumb"),
+        ("thumb", "report"),
         ("edit", "second edit"),
-        ("report", None),
+        ("report", "second thumb"),
         ("second thumb", None),
         ("second edit", None),
     ]

@@ -58,6 +58,13 @@ def test_opinions_when_not_of_use_then_they_are_counted_by_reason() -> None:
     assert found.dropped == {"of another task": 1, "without a preference": 1, "superseded": 1}
 
 
+def test_edit_when_a_thumb_follows_then_both_count() -> None:
+    edit = said("edit", generation_id="g") | {"answer": "new"}
+    found = opinions(edit, said("down", generation_id="g"), {**edit, "answer": "newer"})
+    assert [(one.signal, one.value) for one in found.all] == [("thumb", "down"), ("edit", "newer")]
+    assert found.dropped == {"superseded": 1}
+
+
 def test_opinions_when_a_rater_says_too_much_then_the_first_ones_count() -> None:
     found = opinions(said("up", answer="1"), said("up", answer="2"), said("up", answer="3"), cap=2)
     assert [one.row["prediction"] for one in found.all] == ["1", "2"]

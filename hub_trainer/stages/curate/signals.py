@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hub_trainer.duplicates import content_keys
+from hub_trainer.ratings import facet_of
 from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import Content, Kind, detect_format
 from hub_trainer.rows.store import WEIGHT
@@ -72,12 +73,12 @@ class Agreed:
 
 
 def count_opinions(shard_rows: Sequence[ShardRow], task: str, *, max_per_rater: int) -> Opinions:
-    """A rater's last word on each generation, of the first ones that a rater has rated."""
-    latest: dict[tuple[str, str], Opinion] = {}
+    """A rater's last word on each generation and last edit of it, of the first that they rated."""
+    latest: dict[tuple[str, str, str], Opinion] = {}
     dropped: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     for row in shard_rows:
-        key = row["rater"], row["generation_id"]
+        key = row["rater"], row["generation_id"], facet_of(row["kind"])
         if row["task"] != task:
             dropped["of another task"] += 1
         elif row["kind"] not in SIGNAL_OF:
