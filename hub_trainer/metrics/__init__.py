@@ -4,7 +4,6 @@
 the absolute path of a folder here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,17 +16,22 @@ from hub_trainer.metrics.counts import CountMetric
 _FOLDER = Path(__file__).resolve().parent
 
 
+Needs = Literal["labels", "answers", "likelihoods"]
+
+
 @dataclass(frozen=True)
 class MetricSpec:
     """One name in a recipe: the module behind it and what it is computed from."""
 
     module: str
-    from_counts: CountMetric
+    from_counts: CountMetric | None = None
+    """Of metrics of labels: the same from counts, for thousands of resamples."""
     average: str | None = None
-    needs: Literal["labels"] = "labels"
-    """What it compares: one label per example."""
+    needs: Needs = "labels"
+    """A label per example, a written answer, or how likely the reference is to the model."""
     is_share: bool = False
     """Whether it is a share of the examples, with a closed-form interval and McNemar's test."""
+    lower_is_better: bool = False
 
 
 METRICS: dict[str, MetricSpec] = {
@@ -43,7 +47,19 @@ METRICS: dict[str, MetricSpec] = {
     "f1_macro": MetricSpec("f1", counts.macro(counts.f1), "macro"),
     "f1_micro": MetricSpec("f1", counts.accuracy, "micro", is_share=True),
     "f1_weighted": MetricSpec("f1", counts.weighted(counts.f1), "weighted"),
+    "exact_match": MetricSpec("exact_match", needs="answers", is_share=True),
+    "token_f1": MetricSpec("token_f1", needs="answers"),
+    "rouge": MetricSpec("rouge", needs="answers"),
+    "contains": MetricSpec("contains", needs="answers", is_share=True),
+    "json_schema": MetricSpec("json_schema", needs="answers", is_share=True),
+    "completion_loss": MetricSpec("completion_loss", needs="likelihoods", lower_is_better=True),
+    "perplexity": MetricSpec("perplexity", needs="likelihoods", lower_is_better=True),
 }
+
+
+def metric_names(*needs: Needs) -> frozenset[str]:
+    """The metrics that are computed from one of these."""
+    return frozenset(name for name, spec in METRICS.items() if spec.needs in needs)
 
 
 def metric_spec(name: str) -> MetricSpec:
@@ -55,15 +71,6 @@ def metric_spec(name: str) -> MetricSpec:
         f"there is no metric {name}",
         do=f"did you mean {near[0]}?" if near else f"take one of {', '.join(METRICS)}",
     )
-
-
-def per_example(name: str) -> Callable[[object, object], float]:
-    """The score of one example under a metric, from its reference and prediction.
-
-    For label metrics 1 when they agree and 0 when not, whatever the average.
-    """
-    metric_spec(name)
-    return lambda reference, prediction: float(reference == prediction)
 
 
 def load_metric(name: str) -> Any:

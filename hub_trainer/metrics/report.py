@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hub_trainer.errors import DataError
-from hub_trainer.metrics import compute_metric, load_metric, metric_spec
+from hub_trainer.metrics import MetricSpec, compute_metric, load_metric, metric_spec
 from hub_trainer.metrics.counts import weighted_metric
 from hub_trainer.stats import (
     Comparison,
     Estimate,
     Interval,
+    WeightedMetric,
     bootstrap_estimate,
     compare_predictions,
     compare_scores,
@@ -108,7 +109,7 @@ def _estimate(
         num_hits = int(np.sum(references == predictions))
         return replace(wilson_estimate(num_hits, len(references), confidence), value=value)
     (truth, answers), counts = group_examples(references, predictions)
-    measure = weighted_metric(spec.from_counts, num_labels)
+    measure = _measure(spec, num_labels)
     estimate = bootstrap_estimate(
         lambda weights: measure(truth, answers, weights),
         counts,
@@ -137,9 +138,14 @@ def compare_metric(
     if spec.is_share:
         compared = compare_scores(truth == new, truth == old)
     else:
-        measure = weighted_metric(spec.from_counts, len(label_names))
+        measure = _measure(spec, len(label_names))
         compared = compare_predictions(truth, new, old, metric=measure, seed=seed)
     return replace(compared, metric=name)
+
+
+def _measure(spec: MetricSpec, num_labels: int) -> WeightedMetric:
+    assert spec.from_counts is not None
+    return weighted_metric(spec.from_counts, num_labels)
 
 
 def majority_predictions(references: Sequence[Any]) -> list[Any]:

@@ -40,6 +40,13 @@ from hub_trainer.stats.paired import (
     paired_bootstrap,
 )
 from hub_trainer.stats.power import minimum_detectable_effect, required_num_examples
+from hub_trainer.stats.win_rate import (
+    CrowdWinRate,
+    PairVote,
+    WinRate,
+    crowd_win_rates,
+    win_rate,
+)
 
 __all__ = [
     "AggregatedLabel",
@@ -47,21 +54,25 @@ __all__ = [
     "Annotation",
     "BootstrapDifference",
     "Comparison",
+    "CrowdWinRate",
     "Estimate",
     "GateDecision",
     "GateRule",
     "Interval",
     "McNemar",
+    "PairVote",
     "RaterSummary",
     "SliceChange",
     "Verdict",
     "WeightedMetric",
+    "WinRate",
     "bca_interval",
     "bootstrap_estimate",
     "compare_predictions",
     "compare_scores",
     "compare_slices",
     "count_looks",
+    "crowd_win_rates",
     "dawid_skene_labels",
     "decide",
     "decide_first",
@@ -75,4 +86,5 @@ __all__ = [
     "resample",
     "wilson_estimate",
     "wilson_interval",
+    "win_rate",
 ]

@@ -31,6 +31,13 @@ from hub_trainer.stats.power import (
 )
 
 Verdict = Literal["promote", "hold", "reject"]
+Against = Literal["published", "baseline", "base"]
+OTHERS: Mapping[Against, str] = {
+    "published": "the published model",
+    "baseline": "a constant answer",
+    "base": "the base model",
+}
+"""What a new model is compared with, in words."""
 
 _SLICE_ALPHA = 0.05
 
@@ -96,8 +103,10 @@ class GateDecision:
     """A verdict with all that it rests on; the same inputs give the same decision."""
 
     verdict: Verdict
-    against: Literal["published", "baseline"]
+    against: Against
     metric: str
+    lower_is_better: bool
+    """Of the metric: the values, differences and slices here are in its own units."""
     value: float
     baseline_value: float
     difference: float
@@ -149,17 +158,18 @@ def decide_first(
     baseline_scores: ArrayLike,
     *,
     rule: GateRule,
+    against: Against = "baseline",
     comparison: Comparison | None = None,
     seed: int = 0,
 ) -> GateDecision:
-    """A first model against the majority class (or the mean), there being none published.
+    """A first model against a constant answer, or against its base, there being none published.
 
     A model that cannot be told from a constant answer would only start the loop on noise, so it is
     held. There are no slices: a constant answer is perfect on its own class. It counts as a
     look, and as it is nearly always passed, its alpha goes on to the second round.
     """
     compared = comparison or compare_scores(scores, baseline_scores, seed=seed)
-    return _decision(compared, rule, "baseline", ())
+    return _decision(compared, rule, against, ())
 
 
 def compare_slices(
@@ -210,6 +220,16 @@ def _slice_change(
     return SliceChange(column, value, len(new), baseline, score, change, p_value, regressed)
 
 
+def _negated(change: SliceChange) -> SliceChange:
+    """A slice of scores that are minus a metric, in the metric's own units."""
+    return replace(
+        change,
+        baseline_score=0.0 - change.baseline_score,
+        score=0.0 - change.score,
+        change=0.0 - change.change,
+    )
+
+
 def _holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjustment: compare each with 0.05 and the chance of any false one stays below it."""
     adjusted, running = [1.0] * len(p_values), 0.0
@@ -222,14 +242,16 @@ def _holm(p_values: Sequence[float]) -> list[float]:
 def _decision(
     compared: Comparison,
     rule: GateRule,
-    against: Literal["published", "baseline"],
+    against: Against,
     slices: tuple[SliceChange, ...],
 ) -> GateDecision:
     alpha, power = rule.alpha_spent, rule.power
+    shown = tuple(map(_negated, slices)) if compared.lower_is_better else slices
     decision = GateDecision(
         verdict=_verdict(compared, rule, slices),
         against=against,
         metric=compared.metric,
+        lower_is_better=compared.lower_is_better,
         value=compared.value,
         baseline_value=compared.baseline_value,
         difference=compared.difference,
@@ -246,21 +268,21 @@ def _decision(
         method=compared.method,
         seed=compared.seed,
         num_permutations=compared.num_permutations,
-        slices=slices,
+        slices=shown,
         reasons=(),
     )
     return replace(decision, reasons=_reasons(decision, rule))
 
 
 def _required_num_examples(compared: Comparison, rule: GateRule) -> int | None:
-    if compared.difference <= 0:
+    if compared.improvement <= 0:
         return None
     if compared.method == "mcnemar":
         return required_num_examples(
-            compared.difference, compared.discordance, alpha=rule.alpha_spent, power=rule.power
+            compared.improvement, compared.discordance, alpha=rule.alpha_spent, power=rule.power
         )
     return required_for_spread(
-        compared.difference,
+        compared.improvement,
         compared.standard_error,
         compared.num_examples,
         alpha=rule.alpha_spent,
@@ -276,10 +298,10 @@ def _verdict(compared: Comparison, rule: GateRule, slices: Sequence[SliceChange]
 
 def _reasons(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
     """The verdict in words, for the card and the pull request."""
-    other = {"published": "the published model", "baseline": "a constant answer"}
+    sense = " (lower is better)" if decision.lower_is_better else ""
     facts = (
         f"{decision.metric} {decision.value:.4f} against {decision.baseline_value:.4f} of "
-        f"{other[decision.against]} on the same {decision.num_examples} examples: "
+        f"{OTHERS[decision.against]}{sense} on the same {decision.num_examples} examples: "
         f"{decision.difference:+.4f} ({decision.interval.confidence:.0%} interval "
         f"{decision.interval.low:+.4f} to {decision.interval.high:+.4f})"
     )
@@ -310,10 +332,12 @@ def _p_value(p_value: float) -> str:
 
 
 def _regressions(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
+    least = rule.min_slice_change
+    bound = f"above {-least:+.4f}" if decision.lower_is_better else f"below {least:+.4f}"
     return tuple(
         f"{change.column} = {change.value}: {change.baseline_score:.4f} to {change.score:.4f} on "
         f"{change.num_examples} examples ({change.change:+.4f}, Holm-adjusted "
-        f"{_p_value(change.p_value_worse)}), below {rule.min_slice_change:+.4f}"
+        f"{_p_value(change.p_value_worse)}), {bound}"
         for change in decision.slices
         if change.regressed
     )

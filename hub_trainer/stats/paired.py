@@ -81,9 +81,16 @@ class Comparison:
     method: str
     """`mcnemar`, `permutation of scores` or `permutation of predictions`."""
     metric: str = "score"
+    lower_is_better: bool = False
+    """Of the metric, in whose units all values here are."""
     seed: int | None = None
     """Of the permutations and resamples; `None` where nothing was drawn."""
     num_permutations: int | None = None
+
+    @property
+    def improvement(self) -> float:
+        """The difference, above 0 when the new model is better."""
+        return -self.difference if self.lower_is_better else self.difference
 
 
 def mcnemar(correct: ArrayLike, baseline_correct: ArrayLike) -> McNemar:
@@ -173,6 +180,12 @@ def compare_scores(
     if is_binary(new, old):
         return _compare_correct(new > 0, old > 0, confidence)
     return _compare_graded(new, old, confidence, seed)
+
+
+def paired_scores(scores: ArrayLike, baseline_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Both models' (num_examples,) scores; raises DataError when there are none."""
+    new, old = _paired(scores, baseline_scores, dtype=np.float64)
+    return new, old
 
 
 def paired_p_values(

@@ -48,7 +48,7 @@ from hub_trainer.finetune.label_scores import (
 from hub_trainer.finetune.model_folder import IMAGE_PROCESSOR_FILES, file_stamp, has_any
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.report import FitReport
-from hub_trainer.metrics import METRICS
+from hub_trainer.metrics import metric_names
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.media import image_problem, open_image
 from hub_trainer.tasks import (
@@ -88,7 +88,7 @@ class ImageClassification:
     modality: Literal["text", "image", "table"] = "image"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset(AUGMENTATIONS)
-    metrics: frozenset[str] = frozenset(METRICS)
+    metrics: frozenset[str] = metric_names("labels")
 
     @property
     def columns(self) -> Mapping[str, Kind]:

@@ -36,7 +36,7 @@ from hub_trainer.finetune.tables import (
     table_of,
     typical_row,
 )
-from hub_trainer.metrics import METRICS, compute_metric
+from hub_trainer.metrics import compute_metric, metric_names
 from hub_trainer.recipe import Recipe
 from hub_trainer.tasks import (
     BasePredictions,
@@ -84,7 +84,7 @@ class TabularClassification:
     methods: frozenset[str] = frozenset({"full", "scratch"})
     """Both fit a new model: there is no base to keep anything of."""
     augmentations: frozenset[str] = frozenset()
-    metrics: frozenset[str] = frozenset(METRICS)
+    metrics: frozenset[str] = metric_names("labels")
 
     @property
     def columns(self) -> Mapping[str, Kind]:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from hub_trainer.metrics.answers import Losses, compare_losses
 from hub_trainer.metrics.report import compare_metric
 from hub_trainer.stats import GateRule, count_looks, decide, decide_first, mcnemar
 
@@ -244,3 +245,42 @@ def test_gate_at_two_points_has_the_power():
     assert power[0, 0, 0.05] >= 0.8
     assert power[1, 1, 0.05] >= 0.8
     assert power[4, 4, 0.05] >= 0.8
+
+
+def _losses(shift, num_examples=300):
+    rng = np.random.default_rng(0)
+    nats, num_tokens = rng.gamma(4, 5.0, num_examples), np.full(num_examples, 10)
+    noise = rng.normal(0, 1, num_examples)
+    return Losses(nats + shift + noise, num_tokens), Losses(nats, num_tokens)
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(-1, "promote"), (1, "reject"), (0, "hold")])
+def test_decide_when_lower_is_better_then_reasons_are_in_the_metric_itself(shift, verdict):
+    new, old = _losses(shift)
+    found = decide(
+        new.scores,
+        old.scores,
+        rule=GateRule(),
+        comparison=compare_losses("completion_loss", new, old),
+        slices={"half": [index % 2 for index in range(300)]},
+    )
+    assert found.verdict == verdict
+    assert found.lower_is_better
+    assert found.value == pytest.approx(new.nats.sum() / new.num_tokens.sum())
+    assert found.difference == pytest.approx(found.value - found.baseline_value)
+    assert np.sign(found.difference) == np.sign(shift) or not shift
+    assert (found.required_num_examples is not None) == (found.difference < 0)
+    assert "the published model (lower is better)" in found.reasons[0]
+    assert [one.regressed for one in found.slices] == [verdict == "reject"] * 2
+    for one in found.slices:
+        assert one.score > 0
+        assert one.change == pytest.approx(one.score - one.baseline_score)
+    if verdict == "reject":
+        assert "above +0.0300" in found.reasons[1]
+
+
+def test_decide_first_against_the_base_says_so():
+    new, old = _answers(60, 20, 1000)
+    found = decide_first(new, old, rule=GateRule(), against="base")
+    assert (found.verdict, found.against) == ("promote", "base")
+    assert "of the base model on the same" in found.reasons[0]

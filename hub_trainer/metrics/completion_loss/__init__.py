@@ -1,0 +1,1 @@
+"""The `completion_loss` module, in a folder of its own as evaluate wants it."""

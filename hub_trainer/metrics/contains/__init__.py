@@ -1,0 +1,1 @@
+"""The `contains` module, in a folder of its own as evaluate wants it."""

@@ -1,0 +1,1 @@
+"""The `json_schema` module, in a folder of its own as evaluate wants it."""

@@ -1,0 +1,1 @@
+"""The `perplexity` module, in a folder of its own as evaluate wants it."""

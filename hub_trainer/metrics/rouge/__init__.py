@@ -1,0 +1,1 @@
+"""The `rouge` module, in a folder of its own as evaluate wants it."""
