@@ -54,8 +54,18 @@ def test_opinions_when_not_of_use_then_they_are_counted_by_reason() -> None:
     found = opinions(
         said("up", task="other"), said("tie"), twice, {**twice, "kind": "down"}, said("up"), cap=2
     )
-    assert [one.value for one in found.all] == ["down", "up"]
-    assert found.dropped == {"of another task": 1, "without a preference": 1, "superseded": 1}
+    assert [one.value for one in found.all] == ["down"]
+    assert found.dropped == {
+        "of another task": 1,
+        "without a preference": 1,
+        "superseded": 1,
+        "over the limit of a rater": 1,
+    }
+
+
+def test_opinions_when_a_preference_becomes_a_tie_then_it_is_gone() -> None:
+    first = preferred("x", "y")
+    assert list(opinions(first, {**first, "kind": "tie"}).all) == []
 
 
 def test_edit_when_a_thumb_follows_then_both_count() -> None:

@@ -74,23 +74,23 @@ class Agreed:
 
 def count_opinions(shard_rows: Sequence[ShardRow], task: str, *, max_per_rater: int) -> Opinions:
     """A rater's last word on each generation and last edit of it, of the first that they rated."""
-    latest: dict[tuple[str, str, str], Opinion] = {}
+    latest: dict[tuple[str, str, str], ShardRow] = {}
     dropped: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     for row in shard_rows:
         key = row["rater"], row["generation_id"], facet_of(row["kind"])
         if row["task"] != task:
             dropped["of another task"] += 1
-        elif row["kind"] not in SIGNAL_OF:
-            dropped["without a preference"] += 1
         elif key not in latest and seen[row["rater"]] >= max_per_rater:
             dropped["over the limit of a rater"] += 1
         else:
             dropped["superseded"] += key in latest
             seen[row["rater"]] += key not in latest
             latest.pop(key, None)
-            latest[key] = _opinion(row)
-    return Opinions(list(latest.values()), +dropped)
+            latest[key] = row
+    counted = [row for row in latest.values() if row["kind"] in SIGNAL_OF]
+    dropped["without a preference"] = len(latest) - len(counted)
+    return Opinions([_opinion(row) for row in counted], +dropped)
 
 
 def trust_of(opinions: Sequence[Opinion]) -> dict[str, float]:
