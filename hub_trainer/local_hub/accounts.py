@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_trainer.local_hub.errors import bad_credentials, bad_request
-from hub_trainer.local_hub.names import check_name, new_id, now_iso
+from hub_trainer.local_hub.names import check_account_name, new_id, now_iso
 from hub_trainer.local_hub.store import Store, row, rows
 
 TOKEN_ROLES = {"read": "read", "write": "write", "fineGrained": "fineGrained"}
@@ -89,7 +89,7 @@ def add_org(
 
 
 def _add_account(store: Store, kind: str, name: str, fullname: str, *, private: bool) -> Account:
-    check_name(name)
+    check_account_name(name)
     with store.write() as db:
         known = find_account(store, name)
         if known is not None and known.kind != kind:

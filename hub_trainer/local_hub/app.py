@@ -75,7 +75,7 @@ _VERBS = (
 register_url_convertor("verb", _Pattern(_VERBS.replace(" ", "|")))
 register_url_convertor("dotgit", _Pattern(r"(?:\.git)?"))
 # A namespace that has a page: not the first part of one of our own addresses.
-register_url_convertor("owner", _Pattern("(?!(?:api|assets|models|datasets|spaces)/)[^/]+"))
+register_url_convertor("owner", _Pattern("(?!(?:api|assets|models|datasets|spaces|uploads)/)[^/]+"))
 register_url_convertor("word", _Pattern(r"[^/]+?"))
 
 

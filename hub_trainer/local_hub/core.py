@@ -34,8 +34,16 @@ class Limits:
     """Largest NDJSON commit body, kept on disk while it is read."""
     commit_operations: int = 100_000
     """Most files that one commit may name."""
+    attachment_bytes: int = 10 * 1024 * 1024
+    """Largest picture or sound in a comment."""
+    video_bytes: int = 50 * 1024 * 1024
+    """Largest video in a comment."""
     push_bytes: int = 4 * 1024 * 1024 * 1024
     """Largest git push."""
+    loose_objects: int = 4000
+    """From more objects in files of their own on, a repo's git objects are packed."""
+    packs: int = 30
+    """From more packs on, they become one."""
 
 
 @dataclass
@@ -52,6 +60,10 @@ class Core:
     )
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _downloads: Counter[str] = field(default_factory=Counter)
+    _written: set[str] = field(default_factory=set)
+    packing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while objects are packed; whoever removes a repo's folder holds it too. Comes before
+    the lock of a repo."""
 
     def git_path(self, repo_id: str) -> Path:
         """Where a repo lies. Names never become paths, so no name can leave the folder."""
@@ -65,6 +77,17 @@ class Core:
         """Whoever changes a repo holds this; readers do not need it."""
         with self._guard:
             return self._repo_locks[repo_id]
+
+    def note_written(self, repo_id: str) -> None:
+        """A repo has more git objects than before."""
+        with self._guard:
+            self._written.add(repo_id)
+
+    def take_written(self) -> set[str]:
+        """The repos that were written to since the last time."""
+        with self._guard:
+            taken, self._written = self._written, set()
+        return taken
 
     def count_download(self, repo: Repo) -> None:
         """One more download; kept in memory until the next flush."""
@@ -98,7 +121,7 @@ def open_core(folder: Path, limits: Limits | None = None, *, durable: bool = Tru
         pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = _lock_folder(folder)
-    for name in ("repos", "lfs", "tmp", "trash"):
+    for name in ("repos", "lfs", "attachments", "tmp", "trash"):
         (folder / name).mkdir(exist_ok=True, mode=0o700)
     try:
         store = Store(folder / "hub.sqlite3", durable=durable)

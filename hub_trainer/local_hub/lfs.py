@@ -164,6 +164,12 @@ def grants_of(store: Store, repo_id: str) -> dict[str, tuple[int, str]]:
     return {each["oid"]: (each["size"], each["pushed"]) for each in found}
 
 
+def stored_bytes(store: Store, repo_id: str) -> int:
+    """The size of all large files of a repo together."""
+    found = row(store, "SELECT sum(size) AS total FROM lfs_grant WHERE repo_id = ?", repo_id)
+    return int(found["total"] or 0) if found is not None else 0
+
+
 def withdraw(store: Store, lfs: LfsStore, repo_id: str, oids: list[str]) -> None:
     """Take objects from a repo; one that no repo holds any more leaves the disk."""
     with store.exclusive():

@@ -113,7 +113,7 @@ def first_files(repo: dict[str, Any]) -> dict[str, str]:
 
 def delete_repo(core: Core, repo: Repo) -> None:
     """Remove a repo: first its name, then its files."""
-    with core.lock(repo.id):
+    with core.packing, core.lock(repo.id):
         oids = list(grants_of(core.store, repo.id))
         with core.store.write():
             webhooks.announce(core.store, repo, "delete", "repo")
@@ -163,7 +163,7 @@ def _copy_objects(core: Core, source: Repo, copy: Repo) -> None:
         target = core.git_path(copy.id) / "objects" / os.path.relpath(folder, start)
         target.mkdir(exist_ok=True)
         for name in names:
-            if not (target / name).exists():
+            if not name.startswith("tmp_") and not (target / name).exists():
                 os.link(os.path.join(folder, name), target / name)
         sync_folder(target)
 

@@ -1,5 +1,6 @@
 """Which repos a list shows, and in what order."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 from hub_trainer.local_hub.accounts import Actor
 from hub_trainer.local_hub.core import Core
 from hub_trainer.local_hub.errors import bad_request
+from hub_trainer.local_hub.lfs import stored_bytes
 from hub_trainer.local_hub.names import RepoType
 from hub_trainer.local_hub.permissions import can_see
 from hub_trainer.local_hub.repo_rows import Repo, all_repos
+from hub_trainer.local_hub.weights import gguf_info, safetensors_info
 
 
 @dataclass(frozen=True)
@@ -23,25 +26,27 @@ class Filters:
     gated: bool | None = None
     linked: tuple[tuple[str, str], ...] = ()
     """(models or datasets, name): Spaces that use it."""
+    num_parameters: tuple[int, int] | None = None
+    """Fewest and most parameters of a model."""
     sort: str = "trendingScore"
     descending: bool = True
 
 
-_SORT_KEYS: dict[str, Callable[[Repo], Any]] = {
-    "trendingScore": lambda repo: (repo.likes, repo.modified),
-    "trending_score": lambda repo: (repo.likes, repo.modified),
-    "trending": lambda repo: (repo.likes, repo.modified),
-    "likes": lambda repo: repo.likes,
-    "likes7d": lambda repo: repo.likes,
-    "downloads": lambda repo: repo.downloads,
-    "createdAt": lambda repo: repo.created,
-    "created_at": lambda repo: repo.created,
-    "lastModified": lambda repo: repo.modified,
-    "last_modified": lambda repo: repo.modified,
-    "modified": lambda repo: repo.modified,
-    "id": lambda repo: repo.full_name.lower(),
-    "mainSize": lambda repo: 0,
-    "num_parameters": lambda repo: 0,
+_SORT_KEYS: dict[str, Callable[[Core, Repo], Any]] = {
+    "trendingScore": lambda core, repo: (repo.likes, repo.modified),
+    "trending_score": lambda core, repo: (repo.likes, repo.modified),
+    "trending": lambda core, repo: (repo.likes, repo.modified),
+    "likes": lambda core, repo: repo.likes,
+    "likes7d": lambda core, repo: repo.likes,
+    "downloads": lambda core, repo: repo.downloads,
+    "createdAt": lambda core, repo: repo.created,
+    "created_at": lambda core, repo: repo.created,
+    "lastModified": lambda core, repo: repo.modified,
+    "last_modified": lambda core, repo: repo.modified,
+    "modified": lambda core, repo: repo.modified,
+    "id": lambda core, repo: repo.full_name.lower(),
+    "mainSize": lambda core, repo: stored_bytes(core.store, repo.id),
+    "num_parameters": lambda core, repo: _num_parameters(core, repo),
 }
 
 
@@ -54,7 +59,34 @@ def select_repos(core: Core, actor: Actor, repo_type: RepoType, filters: Filters
         for repo in all_repos(core.store, repo_type)
         if can_see(actor, repo) and repo.head_sha and _passes(repo, filters)
     ]
-    return sorted(found, key=_SORT_KEYS[filters.sort], reverse=filters.descending)
+    if filters.num_parameters is not None:
+        fewest, most = filters.num_parameters
+        found = [repo for repo in found if fewest <= _num_parameters(core, repo) <= most]
+    key = _SORT_KEYS[filters.sort]
+    return sorted(found, key=lambda repo: key(core, repo), reverse=filters.descending)
+
+
+def _num_parameters(core: Core, repo: Repo) -> int:
+    """Of a model whose weights can be read; 0 of any other."""
+    git = core.git(repo)
+    commit = git[repo.head_sha]
+    found = safetensors_info(core, repo, git, commit) or gguf_info(core, repo, git, commit)
+    return 0 if found is None else int(found["total"])
+
+
+_SPAN = re.compile(r"(min|max):(\d+(?:\.\d+)?)([KMBT]?)\Z", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+
+def parse_num_parameters(text: str) -> tuple[int, int]:
+    """`min:6B,max:128B`, or one of the two -> (fewest, most)."""
+    ends = {"min": 1, "max": 2**63}
+    for part in text.split(","):
+        found = _SPAN.match(part.strip())
+        if found is None:
+            raise bad_request(f'"num_parameters" must look like min:6B,max:128B, not {text!r}.')
+        ends[found[1].lower()] = int(float(found[2][:30]) * _UNITS[found[3].upper()])
+    return ends["min"], ends["max"]
 
 
 def _passes(repo: Repo, filters: Filters) -> bool:

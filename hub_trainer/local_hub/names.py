@@ -12,6 +12,15 @@ RepoType = Literal["model", "dataset", "space"]
 TYPE_OF_PLURAL: dict[str, RepoType] = {"models": "model", "datasets": "dataset", "spaces": "space"}
 URL_PREFIX: dict[str, str] = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
+_RESERVED = (
+    "api assets blog buckets chat collections datasets docs enterprise join jobs kernels learn "
+    "lfs-complete lfs-part lfs-upload login logout metrics models new new-collection new-dataset "
+    "new-space notifications oauth organizations papers posts pricing privacy raw resolve search "
+    "settings spaces static support tasks terms-of-service uploads users welcome"
+)
+RESERVED = frozenset(_RESERVED.split())
+"""First parts of addresses, here or at the public Hub: an account of that name would be hidden."""
+
 MAX_PATH_BYTES = 4096
 MAX_SEGMENT_BYTES = 255
 
@@ -39,6 +48,15 @@ def check_name(name: str) -> str:
             "and neither '-' nor '.' at the end."
         )
     return name
+
+
+def check_account_name(name: str) -> str:
+    """The name of a new user or organisation, which stands first in the address of its repos."""
+    if name.lower() in RESERVED:
+        raise bad_request(
+            f"The name {name!r} is reserved: the Hub has an address of that name. Choose another."
+        )
+    return check_name(name)
 
 
 def split_repo_id(repo_id: str) -> tuple[str, str]:

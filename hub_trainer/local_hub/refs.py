@@ -59,6 +59,7 @@ def advance(core: Core, repo: Repo, git: Any, move: Move) -> None:
             db.execute("DELETE FROM ref_intent WHERE id = ?", (intent_id,))
         raise
     _settle(core, repo, git, move, intent_id)
+    core.note_written(repo.id)
 
 
 def _settle(core: Core, repo: Repo, git: Any, move: Move, intent_id: str) -> None:

@@ -19,6 +19,8 @@ from hub_trainer.local_hub import accounts as account_rows
 from hub_trainer.local_hub.app import build_app
 from hub_trainer.local_hub.core import Core, Limits, open_core
 from hub_trainer.local_hub.delivery import Deliverer
+from hub_trainer.local_hub.errors import WireError
+from hub_trainer.local_hub.housekeeping import Housekeeper
 from hub_trainer.local_hub.lifecycle import empty_trash
 from hub_trainer.local_hub.protocol import HubProtocol
 from hub_trainer.local_hub.refs import reconcile
@@ -77,11 +79,12 @@ class LocalHub:
         self.url = _url_of(self._socket, self._address[0])
         app = build_app(self.core, (self._address[0], *self._allowed_hosts))
         self._server = _server_for(app)
-        self._deliverer = Deliverer(self.core)
+        self._beside = (Deliverer(self.core), Housekeeper(self.core))
         self._thread = threading.Thread(target=self._run, name="local-hub", daemon=True)
         self._thread.start()
         self._wait_until_started()
-        self._deliverer.start()
+        for each in self._beside:
+            each.start()
         return self
 
     def __exit__(
@@ -95,7 +98,8 @@ class LocalHub:
 
     def stop(self) -> None:
         """Finish the requests in progress, then let go of port and data."""
-        self._deliverer.stop()
+        for each in self._beside:
+            each.stop()
         self._server.should_exit = True
         self._thread.join(timeout=30)
         self._socket.close()
@@ -211,7 +215,10 @@ def _server_for(app: Any) -> uvicorn.Server:
 def _first_user(core: Core, folder: Path, accounts: dict[str, Any] | None) -> tuple[str, str]:
     """Load the accounts file, or make an administrator once, whose token only the owner reads."""
     if accounts is not None:
-        account_rows.load_accounts(core.store, accounts)
+        try:
+            account_rows.load_accounts(core.store, accounts)
+        except WireError as error:
+            raise ValueError(f"The accounts cannot be loaded: {error.message}") from None
         for entry in accounts.get("users", []):
             if entry.get("token"):
                 return str(entry["name"]), str(entry["token"])

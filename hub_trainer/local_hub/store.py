@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -100,6 +100,12 @@ class Store:
         try:
             with self.write() as db:
                 _bring_up_to_date(db, path)
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise RuntimeError(
+                f"{path} cannot be used as a Local Hub's database: {error}. "
+                "Choose another --data folder."
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -166,7 +172,22 @@ def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
         )
     for statement in SCHEMA.split(";\n"):
         db.execute(statement)
+    _check_columns(db)
     db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _check_columns(db: sqlite3.Connection) -> None:
+    """Tables of the same names may be of something else, or of a version before the first."""
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(SCHEMA)
+        for (table,) in fresh.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            missing = _columns(fresh, table) - _columns(db, table)
+            if missing:
+                raise sqlite3.DatabaseError(f"table {table} has no {', '.join(sorted(missing))}")
+
+
+def _columns(db: sqlite3.Connection, table: str) -> set[str]:
+    return {str(found[1]) for found in db.execute(f"PRAGMA table_info({table})")}
 
 
 def get_meta(store: Store, key: str) -> str | None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hub_trainer.local_hub import spaces
+from hub_trainer.local_hub import spaces, weights
 from hub_trainer.local_hub.core import Core
 from hub_trainer.local_hub.errors import bad_request
 from hub_trainer.local_hub.git_read import CommitRecord, Entry, describe, list_files
-from hub_trainer.local_hub.lfs import grants_of
+from hub_trainer.local_hub.lfs import grants_of, stored_bytes
 from hub_trainer.local_hub.names import iso_of_seconds
 from hub_trainer.local_hub.repo_rows import Repo
 
@@ -51,9 +51,17 @@ class RepoView:
             return self.repo.modified
         return iso_of_seconds(self.commit.commit_time)
 
+    def safetensors(self) -> dict[str, Any] | None:
+        """Parameters of the model's safetensors files."""
+        return weights.safetensors_info(self.core, self.repo, self.git, self.commit)
+
+    def gguf(self) -> dict[str, Any] | None:
+        """Parameters, architecture and context length of the model's GGUF file."""
+        return weights.gguf_info(self.core, self.repo, self.git, self.commit)
+
     def used_storage(self) -> int:
         """Bytes of large files; those of git are small beside them."""
-        return sum(size for size, _ in grants_of(self.core.store, self.repo.id).values())
+        return stored_bytes(self.core.store, self.repo.id)
 
 
 def _sibling(entry: Entry, granted: dict[str, tuple[int, str]]) -> dict[str, Any]:
@@ -101,14 +109,14 @@ FIELDS: dict[str, dict[str, _Field]] = {
         "childrenModelCount": lambda view: 0,
         "config": lambda view: view.repo.facts.get("config") or {},
         "evalResults": lambda view: [],
-        "gguf": lambda view: None,
+        "gguf": lambda view: view.gguf(),
         "inference": lambda view: None,
         "inferenceProviderMapping": lambda view: {},
         "library_name": lambda view: view.repo.facts.get("library_name"),
         "mask_token": lambda view: None,
         "model-index": lambda view: view.repo.card.get("model-index"),
         "pipeline_tag": lambda view: view.repo.facts.get("pipeline_tag"),
-        "safetensors": lambda view: None,
+        "safetensors": lambda view: view.safetensors(),
         "security_repo_status": lambda view: {"scansDone": False, "filesWithIssues": []},
         "spaces": lambda view: spaces.spaces_using(view.core, "models", view.repo.full_name),
         "transformersInfo": lambda view: None,
@@ -150,6 +158,8 @@ _INFO = {
         "cardData",
         "config",
         "model-index",
+        "safetensors",
+        "gguf",
         "spaces",
         "siblings",
         "usedStorage",
@@ -206,6 +216,7 @@ _BRIEF = {
     ],
     "space": ["createdAt", "private", "likes", "tags", "sdk"],
 }
+_WEIGHTS = ("safetensors", "gguf")
 _FULL = ["author", "sha", "lastModified", "gated", "disabled", "cardData", "siblings"]
 
 
@@ -220,8 +231,10 @@ def check_expand(repo_type: str, expand: list[str]) -> list[str]:
 
 def info(view: RepoView, expand: list[str], *, security: bool = False) -> dict[str, Any]:
     """One repo in full, or with the fields asked for."""
-    names = expand or _INFO[view.repo.type]
-    shown = _show(view, names)
+    shown = _show(view, expand or _INFO[view.repo.type])
+    for name in _WEIGHTS:
+        if shown.get(name, {}) is None:  # the Hub leaves out what a model does not have
+            del shown[name]
     if view.repo.type == "space" and not expand:
         shown["host"] = ""
     if security and view.repo.type == "model":

@@ -228,7 +228,12 @@ def test_hub_serve_when_the_port_is_taken_then_says_so(cli: Cli, local: LocalHub
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [(None, "no such accounts file"), ("{", "not valid JSON"), ('{"users": [1]}', "users")],
+    [
+        (None, "no such accounts file"),
+        ("{", "not valid JSON"),
+        ('{"users": [1]}', "users"),
+        ('{"users": [{"name": "datasets"}]}', "'datasets' is reserved"),
+    ],
 )
 def test_hub_serve_when_the_accounts_are_unusable_then_says_so(
     cli: Cli, content: str | None, word: str

@@ -8,6 +8,8 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
+from hub_trainer.local_hub import LocalHub
+
 
 def test_like_when_given_and_taken_back_then_counted_once(
     api: HfApi, http: httpx.Client, repo_id: str
@@ -139,3 +141,38 @@ def test_people_when_asked_for_then_overviews_and_members(api: HfApi, http: http
     assert members == {"admin", "reader", "member"}
     assert list(api.list_user_followers("admin")) == []
     assert "This user does not exist: lab" in http.get("/api/users/lab/overview").json()["error"]
+
+
+def test_storage_when_asked_for_then_ones_own_repos_with_their_sizes(
+    hub: LocalHub,
+) -> None:
+    ann = HfApi(endpoint=hub.url, token=hub.add_user("stores"))
+    large = ann.create_repo("large", private=True, repo_type="dataset").repo_id
+    ann.create_repo("small")
+    ann.upload_file(
+        path_or_fileobj=bytes(5000), path_in_repo="a.bin", repo_id=large, repo_type="dataset"
+    )
+    found = {each.id: each for each in ann.list_user_repos()}
+    assert set(found) == {"stores/large", "stores/small"}
+    assert (found[large].type, found[large].visibility) == ("dataset", "private")
+    assert (found[large].storage, found[large].storage_percent) == (5000, 1.0)
+    assert found["stores/small"].storage == 0
+
+
+def test_storage_when_there_are_many_repos_then_it_comes_in_pages(hub: LocalHub) -> None:
+    many = HfApi(endpoint=hub.url, token=hub.add_user("hoards"))
+    for number in range(101):
+        many.create_repo(f"m{number}")
+    assert len({each.id for each in many.list_user_repos()}) == 101
+
+
+def test_storage_when_of_an_organisation_then_only_its_members_see_it(
+    api: HfApi, other: HfApi
+) -> None:
+    api.create_repo("lab/stored", exist_ok=True)
+    assert "lab/stored" in {each.id for each in api.list_user_repos("lab")}
+    with pytest.raises(HfHubHTTPError, match="not a member of lab"):
+        list(other.list_user_repos("lab"))
+    with pytest.raises(HfHubHTTPError, match="This org does not exist: admin"):
+        list(api.list_user_repos("admin"))
+    api.delete_repo("lab/stored")

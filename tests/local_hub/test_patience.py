@@ -1,7 +1,9 @@
-"""Clients that hold a connection and send next to nothing; and honest ones that are slow."""
+"""Clients that hold a connection and send or take next to nothing; and honest slow ones."""
 
 import hashlib
+import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
 
 from hub_trainer.local_hub import LocalHub, patience, protocol
 
@@ -18,6 +20,7 @@ from hub_trainer.local_hub import LocalHub, patience, protocol
 def impatient(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
     """The hub with a second of patience."""
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "READER_SECONDS", 1.0)
     monkeypatch.setattr(patience, "BODY_SECONDS", 1.0)
     return hub
 
@@ -135,6 +138,90 @@ def test_download_when_it_takes_longer_than_the_patience_then_it_goes_on(
         assert data, f"closed after {len(found)} bytes"
         found += data
     assert found.endswith(content[-1000:])
+
+
+def get(hub: LocalHub, path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {httpx.URL(hub.url).netloc.decode()}\r\n\r\n".encode()
+
+
+def open_files(hub: LocalHub) -> set[str]:
+    """What this process holds open of the hub's data, by name."""
+    opened = set()
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            opened.add(str(handle.readlink()))
+    return {name for name in opened if name.startswith(str(hub.data_dir / "lfs"))}
+
+
+def wait_until(happened: Callable[[], bool]) -> bool:
+    for _ in range(100):
+        if happened():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+def test_download_when_readers_stop_then_their_connections_and_files_are_let_go_of(
+    impatient: LocalHub, api: HfApi, connect: Callable[[], socket.socket], repo_id: str
+) -> None:
+    content = b"z" * 30_000_000
+    api.upload_file(path_or_fileobj=content, path_in_repo="w.bin", repo_id=repo_id)
+    threads = threading.active_count()
+    stuck = [connect() for _ in range(20)]
+    for client in stuck:
+        client.sendall(get(impatient, f"/{repo_id}/resolve/main/w.bin"))
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert open_files(impatient)
+    assert threading.active_count() <= threads + 1  # none of them holds a thread
+    assert wait_until(lambda: not open_files(impatient))
+    assert all(len(read_all(client)) < len(content) for client in stuck)
+
+
+def test_download_when_a_reader_is_slow_but_reads_then_it_gets_everything(
+    impatient: LocalHub, api: HfApi, connect: Callable[[], socket.socket], repo_id: str
+) -> None:
+    content = b"s" * 9_000_000
+    api.upload_file(path_or_fileobj=content, path_in_repo="w.txt", repo_id=repo_id)
+    client = connect()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    client.sendall(get(impatient, f"/{repo_id}/resolve/main/w.txt"))
+    came = 0
+    for _ in range(40):  # longer than the patience, but steady
+        came += len(client.recv(100_000))
+        time.sleep(0.05)
+    client.settimeout(20)
+    while came < len(content):
+        data = client.recv(1 << 20)
+        assert data, f"closed after {came} bytes"
+        came += len(data)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux's /proc")
+def test_clone_when_the_reader_stops_then_its_git_process_ends(
+    impatient: LocalHub, api: HfApi, connect: Callable[[], socket.socket], repo_id: str
+) -> None:
+    noise = [CommitOperationAdd(f"{n}.txt", os.urandom(4_000_000).hex().encode()) for n in range(3)]
+    sha = api.create_commit(repo_id, noise, commit_message="Much").oid
+    wanted = f"want {sha} ofs-delta\n".encode()
+    body = b"%04x%s00000009done\n" % (len(wanted) + 4, wanted)
+    client = connect()
+    client.sendall(head(impatient, f"/{repo_id}.git/git-upload-pack", len(body), "POST") + body)
+    assert client.recv(100).startswith(b"HTTP/1.1 200")
+    git_path = str(impatient.data_dir / "repos")
+
+    def running() -> bool:
+        found = [path.read_bytes() for path in processes() if path.exists()]
+        return any(b"upload-pack" in words and git_path.encode() in words for words in found)
+
+    assert running()
+    assert wait_until(lambda: not running())
+
+
+def processes() -> list[Path]:
+    """The command lines of the processes that this one has started."""
+    children = Path("/proc/self/task").glob("*/children")
+    return [Path(f"/proc/{pid}/cmdline") for path in children for pid in path.read_text().split()]
 
 
 def test_headers_when_giant_then_4xx_and_the_server_goes_on(

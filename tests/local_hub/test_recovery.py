@@ -1,5 +1,6 @@
 """Crashes and races: what was acknowledged stays, what was not leaves no trace that hurts."""
 
+import hashlib
 import json
 import os
 import random
@@ -7,12 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.hf_api import RepoFile
 
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.local_hub.core import Core, open_core
@@ -164,14 +168,18 @@ def test_commits_when_many_write_without_a_parent_then_all_are_there_in_a_line(
 
 SERVER = (
     "import json, pathlib, sys\n"
-    "from hub_trainer.local_hub import serve\n"
-    "ready = lambda hub: print(json.dumps([hub.url, hub.token]), flush=True)\n"
-    "serve(pathlib.Path(sys.argv[1]), on_ready=ready)\n"
+    "from hub_trainer.local_hub import Limits, LocalHub, housekeeping\n"
+    "housekeeping.EVERY_SECONDS, housekeeping.GRACE_SECONDS = 0.1, 0.5\n"
+    "with LocalHub(pathlib.Path(sys.argv[1]), limits=Limits(loose_objects=0, packs=2)) as hub:\n"
+    "    print(json.dumps([hub.url, hub.token]), flush=True)\n"
+    "    hub.wait()\n"
 )
+"""It packs objects all the time, so that kills hit that as well."""
 
 
 class Writers:
-    """Threads that commit until the server dies; they note what it acknowledged."""
+    """Threads that commit until the server dies, every other one large files; they note what it
+    acknowledged."""
 
     def __init__(self, url: str, token: str, number: int, round_name: str) -> None:
         self.acknowledged: list[str] = []
@@ -182,19 +190,34 @@ class Writers:
 
     def _write(self, number: int) -> None:
         headers = {"Authorization": f"Bearer {self._token}"}
+        send = self._send_large if number % 2 else self._send_small
         with httpx.Client(base_url=self._url, headers=headers, timeout=30) as client:
             for turn in range(10_000):
-                path = f"{self._round}/{number}/{turn}.txt"
+                path = f"{self._round}/{number}/{turn}"
                 try:
-                    answer = client.post(
-                        "/api/models/admin/m/commit/main",
-                        content='{"key":"header","value":{"summary":"s"}}\n'
-                        f'{{"key":"file","value":{{"path":"{path}","content":"x"}}}}',
-                    )
+                    answer = send(client, path)
                 except httpx.HTTPError:
                     return
                 assert answer.status_code == 200, answer.text
                 self.acknowledged.append(path)
+
+    def _send_small(self, client: httpx.Client, path: str) -> httpx.Response:
+        return self._commit(client, {"key": "file", "value": {"path": path, "content": path}})
+
+    def _send_large(self, client: httpx.Client, path: str) -> httpx.Response:
+        content = path.encode() * 1000
+        value = {"path": path, "algo": "sha256", "oid": hashlib.sha256(content).hexdigest()}
+        wanted = {"oid": value["oid"], "size": len(content)}
+        body = {"operation": "upload", "objects": [wanted]}
+        batch = client.post("/admin/m.git/info/lfs/objects/batch", json=body).json()
+        action = batch["objects"][0]["actions"]["upload"]
+        assert client.put(action["href"], content=content).status_code == 200
+        return self._commit(client, {"key": "lfsFile", "value": value})
+
+    def _commit(self, client: httpx.Client, line: dict[str, Any]) -> httpx.Response:
+        lines = [{"key": "header", "value": {"summary": "s"}}, line]
+        body = "\n".join(map(json.dumps, lines))
+        return client.post("/api/models/admin/m/commit/main", content=body)
 
     def join(self) -> list[str]:
         for thread in self._threads:
@@ -202,39 +225,66 @@ class Writers:
         return self.acknowledged
 
 
-def _kill_while_writing(folder: Path, rounds: int, rng: random.Random) -> int:
-    """Start, write with 8 threads, kill -9, again; gives back how many were acknowledged."""
-    acknowledged: set[str] = set()
+@dataclass
+class Killed:
+    """What was seen while a server was killed again and again."""
+
+    acknowledged: set[str] = field(default_factory=set)
+    num_large: int = 0
+    slowest_start_seconds: float = 0.0
+
+
+def _kill_while_writing(folder: Path, rounds: int, rng: random.Random) -> Killed:
+    """Start, write with 8 threads, kill -9, again; everything acknowledged must be there."""
+    seen = Killed()
     for number in range(rounds):
+        began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-c", SERVER, str(folder)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         url, token = json.loads(process.stdout.readline())
+        seen.slowest_start_seconds = max(seen.slowest_start_seconds, time.monotonic() - began)
         api = HfApi(endpoint=url, token=token)
         api.create_repo("m", exist_ok=True)
-        assert acknowledged <= set(api.list_repo_files("admin/m"))
+        assert seen.acknowledged <= set(api.list_repo_files("admin/m"))
         writers = Writers(url, token, 8, f"round{number}")
         threading.Event().wait(rng.uniform(0.1, 0.8))
         os.kill(process.pid, signal.SIGKILL)
-        acknowledged.update(writers.join())
+        seen.acknowledged.update(writers.join())
         process.wait()
         process.stdout.close()
     with LocalHub(folder) as hub:
-        api = HfApi(endpoint=hub.url, token=hub.token)
-        assert acknowledged <= set(api.list_repo_files("admin/m"))
-        path = hub.core.git_path(_repo(hub.core).id)
-        tip = ref_commit(hub.core.git(_repo(hub.core)), "refs/heads/main")
-        assert api.model_info("admin/m").sha == str(tip.id)
-    check = subprocess.run(["git", "fsck", "--full"], cwd=path, capture_output=True, check=False)
+        seen.num_large = _check_everything(hub, seen.acknowledged)
+    return seen
+
+
+def _check_everything(hub: LocalHub, acknowledged: set[str]) -> int:
+    """Files, history and large files agree with what was acknowledged; how many are large."""
+    api = HfApi(endpoint=hub.url, token=hub.token)
+    found = api.list_repo_tree("admin/m", recursive=True)
+    entries = [entry for entry in found if isinstance(entry, RepoFile)]
+    assert acknowledged <= {entry.path for entry in entries}
+    git = hub.core.git(_repo(hub.core))
+    tip = ref_commit(git, "refs/heads/main")
+    assert tip is not None
+    assert api.model_info("admin/m").sha == str(tip.id)
+    large = [entry for entry in entries if entry.lfs is not None]
+    for entry in large:
+        content = hub.core.lfs.path_of(entry.lfs.sha256).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry.lfs.sha256
+    words = ["git", "fsck", "--full"]
+    check = subprocess.run(words, cwd=git.path, capture_output=True, check=False)
     assert (check.returncode, check.stderr) == (0, b"")
-    return len(acknowledged)
+    return len(large)
 
 
 def test_server_when_killed_while_8_write_then_every_acknowledged_commit_is_there(
     tmp_path: Path,
 ) -> None:
-    assert _kill_while_writing(tmp_path / "hub", 3, random.Random(1)) > 0
+    seen = _kill_while_writing(tmp_path / "hub", 3, random.Random(1))
+    assert seen.acknowledged
+    assert seen.num_large
 
 
 @pytest.mark.slow
@@ -242,6 +292,9 @@ def test_server_when_killed_while_8_write_then_every_acknowledged_commit_is_ther
 def test_server_when_killed_100_times_then_every_acknowledged_commit_is_there(
     tmp_path: Path,
 ) -> None:
-    kept = _kill_while_writing(tmp_path / "hub", 100, random.Random(2))
-    print(f"100 kills, {kept} acknowledged commits, 0 lost")
-    assert kept > 20
+    seen = _kill_while_writing(tmp_path / "hub", 100, random.Random(2))
+    print(
+        f"100 kills, {len(seen.acknowledged)} acknowledged commits, 0 lost; {seen.num_large} large "
+        f"files whole; slowest start {seen.slowest_start_seconds:.1f} s with Python's own"
+    )
+    assert len(seen.acknowledged) > 20

@@ -16,6 +16,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub_trainer.local_hub import LocalHub
+from hub_trainer.local_hub.names import RESERVED
+from hub_trainer.local_hub.routes import ROUTES
 from hub_trainer.local_hub.store import VERSION
 
 
@@ -82,6 +84,35 @@ def test_data_when_of_a_newer_version_then_error_says_what_to_do(tmp_path: Path)
             LocalHub(tmp_path).__enter__()
 
 
+def test_data_when_a_table_is_of_something_else_then_error_names_it(tmp_path: Path) -> None:
+    with LocalHub(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "hub.sqlite3")) as db:
+        db.execute("ALTER TABLE repo DROP COLUMN facts")
+    with pytest.raises(RuntimeError, match="hub.sqlite3 .* table repo has no facts.*--data folder"):
+        LocalHub(tmp_path).__enter__()
+
+
+def test_data_when_the_file_is_no_database_then_error_names_it(tmp_path: Path) -> None:
+    (tmp_path / "hub.sqlite3").write_text("something else entirely" * 100)
+    with pytest.raises(RuntimeError, match="hub.sqlite3 cannot be used.*not a database.*--data"):
+        LocalHub(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("name", ["api", "Datasets", "login", "uploads"])
+def test_accounts_when_a_name_is_reserved_then_error_names_it(name: str) -> None:
+    for accounts in ({"users": [{"name": name}]}, {"orgs": [{"name": name}]}):
+        with pytest.raises(ValueError, match=f"accounts cannot be loaded: The name '{name}' is re"):
+            LocalHub(accounts=accounts).__enter__()
+
+
+def test_names_when_a_path_of_the_server_starts_with_one_then_it_is_reserved() -> None:
+    first_parts = {entry.path.split("/")[1] for entry in ROUTES}
+    fixed = {part for part in first_parts if part and "{" not in part}
+    assert {"api", "uploads", "lfs-upload", "login", "assets"} <= fixed
+    assert fixed <= RESERVED
+
+
 def test_accounts_when_given_then_users_orgs_and_roles_exist() -> None:
     accounts = {
         "users": [
@@ -114,7 +145,7 @@ def test_accounts_when_given_then_users_orgs_and_roles_exist() -> None:
 
 def test_accounts_when_role_is_unknown_then_error_names_the_known_ones() -> None:
     accounts = {"users": [{"name": "ann", "token": "hf_ann", "role": "king"}]}
-    with pytest.raises(Exception, match="Invalid token role 'king'. Use read, write"):
+    with pytest.raises(ValueError, match="Invalid token role 'king'. Use read, write"):
         LocalHub(accounts=accounts).__enter__()
 
 

@@ -10,6 +10,7 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from hub_trainer.local_hub.attachments import is_picture
 from hub_trainer.local_hub.cards import split_front_matter
 
 MAX_CHARACTERS = 100_000
@@ -120,8 +121,13 @@ def _link(href: str, base: Base | None) -> str:
 
 
 def _tame_image(token: Token, base: Base | None) -> None:
-    """A picture of the repo itself is shown; one from elsewhere would tell who looks."""
+    """A picture of the repo itself, or an attachment of this Hub under whatever name people reach
+    it, is shown; one from elsewhere would tell who looks."""
     source = str(token.attrGet("src") or "")
+    attachment = urlsplit(source).path.removeprefix("/uploads/")
+    if is_picture(attachment):
+        token.attrSet("src", f"/uploads/{attachment}")
+        return
     path = _path_in_repo(source, base)
     if base is not None and path is not None:
         token.attrSet("src", base.file("image", path))

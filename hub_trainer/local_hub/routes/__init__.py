@@ -2,6 +2,7 @@
 
 from hub_trainer.local_hub.page import routes as pages
 from hub_trainer.local_hub.routes import (
+    attachments,
     collections,
     content,
     discussions,
@@ -12,6 +13,7 @@ from hub_trainer.local_hub.routes import (
     resolve,
     social,
     spaces,
+    storage,
     uploads,
     webhooks,
 )
@@ -23,8 +25,10 @@ ROUTES: list[Entry] = [
     *content.ROUTES,
     *uploads.ROUTES,
     *discussions.ROUTES,
+    *attachments.ROUTES,
     *spaces.ROUTES,
     *social.ROUTES,
+    *storage.ROUTES,
     *collections.ROUTES,
     *webhooks.ROUTES,
     *lfs_files.ROUTES,

@@ -13,7 +13,7 @@ from hub_trainer.local_hub.errors import (
     repo_not_found,
 )
 from hub_trainer.local_hub.git_read import resolve_commit
-from hub_trainer.local_hub.listing import Filters, select_repos
+from hub_trainer.local_hub.listing import Filters, parse_num_parameters, select_repos
 from hub_trainer.local_hub.names import (
     TYPE_OF_PLURAL,
     RepoType,
@@ -200,7 +200,7 @@ def list_repos(call: Call) -> Response:
 
 
 def _filters(call: Call) -> Filters:
-    gated = call.query("gated")
+    gated, spans = call.query("gated"), call.query("num_parameters")
     tags = [*call.queries("filter"), *call.queries("tags"), *call.queries("library")]
     tags += [
         f"{prefix}:{value}" for prefix in ("dataset", "license") for value in call.queries(prefix)
@@ -211,6 +211,7 @@ def _filters(call: Call) -> Filters:
         tags=tuple(tags),
         pipeline_tag=call.query("pipeline_tag"),
         gated=None if gated == "" else call.flag("gated"),
+        num_parameters=parse_num_parameters(spans) if spans else None,
         sort=call.query("sort", "trendingScore"),
         descending=call.query("direction", "-1") != "1",
         linked=tuple(
