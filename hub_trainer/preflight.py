@@ -5,8 +5,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hub_trainer.errors import (
     DataError,
@@ -18,7 +19,7 @@ from hub_trainer.errors import (
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.recipe import Recipe, RecipeFile, load_recipe
 from hub_trainer.recipe.schema import DatasetSource
-from hub_trainer.tasks import Task, load_task
+from hub_trainer.tasks import ModelFolders, Preview, Task, is_generation, load_task
 
 Found = TypeVar("Found")
 FIRST_ROWS = 64
@@ -31,6 +32,8 @@ class CheckReport:
 
     problems: list[Problem] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    example: Preview | None = None
+    """The first training example of a language model, as the model reads it."""
     exit_code: int = ExitCode.DONE
 
     def add(self, problems: Sequence[Problem], exit_code: int) -> None:
@@ -79,8 +82,8 @@ def check_recipe(path: Path, overrides: Sequence[str], hub: Hub) -> CheckReport:
     look = _Look(recipe_file, hub, report)
     task = look.guarded("task", lambda: load_task(look.recipe.task))
     if task and _hub_answers(look):
-        _check_base_model(look, task)
-        _check_splits(look, task)
+        base = _check_base_model(look, task)
+        _check_splits(look, task, base)
         _check_targets(look)
     _check_disk(report, Path.cwd())
     return report
@@ -103,26 +106,37 @@ def _hub_answers(look: _Look) -> bool:
     return user is not None or not any("not answer" in p.message for p in look.report.problems)
 
 
-def _check_base_model(look: _Look, task: Task) -> None:
-    from hub_trainer.finetune.model_folder import download_model
+def _check_base_model(look: _Look, task: Task) -> ModelFolders | None:
+    from hub_trainer.finetune.model_folder import download_folders, download_model
 
     base = look.recipe.base_model
-    folder = None
+    folders = None
     if base:
 
-        def download() -> Path:
+        def download() -> ModelFolders:
             sha = look.hub.resolve(Repo(base.repo_id), base.revision)
-            return download_model(look.hub, base.repo_id, sha, with_weights=False)
+            at = (look.hub, base.repo_id, sha)
+            if is_generation(task):
+                return ModelFolders(*download_folders(*at, with_weights=False))
+            return ModelFolders(download_model(*at, with_weights=False))
 
-        folder = look.guarded("base_model", download)
-        if folder is None:
-            return
+        folders = look.guarded("base_model", download)
+        if folders is None:
+            return None
         look.report.lines.append(f"base model  {base.repo_id}@{base.revision}")
-    look.add(task.recipe_problems(look.recipe, folder), ExitCode.RECIPE)
+    if is_generation(task):
+        problems = task.recipe_problems(look.recipe, folders)
+    else:
+        problems = task.recipe_problems(look.recipe, folders.model if folders else None)
+    look.add(problems, ExitCode.RECIPE)
+    return None if problems else folders
 
 
-def _check_splits(look: _Look, task: Task) -> None:
-    """Open every split, side by side: most of the time goes into starting the readers."""
+def _check_splits(look: _Look, task: Task, base: ModelFolders | None) -> None:
+    """Open every split, side by side: most of the time goes into starting the readers.
+
+    Of language data the first example is read as the base model will read it.
+    """
     named = list(named_splits(look.recipe))
     prefix = "hub-trainer-check-"
     with tempfile.TemporaryDirectory(prefix=prefix) as scratch, ThreadPoolExecutor(4) as pool:
@@ -131,11 +145,19 @@ def _check_splits(look: _Look, task: Task) -> None:
             for key, source in named
         ]
         for key, looked in looks:
-            line = look.guarded(key, looked.result)
-            look.report.lines += [line] if line else []
+            found = look.guarded(key, looked.result)
+            if found is None:
+                continue
+            line, rows = found
+            look.report.lines.append(line)
+            if is_generation(task) and base and look.report.example is None:
+                preview = partial(task.preview, rows, look.recipe, base)
+                look.report.example = look.guarded(key, preview)
 
 
-def _look_at_split(look: _Look, task: Task, key: str, source: DatasetSource, folder: Path) -> str:
+def _look_at_split(
+    look: _Look, task: Task, key: str, source: DatasetSource, folder: Path
+) -> tuple[str, list[dict[str, Any]]]:
     """Open the split's first file and read its first rows, in a child without token."""
     from hub_trainer.rows.fetch import fetch_rows
     from hub_trainer.stages.collect import Source, row_spec
@@ -146,12 +168,14 @@ def _look_at_split(look: _Look, task: Task, key: str, source: DatasetSource, fol
     spec = row_spec(look.recipe, task, split)
     read = fetch_rows(look.hub, first, sha, spec, scratch=folder, first_file_only=True)
     rows = read.table.to_pylist()
-    _assert_rows(task, rows, split.where)
+    good = _good_rows(task, rows, split.where)
     labels = read.result.label_names or sorted({row["label"] for row in rows})
-    return f"data        {split.where}: {len(rows)} rows read, {_named(labels)}"
+    kinds = ", ".join(labels) if is_generation(task) else _named(labels)
+    return f"data        {split.where}: {len(rows)} rows read, {kinds}", good
 
 
-def _assert_rows(task: Task, rows: Sequence[dict[str, object]], where: str) -> None:
+def _good_rows(task: Task, rows: Sequence[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    """Those without a fault. Raises DataError when they are not even half of them."""
     bad = [(index, problems) for index, row in enumerate(rows) if (problems := task.problems(row))]
     if len(bad) > len(rows) / 2:
         index, problems = bad[0]
@@ -161,6 +185,8 @@ def _assert_rows(task: Task, rows: Sequence[dict[str, object]], where: str) -> N
             got="; ".join(problems),
             do="Check columns: in the recipe.",
         )
+    faulty = {index for index, _ in bad}
+    return [row for index, row in enumerate(rows) if index not in faulty]
 
 
 def _check_targets(look: _Look) -> None:

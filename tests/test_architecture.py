@@ -94,7 +94,12 @@ def test_accelerate_configs_when_listed_then_hold_hardware_only() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipe_when_shipped_then_a_run_vouches_for_it(path: Path) -> None:
+def test_recipe_when_shipped_then_a_run_vouches_or_it_says_that_none_does(
+    path: Path,
+) -> None:
+    if "# Not run as it stands:" in path.read_text():
+        assert not path.with_suffix(".expected.json").exists()
+        return
     expected = json.loads(path.with_suffix(".expected.json").read_text())
     primary = expected["metrics"][load_recipe(path).recipe.evaluate.primary]
     assert primary["low"] <= primary["value"] <= primary["high"]

@@ -147,7 +147,7 @@ def fit_classifier(
     """Fine-tune; a LoRA adapter comes back merged, and proved to answer as before."""
 
     def on_progress(now: StepProgress) -> None:
-        fit.progress(now.step / max(now.max_steps, 1), _doing(now))
+        fit.progress(now.step / max(now.max_steps, 1), now.doing)
 
     tuned, report = fine_tune(
         model,
@@ -255,9 +255,3 @@ def _missing_in_body(model: PreTrainedModel, missing: Sequence[str]) -> list[str
     """A pooler may be missing: models trained to fill masks have none, and it is learnt."""
     prefix = f"{model.base_model_prefix}."
     return sorted(key for key in missing if key.startswith(prefix) and "pooler" not in key)
-
-
-def _doing(now: StepProgress) -> str:
-    loss = now.logged.get("loss")
-    told = f", loss {loss:.3f}" if loss is not None else ""
-    return f"step {now.step} of {now.max_steps}{told}"

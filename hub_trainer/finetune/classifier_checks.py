@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from hub_trainer.errors import Problem, ProblemsError, TrainingError
 from hub_trainer.finetune.arguments import training_arguments
@@ -16,7 +16,7 @@ from hub_trainer.recipe import TrainSection
 
 
 def base_problems(auto_class: Any, train: TrainSection, base_dir: Path) -> list[Problem]:
-    """What is wrong with the base model as a classifier, or with the method on it.
+    """What is wrong with the base model for this class, or with the method on it.
 
     The model is built without memory (on the meta device), so that blocks and layer names are
     counted in what would really be trained.
@@ -27,7 +27,9 @@ def base_problems(auto_class: Any, train: TrainSection, base_dir: Path) -> list[
     if faults:
         return [Problem("base_model", f"base_model: {fault}") for fault in faults]
     try:
-        config = set_labels(AutoConfig.from_pretrained(base_dir, trust_remote_code=False), "ab")
+        config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+        if auto_class is not AutoModelForCausalLM:
+            set_labels(config, "ab")
         with torch.device("meta"), quiet_transformers():
             model = auto_class.from_config(config, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:
@@ -52,8 +54,10 @@ def argument_problems(train: TrainSection) -> list[Problem]:
 
 def _method_problems(model: Any, train: TrainSection) -> list[Problem]:
     lora = train.lora.model_dump() if train.lora else None
+    # Without weights nothing is quantized; the layers that learn are the same.
+    method = "lora" if train.method == "qlora" else train.method
     try:
-        apply_method(model, train.method, lora=lora, last_n=train.last_n)  # type: ignore[arg-type]
+        apply_method(model, method, lora=lora, last_n=train.last_n)  # type: ignore[arg-type]
     except ProblemsError as error:
         return [Problem(p.key, _with_key(p)) for p in error.problems]
     except TrainingError as error:

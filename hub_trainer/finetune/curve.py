@@ -8,7 +8,10 @@ LOSS, VALIDATION, METRIC = "#1a73e8", "#b26a00", "#0b6e4f"
 
 
 def plot_curve(history: Sequence[Mapping[str, Any]], path: Path, *, metric: str) -> None:
-    """Draw what was logged over the steps; without steps, as in a table's model, draw nothing."""
+    """Draw what was logged over the steps; without steps, as in a table's model, draw nothing.
+
+    The metric has an axis of its own where it was measured while training.
+    """
     series = {name: _series(history, name) for name in ("loss", "eval_loss", f"eval_{metric}")}
     if not any(points for points in series.values()):
         return
@@ -23,10 +26,11 @@ def plot_curve(history: Sequence[Mapping[str, Any]], path: Path, *, metric: str)
     left.plot(*_xy(series["loss"]), color=LOSS, linewidth=1.2, label="training loss")
     dots: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1.2}
     left.plot(*_xy(series["eval_loss"]), color=VALIDATION, label="validation loss", **dots)
-    right = left.twinx()
-    right.set_ylabel(f"validation {metric}")
-    right.plot(*_xy(series[f"eval_{metric}"]), color=METRIC, label=metric, **dots)
-    lines = [*left.get_lines(), *right.get_lines()]
+    lines = [*left.get_lines()]
+    if series[f"eval_{metric}"]:
+        right = left.twinx()
+        right.set_ylabel(f"validation {metric}")
+        lines += right.plot(*_xy(series[f"eval_{metric}"]), color=METRIC, label=metric, **dots)
     figure.legend(
         lines, [str(line.get_label()) for line in lines], loc="outside upper center", ncols=3
     )

@@ -2,8 +2,10 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,18 +36,41 @@ def apply_method(
     lora: Mapping[str, Any] | None = None,
     last_n: int | None = None,
 ) -> tuple[nn.Module, TrainableReport]:
-    """Freeze, thaw or wrap; the model that comes back is the one to train (a new one for LoRA)."""
-    if method in ("lora", "qlora"):
+    """Freeze, thaw or wrap; the model that comes back is the one to train (a new one for LoRA).
+
+    A model that has an adapter already goes on with that one.
+    """
+    if method in ("lora", "qlora") and not hasattr(model, "peft_config"):
         model = _add_adapter(model, lora or DEFAULT_LORA, quantized=method == "qlora")
     elif method in ("head", "last_n"):
         model.requires_grad_(False)
-        for parameter in _head_parameters(model):
+        for parameter in _head_parameters(model, needed=method == "head"):
             parameter.requires_grad_(True)
         if method == "last_n":
             _thaw_last_blocks(model, last_n)
-    else:
+    elif method in ("full", "scratch"):
         model.requires_grad_(True)
     return model, _report(model, method)
+
+
+def with_adapter(model: nn.Module, adapter_dir: Path, *, learns: bool) -> Any:
+    """The model with a saved adapter, which goes on learning or only answers."""
+    from peft import PeftModel, prepare_model_for_kbit_training
+
+    if learns and getattr(model, "is_quantized", False):
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    with _renamed_in_transformers():
+        return PeftModel.from_pretrained(model, adapter_dir, is_trainable=learns)
+
+
+@contextmanager
+def _renamed_in_transformers() -> Iterator[None]:
+    """Within, peft 0.21 may read a name that transformers 5.23 has renamed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+        )
+        yield
 
 
 def base_of(model: nn.Module) -> nn.Module:
@@ -162,14 +187,15 @@ def _rests(module: nn.Module) -> bool:
     return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
-def _head_parameters(model: nn.Module) -> list[nn.Parameter]:
+def _head_parameters(model: nn.Module, *, needed: bool) -> list[nn.Parameter]:
+    """Those beside the body; a language model whose output layer is its embedding has none."""
     body = base_of(model)
     inside = {id(parameter) for parameter in body.parameters()}
     head = [parameter for parameter in model.parameters() if id(parameter) not in inside]
     pooler = pooler_of(body)
     if head and pooler is not None:
         head += pooler.parameters()
-    if not head:
+    if needed and not head:
         raise TrainingError(
             "This model has no head of its own to train.",
             got=type(model).__name__,
@@ -252,11 +278,7 @@ def _add_adapter(model: nn.Module, lora: Mapping[str, Any], *, quantized: bool) 
                 do="load it with quantization_config(), or use method lora",
             )
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    with warnings.catch_warnings():
-        # peft 0.21 reads a name that transformers 5.23 has renamed.
-        warnings.filterwarnings(
-            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
-        )
+    with _renamed_in_transformers():
         return get_peft_model(model, config)
 
 

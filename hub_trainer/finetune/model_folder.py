@@ -6,13 +6,17 @@ a loader ask for some are keys in its JSON files.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.errors import TrainingError
 from hub_trainer.hub import MODEL_FILES, Hub, Repo
+from hub_trainer.recipe.schema import REPO_ID
 
 CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CODE_KEYS = ("auto_map", "custom_pipelines")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -20,21 +24,25 @@ IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises TrainingError when it is missing or broken."""
-    path = folder / CONFIG
+    return _settings(folder, CONFIG)
+
+
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TrainingError(
-            f"The model has no {CONFIG}.",
+            f"The model has no {name}.",
             where=str(folder),
             do="name a model repo of the transformers library in base_model",
         ) from None
     except (ValueError, OSError) as error:
         raise TrainingError(
-            f"The model's {CONFIG} cannot be read.", where=str(path), got=str(error)
+            f"The model's {name} cannot be read.", where=str(path), got=str(error)
         ) from None
     if not isinstance(content, dict):
-        raise TrainingError(f"The model's {CONFIG} holds no settings.", where=str(path))
+        raise TrainingError(f"The model's {name} holds no settings.", where=str(path))
     return content
 
 
@@ -56,6 +64,64 @@ def download_model(hub: Hub, repo_id: str, commit_sha: str, *, with_weights: boo
     if with_weights:
         _assert_has_weights(folder, repo=f"{repo_id}@{commit_sha}")
     return folder
+
+
+def download_folders(
+    hub: Hub, repo_id: str, commit_sha: str, *, with_weights: bool = True
+) -> tuple[Path, Path | None]:
+    """As `download_model`, and beside an adapter the base model that it belongs to."""
+    folder = download_model(hub, repo_id, commit_sha, with_weights=with_weights)
+    base = adapter_base(hub, folder)
+    if base is None:
+        return folder, None
+    base_dir = download_model(hub, *base, with_weights=with_weights)
+    if is_adapter(base_dir):
+        raise TrainingError(
+            "The base of this adapter is an adapter itself.",
+            where=f"{repo_id}@{commit_sha}",
+            got=f"{base[0]}@{base[1]}",
+            do="merge that one into its base, and train the adapter on the merged model",
+        )
+    return folder, base_dir
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter, which needs its base model beside it."""
+    return (folder / ADAPTER_CONFIG).exists()
+
+
+def adapter_base(hub: Hub, folder: Path) -> tuple[str, str] | None:
+    """Repo id and commit of the model that an adapter belongs to; None for a whole model.
+
+    An adapter of this project names the commit; for any other, main is taken as it is now.
+    """
+    if not is_adapter(folder):
+        return None
+    config = _settings(folder, ADAPTER_CONFIG)
+    repo_id, revision = str(config.get("base_model_name_or_path")), config.get("revision")
+    if config.get("peft_type") != "LORA":
+        raise TrainingError(
+            "Only LoRA adapters can be used.",
+            where=str(folder / ADAPTER_CONFIG),
+            got=f"peft_type {config.get('peft_type')}",
+            do="name a model repo with a LoRA adapter, or with whole weights",
+        )
+    if not REPO_ID.match(repo_id):
+        raise TrainingError(
+            "The adapter does not say which model on the Hub it belongs to.",
+            where=f"{folder / ADAPTER_CONFIG}: base_model_name_or_path",
+            got=repo_id,
+            do="write the repo id of its base model there, and in revision the commit",
+        )
+    return repo_id, hub.resolve(Repo(repo_id), str(revision or "main"))
+
+
+def stamp_adapter(folder: Path, repo_id: str, commit_sha: str) -> None:
+    """Write into a saved adapter which model it belongs to, by its commit."""
+    path = folder / ADAPTER_CONFIG
+    config: Mapping[str, Any] = _settings(folder, ADAPTER_CONFIG)
+    stamped = {**config, "base_model_name_or_path": repo_id, "revision": commit_sha}
+    path.write_text(json.dumps(stamped, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def code_faults(folder: Path) -> list[str]:

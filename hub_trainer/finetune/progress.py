@@ -20,6 +20,13 @@ class StepProgress:
     logged: Mapping[str, float]
     """The latest of each figure logged: loss, learning_rate, eval_loss, ..."""
 
+    @property
+    def doing(self) -> str:
+        """In words, for a progress bar."""
+        loss = self.logged.get("loss")
+        told = f", loss {loss:.3f}" if loss is not None else ""
+        return f"step {self.step} of {self.max_steps}{told}"
+
 
 class ProgressCallback(TrainerCallback):
     """Shows progress on stderr, on the first process alone, and passes it on."""

@@ -26,13 +26,19 @@ from hub_trainer.artifacts import (
 )
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.curve import plot_curve
-from hub_trainer.finetune.model_folder import download_model
+from hub_trainer.finetune.model_folder import (
+    adapter_base,
+    download_folders,
+    download_model,
+    is_adapter,
+    stamp_adapter,
+)
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.hub import Hub
-from hub_trainer.lineage import Pins, load_pins
+from hub_trainer.lineage import PinnedRepo, Pins, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import Splits, load_task
+from hub_trainer.tasks import ModelFolders, Splits, is_generation, load_task
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +78,12 @@ def _lead(
     recipe: Recipe, prepared: Artifact, hub: Hub, pins: Pins, draft: Draft, progress: Progress
 ) -> FitReport:
     progress(0.0, "downloading the base model")
-    base_dir = _base_model(recipe, pins, hub)
+    base = _base_model(recipe, pins, hub)
     ready = draft.folder / BASE_READY
-    write_durably(ready, json.dumps(str(base_dir) if base_dir else None).encode())
-    report = _fit(recipe, prepared, draft.folder, base_dir, progress)
+    write_durably(ready, json.dumps(_paths(base)).encode())
+    report = _fit(recipe, prepared, draft.folder, base, progress)
     ready.unlink()
+    _name_base(draft.folder / "model", base, pins, hub)
     shutil.rmtree(draft.folder / "checkpoints", ignore_errors=True)
     content = json.loads(json.dumps(report.to_dict()))
     write_durably(draft.folder / "fit.json", json.dumps(content, indent=1).encode())
@@ -90,24 +97,32 @@ def _follow(
 ) -> Artifact:
     """What every process but the first does: wait for files, train along, wait for the result."""
     work = draft_folder(folder, inputs)
-    path = json.loads(_wait_for(lambda: _content(work / BASE_READY), "the base model"))
-    _fit(recipe, prepared, work, Path(path) if path else None, silent)
+    paths = json.loads(_wait_for(lambda: _content(work / BASE_READY), "the base model"))
+    base = ModelFolders(*(path and Path(path) for path in paths)) if paths else None
+    _fit(recipe, prepared, work, base, silent)
     found: Artifact = _wait_for(lambda: find_artifact(folder, inputs), "the saved model")
     return found
 
 
 def _fit(
-    recipe: Recipe, prepared: Artifact, out_dir: Path, base_dir: Path | None, progress: Progress
+    recipe: Recipe,
+    prepared: Artifact,
+    out_dir: Path,
+    base: ModelFolders | None,
+    progress: Progress,
 ) -> FitReport:
     splits = Splits(
         train=read_rows(prepared.folder / "train.parquet"),
         validation=read_rows(prepared.folder / "validation.parquet"),
         label_names=prepared.outputs["label_names"],
     )
+    task = load_task(recipe.task)
     with _logs_in(out_dir / "logs"):
-        return load_task(recipe.task).fit(
-            splits, recipe, out_dir, base_dir=base_dir, progress=progress
-        )
+        if is_generation(task):
+            assert base is not None
+            return task.fit(splits, recipe, out_dir, base=base, progress=progress)
+        base_dir = base.model if base else None
+        return task.fit(splits, recipe, out_dir, base_dir=base_dir, progress=progress)
 
 
 @contextmanager
@@ -123,11 +138,31 @@ def _logs_in(folder: Path) -> Iterator[None]:
             del os.environ[name]
 
 
-def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> Path | None:
+def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> ModelFolders | None:
+    """Its folder, and that of the model below it when it is an adapter and the task takes one."""
     if pins.base_model is None:
         return None
-    base, from_scratch = pins.base_model, recipe.train.method == "scratch"
-    return download_model(hub, base.repo_id, base.commit_sha, with_weights=not from_scratch)
+    base, needed = pins.base_model, recipe.train.method != "scratch"
+    if not is_generation(load_task(recipe.task)):
+        return ModelFolders(download_model(hub, *_at(base), with_weights=needed))
+    return ModelFolders(*download_folders(hub, *_at(base), with_weights=needed))
+
+
+def _name_base(model_dir: Path, base: ModelFolders | None, pins: Pins, hub: Hub) -> None:
+    """An adapter says which commit of which model it belongs to; a whole model needs none."""
+    if base is None or not is_adapter(model_dir):
+        return
+    assert pins.base_model is not None
+    below = adapter_base(hub, base.model)
+    stamp_adapter(model_dir, *(below or _at(pins.base_model)))
+
+
+def _at(pinned: PinnedRepo) -> tuple[str, str]:
+    return pinned.repo_id, pinned.commit_sha
+
+
+def _paths(base: ModelFolders | None) -> list[str | None] | None:
+    return [str(base.model), str(base.base) if base.base else None] if base else None
 
 
 def _prepared(round_dir: Path) -> Artifact:

@@ -90,6 +90,26 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A piece of a training example as text, and whether it is learned."""
+
+    text: str
+    learned: bool
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A training example as the model reads it."""
+
+    kind: str
+    """What rows like it are: demonstration, preference, desirable or undesirable."""
+    answers: Sequence[Sequence[Segment]]
+    """Each of its answers after the prompt; a preference has the chosen one first."""
+    num_tokens: int
+    """The prompt counted once for each answer."""
+
+
+@dataclass(frozen=True)
 class Likelihood:
     """How likely a row's own answer is to a model."""
 
@@ -131,24 +151,8 @@ class AnyTask(Protocol):
         """Names in `evaluate.metrics`."""
         ...
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
-        """What is wrong with the recipe for this task; `base_dir` holds the base's config files."""
-        ...
-
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row; nothing is a good row."""
-        ...
-
-    def fit(
-        self,
-        splits: Splits,
-        recipe: Recipe,
-        out_dir: Path,
-        *,
-        base_dir: Path | None,
-        progress: Progress,
-    ) -> FitReport:
-        """Fine-tune; `out_dir/model` then holds what `predict` loads, and nothing else."""
         ...
 
     def card(self) -> ModelCard:
@@ -162,6 +166,22 @@ class ClassificationTask(AnyTask, Protocol):
     @property
     def family(self) -> Literal["classification"]:
         """What its predictions are."""
+        ...
+
+    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+        """What is wrong with the recipe for this task; `base_dir` holds the base's config files."""
+        ...
+
+    def fit(
+        self,
+        splits: Splits,
+        recipe: Recipe,
+        out_dir: Path,
+        *,
+        base_dir: Path | None,
+        progress: Progress,
+    ) -> FitReport:
+        """Fine-tune; `out_dir/model` then holds what `predict` loads, and nothing else."""
         ...
 
     def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
@@ -196,6 +216,29 @@ class GenerationTask(AnyTask, Protocol):
     @property
     def family(self) -> Literal["generation"]:
         """What its predictions are."""
+        ...
+
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
+        """What is wrong with the recipe for this task; `base` holds small files, no weights."""
+        ...
+
+    def preview(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> Preview:
+        """The first of these training rows as the base model would read it.
+
+        Raises DataError or TrainingError for rows that could teach it nothing.
+        """
+        ...
+
+    def fit(
+        self,
+        splits: Splits,
+        recipe: Recipe,
+        out_dir: Path,
+        *,
+        base: ModelFolders,
+        progress: Progress,
+    ) -> FitReport:
+        """Fine-tune; `out_dir/model` is then a whole model, or an adapter without base's name."""
         ...
 
     def answers(
@@ -294,6 +337,7 @@ TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",
     "image-classification": "hub_trainer.tasks.image_classification",
     "tabular-classification": "hub_trainer.tasks.tabular_classification",
+    "text-generation": "hub_trainer.tasks.text_generation",
 }
 """Pipeline tag -> module that holds its `TASK`."""
 

@@ -78,7 +78,7 @@ def ours(work: str, folder: Path, count: int) -> dict[str, Any]:
     import torch
     from transformers import AutoTokenizer
 
-    from hub_trainer.finetune.language.encode import encode
+    from hub_trainer.finetune.language.encode import Reading, encode
     from hub_trainer.finetune.language.folders import load_language_model
     from hub_trainer.finetune.language.tune import (
         LanguageData,
@@ -91,7 +91,7 @@ def ours(work: str, folder: Path, count: int) -> dict[str, Any]:
     torch.set_num_threads(THREADS)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     found, examples = read_examples(rows_of(work, count))
-    encoded = encode(examples, tokenizer, found, max_length=1024)
+    encoded = encode(examples, tokenizer, found, Reading(1024))
     arguments = {"num_train_epochs": 1, "save_strategy": "no", **SETTINGS[work]}
     plan = LanguagePlan(FitPlan("lora", arguments, lora=LORA))
     model = load_language_model(folder, "lora")

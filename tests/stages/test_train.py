@@ -200,7 +200,7 @@ def test_run_when_the_machine_is_too_small_then_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prepare_round(tmp_path, table_rows(60), [])
-    task = SimpleNamespace(fit=lambda *args, **options: fail())
+    task = SimpleNamespace(family="classification", fit=lambda *args, **options: fail())
     monkeypatch.setattr(train, "load_task", lambda name: task)
     with pytest.raises(TrainingError, match=message):
         train.run(table_recipe(), tmp_path, hub)

@@ -49,11 +49,18 @@ def tokenize(tokenizer: Any, example: Example, train_on: TrainOn | None = None) 
     return Tokens([], [ids], [trained])
 
 
+def prompt_tokens(tokenizer: Any, asked: Content, tools: Sequence[Any] = ()) -> list[int]:
+    """A prompt without its answer, up to where the assistant is to speak; nothing is nothing."""
+    if isinstance(asked, str):
+        return _plain(tokenizer, asked)
+    return _ids(tokenizer, _render(tokenizer, asked, tools, ask=True)) if asked else []
+
+
 def _answers(tokenizer: Any, example: Example) -> tuple[list[int], list[list[int]]]:
     """The answers begin where they leave the prompt's own tokens, the same for all of them."""
     prompt = example.prompt
     if isinstance(prompt, str):
-        alone = _plain(tokenizer, prompt)
+        alone = prompt_tokens(tokenizer, prompt)
         whole = [_ended(tokenizer, _plain(tokenizer, prompt + str(a))) for a in example.answers]
     else:
         texts = [_render(tokenizer, (*prompt, *_turns(a)), example.tools) for a in example.answers]
@@ -153,11 +160,11 @@ def _turns(content: Content) -> tuple[Message, ...]:
 
 def _ids(tokenizer: Any, rendered: str) -> list[int]:
     """A template writes its own special tokens, so the tokenizer adds none."""
-    return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _plain(tokenizer: Any, text: str) -> list[int]:
-    ids = list(tokenizer(text)["input_ids"])
+    ids = list(tokenizer(text, verbose=False)["input_ids"])
     if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token):
         ids.pop()
     return ids

@@ -33,9 +33,28 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class _Cut:
+class Reading:
+    """How examples become tokens."""
+
+    max_length: int
+    """Tokens of a prompt and its answer; the rest is cut off."""
+    train_on: TrainOn | None = None
+    stops: tuple[int, ...] = ()
+    """Ids that end a generation besides the tokenizer's own end of text."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Tokens no longer than was asked for."""
+
     tokens: Tokens
-    truncated: bool
+    size: int
+    """Of the prompt and its longest answer, before anything was cut."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether something was cut."""
+        return self.size > len(self.tokens.prompt) + max(map(len, self.tokens.answers))
 
 
 def num_tokens(row: dict[str, Any]) -> int:
@@ -43,34 +62,38 @@ def num_tokens(row: dict[str, Any]) -> int:
     return sum(len(row["prompt"]) + len(answer) for answer in row["answers"])
 
 
-def encode(
-    examples: Sequence[Example],
-    tokenizer: Any,
-    found: Format,
-    *,
-    max_length: int,
-    train_on: TrainOn | None = None,
-    stops: Sequence[int] = (),
-) -> Encoded:
-    """Tokenize and cut at `max_length`; refuse what a model could not learn from.
-
-    `stops` are the ids that end a generation besides the tokenizer's own end of text.
-    """
-    _check_train_on(found, train_on)
-    cuts = [
-        _cut(tokenize(tokenizer, _readable(tokenizer, example), train_on), max_length)
-        for example in examples
-    ]
-    kept = [(e, c.tokens) for e, c in zip(examples, cuts, strict=True) if _learnable(c.tokens)]
-    _check_left(cuts, len(kept), max_length)
+def encode(examples: Sequence[Example], tokenizer: Any, found: Format, reading: Reading) -> Encoded:
+    """Tokenize and cut; refuse what a model could not learn from."""
+    _check_train_on(found, reading.train_on)
+    cuts = _cuts(examples, tokenizer, reading)
+    encoded = _kept(examples, cuts, found)
+    _check_left(cuts, len(encoded.rows), reading.max_length)
     _check_begin(tokenizer, [cut.tokens for cut in cuts])
     whole = [c.tokens for c in cuts if not c.truncated and _learnable(c.tokens)]
-    _check_end(tokenizer, whole, stops)
-    if found.kind == "kto":
-        _check_classes([example for example, _ in kept])
-    rows = [_row(example, tokens) for example, tokens in kept]
-    truncated = sum(cut.truncated for cut in cuts)
-    return Encoded(found.kind, found.name, rows, truncated, len(cuts) - len(kept))
+    _check_end(tokenizer, whole, reading.stops)
+    return encoded
+
+
+def encode_unchecked(
+    examples: Sequence[Example], tokenizer: Any, found: Format, reading: Reading
+) -> Encoded:
+    """Tokenize and cut rows that are only measured: they may be few, and of one kind."""
+    return _kept(examples, _cuts(examples, tokenizer, reading), found)
+
+
+def _cuts(examples: Sequence[Example], tokenizer: Any, reading: Reading) -> list[Cut]:
+    return [
+        cut(tokenize(tokenizer, readable(tokenizer, example), reading.train_on), reading.max_length)
+        for example in examples
+    ]
+
+
+def _kept(examples: Sequence[Example], cuts: Sequence[Cut], found: Format) -> Encoded:
+    """The rows of which something is left to learn."""
+    pairs = zip(examples, cuts, strict=True)
+    rows = [_row(example, c.tokens) for example, c in pairs if _learnable(c.tokens)]
+    truncated = sum(c.truncated for c in cuts)
+    return Encoded(found.kind, found.name, rows, truncated, len(cuts) - len(rows))
 
 
 def check_batch(kind: Kind, loss_type: str, total: int) -> None:
@@ -86,6 +109,22 @@ def check_batch(kind: Kind, loss_type: str, total: int) -> None:
         )
 
 
+def check_classes(encoded: Encoded) -> None:
+    """Refuse ratings that are all of one kind."""
+    rows = encoded.rows
+    if encoded.kind != "kto":
+        return
+    desirable = sum(row["desirable"] for row in rows)
+    if 0 < desirable < len(rows):
+        return
+    raise DataError(
+        "KTO learns from ratings of both kinds, and here all are of one.",
+        where="label",
+        got=f"{desirable} desirable and {len(rows) - desirable} undesirable answers",
+        do="collect ratings of the other kind too, or train on the good answers with sft",
+    )
+
+
 def _row(example: Example, tokens: Tokens) -> dict[str, Any]:
     row: dict[str, Any] = {
         "prompt": tokens.prompt,
@@ -98,7 +137,7 @@ def _row(example: Example, tokens: Tokens) -> dict[str, Any]:
     return row
 
 
-def _readable(tokenizer: Any, example: Example) -> Example:
+def readable(tokenizer: Any, example: Example) -> Example:
     """A single question and its answer need no chat template: a line break parts them."""
     if tokenizer.chat_template or not example.asked:
         return example
@@ -112,14 +151,13 @@ def _turns(content: Content) -> Sequence[Any]:
     return content
 
 
-def _cut(tokens: Tokens, max_length: int) -> _Cut:
-    room = max_length - len(tokens.prompt)
-    if all(len(answer) <= room for answer in tokens.answers):
-        return _Cut(tokens, truncated=False)
-    room = max(room, 0)
+def cut(tokens: Tokens, max_length: int) -> Cut:
+    """Cut at the end; a prompt that is too long leaves empty answers."""
+    size = len(tokens.prompt) + max(map(len, tokens.answers))
+    room = max(max_length - len(tokens.prompt), 0)
     answers = [answer[:room] for answer in tokens.answers]
     trained = [mask[:room] for mask in tokens.trained]
-    return _Cut(Tokens(tokens.prompt[:max_length], answers, trained), truncated=True)
+    return Cut(Tokens(tokens.prompt[:max_length], answers, trained), size)
 
 
 def _learnable(tokens: Tokens) -> bool:
@@ -147,19 +185,19 @@ def _check_train_on(found: Format, train_on: TrainOn | None) -> None:
         )
 
 
-def _check_left(cuts: Sequence[_Cut], kept: int, max_length: int) -> None:
+def _check_left(cuts: Sequence[Cut], kept: int, max_length: int) -> None:
     dropped = len(cuts) - kept
     if dropped <= MAX_DROPPED_FRACTION * len(cuts) and kept:
         return
     cut = sum(c.truncated for c in cuts)
-    longest = max(len(c.tokens.prompt) + max(map(len, c.tokens.answers)) for c in cuts)
+    longest = max(c.size for c in cuts)
     raise DataError(
         "There is nothing left to learn in too many examples: a prompt fills max_length, or no"
         " turn is the assistant's.",
         got=f"{dropped} of {len(cuts)} examples without a learned token,"
         f" {cut} were cut at {max_length}",
-        do=f"raise prepare.max_length above {max(longest, max_length)}, shorten the prompts, or"
-        " check who speaks in the rows",
+        do=f"raise prepare.max_length (the longest has {longest}), shorten the prompts, or check"
+        " who speaks in the rows",
     )
 
 
@@ -202,15 +240,3 @@ def _check_end(tokenizer: Any, whole: Sequence[Tokens], stops: Sequence[int]) ->
 def _last_learned(tokens: Tokens) -> int:
     pairs = zip(tokens.answers[0], tokens.trained[0], strict=True)
     return [token for token, learned in pairs if learned][-1:][0]
-
-
-def _check_classes(examples: Sequence[Example]) -> None:
-    desirable = sum(bool(example.desirable) for example in examples)
-    if 0 < desirable < len(examples):
-        return
-    raise DataError(
-        "KTO learns from ratings of both kinds, and here all are of one.",
-        where="label",
-        got=f"{desirable} desirable and {len(examples) - desirable} undesirable answers",
-        do="collect ratings of the other kind too, or train on the good answers with sft",
-    )

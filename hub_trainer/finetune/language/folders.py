@@ -8,10 +8,15 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
 
 from hub_trainer.errors import TrainingError
-from hub_trainer.finetune.methods import merge_adapter, quantization_config
+from hub_trainer.finetune.methods import merge_adapter, quantization_config, with_adapter
 from hub_trainer.finetune.plan import MethodName
 
 Quantization = Literal["4bit", "8bit"]
@@ -31,9 +36,13 @@ class MergeReport:
 
 
 def load_language_model(
-    folder: Path, method: MethodName, *, quantization: Quantization | None = None
+    folder: Path,
+    method: MethodName,
+    *,
+    quantization: Quantization | None = None,
+    adapter_dir: Path | None = None,
 ) -> Any:
-    """A causal model for training by this method.
+    """A causal model for training by this method; with an adapter, that is what goes on learning.
 
     Frozen weights under an adapter are bfloat16 where that is fast; weights that learn are
     float32.
@@ -50,9 +59,31 @@ def load_language_model(
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         options |= {"quantization_config": _quantization(quantization), "device_map": device}
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         folder, trust_remote_code=False, use_safetensors=True, local_files_only=True, **options
     )
+    return model if adapter_dir is None else with_adapter(model, adapter_dir, learns=True)
+
+
+def new_language_model(folder: Path, *, seed: int) -> Any:
+    """A model of the folder's architecture with random weights, answering as the folder says."""
+    options = {"trust_remote_code": False, "local_files_only": True}
+    config = AutoConfig.from_pretrained(folder, **options)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
+    model.generation_config = generation_config(folder)
+    return model
+
+
+def generation_config(folder: Path) -> Any:
+    """How the folder's model generates: its own file, or what its config implies."""
+    if (folder / "generation_config.json").exists():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    return GenerationConfig.from_model_config(config)
 
 
 def training_dtype(method: MethodName) -> torch.dtype:
@@ -94,15 +125,13 @@ def merge_language_adapter(
     It is saved in the base's own dtype once its logits on the examples prove to be those of base
     and adapter, and not the base's.
     """
-    from peft import PeftModel
-
     options = {"trust_remote_code": False, "local_files_only": True}
     dtype = AutoConfig.from_pretrained(base_dir, **options).dtype or torch.float32
     base = AutoModelForCausalLM.from_pretrained(
         base_dir, dtype=torch.float32, use_safetensors=True, **options
     ).eval()
     before = _logits(base, examples)
-    adapted = PeftModel.from_pretrained(base, adapter_dir).eval()
+    adapted = with_adapter(base, adapter_dir, learns=False).eval()
     wanted = _logits(adapted, examples)
     merged: Any = merge_adapter(adapted, examples)
     # There and back: what the rounded weights answer, without the rounding of every layer.
@@ -113,6 +142,7 @@ def merge_language_adapter(
         str(dtype).removeprefix("torch."),
     )
     _check_rounding(report)
+    rounded.config._name_or_path = ""
     rounded.to(dtype).save_pretrained(out_dir, safe_serialization=True)
     return report
 

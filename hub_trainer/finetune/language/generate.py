@@ -1,4 +1,4 @@
-"""Answers from a causal model: batched by length, finished ones leave the batch, seeded each.
+"""Answers from a causal model: batched by length, finished ones leave the batch, each seeded.
 
 Legend: B prompts in the batch, T tokens so far, V vocabulary.
 """
@@ -28,6 +28,8 @@ class Sampling:
     seed: int = 0
     stops: tuple[int, ...] = ()
     """Ids that end an answer; the last id of an answer that was not cut is one of them."""
+    max_length: int | None = None
+    """Tokens of a prompt and its answer together; None where the model has no limit."""
 
     def __post_init__(self) -> None:
         wrong = {
@@ -47,9 +49,9 @@ class Sampling:
                 )
 
 
-def stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Ids that end an answer, by the tokenizer and by the model's generation config."""
-    given = getattr(model.generation_config, "eos_token_id", None)
+def stop_ids(generation_config: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Ids that end an answer, by the tokenizer and by how the model generates."""
+    given = getattr(generation_config, "eos_token_id", None)
     listed = given if isinstance(given, list) else [given]
     return tuple(sorted({tokenizer.eos_token_id, *listed} - {None}))
 
@@ -57,10 +59,14 @@ def stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
 def generate(
     model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, *, batch_size: int = 16
 ) -> list[list[int]]:
-    """An answer for each prompt; it depends on its prompt, index and seed, on no other prompt."""
+    """An answer for each prompt; it depends on its prompt and the seed, on no other prompt.
+
+    A prompt that leaves no room for an answer gets none.
+    """
     _check(prompts)
     answers: list[list[int]] = [[] for _ in prompts]
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    asked = [i for i, prompt in enumerate(prompts) if _room(prompt, sampling) > 0]
+    order = sorted(asked, key=lambda i: -len(prompts[i]))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         for index, token in _decode(model, prompts, chosen, sampling):
@@ -71,8 +77,16 @@ def generate(
 def stream(model: Any, prompt: Sequence[int], sampling: Sampling) -> Iterator[int]:
     """The tokens of one answer as they come; the same ones as from `generate`."""
     _check([prompt])
-    for _, token in _decode(model, [prompt], [0], sampling):
-        yield token
+    if _room(prompt, sampling) > 0:
+        for _, token in _decode(model, [prompt], [0], sampling):
+            yield token
+
+
+def _room(prompt: Sequence[int], sampling: Sampling) -> int:
+    """Tokens that an answer may have."""
+    if sampling.max_length is None:
+        return sampling.max_new_tokens
+    return min(sampling.max_new_tokens, sampling.max_length - len(prompt))
 
 
 def _check(prompts: Sequence[Sequence[int]]) -> None:
@@ -90,13 +104,14 @@ def _decode(
     evaluation_mode(model)
     device = next(model.parameters()).device
     rows = list(indices)
-    randoms = {i: np.random.default_rng([sampling.seed, i]) for i in rows}
+    rooms = {i: _room(prompts[i], sampling) for i in rows}
+    randoms = {i: np.random.default_rng([sampling.seed, *prompts[i]]) for i in rows}
     ids, mask = _padded([prompts[i] for i in rows], device)
     positions = (mask.cumsum(1) - 1).clamp_min(0)
     # Without padding there is nothing to mask, which is the faster way.
     padded = bool((mask == 0).any())
     cache = DynamicCache(config=model.config)
-    for step in range(sampling.max_new_tokens):
+    for step in range(max(rooms.values())):
         with torch.no_grad():
             outputs = model(
                 input_ids=ids,
@@ -109,8 +124,12 @@ def _decode(
         uniforms = [randoms[i].random() for i in rows] if sampling.temperature else []
         tokens = _next(outputs.logits[:, -1], sampling, uniforms).tolist()
         yield from zip(rows, tokens, strict=True)
-        going = [row for row, token in enumerate(tokens) if token not in sampling.stops]
-        if not going or step + 1 == sampling.max_new_tokens:
+        going = [
+            row
+            for row, token in enumerate(tokens)
+            if token not in sampling.stops and step + 1 < rooms[rows[row]]
+        ]
+        if not going:
             return
         if len(going) < len(rows):
             kept = torch.tensor(going, device=device)

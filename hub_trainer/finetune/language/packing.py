@@ -103,7 +103,7 @@ class PackingCollate:
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """One draw."""
-        learned = [sum(map(sum, _predicted(row))) for row in rows]
+        learned = [num_learned(row) for row in rows]
         batch: dict[str, Any] = {
             "parts": pack(rows, self.packing),
             "labels": torch.tensor([row.get("desirable", True) for row in rows]),
@@ -149,10 +149,10 @@ def best_fit(sizes: Sequence[int], budget: int) -> list[list[int]]:
     return bins
 
 
-def _predicted(row: Row) -> list[Sequence[bool]]:
+def num_learned(row: Row) -> int:
     """Learned tokens that something comes before; nothing predicts the first token of all."""
     first = 0 if row["prompt"] else 1
-    return [mask[first:] for mask in row["trained"]]
+    return sum(sum(mask[first:]) for mask in row["trained"])
 
 
 def _trees(rows: Sequence[Row], budget: int) -> list[_Tree]:

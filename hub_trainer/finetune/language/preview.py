@@ -1,18 +1,47 @@
 """An example as the model will read it, for people: text, and whether it is learned."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from hub_trainer.finetune.language.encode import encode, num_tokens
+from hub_trainer.finetune.language.fit import LanguageFit, plan_of, reading_of
+from hub_trainer.finetune.language.serving import load_tokenizer
+from hub_trainer.finetune.language.tune import loss_of
+from hub_trainer.rows.examples import examples_of
+from hub_trainer.rows.formats import Row
 
-def preview(row: dict[str, Any], tokenizer: Any) -> list[list[tuple[str, bool]]]:
+Segments = list[tuple[str, bool]]
+
+
+@dataclass(frozen=True)
+class FirstExample:
+    """The first example that something is learned of."""
+
+    label: str
+    answers: list[Segments]
+    num_tokens: int
+
+
+def first_example(rows: Sequence[Row], fit: LanguageFit) -> FirstExample:
+    """Read rows as training would, which refuses those that teach nothing, and show the first."""
+    tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
+    reading = reading_of(fit, tokenizer)
+    known, examples = examples_of(rows)
+    encoded = encode(examples, tokenizer, known, reading)
+    loss_of(encoded, plan_of(fit, reading.max_length))
+    row = encoded.rows[0]
+    return FirstExample(str(rows[0]["label"]), preview(row, tokenizer), num_tokens(row))
+
+
+def preview(row: dict[str, Any], tokenizer: Any) -> list[Segments]:
     """Each answer of an encoded row after its prompt, as (text, learned) segments."""
     parts = zip(row["answers"], row["trained"], strict=True)
     return [_segments(tokenizer, row["prompt"], ids, learned) for ids, learned in parts]
 
 
-def _segments(
-    tokenizer: Any, prompt: list[int], ids: list[int], learned: list[bool]
-) -> list[tuple[str, bool]]:
+def _segments(tokenizer: Any, prompt: list[int], ids: list[int], learned: list[bool]) -> Segments:
     whole, marks = prompt + ids, [False] * len(prompt) + learned
     segments, start = [], 0
     for mark, run in groupby(marks):

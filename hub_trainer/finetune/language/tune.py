@@ -13,7 +13,7 @@ from torch import nn
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.language.adapters import fast_adapters
-from hub_trainer.finetune.language.encode import Encoded, check_batch
+from hub_trainer.finetune.language.encode import Encoded, check_batch, check_classes
 from hub_trainer.finetune.language.losses import check_loss, class_weights
 from hub_trainer.finetune.language.norms import lean_norms
 from hub_trainer.finetune.language.objective import LanguageObjective, LossType
@@ -72,12 +72,13 @@ def fine_tune_language_model(
     The model as it comes in is the reference of preference losses. It is run once over the rows
     before training, and not in training.
     """
+    check_classes(data.train)
     objective = make_objective(data.train, plan)
     check_batch(data.train.kind, objective.loss_type, _rows_per_batch(plan.fit))
     state = PartialState(cpu=not torch.accelerator.is_available())
     if not getattr(model, "is_quantized", False):
         model.to(state.device)
-    budget = plan.tokens_per_pass or TOKENS_PER_PASS.get(state.device.type, 4096)
+    budget = plan.tokens_per_pass or tokens_per_pass(state.device.type)
     packing = Packing(budget, dense=can_be_dense(model))
     prepare = _Prepare(model, objective, packing, plan.max_length, out_dir)
     rows = FitData(
@@ -96,8 +97,22 @@ def fine_tune_language_model(
     )
 
 
+def tokens_per_pass(device_type: str) -> int:
+    """Enough to keep a device of this type busy, and little memory."""
+    return TOKENS_PER_PASS.get(device_type, 4096)
+
+
 def make_objective(train: Encoded, plan: LanguagePlan) -> LanguageObjective:
     """The loss for this kind of data, with the weights that its counts ask for."""
+    loss_type = loss_of(train, plan)
+    if loss_type == "nll":
+        return LanguageObjective(loss_type)
+    weights = _class_weights(train, plan) if train.kind == "kto" else (1.0, 1.0)
+    return LanguageObjective(loss_type, plan.beta, plan.label_smoothing, weights)
+
+
+def loss_of(train: Encoded, plan: LanguagePlan) -> LossType:
+    """By its name, or the usual one for this kind of data; refused where it cannot learn it."""
     loss_type = plan.loss_type or DEFAULTS[train.kind]
     if loss_type not in LOSSES[train.kind]:
         raise TrainingError(
@@ -106,11 +121,9 @@ def make_objective(train: Encoded, plan: LanguagePlan) -> LanguageObjective:
             got=loss_type,
             do=f"use {', '.join(LOSSES[train.kind])}",
         )
-    if loss_type == "nll":
-        return LanguageObjective(loss_type)
-    check_loss(loss_type, beta=plan.beta, label_smoothing=plan.label_smoothing)
-    weights = _class_weights(train, plan) if train.kind == "kto" else (1.0, 1.0)
-    return LanguageObjective(loss_type, plan.beta, plan.label_smoothing, weights)
+    if loss_type != "nll":
+        check_loss(loss_type, beta=plan.beta, label_smoothing=plan.label_smoothing)
+    return loss_type
 
 
 def _class_weights(train: Encoded, plan: LanguagePlan) -> tuple[float, float]:

@@ -3,7 +3,13 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.finetune.language.encode import Encoded, check_batch, encode
+from hub_trainer.finetune.language.encode import (
+    Encoded,
+    Reading,
+    check_batch,
+    check_classes,
+    encode,
+)
 from hub_trainer.finetune.language.preview import preview
 from hub_trainer.rows.formats import read_examples
 from tests.finetune.language.tiny import CHAT, WITH_TAGS, WITHOUT_TAGS, tokenizer
@@ -16,7 +22,7 @@ OUTSIDE = WITH_TAGS.replace(
 
 def encoded(rows: list[dict[str, Any]], made: Any = None, **options: Any) -> Encoded:
     found, examples = read_examples(rows)
-    return encode(examples, made or tokenizer(), found, **{"max_length": 200, **options})
+    return encode(examples, made or tokenizer(), found, Reading(**{"max_length": 200, **options}))
 
 
 def answers(count: int, size: int = 3) -> list[dict[str, Any]]:
@@ -107,7 +113,7 @@ def test_two_begins_of_text_are_refused() -> None:
 def test_ratings_of_one_kind_are_refused() -> None:
     rows = [{"prompt": "a", "completion": str(i), "label": True} for i in range(3)]
     with pytest.raises(DataError, match="ratings of both kinds") as caught:
-        encoded(rows)
+        check_classes(encoded(rows))
     assert "3 desirable and 0 undesirable" in str(caught.value.got)
     rows[1]["label"] = False
     assert [row["desirable"] for row in encoded(rows).rows] == [True, False, True]

@@ -40,21 +40,21 @@ def test_stories_go_on_as_generate_tells_them() -> None:
     made = AutoTokenizer.from_pretrained(STORIES)
     texts = ["Once upon a time", "Lily had a red ball. She", "The dog"]
     prompts = [made(text)["input_ids"] for text in texts]
-    stops = stop_ids(model, made)
+    stops = stop_ids(model.generation_config, made)
     assert stops == (2,)
     found = generate(model, prompts, Sampling(40, stops=stops))
     assert found == [theirs(model, prompt, 40, 2) for prompt in prompts]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
-def test_sampled_answers_depend_on_seed_and_index_alone(batch_size: int) -> None:
+def test_sampled_answers_depend_on_seed_and_prompt_alone(batch_size: int) -> None:
     model = llama().eval()
     sampling = Sampling(8, temperature=1.0, top_p=0.9, seed=3)
     found = generate(model, PROMPTS, sampling, batch_size=batch_size)
     assert found == generate(model, PROMPTS, sampling)
     assert found != generate(model, PROMPTS, Sampling(8, temperature=1.0, top_p=0.9, seed=4))
     assert found[0] != found[2]
-    assert generate(model, PROMPTS[:1], sampling)[0] == found[0]
+    assert generate(model, PROMPTS[::-1], sampling, batch_size=batch_size) == found[::-1]
 
 
 def test_stream_gives_the_same_tokens() -> None:
@@ -96,4 +96,4 @@ def test_empty_prompt_is_refused() -> None:
 def test_stops_are_of_the_tokenizer_and_of_the_model() -> None:
     model, made = llama(), tokenizer()
     model.generation_config.eos_token_id = [3, 5]
-    assert stop_ids(model, made) == (3, 5, made.eos_token_id)
+    assert stop_ids(model.generation_config, made) == (3, 5, made.eos_token_id)

@@ -1,0 +1,215 @@
+"""A run of a language model: canonical rows and the recipe's settings in, a model folder out."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import nn
+from transformers import AutoConfig
+
+from hub_trainer.artifacts import digest_of
+from hub_trainer.finetune.classifier import quiet_transformers
+from hub_trainer.finetune.language.encode import Encoded, Reading, encode, encode_unchecked
+from hub_trainer.finetune.language.folders import (
+    MergeReport,
+    generation_config,
+    load_language_model,
+    merge_language_adapter,
+    new_language_model,
+    save_adapter,
+)
+from hub_trainer.finetune.language.generate import stop_ids
+from hub_trainer.finetune.language.serving import load_tokenizer, longest_sequence
+from hub_trainer.finetune.language.tune import (
+    LanguageData,
+    LanguagePlan,
+    fine_tune_language_model,
+)
+from hub_trainer.finetune.plan import EarlyStopping, FitPlan
+from hub_trainer.finetune.report import FitReport
+from hub_trainer.recipe import TrainSection
+from hub_trainer.recipe.schema import LanguageSection
+from hub_trainer.rows.examples import examples_of
+from hub_trainer.rows.formats import Row
+
+DEFAULT_MAX_LENGTH = 1024
+"""Where neither the recipe nor the model says."""
+MERGE_EXAMPLES = 4
+MERGE_TOKENS = 128
+"""Of each example that a merged model is checked on."""
+ADAPTER_METHODS = ("lora", "qlora")
+
+
+@dataclass(frozen=True)
+class LanguageFit:
+    """How a language model is fitted: from which folders, and by which settings."""
+
+    model_dir: Path
+    base_dir: Path | None
+    """The base of the model when that is an adapter; training goes on from it."""
+    train: TrainSection
+    max_length: int | None
+    progress: Callable[[float, str], None]
+
+    @property
+    def language(self) -> LanguageSection:
+        """What the recipe says of language, or the usual."""
+        return self.train.language or LanguageSection()
+
+
+def fit_language_model(
+    train: Sequence[Row], validation: Sequence[Row], fit: LanguageFit, *, out_dir: Path
+) -> FitReport:
+    """Learn from the rows by the loss of their kind; `out_dir/model` is then whole or an adapter.
+
+    An adapter is saved without the name of its base: only the caller knows it.
+    """
+    tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
+    reading = reading_of(fit, tokenizer)
+    data = _encoded(train, validation, tokenizer, reading)
+    tuned, report = fine_tune_language_model(
+        _start(fit),
+        data,
+        plan_of(fit, reading.max_length),
+        out_dir=out_dir,
+        run_digest=_run_digest(train, validation, fit),
+        on_progress=lambda now: fit.progress(now.step / max(now.max_steps, 1), now.doing),
+    )
+    notes = [*report.notes, *_notes(data)]
+    if PartialState().is_main_process:
+        notes += _save(tuned, tokenizer, data.train, fit, out_dir)
+    return replace(report, notes=tuple(notes))
+
+
+def reading_of(fit: LanguageFit, tokenizer: Any) -> Reading:
+    """How this run reads examples, by the recipe and by what the model's small files say."""
+    folder = fit.base_dir or fit.model_dir
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    length = fit.max_length or longest_sequence(tokenizer, config) or DEFAULT_MAX_LENGTH
+    return Reading(length, fit.language.train_on, stop_ids(generation_config(folder), tokenizer))
+
+
+def _start(fit: LanguageFit) -> Any:
+    """The model that training begins with."""
+    method, language = fit.train.method, fit.language
+    assert method in ("full", "last_n", "lora", "qlora", "scratch")
+    with quiet_transformers():
+        if method == "scratch":
+            return new_language_model(fit.model_dir, seed=fit.train.seed)
+        return load_language_model(
+            fit.base_dir or fit.model_dir,
+            method,
+            quantization=language.quantization if method == "qlora" else None,
+            adapter_dir=fit.model_dir if fit.base_dir else None,
+        )
+
+
+def _encoded(
+    train: Sequence[Row], validation: Sequence[Row], tokenizer: Any, reading: Reading
+) -> LanguageData:
+    """Both splits in tokens; what training rows could not teach is refused."""
+    known, examples = examples_of([*train, *validation])
+    held = encode_unchecked(examples[len(train) :], tokenizer, known, reading)
+    learned = encode(examples[: len(train)], tokenizer, known, reading)
+    return LanguageData(learned, held if held.rows else None)
+
+
+def plan_of(fit: LanguageFit, max_length: int) -> LanguagePlan:
+    """The recipe's settings in plain values."""
+    train, language, stopping = fit.train, fit.language, fit.train.early_stopping
+    plan = FitPlan(
+        method=train.method,  # type: ignore[arg-type]
+        arguments=train.arguments,
+        seed=train.seed,
+        lora=train.lora.model_dump() if train.lora else None,
+        last_n=train.last_n,
+        early_stopping=EarlyStopping(stopping.patience, stopping.min_change) if stopping else None,
+        profile=train.profile,
+    )
+    return LanguagePlan(
+        plan,
+        loss_type=language.loss_type,
+        beta=language.beta,
+        label_smoothing=language.label_smoothing,
+        desirable_weight=language.desirable_weight,
+        undesirable_weight=language.undesirable_weight,
+        max_length=max_length,
+    )
+
+
+def _run_digest(train: Sequence[Row], validation: Sequence[Row], fit: LanguageFit) -> str:
+    """Stands for all that goes in: a run with the same one is gone on with."""
+    rows = [[row["example"] for row in split] for split in (train, validation)]
+    settings = fit.train.model_dump(mode="json")
+    folders = [str(fit.model_dir), str(fit.base_dir)]
+    return digest_of({"rows": rows, "train": settings, "length": fit.max_length, "from": folders})
+
+
+def _notes(data: LanguageData) -> list[str]:
+    splits = {"training": data.train, "validation": data.validation}
+    return [
+        f"{count:,} of {len(split.rows) + split.num_dropped:,} {name} examples {what}"
+        for name, split in splits.items()
+        if split is not None
+        for count, what in (
+            (split.num_truncated, "were cut at their end"),
+            (split.num_dropped, "had nothing left to learn and were left out"),
+        )
+        if count
+    ]
+
+
+# The folder
+
+
+def _save(
+    tuned: nn.Module, tokenizer: Any, learned: Encoded, fit: LanguageFit, out_dir: Path
+) -> list[str]:
+    """Write the model, and say what there is to say of it."""
+    folder, notes, saved = out_dir / "model", [], tuned
+    with quiet_transformers():
+        if fit.train.method not in ADAPTER_METHODS:
+            _whole(saved, folder)
+        elif fit.language.merge:
+            notes = [_merge(saved, learned, fit, out_dir)]
+        else:
+            save_adapter(saved, folder, base_model="", commit_sha="")
+        tokenizer.save_pretrained(folder)
+    return notes
+
+
+def _whole(model: Any, folder: Path) -> None:
+    model.config._name_or_path = ""
+    model.save_pretrained(folder)
+
+
+def _merge(model: Any, learned: Encoded, fit: LanguageFit, out_dir: Path) -> str:
+    adapter_dir = out_dir / "adapter"
+    save_adapter(model, adapter_dir, base_model="", commit_sha="")
+    report = merge_language_adapter(
+        fit.base_dir or fit.model_dir,
+        adapter_dir,
+        out_dir / "model",
+        examples=_merge_examples(learned),
+    )
+    shutil.rmtree(adapter_dir)
+    return _told(report)
+
+
+def _merge_examples(learned: Encoded) -> dict[str, torch.Tensor]:
+    """Beginnings of training examples, cut to the same length."""
+    texts = [row["prompt"] + row["answers"][0] for row in learned.rows[:MERGE_EXAMPLES]]
+    size = min([MERGE_TOKENS, *map(len, texts)])
+    return {"input_ids": torch.tensor([text[:size] for text in texts])}
+
+
+def _told(report: MergeReport) -> str:
+    return (
+        f"the adapter was merged into its base in {report.dtype}: logits differ from the model"
+        f" with its adapter by at most {report.max_difference:.2g}, the adapter moved them by up"
+        f" to {report.moved:.2g}"
+    )

@@ -1,0 +1,158 @@
+"""Text generation: a prompt in, a text out, by a causal language model or an adapter of one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hub_trainer.errors import Problem
+from hub_trainer.finetune.language.faults import language_problems, row_faults
+from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
+from hub_trainer.finetune.language.generate import Sampling
+from hub_trainer.finetune.language.preview import first_example
+from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
+from hub_trainer.finetune.report import FitReport
+from hub_trainer.metrics import metric_names
+from hub_trainer.recipe import GenerationSection, Recipe
+from hub_trainer.rows.examples import example_of, example_row
+from hub_trainer.rows.formats import FORMATS
+from hub_trainer.tasks import (
+    Answer,
+    Kind,
+    Likelihood,
+    ModelCard,
+    ModelFolders,
+    Preview,
+    Progress,
+    Row,
+    Segment,
+    Splits,
+    base_model_problems,
+    offer_problems,
+    unused_problems,
+)
+
+UNUSED_KEYS = (
+    "train.estimator",
+    "train.estimator_arguments",
+    "train.class_weights",
+)
+
+USAGE = """\
+from transformers import pipeline
+
+generate = pipeline("text-generation", model="{repo_id}", revision="{commit_sha}")
+print(generate("Write your prompt here.", max_new_tokens=64))
+"""
+
+
+@dataclass(frozen=True)
+class TextGeneration:
+    """The pipeline tag `text-generation`."""
+
+    name: str = "text-generation"
+    family: Literal["generation"] = "generation"
+    modality: Literal["text", "image", "table"] = "text"
+    methods: frozenset[str] = frozenset({"last_n", "full", "lora", "qlora", "scratch"})
+    augmentations: frozenset[str] = frozenset()
+    metrics: frozenset[str] = metric_names("answers", "likelihoods")
+
+    @property
+    def columns(self) -> Mapping[str, Kind]:
+        """`example`: language data in any format that is known."""
+        return {"example": "example"}
+
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
+        """What is wrong with the recipe for this task; all of it."""
+        problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
+        problems += unused_problems(self, recipe, UNUSED_KEYS)
+        folders = None if base is None else (base.model, base.base)
+        return problems + language_problems(recipe, folders)
+
+    def problems(self, row: Row) -> list[str]:
+        """What is wrong with one row."""
+        return row_faults(row)
+
+    def preview(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> Preview:
+        """The first row in tokens, and which of them are learned."""
+        found = first_example(rows, _fit(recipe, base, _silent))
+        answers = [[Segment(*part) for part in answer] for answer in found.answers]
+        return Preview(found.label, answers, found.num_tokens)
+
+    def fit(
+        self,
+        splits: Splits,
+        recipe: Recipe,
+        out_dir: Path,
+        *,
+        base: ModelFolders,
+        progress: Progress,
+    ) -> FitReport:
+        """Learn from demonstrations, preferences or ratings, as the rows are."""
+        fit = _fit(recipe, base, progress)
+        return fit_language_model(splits.train, splits.validation, fit, out_dir=out_dir)
+
+    def answers(
+        self,
+        folders: ModelFolders,
+        rows: Sequence[Row],
+        sampling: GenerationSection,
+        *,
+        seed: int,
+    ) -> list[Answer]:
+        """In batches of similar length, with a cache of keys and values."""
+        served = _served(folders)
+        prompts = [served.prompt(example_of(row)) for row in rows]
+        found = served.answers(prompts, _sampling(sampling, seed))
+        return [
+            Answer(served.text(prompt, tokens), len(tokens), served.finished(tokens))
+            for prompt, tokens in zip(prompts, found, strict=True)
+        ]
+
+    def likelihoods(self, folders: ModelFolders, rows: Sequence[Row]) -> list[Likelihood]:
+        """Of the answer to a prompt, of the assistant's turns of a dialogue, of all of a text."""
+        found = _served(folders).likelihoods([example_of(row) for row in rows])
+        return [Likelihood(log_prob, num_tokens) for log_prob, num_tokens in found]
+
+    def stream(
+        self, folders: ModelFolders, row: Row, sampling: GenerationSection, *, seed: int
+    ) -> Iterator[str]:
+        """Each piece as soon as its characters are whole."""
+        served = _served(folders)
+        yield from served.stream(served.prompt(example_of(row)), _sampling(sampling, seed))
+
+    def prompt_row(self, folders: ModelFolders, turns: Sequence[Mapping[str, str]]) -> Row:
+        """The dialogue through the model's chat template, or its last turn as plain text."""
+        example = dialogue_example(_served(folders), turns)
+        (known,) = (one for one in FORMATS if one.name == "prompt and completion")
+        return example_row(known, example)
+
+    def card(self) -> ModelCard:
+        """How to use the model."""
+        return ModelCard(
+            library_name="transformers",
+            usage=USAGE,
+            files=("config.json", "model.safetensors", "tokenizer.json"),
+            auto_class="AutoModelForCausalLM",
+            tags=("text-generation",),
+        )
+
+
+def _fit(recipe: Recipe, base: ModelFolders, progress: Progress) -> LanguageFit:
+    return LanguageFit(base.model, base.base, recipe.train, recipe.prepare.max_length, progress)
+
+
+def _silent(share: float, doing: str) -> None:
+    """Nobody waits for a preview."""
+
+
+def _served(folders: ModelFolders) -> ServedModel:
+    return served_model(folders.model, folders.base)
+
+
+def _sampling(sampling: GenerationSection, seed: int) -> Sampling:
+    settings: dict[str, Any] = sampling.model_dump()
+    return Sampling(**settings, seed=seed)
+
+
+TASK = TextGeneration()
