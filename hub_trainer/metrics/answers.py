@@ -141,10 +141,33 @@ def compare_losses(name: str, losses: Losses, baseline: Losses, *, seed: int = 0
     )
 
 
-def know_nothing(references: Sequence[str], num_tokens: IntArray) -> Losses:
-    """The losses of a model that takes any byte for as likely as any other."""
-    sizes = [len(reference.encode()) for reference in references]
-    return Losses(np.array(sizes, dtype=np.float64) * math.log(256), num_tokens)
+def byte_log_prob(text: str) -> float:
+    """The logarithm of a text's probability to a model to which all bytes are as likely."""
+    return -len(text.encode()) * math.log(256)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model under one metric, on the examples that the metric can score."""
+
+    metric: str
+    scores: FloatArray
+    losses: Losses | None = None
+    """Of a metric of likelihoods."""
+
+
+def estimate(measured: Measured, *, seed: int = 0) -> Estimate:
+    """The metric with its interval."""
+    if measured.losses is not None:
+        return estimate_losses(measured.metric, measured.losses, seed=seed)
+    return estimate_scores(measured.metric, measured.scores, seed=seed)
+
+
+def compare(new: Measured, baseline: Measured, *, seed: int = 0) -> Comparison:
+    """Two models under the same metric."""
+    if new.losses is not None and baseline.losses is not None:
+        return compare_losses(new.metric, new.losses, baseline.losses, seed=seed)
+    return compare_answers(new.metric, new.scores, baseline.scores, seed=seed)
 
 
 def _weighted_mean(values: FloatArray) -> Statistic:

@@ -100,6 +100,13 @@ def as_text(content: Content) -> str:
     return "\n".join(f"{turn['role']}: {_said(turn)}" for turn in content)
 
 
+def answer_text(answer: Content) -> str:
+    """What an answer says: a text as it is, of turns the assistant's first."""
+    if isinstance(answer, str):
+        return answer
+    return next((_said(turn) for turn in answer if turn["role"] == "assistant"), "")
+
+
 def _canonical(known: Format, row: Row) -> dict[str, str] | str:
     try:
         return example_row(known, known.example(row))

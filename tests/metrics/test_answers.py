@@ -8,13 +8,16 @@ import pytest
 from hub_trainer.metrics import METRICS, load_metric, metric_names, metric_spec
 from hub_trainer.metrics.answers import (
     Losses,
+    Measured,
     Sealed,
+    byte_log_prob,
     can_be_scored,
+    compare,
     compare_answers,
     compare_losses,
+    estimate,
     estimate_losses,
     estimate_scores,
-    know_nothing,
     score_answers,
 )
 
@@ -130,6 +133,16 @@ def test_comparison_of_answers_when_shares_then_by_mcnemar_else_by_permutation()
     assert (graded.method, graded.metric) == ("permutation of scores", "token_f1")
 
 
-def test_know_nothing_when_tokens_are_bytes_then_the_loss_is_the_logarithm_of_256():
-    found = know_nothing(["abc", "é"], np.array([3, 2]))
-    assert estimate_losses("completion_loss", found).value == pytest.approx(math.log(256))
+def test_byte_log_prob_when_text_is_not_ascii_then_its_bytes_count():
+    assert byte_log_prob("é") == pytest.approx(-2 * math.log(256))
+    assert byte_log_prob("") == 0
+
+
+def test_estimate_and_compare_when_measured_then_go_by_the_kind_of_metric():
+    loss = Measured("perplexity", losses().scores, losses())
+    assert estimate(loss) == estimate_losses("perplexity", losses())
+    assert compare(loss, loss) == compare_losses("perplexity", losses(), losses())
+    scores = np.array([0.0, 0.5, 1.0])
+    graded = Measured("rouge", scores)
+    assert estimate(graded) == estimate_scores("rouge", scores)
+    assert compare(graded, graded) == compare_answers("rouge", scores, scores)

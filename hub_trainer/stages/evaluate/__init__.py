@@ -11,12 +11,13 @@ from typing import Any
 
 from hub_trainer.artifacts import Artifact, find_artifact, write_artifact, write_durably
 from hub_trainer.hub import Hub
-from hub_trainer.lineage import load_pins, read_rounds
+from hub_trainer.lineage import Pins, load_pins, read_rounds
 from hub_trainer.recipe import Recipe
+from hub_trainer.stages.evaluate.answers import measure_answers, pinned_ratings
 from hub_trainer.stages.evaluate.bench import Bench, Progress, finished
 from hub_trainer.stages.evaluate.labels import measure_labels
 from hub_trainer.stats import GateRule, count_looks
-from hub_trainer.tasks import classification, load_task
+from hub_trainer.tasks import is_generation, load_task
 
 __all__ = ["run"]
 
@@ -43,6 +44,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         "verdicts": verdicts,
         "evaluate": recipe.evaluate.model_dump(mode="json"),
         "gate": recipe.gate.model_dump(mode="json"),
+        **_crowd_inputs(recipe, pins),
     }
     folder = round_dir / "evaluate"
     done = find_artifact(folder, inputs)
@@ -53,13 +55,28 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     rule = GateRule(recipe.gate.alpha, recipe.gate.min_slice_change, num_looks, in_a_row)
     with write_artifact(folder, inputs) as draft:
         bench = Bench(recipe, trained, prepared, pins, hub, rule, progress)
-        results = measure_labels(bench, classification(load_task(recipe.task)), draft.folder)
+        results = _measure(bench, draft.folder)
         content = json.dumps(results, indent=1, ensure_ascii=False).encode()
         write_durably(draft.folder / "results.json", content)
         draft.outputs |= _essentials(results)
     assert draft.artifact is not None
     logger.info("evaluate: %s", results["gate"]["verdict"])
     return draft.artifact
+
+
+def _measure(bench: Bench, folder: Path) -> dict[str, Any]:
+    task = load_task(bench.recipe.task)
+    if is_generation(task):
+        return measure_answers(bench, task, folder)
+    return measure_labels(bench, task, folder)
+
+
+def _crowd_inputs(recipe: Recipe, pins: Pins) -> dict[str, Any]:
+    """What the crowd says is measured of models that write; the caps are curate's."""
+    ratings = pinned_ratings(recipe, pins)
+    if ratings is None or not is_generation(load_task(recipe.task)):
+        return {}
+    return {"ratings": ratings.commit_sha, "cap": recipe.curate.max_ratings_per_rater}
 
 
 def _essentials(results: Mapping[str, Any]) -> dict[str, Any]:
