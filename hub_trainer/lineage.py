@@ -133,6 +133,13 @@ def pin_round(recipe: Recipe, round_dir: Path, hub: Hub) -> Pins:
     return pins
 
 
+def pinned_ratings(recipe: Recipe, pins: Pins) -> PinnedRepo | None:
+    """The ratings that a round stands on; None when the recipe names none, or there are none."""
+    ratings = recipe.collect.ratings
+    known = (one for one in pins.datasets if ratings and one.repo_id == ratings.repo_id)
+    return next(known, None)
+
+
 def load_pins(round_dir: Path) -> Pins | None:
     """The pins of a round that was begun, or None."""
     try:

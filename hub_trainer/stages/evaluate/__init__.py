@@ -11,9 +11,9 @@ from typing import Any
 
 from hub_trainer.artifacts import Artifact, find_artifact, write_artifact, write_durably
 from hub_trainer.hub import Hub
-from hub_trainer.lineage import Pins, load_pins, read_rounds
+from hub_trainer.lineage import Pins, load_pins, pinned_ratings, read_rounds
 from hub_trainer.recipe import Recipe
-from hub_trainer.stages.evaluate.answers import measure_answers, pinned_ratings
+from hub_trainer.stages.evaluate.answers import measure_answers
 from hub_trainer.stages.evaluate.bench import Bench, Progress, finished
 from hub_trainer.stages.evaluate.labels import measure_labels
 from hub_trainer.stats import GateRule, count_looks

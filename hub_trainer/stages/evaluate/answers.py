@@ -7,12 +7,11 @@ from statistics import fmean
 from typing import Any
 
 from hub_trainer.hub import Repo
-from hub_trainer.lineage import PinnedRepo, Pins
+from hub_trainer.lineage import pinned_ratings
 from hub_trainer.metrics.answers import compare, estimate
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.pairs import pair_votes
 from hub_trainer.ratings.shards import SHARDS
-from hub_trainer.recipe import Recipe
 from hub_trainer.rows.store import ROW_ID
 from hub_trainer.stages.evaluate.bench import (
     Bench,
@@ -59,13 +58,6 @@ def measure_answers(bench: Bench, task: GenerationTask, folder: Path) -> dict[st
         "crowd": [_crowd_entry(one) for one in _crowd(bench, task)],
         "examples": _examples(bench, task),
     }
-
-
-def pinned_ratings(recipe: Recipe, pins: Pins) -> PinnedRepo | None:
-    """The ratings that the round stands on; None when the recipe names none, or there are none."""
-    ratings = recipe.collect.ratings
-    known = (one for one in pins.datasets if ratings and one.repo_id == ratings.repo_id)
-    return next(known, None)
 
 
 def _results(

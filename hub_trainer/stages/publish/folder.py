@@ -23,7 +23,7 @@ from hub_trainer.cards import (
 )
 from hub_trainer.errors import HubError, RecipeError
 from hub_trainer.hub import Hub
-from hub_trainer.lineage import RECORD, RoundRecord
+from hub_trainer.lineage import RECORD, PinnedRepo, RoundRecord, pinned_ratings
 from hub_trainer.stages.publish.proof import prove_reload
 from hub_trainer.stages.publish.round import FinishedRound
 from hub_trainer.stages.publish.sources import (
@@ -161,9 +161,7 @@ def _write_record(folder: Path, finished: FinishedRound, now: datetime) -> None:
 
 def _record(finished: FinishedRound, files: list[str], now: datetime) -> RoundRecord:
     recipe, pins, results = finished.recipe, finished.pins, finished.results
-    ratings = recipe.collect.ratings
-    pinned_ratings = [p for p in pins.datasets if ratings and p.repo_id == ratings.repo_id]
-    base = pins.base_model
+    ratings, base = pinned_ratings(recipe, pins), pins.base_model
     return RoundRecord(
         round=pins.round,
         run_id=pins.run_id,
@@ -172,11 +170,9 @@ def _record(finished: FinishedRound, files: list[str], now: datetime) -> RoundRe
         task=recipe.task,
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=pins.recipe_digest,
-        base_model={"repo_id": base.repo_id, "commit_sha": base.commit_sha} if base else None,
+        base_model=_at(base),
         datasets=list(finished.collected["datasets"]),
-        ratings={"repo_id": pinned_ratings[0].repo_id, "commit_sha": pinned_ratings[0].commit_sha}
-        if pinned_ratings
-        else None,
+        ratings=_at(ratings),
         seed=recipe.train.seed,
         versions=finished.versions,
         train={key: value for key, value in finished.fit.items() if key != "history"},
@@ -189,3 +185,7 @@ def _record(finished: FinishedRound, files: list[str], now: datetime) -> RoundRe
         label_names=list(finished.prepared["label_names"]),
         files=files,
     )
+
+
+def _at(pinned: PinnedRepo | None) -> dict[str, str] | None:
+    return {"repo_id": pinned.repo_id, "commit_sha": pinned.commit_sha} if pinned else None
