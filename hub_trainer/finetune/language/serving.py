@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.classifier import quiet_transformers
 from hub_trainer.finetune.label_scores import device
-from hub_trainer.finetune.language.chat import prompt_tokens, tokenize
+from hub_trainer.finetune.language.chat import Tokens, prompt_tokens, tokenize
 from hub_trainer.finetune.language.decoding import answer_text, text_pieces
 from hub_trainer.finetune.language.encode import cut, readable
 from hub_trainer.finetune.language.generate import Sampling, generate, stop_ids, stream
@@ -72,18 +72,18 @@ class ServedModel:
 
         No token is left of an answer whose prompt fills all that the model takes.
         """
-        rows = [self._scored(example) for example in examples]
+        rows = [vars(first_answer(self.tokenizer, one, self.longest)) for one in examples]
         counts = [num_learned(row) for row in rows]
         learned = [row for row, count in zip(rows, counts, strict=True) if count]
         scores = iter(score_rows(self.model, learned, self.packing)[:, 0] if learned else ())
         return [(float(next(scores)), count) if count else (0.0, 0) for count in counts]
 
-    def _scored(self, example: Example) -> dict[str, Any]:
-        first = replace(example, answers=example.answers[:1])
-        tokens = tokenize(self.tokenizer, readable(self.tokenizer, first))
-        if self.longest is not None:
-            tokens = cut(tokens, self.longest).tokens
-        return {"prompt": tokens.prompt, "answers": tokens.answers, "trained": tokens.trained}
+
+def first_answer(tokenizer: Any, example: Example, longest: int | None) -> Tokens:
+    """The tokens whose likelihood is an example's; of a preference the chosen answer's."""
+    first = replace(example, answers=example.answers[:1])
+    tokens = tokenize(tokenizer, readable(tokenizer, first))
+    return tokens if longest is None else cut(tokens, longest).tokens
 
 
 def served_model(model_dir: Path, base_dir: Path | None) -> ServedModel:

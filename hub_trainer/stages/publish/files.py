@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.errors import TrainingError
+from hub_trainer.finetune.model_folder import ADAPTER_CONFIG
+from hub_trainer.recipe.schema import REPO_ID
 
 SUFFIXES = frozenset(
     {".safetensors", ".json", ".txt", ".model", ".jinja", ".skops", ".md", ".yaml", ".png"}
 )
 HIDDEN_FOLDERS = (".eval_results",)
 VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "added_tokens.json"})
+COMMIT_SHA = re.compile("[0-9a-f]{40}")
 CHUNK_BYTES = 8_000_000
 OVERLAP_BYTES = 4_096
 SECRETS: dict[str, re.Pattern[bytes]] = {
@@ -41,6 +44,7 @@ def assert_publishable(
             *_secret_faults(path, holds_token),
             *_path_faults(path, machine),
             *_tensor_faults(path),
+            *_adapter_faults(path),
         ]
         faults += [f"{name} {fault}" for fault in found]
     if faults:
@@ -100,6 +104,18 @@ def _is_local(text: str, machine: Sequence[str]) -> bool:
     if not text.startswith("/") or text.count("/") < 2 or len(text) > 1_000 or "\0" in text:
         return False
     return text.startswith(f"{tempfile.gettempdir()}/") or Path(text).exists()
+
+
+def _adapter_faults(path: Path) -> Iterator[str]:
+    """An adapter without the exact model that it belongs to is of no use, and may be misused."""
+    if path.name != ADAPTER_CONFIG:
+        return
+    config = _json(path)
+    repo_id, revision = (config.get(key) for key in ("base_model_name_or_path", "revision"))
+    if not REPO_ID.match(str(repo_id)):
+        yield f"names no repo of the Hub as its base model: {repo_id!r}"
+    if not COMMIT_SHA.fullmatch(str(revision)):
+        yield f"names no commit of its base model: revision {revision!r}"
 
 
 def _json(path: Path) -> Any:

@@ -22,9 +22,15 @@ from hub_trainer.cards import (
     results_section,
 )
 from hub_trainer.errors import HubError, RecipeError
+from hub_trainer.finetune.model_folder import (
+    ADAPTER_CONFIG,
+    adapter_base,
+    download_model,
+    is_adapter,
+)
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import RECORD, PinnedRepo, RoundRecord, pinned_ratings
-from hub_trainer.stages.publish.proof import prove_reload
+from hub_trainer.stages.publish.proof import Loaded, prove_reload
 from hub_trainer.stages.publish.round import FinishedRound
 from hub_trainer.stages.publish.sources import (
     contributors,
@@ -36,7 +42,6 @@ from hub_trainer.stages.publish.sources import (
 )
 
 CARD = "README.md"
-ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,13 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
     """Fill `folder` with all that is published. Raises when the model must not be."""
     licence = _licence(finished, hub)
     _link_model(finished.artifacts["train"].folder / "model", folder)
-    reload = prove_reload(
-        folder,
-        finished.expected(),
+    loaded = Loaded(
         task=finished.recipe.task,
         label_names=finished.prepared["label_names"],
         chat_template=has_chat_template(hub, finished.pins.base_model),
+        base_dir=_base_dir(folder, hub),
     )
+    reload = prove_reload(folder, finished.expected(), loaded)
     _copy_figures(finished, folder)
     facts = _facts(finished, hub, folder, licence, reload)
     card = render_card(facts)
@@ -96,14 +101,20 @@ def _link_model(model: Path, folder: Path) -> None:
             shutil.copyfile(source, target)
 
 
+def _base_dir(folder: Path, hub: Hub) -> Path | None:
+    """The base of an adapter, which the folder does not hold."""
+    named = adapter_base(hub, folder)
+    return download_model(hub, *named) if named else None
+
+
 def _copy_figures(finished: FinishedRound, folder: Path) -> None:
-    """The pictures that evaluate and train have drawn; a table's model has no curve."""
+    """The pictures that evaluate and train have drawn, where they drew one."""
     confusion = finished.artifacts["evaluate"].folder / "confusion.png"
     curve = finished.artifacts["train"].folder / "curve.png"
-    (folder / CONFUSION_FIGURE).parent.mkdir(exist_ok=True)
-    shutil.copyfile(confusion, folder / CONFUSION_FIGURE)
-    if curve.exists():
-        shutil.copyfile(curve, folder / CURVE_FIGURE)
+    for drawn, figure in ((confusion, CONFUSION_FIGURE), (curve, CURVE_FIGURE)):
+        if drawn.exists():
+            (folder / figure).parent.mkdir(exist_ok=True)
+            shutil.copyfile(drawn, folder / figure)
 
 
 def _facts(
@@ -148,8 +159,10 @@ def _base_model(finished: FinishedRound, folder: Path) -> BaseModel | None:
         return None
     if finished.recipe.train.method == "scratch":
         return BaseModel(base.repo_id, base.commit_sha, None)
-    relation = "adapter" if (folder / ADAPTER).exists() else "finetune"
-    return BaseModel(base.repo_id, base.commit_sha, relation)  # type: ignore[arg-type]
+    if not is_adapter(folder):
+        return BaseModel(base.repo_id, base.commit_sha, "finetune")
+    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    return BaseModel(config["base_model_name_or_path"], config["revision"], "adapter")
 
 
 def _write_record(folder: Path, finished: FinishedRound, now: datetime) -> None:

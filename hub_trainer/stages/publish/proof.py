@@ -16,20 +16,38 @@ from hub_trainer.errors import TrainingError
 
 NUM_ROWS = 8
 MAX_DIFFERENCE = 1e-4
+MAX_TOKEN_DIFFERENCE = 1e-3
+MAX_ROUNDED_DIFFERENCE = 0.05
+"""Where the task computes in bfloat16."""
 MAX_SECONDS = 1800
 KEPT_VARIABLES: tuple[str, ...] = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 KEPT_VARIABLES += ("CUDA_VISIBLE_DEVICES", "SYSTEMROOT")
 
 Scores = Mapping[str, float]
+Weighed = tuple[float, int]
+"""Log-probability of a row's first answer, and its number of tokens."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What evaluate saw: rows of a file by index, and the probabilities of each."""
+    """What evaluate saw of rows of a file, by index: probabilities of labels, or likelihoods."""
 
     rows_file: Path
     indexes: Sequence[int]
-    scores: Sequence[Scores]
+    scores: Sequence[Scores] = ()
+    likelihoods: Sequence[Weighed] = ()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What is loaded, and what must come with it."""
+
+    task: str
+    label_names: Sequence[str]
+    chat_template: bool
+    """Whether the base model has one that must not be lost."""
+    base_dir: Path | None = None
+    """Of an adapter."""
 
 
 def spread_indexes(num_rows: int, count: int = NUM_ROWS) -> list[int]:
@@ -39,38 +57,54 @@ def spread_indexes(num_rows: int, count: int = NUM_ROWS) -> list[int]:
     return sorted({round(step * (num_rows - 1) / (count - 1)) for step in range(count)})
 
 
-def prove_reload(
-    folder: Path,
-    expected: Expected,
-    *,
-    task: str,
-    label_names: Sequence[str],
-    chat_template: bool,
-) -> dict[str, Any]:
+def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, Any]:
     """What the proof showed: rows, max_difference, loaded_with. Raises TrainingError if it fails.
 
-    `chat_template` says whether the base model has one that must not be lost.
+    The difference is one of probabilities, or of the log-probability of an average token.
     """
     request = {
-        "task": task,
+        "task": loaded.task,
         "folder": str(folder.resolve()),
+        "base": str(loaded.base_dir) if loaded.base_dir else None,
         "rows_file": str(expected.rows_file.resolve()),
         "indexes": list(expected.indexes),
-        "label_names": list(label_names),
-        "chat_template": chat_template,
+        "label_names": list(loaded.label_names),
+        "chat_template": loaded.chat_template,
     }
     answer = _ask_fresh_process(request)
     if "failure" in answer:
         raise _refused(folder, answer["failure"])
     worst = 0.0
-    for way, name in (("task", "hub_trainer"), ("plain", "a plain pipeline()")):
+    for way, name in (("task", "hub_trainer"), ("plain", "plain transformers")):
         if answer[way] is not None:
-            worst = max(worst, _compared(folder, expected.scores, answer[way], name))
+            worst = max(worst, _difference(folder, expected, answer, way=way, name=name))
     return {
-        "rows": len(expected.scores),
+        "rows": len(expected.indexes),
         "max_difference": worst,
         "loaded_with": answer["loaded_with"],
     }
+
+
+def _difference(
+    folder: Path, expected: Expected, answer: Mapping[str, Any], *, way: str, name: str
+) -> float:
+    if not expected.likelihoods:
+        return _compared(folder, expected.scores, answer[way], name)
+    worst = largest_token_difference(expected.likelihoods, answer[way])
+    if worst > (MAX_TOKEN_DIFFERENCE if answer["in_float32"] else MAX_ROUNDED_DIFFERENCE):
+        got = f"by {name}, the log-probability of an average token differs by {worst:.2g}"
+        raise _refused(folder, got)
+    return worst
+
+
+def largest_token_difference(expected: Sequence[Weighed], found: Sequence[Weighed]) -> float:
+    """Of the mean log-probability of a row's tokens; infinite where their number is another."""
+    worst = 0.0
+    for (mine, count), (theirs, their_count) in zip(expected, found, strict=True):
+        change = abs(mine - theirs) / max(1, count)
+        broken = count != their_count or math.isnan(change)
+        worst = max(worst, math.inf if broken else change)
+    return worst
 
 
 def _compared(

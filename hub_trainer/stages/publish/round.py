@@ -1,7 +1,7 @@
 """A round that has been evaluated: the outputs of its stages, read back from their folders."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,9 +48,11 @@ class FinishedRound:
         return self.artifacts["prepare"].outputs
 
     def expected(self) -> Expected:
-        """What evaluate saw the model say of a few sealed rows."""
+        """What evaluate saw the model make of a few sealed rows."""
         table = _read_table(self.artifacts["evaluate"].folder / "predictions.parquet")
         rows_file = self.artifacts["prepare"].folder / "test.parquet"
+        if "log_prob" in table[0]:
+            return _expected_likelihoods(table, rows_file)
         indexes = spread_indexes(len(table))
         labels = self.prepared["label_names"]
         scores = [{label: table[i][f"score:{label}"] for label in labels} for i in indexes]
@@ -88,6 +90,15 @@ def read_finished(recipe: Recipe, round_dir: Path) -> FinishedRound:
         )
     artifacts = {stage: artifact for stage, artifact in found.items() if artifact}
     return FinishedRound(recipe, round_dir, pins, artifacts)
+
+
+def _expected_likelihoods(table: Sequence[Mapping[str, Any]], rows_file: Path) -> Expected:
+    """Not every sealed row was weighed, nor is each in the table."""
+    place = {row["_row_id"]: index for index, row in enumerate(_read_table(rows_file))}
+    weighed = [row for row in table if row["log_prob"] is not None]
+    chosen = [weighed[index] for index in spread_indexes(len(weighed))]
+    likelihoods = [(row["log_prob"], row["num_tokens"]) for row in chosen]
+    return Expected(rows_file, [place[row["_row_id"]] for row in chosen], (), likelihoods)
 
 
 def _read_table(path: Path) -> list[dict[str, Any]]:

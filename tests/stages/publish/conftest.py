@@ -59,7 +59,7 @@ def repo() -> Repo:
 def proven(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the proof of reloading as given: tests of their own run it."""
 
-    def proof(folder: Path, expected: Any, **options: Any) -> dict[str, Any]:
+    def proof(folder: Path, expected: Any, loaded: Any) -> dict[str, Any]:
         assert (folder / "model.safetensors").exists()
         assert len(expected.indexes) == 8
         return RELOAD

@@ -159,3 +159,32 @@ def test_folder_when_several_things_are_wrong_then_all_are_named(folder: Path) -
     told = refused(folder)
     assert "a.pkl" in told
     assert "b.txt" in told
+
+
+def with_adapter(folder: Path, **changes: object) -> None:
+    config = {"base_model_name_or_path": "ada/base", "revision": "c" * 40, **changes}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+
+
+def test_adapter_when_it_names_the_commit_of_its_base_then_let_through(folder: Path) -> None:
+    with_adapter(folder)
+    look(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"base_model_name_or_path": "base"}, "names no repo of the Hub as its base model: 'base'"),
+        ({"base_model_name_or_path": "/opt/models/x"}, "no repo of the Hub as its base model"),
+        ({"base_model_name_or_path": None}, "no repo of the Hub as its base model: None"),
+        ({"revision": "main"}, "names no commit of its base model: revision 'main'"),
+        ({"revision": None}, "names no commit of its base model: revision None"),
+    ],
+)
+def test_adapter_when_its_base_is_not_pinned_then_refused(
+    folder: Path, changes: dict[str, object], told: str
+) -> None:
+    with_adapter(folder, **changes)
+    named = refused(folder)
+    assert named.startswith("adapter_config.json names no")
+    assert told in named

@@ -14,13 +14,15 @@ import pytest
 
 from hub_trainer.errors import TrainingError
 from hub_trainer.stages.publish import proof
+from hub_trainer.stages.publish.loading import ReloadFailure
 from hub_trainer.stages.publish.proof import (
     Expected,
+    Loaded,
     largest_difference,
     prove_reload,
     spread_indexes,
 )
-from hub_trainer.stages.publish.reload import ReloadFailure, reload
+from hub_trainer.stages.publish.reload import reload
 from tests.cards.evidence import LABELS
 from tests.stages.publish import rounds
 
@@ -60,9 +62,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prove(folder: Path, expected: Expected, *, chat_template: bool = False) -> dict[str, Any]:
-    return prove_reload(
-        folder, expected, task=TASK, label_names=LABELS, chat_template=chat_template
-    )
+    return prove_reload(folder, expected, Loaded(TASK, LABELS, chat_template))
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -1,0 +1,94 @@
+"""A model that writes, loaded as users load it: how likely it finds the answers of some rows."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.stages.publish.loading import load_tokenizer, load_weights, step
+
+if TYPE_CHECKING:
+    from hub_trainer.tasks import GenerationTask
+
+AUTO_CLASS = "AutoModelForCausalLM"
+FEW_TOKENS = 4
+PROMPT_CHARACTERS = 40
+Likelihoods = list[tuple[float, int]]
+"""Log-probability and number of tokens of each row's first answer."""
+
+
+def reload_writer(
+    request: dict[str, Any], task: "GenerationTask", rows: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Likelihoods of the rows by each way of loading; raises ReloadFailure naming the step."""
+    from hub_trainer.finetune.label_scores import device
+    from hub_trainer.tasks import ModelFolders
+
+    folder = Path(request["folder"])
+    base = Path(request["base"]) if request["base"] else None
+    tokenizer = load_tokenizer(folder, chat_template=request["chat_template"])
+    model = _with_base(folder, base) if base else _whole(folder)
+    with step("the model does not take the rows"):
+        plain = [_likelihood(model, tokenizer, row) for row in rows]
+    with step("the model does not write"):
+        loaded_with = _write(folder, model, tokenizer, rows[0], is_whole=base is None)
+    with step("the task does not run on the folder"):
+        found = task.likelihoods(ModelFolders(folder, base), rows)
+    return {
+        "plain": plain,
+        "task": [(one.log_prob, one.num_tokens) for one in found],
+        "loaded_with": f"{loaded_with} and hub_trainer",
+        "in_float32": device().type == "cpu",
+    }
+
+
+def _whole(folder: Path) -> Any:
+    import torch
+
+    return load_weights(folder, AUTO_CLASS, dtype=torch.float32).eval()
+
+
+def _with_base(folder: Path, base: Path) -> Any:
+    """The adapter over its base; PEFT only warns of weights that it misses."""
+    import torch
+    from peft import PeftModel
+
+    model = load_weights(base, AUTO_CLASS, dtype=torch.float32)
+    with step("the adapter does not load over its base"), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        return PeftModel.from_pretrained(model, folder).eval()
+
+
+def _likelihood(model: Any, tokenizer: Any, row: dict[str, Any]) -> tuple[float, int]:
+    """By the logits of one whole pass, without packing, padding or chunks."""
+    import torch
+
+    from hub_trainer.finetune.language.serving import first_answer, longest_sequence
+    from hub_trainer.rows.examples import example_of
+
+    longest = longest_sequence(tokenizer, model.config)
+    tokens = first_answer(tokenizer, example_of(row), longest)
+    ids = torch.tensor([tokens.prompt + tokens.answers[0]])
+    learned = torch.tensor([False] * len(tokens.prompt) + tokens.trained[0])[1:]
+    if not bool(learned.any()):
+        return 0.0, 0
+    with torch.no_grad():
+        log_probs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+    found = log_probs.gather(1, ids[0, 1:, None])[:, 0]
+    return float(found[learned].sum()), int(learned.sum())
+
+
+def _write(folder: Path, model: Any, tokenizer: Any, row: dict[str, Any], *, is_whole: bool) -> str:
+    """A few tokens by the usual way of writing; which way that was."""
+    from transformers import pipeline
+
+    prompt = (row["prompt"] or row["text"])[:PROMPT_CHARACTERS]
+    options = {"max_new_tokens": FEW_TOKENS, "do_sample": False}
+    if is_whole:
+        pipe: Any = pipeline("text-generation", model=str(folder), trust_remote_code=False)
+        pipe(prompt, **options)
+        return "transformers `pipeline`"
+    encoded = tokenizer(prompt, return_tensors="pt")
+    kept = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+    model.generate(**kept, **options)
+    return "PEFT over its base"
