@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.story_loop import Request, deal, requests_kept, run_loop
+from tests.benchmarks.story_loop import CHARACTERS, THINGS, Request, deal, requests_kept, run_loop
 
 STORY = "Once upon a time, there was a little girl named Lily. She had a red ball."
 
@@ -17,13 +17,14 @@ def test_judge_when_a_word_is_missing_then_the_request_is_not_kept() -> None:
 
 
 def test_stories_when_dealt_then_no_sealed_request_is_open_or_trained_on() -> None:
-    kept = requests_kept([STORY, STORY.replace("ball", "dog"), STORY.replace("Lily", "Tom")], 0)
-    rows, open_to = deal(kept, 1, 0)
-    [sealed] = rows["test"]
-    assert len(rows["train"]) == 2
-    assert sealed["prompt"] not in {row["prompt"] for row in rows["train"]}
-    assert sealed["prompt"] not in {request.prompt for request in open_to}
-    assert all(word in sealed["completion"] for word in sealed["expected"])
+    every = [Request(character, thing) for character in CHARACTERS for thing in THINGS]
+    stories = [STORY.replace("Lily", one.character).replace("ball", one.thing) for one in every]
+    rows, open_to = deal(requests_kept(stories, 0), 100, 0)
+    sealed = {row["prompt"] for row in rows["test"]}
+    assert (len(sealed), len(open_to), len(rows["train"])) == (100, 400, 400)
+    assert sealed.isdisjoint(row["prompt"] for row in rows["train"])
+    assert sealed.isdisjoint(request.prompt for request in open_to)
+    assert all(word in row["completion"] for row in rows["train"] for word in row["expected"])
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ never shown to the Space. Prints a line of JSON.
 
 import argparse
 import json
+import os
 import random
 import re
 import tempfile
@@ -23,6 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+# Read when the client is imported: the Local Hub has no Xet storage.
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
@@ -103,15 +107,19 @@ def requests_kept(stories: Sequence[str], seed: int) -> dict[Request, list[str]]
 def deal(
     kept: dict[Request, list[str]], num_sealed: int, seed: int
 ) -> tuple[dict[str, list[dict[str, Any]]], list[Request]]:
-    """(rows by split, requests that are not sealed); a sealed request has one story."""
-    known = sorted(kept, key=lambda request: request.prompt)
-    sealed = set(random.Random(seed).sample(known, num_sealed))
-    rows = {
-        "train": [row_of(one, story) for one in known if one not in sealed for story in kept[one]],
-        "test": [row_of(one, kept[one][0]) for one in known if one in sealed],
-    }
+    """(rows by split, requests that are not sealed); stories of sealed requests are left out."""
     every = [Request(character, thing) for character in CHARACTERS for thing in THINGS]
-    return rows, [request for request in every if request not in sealed]
+    random.Random(seed).shuffle(every)
+    sealed, open_to = every[:num_sealed], every[num_sealed:]
+    rows = {
+        "train": [row_of(one, story) for one in open_to for story in kept.get(one, ())],
+        "test": [row_of(one, _beginning(one)) for one in sealed],
+    }
+    return rows, open_to
+
+
+def _beginning(request: Request) -> str:
+    return f"Once upon a time, {request.character} had a {request.thing}."
 
 
 def row_of(request: Request, story: str) -> dict[str, Any]:
