@@ -26,8 +26,10 @@ GRACE_SECONDS = 600.0
 
 _PACK_OBJECTS = (
     "pack-objects --stdin-packs --unpacked --non-empty --delta-base-offset --threads=1 "
-    "--window-memory=64m --quiet"
+    "--window=4 --window-memory=64m --quiet"
 )
+_GENTLY = ("nice", "-n", "10")
+_NO_DELTAS_OF_LARGE_FILES = ("-c", "core.bigFileThreshold=512k")
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Housekeeper:
     clock: Callable[[], float] = time.monotonic
     _replaced: dict[Path, float] = field(default_factory=dict)
     """Packs whose objects are in a newer one as well, and when they may go."""
+    _given_up: set[str] = field(default_factory=set)
+    """Repos whose packing failed, as it would again; the next start tries once more."""
     _stopping: threading.Event = field(default_factory=threading.Event)
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -61,10 +65,11 @@ class Housekeeper:
 
     def tidy(self) -> None:
         """Pack what needs it, and remove packs that nobody reads any more."""
-        for repo_id in self.core.take_written():
+        for repo_id in self.core.take_written() - self._given_up:
             try:
                 self._pack_if_needed(repo_id)
             except (OSError, subprocess.SubprocessError) as error:
+                self._given_up.add(repo_id)
                 log.warning("packing the objects of repo %s failed: %s", repo_id, error)
         self._drop_replaced()
 
@@ -95,7 +100,8 @@ class Housekeeper:
     def _run_git(self, folder: Path, packs: list[Path]) -> str | None:
         """The name of the pack that was written, if there was anything to write."""
         self._process = subprocess.Popen(
-            [*git_command(), *_PACK_OBJECTS.split(), str(folder / "pack" / "pack")],
+            [*_GENTLY, *git_command(), *_NO_DELTAS_OF_LARGE_FILES, *_PACK_OBJECTS.split()]
+            + [str(folder / "pack" / "pack")],
             cwd=folder.parent,
             env=git_environment(),
             stdin=subprocess.PIPE,

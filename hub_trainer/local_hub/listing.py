@@ -24,6 +24,8 @@ class Filters:
     tags: tuple[str, ...] = ()
     pipeline_tag: str = ""
     gated: bool | None = None
+    inference: bool = False
+    """Only models that somebody runs for others: here nobody does."""
     linked: tuple[tuple[str, str], ...] = ()
     """(models or datasets, name): Spaces that use it."""
     num_parameters: tuple[int, int] | None = None
@@ -38,6 +40,7 @@ _SORT_KEYS: dict[str, Callable[[Core, Repo], Any]] = {
     "trending": lambda core, repo: (repo.likes, repo.modified),
     "likes": lambda core, repo: repo.likes,
     "likes7d": lambda core, repo: repo.likes,
+    "likes30d": lambda core, repo: repo.likes,
     "downloads": lambda core, repo: repo.downloads,
     "createdAt": lambda core, repo: repo.created,
     "created_at": lambda core, repo: repo.created,
@@ -46,6 +49,7 @@ _SORT_KEYS: dict[str, Callable[[Core, Repo], Any]] = {
     "modified": lambda core, repo: repo.modified,
     "id": lambda core, repo: repo.full_name.lower(),
     "mainSize": lambda core, repo: stored_bytes(core.store, repo.id),
+    "datasetsServerInfo.numRows": lambda core, repo: 0,  # rows are not counted: all are equal
     "num_parameters": lambda core, repo: _num_parameters(core, repo),
 }
 
@@ -96,6 +100,8 @@ def _passes(repo: Repo, filters: Filters) -> bool:
     if not all(word in name for word in filters.search.lower().split()):
         return False
     if filters.gated is not None and bool(repo.gated) != filters.gated:
+        return False
+    if filters.inference:
         return False
     if filters.pipeline_tag and repo.facts.get("pipeline_tag") != filters.pipeline_tag:
         return False

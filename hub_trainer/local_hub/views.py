@@ -93,6 +93,7 @@ _COMMON: dict[str, _Field] = {
     "trendingScore": lambda view: view.repo.likes,
     "usedStorage": lambda view: view.used_storage(),
     "resourceGroup": lambda view: None,
+    "gitalyUid": lambda view: view.repo.id,
 }
 _DOWNLOADED: dict[str, _Field] = {
     **_COMMON,
@@ -100,7 +101,6 @@ _DOWNLOADED: dict[str, _Field] = {
     "downloadsAllTime": lambda view: view.repo.downloads,
     "gated": lambda view: view.repo.gated or False,
     "xetEnabled": lambda view: False,
-    "gitalyUid": lambda view: view.repo.id,
 }
 FIELDS: dict[str, dict[str, _Field]] = {
     "model": {

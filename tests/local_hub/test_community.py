@@ -176,3 +176,35 @@ def test_storage_when_of_an_organisation_then_only_its_members_see_it(
     with pytest.raises(HfHubHTTPError, match="This org does not exist: admin"):
         list(api.list_user_repos("admin"))
     api.delete_repo("lab/stored")
+
+
+def test_collections_when_searched_then_title_and_description_count(
+    api: HfApi, http: httpx.Client
+) -> None:
+    slug = api.create_collection("Ripe apples", description="and some pears").slug
+
+    def found(**query: str) -> list[str]:
+        answer = http.get("/api/collections", params={"owner": "admin", **query})
+        return [each["slug"] for each in answer.json()]
+
+    assert found(q="PEARS ripe", sort="upvotes") == [slug]
+    assert found(q="pears plums") == []
+    assert '"sort" must be one of' in http.get("/api/collections?sort=taste").json()["error"]
+    api.delete_collection(slug)
+
+
+def test_collection_when_made_with_an_item_then_it_holds_it_or_is_not_made(
+    api: HfApi, http: httpx.Client, repo_id: str
+) -> None:
+    wanted = {"title": "Begun", "namespace": "admin", "item": {"type": "model", "id": repo_id}}
+    slug = http.post("/api/collections", json=wanted).json()["slug"]
+    assert [item.item_id for item in api.get_collection(slug).items] == [repo_id]
+    api.delete_collection(slug)
+    missing = {**wanted, "item": {"type": "model", "id": "a/b"}}
+    assert http.post("/api/collections", json=missing).status_code == 404
+    assert http.get("/api/collections?owner=admin&q=begun").json() == []
+
+
+def test_models_when_somebody_must_run_them_then_none(api: HfApi, repo_id: str) -> None:
+    assert list(api.list_models(author="admin", inference_provider="all")) == []
+    assert list(api.list_models(author="admin", inference="warm")) == []

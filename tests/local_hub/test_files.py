@@ -244,3 +244,27 @@ def test_paths_info_when_sent_as_json_then_the_same(
     as_form = http.post(url, data={"paths": ["a.txt", "none"], "expand": "true"}).json()
     assert as_json == as_form
     assert [entry["path"] for entry in as_json] == ["a.txt"]
+
+
+def test_commits_when_listed_then_a_header_counts_them_all(
+    api: HfApi, http: httpx.Client, repo_id: str
+) -> None:
+    def counted(revision: str) -> str:
+        answer = http.get(f"/api/models/{repo_id}/commits/{revision}", params={"limit": 1})
+        return str(answer.headers["X-Total-Count"])
+
+    def add(path: str, revision: str = "main") -> str:
+        done = api.upload_file(
+            path_or_fileobj=b"1", path_in_repo=path, repo_id=repo_id, revision=revision
+        )
+        return str(done.oid)
+
+    first = add("a")
+    assert counted("main") == "2"
+    add("b")
+    assert [counted(each) for each in ("main", first, "main")] == ["3", "2", "3"]
+    api.create_branch(repo_id, branch="dev", revision=first)
+    add("c", "dev")
+    assert [counted(each) for each in ("dev", "main")] == ["3", "3"]
+    api.super_squash_history(repo_id)
+    assert counted("main") == "1"

@@ -108,6 +108,30 @@ def test_clone_when_repo_was_renamed_then_followed(
     assert git("clone", address(hub, repo_id), str(tmp_path / "a")).returncode == 0
 
 
+@pytest.mark.parametrize("wanted", ["blob:none", "blob:limit=10", "tree:0"])
+def test_clone_when_partial_then_what_is_left_out_comes_when_it_is_looked_at(
+    git: Git, hub: LocalHub, api: HfApi, repo_id: str, tmp_path: Path, wanted: str
+) -> None:
+    for text in (b"first text", b"second text"):
+        api.upload_file(path_or_fileobj=text, path_in_repo="a.txt", repo_id=repo_id)
+    partial = tmp_path / "partial"
+    git("clone", f"--filter={wanted}", address(hub, repo_id), str(partial))
+    left_out = git("rev-list", "--objects", "--missing=print", "--all", cwd=partial)
+    assert "?" in left_out.stdout
+    assert (partial / "a.txt").read_text() == "second text"
+    assert "first text" in git("log", "-p", cwd=partial).stdout
+
+
+def test_clone_when_the_filter_is_costly_then_refused(
+    git: Git, hub: LocalHub, api: HfApi, repo_id: str, tmp_path: Path
+) -> None:
+    api.upload_file(path_or_fileobj=b"d/", path_in_repo="paths", repo_id=repo_id)
+    wanted = "--filter=sparse:oid=main:paths"
+    done = git("clone", wanted, address(hub, repo_id), str(tmp_path / "x"))
+    assert done.returncode != 0
+    assert not (tmp_path / "x").exists()
+
+
 def test_clone_when_shallow_then_one_commit(
     hub: LocalHub, api: HfApi, git: Git, repo_id: str, tmp_path: Path
 ) -> None:

@@ -121,3 +121,13 @@ def test_javascript_client_when_used_for_everything_then_it_works(
     script = str(Path(__file__).parent / "clients" / "hub.mjs")
     told = {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HUGGINGFACE_JS": str(JS_FOLDER)}
     assert "all of it worked" in run("node", script, **told, LARGE_BYTES=str(num_bytes))
+
+
+@needs_js_client
+def test_javascript_client_when_it_reads_lists_and_counts_then_it_works(
+    hub: LocalHub, run: Run
+) -> None:
+    script = str(Path(__file__).parent / "clients" / "reading.mjs")
+    token = hub.add_user("js-reader")
+    told = {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HUGGINGFACE_JS": str(JS_FOLDER)}
+    assert "all of it worked" in run("node", script, **told)

@@ -6,10 +6,13 @@ from starlette.responses import Response
 
 from hub_trainer.local_hub import collections
 from hub_trainer.local_hub.collections import Collection
+from hub_trainer.local_hub.errors import bad_request
 from hub_trainer.local_hub.permissions import require_namespace
 from hub_trainer.local_hub.wire import Call, Entry, cursor_of, nothing, page, reply
 
 PAGE = 100
+SORTS = ("lastModified", "trending", "upvotes")
+"""Nobody votes here, so in each of these orders the last changed comes first."""
 
 
 def create(call: Call) -> Response:
@@ -17,7 +20,11 @@ def create(call: Call) -> Response:
     wanted = call.json()
     asked = str(wanted.get("namespace") or call.actor.name)
     namespace = require_namespace(call.core.store, call.actor, asked)
-    found = collections.insert_collection(call.core.store, namespace, wanted)
+    store = call.core.store
+    with store.write():
+        found = collections.insert_collection(store, namespace, wanted)
+        if wanted.get("item") is not None:
+            collections.add_item(store, call.actor, found, {"item": wanted["item"]})
     return reply(_show(call, found))
 
 
@@ -25,16 +32,24 @@ def list_all(call: Call) -> Response:
     """GET /api/collections."""
     owners = {owner.lower() for owner in call.queries("owner")}
     wanted = {item.lower() for item in call.queries("item")}
+    if call.query("sort", "trending") not in SORTS:
+        raise bad_request(f'"sort" must be one of [{", ".join(SORTS)}], not {call.query("sort")}')
     every = [
         {key: value for key, value in _show(call, each).items() if key != "position"}
         for each in collections.list_collections(call.core.store, call.actor)
-        if not owners or each.namespace.lower() in owners
+        if (not owners or each.namespace.lower() in owners) and _says(each, call.query("q"))
     ]
     found = [shown for shown in every if wanted <= _item_names(shown)]
     _, start = cursor_of(call)
     limit = max(1, call.number("limit", PAGE, PAGE))
     more = ("", start + limit) if start + limit < len(found) else None
     return page(call, found[start : start + limit], more)
+
+
+def _says(found: Collection, words: str) -> bool:
+    """Whether title and description hold every word."""
+    text = f"{found.title} {found.description}".lower()
+    return all(word in text for word in words.lower().split())
 
 
 def _item_names(shown: dict[str, Any]) -> set[str]:

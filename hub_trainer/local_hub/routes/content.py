@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from hub_trainer.local_hub import refs
 from hub_trainer.local_hub.errors import bad_request, revision_not_found
+from hub_trainer.local_hub.git_count import count_commits
 from hub_trainer.local_hub.git_last import last_commits
 from hub_trainer.local_hub.git_read import (
     describe,
@@ -144,7 +145,9 @@ def commits(call: Call) -> Response:
     found = list(islice(history(git, commit), start, start + limit + 1))
     formatted = "formatted" in call.queries("expand")
     shown = [listed_commit(record, formatted=formatted) for record in found[:limit]]
-    return page(call, shown, (str(commit.id), start + limit) if len(found) > limit else None)
+    answer = page(call, shown, (str(commit.id), start + limit) if len(found) > limit else None)
+    answer.headers["X-Total-Count"] = str(count_commits(git, commit))
+    return answer
 
 
 def super_squash(call: Call) -> Response:

@@ -29,6 +29,18 @@ from hub_trainer.local_hub.wire import Call, Entry
 
 MAX_FETCH_REQUEST = 64 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
+# Partial clones, by the filters that cost no more than a whole one.
+_FILTERS = [
+    word
+    for setting in (
+        "uploadpack.allowFilter=true",
+        "uploadpackfilter.allow=false",
+        "uploadpackfilter.blob:none.allow=true",
+        "uploadpackfilter.blob:limit.allow=true",
+        "uploadpackfilter.tree.allow=true",
+    )
+    for word in ("-c", setting)
+]
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate", "Pragma": "no-cache"}
 
 
@@ -70,7 +82,7 @@ def _upload_pack(call: Call, option: str, body: Path | None) -> AsyncIterator[by
     path = str(call.core.git_path(call.repo.id))
     with open(body or os.devnull, "rb") as stdin:
         process = subprocess.Popen(
-            [*push.git_command(), "upload-pack", *options, path],
+            [*push.git_command(), *_FILTERS, "upload-pack", *options, path],
             env=environment,
             stdin=stdin,
             stdout=subprocess.PIPE,

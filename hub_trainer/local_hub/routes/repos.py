@@ -211,6 +211,7 @@ def _filters(call: Call) -> Filters:
         tags=tuple(tags),
         pipeline_tag=call.query("pipeline_tag"),
         gated=None if gated == "" else call.flag("gated"),
+        inference=bool(call.query("inference") or call.query("inference_provider")),
         num_parameters=parse_num_parameters(spans) if spans else None,
         sort=call.query("sort", "trendingScore"),
         descending=call.query("direction", "-1") != "1",
