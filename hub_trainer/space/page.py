@@ -7,35 +7,14 @@ from typing import Any
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
-from hub_trainer.space.events import Events, as_markdown
+from hub_trainer.space.events import Events
 from hub_trainer.space.service import SpaceService
+from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View
+from hub_trainer.space.visitors import as_markdown
 from hub_trainer.tasks import Row
 
-MAX_WAITING = 64
 PICTURE_HEIGHT = 280
 """Pixels."""
-UPLOADS = (3600, 86_400)
-"""Seconds between two sweeps of uploaded files, and the age at which they are deleted."""
-CSS = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
-#note, #status { opacity: 0.8; font-size: 0.85rem; }
-#said { min-height: 1.6em; }
-.image-frame img { width: 100%; height: 100%; object-fit: contain; }
-"""
-# Answers are read out where they appear, and the page has a language.
-SCRIPT = """() => {
-  document.documentElement.lang = 'en';
-  for (const id of ['said', 'status']) {
-    document.getElementById(id)?.setAttribute('aria-live', 'polite');
-  }
-}"""
-AT_ONCE: dict[str, Any] = {
-    "queue": False,
-    "concurrency_limit": None,
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}
-"""Events that wait for no other: only predictions queue."""
 
 
 @dataclass(frozen=True)
@@ -51,26 +30,19 @@ class _Question:
     said: Any
 
 
-def build_page(
-    service: SpaceService,
-    events: Events,
-    *,
-    model_url: str,
-    examples: Sequence[Row] = (),
-    sign_in: bool = False,
-) -> gr.Blocks:
+def build_page(service: SpaceService, events: Events, view: View) -> gr.Blocks:
     """The Blocks of the Space, with the API names /predict and /rate."""
     widgets = service.loaded.widgets
-    title = f"Is {service.settings.model_repo_id} right?"
+    title = f"Is {service.desk.settings.model_repo_id} right?"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=UPLOADS) as page:
-        gr.Markdown(_header(service, model_url))
-        if sign_in:
+        gr.Markdown(_header(service, view.model_url))
+        if view.sign_in:
             gr.LoginButton(size="sm")
         with gr.Row(equal_height=False):
             with gr.Column():
                 inputs = [_component(name, options) for name, options in widgets.inputs]
                 ask = gr.Button("Ask the model", variant="primary")
-                _show_examples(service.loaded.task.modality, examples, inputs)
+                _show_examples(service.loaded.task.modality, view.examples, inputs)
             with gr.Column():
                 outputs = [_component(name, options) for name, options in widgets.outputs]
                 ticket = gr.Textbox(label="generation_id", visible=False)
@@ -89,14 +61,6 @@ def build_page(
     return page
 
 
-def page_options() -> dict[str, Any]:
-    """How the page is mounted: fonts of the system, nothing from other hosts."""
-    theme = gr.themes.Default(
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    )
-    return {"theme": theme, "css": CSS, "js": SCRIPT, "footer_links": ["api"], "run_history": False}
-
-
 def _component(name: str, options: Mapping[str, Any]) -> Any:
     """A component by its name; a picture has room, however small it is itself."""
     room = {"height": PICTURE_HEIGHT} if name == "Image" else {}
@@ -106,11 +70,11 @@ def _component(name: str, options: Mapping[str, Any]) -> Any:
 def _question(service: SpaceService) -> _Question:
     with gr.Column(visible=False) as block:
         gr.Markdown("### Is this right?")
-        gr.Markdown(as_markdown(service.consent), elem_id="note")
+        gr.Markdown(as_markdown(service.desk.consent), elem_id="note")
         with gr.Row():
             right, wrong = gr.Button("Right", min_width=120), gr.Button("Wrong", min_width=120)
         with gr.Column(visible=False) as correction:
-            labels = service.settings.label_names
+            labels = service.desk.settings.label_names
             answer = gr.Dropdown(labels, value=None, label="The right answer")
             send = gr.Button("Send the right answer", variant="primary")
     # Not inside the block: what is read out where it changes must be there from the start.
@@ -155,7 +119,7 @@ def _example_value(value: str | bytes) -> str:
 
 
 def _header(service: SpaceService, model_url: str) -> str:
-    settings = service.settings
+    settings = service.desk.settings
     return (
         f"# Is it right?\n\nAsk [{settings.model_repo_id}]({model_url}) "
         f"(`{settings.commit_sha[:7]}`), then say whether its answer is right. "

@@ -5,15 +5,15 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from hub_trainer.ratings import RatingRefused
 from hub_trainer.ratings.records import Reason
-from hub_trainer.space.raters import Raters
-from hub_trainer.space.service import SpaceService
+from hub_trainer.space.desk import RatingDesk
+from hub_trainer.space.raters import Rater, Raters
 
 log = logging.getLogger(__name__)
-MAX_BODY_BYTES = 8_192
+MAX_BODY_BYTES = 65_536
 SWEEP_SECONDS = 600.0
 STATUS_OF: dict[Reason, int] = {
     "expired": 410,
@@ -40,44 +40,38 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+class RatedService(Protocol):
+    """A Space's service, of labels or of answers."""
+
+    desk: RatingDesk
+
+    async def rate(self, ticket: str, kind: str, answer: str | None, rater: Rater) -> str:
+        """Keep a rating; returns its id once it is on the disk."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """What GET /health says."""
+        ...
+
+
 @contextlib.asynccontextmanager
-async def lifespan(service: SpaceService) -> AsyncIterator[None]:
+async def lifespan(desk: RatingDesk) -> AsyncIterator[None]:
     """Sends ratings, and deletes what nobody rated, for as long as the server runs."""
-    service.outbox.start()
-    sweeper = asyncio.create_task(_sweep(service))
+    desk.outbox.start()
+    sweeper = asyncio.create_task(_sweep(desk))
     yield
     sweeper.cancel()
-    if not await asyncio.to_thread(service.outbox.stop):
+    if not await asyncio.to_thread(desk.outbox.stop):
         log.warning("stopped with ratings that are not on the Hub yet; they are on the disk")
 
 
-async def _sweep(service: SpaceService) -> None:
+async def _sweep(desk: RatingDesk) -> None:
     while True:
-        await asyncio.to_thread(service.forget_unrated)
+        await asyncio.to_thread(desk.forget_unrated)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-def health(service: SpaceService) -> dict[str, Any]:
-    """Which model is served, and how far the Hub is behind."""
-    settings, status = service.settings, service.outbox.status()
-    return {
-        "status": "ok",
-        "task": settings.task,
-        "model": {"repo_id": settings.model_repo_id, "commit_sha": settings.commit_sha},
-        "label_names": settings.label_names,
-        "consent": service.consent,
-        "ratings": {
-            "repo_id": settings.ratings_repo_id,
-            "kept": status.kept,
-            "waiting": status.waiting,
-            "last_flush": status.last_flush,
-            "last_error": status.last_error,
-            "flush_seconds": settings.flush_seconds,
-        },
-    }
-
-
-def rate_route(service: SpaceService, raters: Raters) -> Callable[[Any], Awaitable[Any]]:
+def rate_route(service: RatedService, raters: Raters) -> Callable[[Any], Awaitable[Any]]:
     """POST /rate with a Hub token: {"generation_id", "rating", "answer"}."""
     from starlette.responses import JSONResponse
 
@@ -119,7 +113,7 @@ async def _body(request: Any) -> tuple[str, str, str]:
         raise RatingRefused(
             "The body is not a rating.",
             reason="invalid",
-            do='Send {"generation_id": "...", "rating": "right" or "wrong", "answer": "a label"}.',
+            do='Send {"generation_id": "...", "rating": "...", "answer": "..."}, each a text.',
         )
     return found
 

@@ -4,30 +4,16 @@ import logging
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
-from typing import Any
 
 from hub_trainer.errors import HubTrainerError
-from hub_trainer.finetune.model_folder import download_model
 from hub_trainer.hub import Hub
-from hub_trainer.ratings import Outbox, RatingStore
-from hub_trainer.ratings.outbox import Destination
+from hub_trainer.ratings import RatingStore
+from hub_trainer.space.application import build_app
 from hub_trainer.space.examples import read_examples
-from hub_trainer.space.raters import Raters, build_raters, rater_key
-from hub_trainer.space.routes import health, lifespan, rate_route, with_headers
-from hub_trainer.space.service import Loaded, SpaceService
-from hub_trainer.space.settings import (
-    SpaceSettings,
-    load_settings,
-    ratings_folder,
-)
-from hub_trainer.tasks import Row, classification, load_task
+from hub_trainer.space.settings import load_settings, ratings_folder
 
 log = logging.getLogger(__name__)
-
-MAX_UPLOAD = "10mb"
-MAX_PIXELS = 16_000_000
 
 
 def main() -> None:
@@ -84,73 +70,3 @@ def _host() -> str:
     """Everywhere behind the Hub's proxy, this machine alone elsewhere."""
     everywhere = "0.0.0.0"  # noqa: S104 - the Hub's proxy is the only way in
     return os.environ.get("GRADIO_SERVER_NAME") or (everywhere if _is_on_the_hub() else "127.0.0.1")
-
-
-def build_app(settings: SpaceSettings, hub: Hub, store: RatingStore, *, examples: list[Row]) -> Any:
-    """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
-    folder = store.path.parent
-    key = rater_key(folder)
-    task = classification(load_task(settings.task))
-    log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
-    model_dir = download_model(hub, settings.model_repo_id, settings.commit_sha)
-    destination = Destination(
-        settings.ratings_repo_id, settings.space_repo_id, settings.task, task.modality
-    )
-    outbox = Outbox(store, hub, destination, flush_seconds=settings.flush_seconds)
-    signs_in = bool(os.environ.get("OAUTH_CLIENT_ID"))
-    service = SpaceService(
-        settings,
-        Loaded(task, model_dir, task.widgets(settings.label_names, examples)),
-        outbox,
-        key=key,
-        needs_account=signs_in,
-    )
-    return mount(
-        service,
-        build_raters(key, hub.url),
-        model_url=f"{hub.url}/{settings.model_repo_id}/tree/{settings.commit_sha}",
-        examples=examples,
-        sign_in=signs_in,
-    )
-
-
-def mount(
-    service: SpaceService,
-    raters: Raters,
-    *,
-    model_url: str,
-    examples: list[Row],
-    sign_in: bool = False,
-) -> Any:
-    """Routes and page around a service."""
-    import gradio
-    from fastapi import FastAPI
-
-    from hub_trainer.space.events import Events
-    from hub_trainer.space.page import build_page, page_options
-
-    _limit_pictures()
-    app = FastAPI(openapi_url=None, lifespan=lambda _: lifespan(service))
-    app.add_api_route("/health", lambda: health(service), methods=["GET"])
-    app.add_route("/rate", rate_route(service, raters), methods=["POST"])
-    page = build_page(
-        service, Events(service, raters), model_url=model_url, examples=examples, sign_in=sign_in
-    )
-    gradio.mount_gradio_app(
-        app,
-        page,
-        path="/",
-        show_error=False,
-        max_file_size=MAX_UPLOAD,
-        app_kwargs={"openapi_url": None},
-        **page_options(),
-    )
-    return with_headers(app)
-
-
-def _limit_pictures() -> None:
-    """Gradio opens a picture before the task sees it: one that is a bomb must not get that far."""
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    warnings.simplefilter("error", Image.DecompressionBombWarning)

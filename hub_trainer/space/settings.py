@@ -5,11 +5,21 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hub_trainer.errors import UsageError
+from hub_trainer.recipe import GenerationSection
 
 SETTINGS_FILE = "space.json"
+
+
+class RivalModel(BaseModel):
+    """The model that is shown beside the Space's own in blind pairs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repo_id: str
+    commit_sha: str = Field(pattern=r"^[0-9a-f]{40}$")
 
 
 class SpaceSettings(BaseModel):
@@ -24,13 +34,26 @@ class SpaceSettings(BaseModel):
     commit_sha: str = Field(pattern=r"^[0-9a-f]{40}$")
     """The model is loaded at exactly this commit."""
     ratings_repo_id: str
-    label_names: list[str] = Field(min_length=1)
+    label_names: list[str] = Field(default_factory=list)
+    """What a model of labels chooses from; a language model has none."""
+    generation: GenerationSection | None = None
+    """How a language model's answers are written; None for a model of labels."""
+    rival: RivalModel | None = None
+    """A language model that answers too, in blind pairs."""
     license: str | None = None
     """Licence of the ratings dataset."""
     ratings_per_hour: int = Field(60, gt=0)
     """Ratings that one rater may send within an hour."""
     flush_seconds: float = Field(30.0, gt=0)
     """Pause between two commits of ratings."""
+
+    @model_validator(mode="after")
+    def _chooses_or_writes(self) -> "SpaceSettings":
+        if bool(self.label_names) == (self.generation is not None):
+            raise ValueError("a Space has either label_names or generation")
+        if self.rival is not None and self.generation is None:
+            raise ValueError("rival goes with generation")
+        return self
 
 
 def load_settings(folder: Path, environment: Mapping[str, str] = os.environ) -> SpaceSettings:
@@ -63,11 +86,18 @@ def consent_text(settings: SpaceSettings) -> str:
     """What a rater agrees to by rating; its digest is kept with each rating."""
     license_name = f" under the licence {settings.license}" if settings.license else ""
     return (
-        "By rating you agree that your input, your rating and the model's answer are kept under a "
-        f"pseudonym and may be published in {settings.ratings_repo_id}{license_name}. Enter "
-        "nothing private. You can try the model without rating: an input that is not rated is "
-        "deleted within two days. To have ratings removed, open a discussion on that dataset."
+        f"By rating you agree that {_what_is_kept(settings)} are kept under a pseudonym and may be "
+        f"published in {settings.ratings_repo_id}{license_name}. Enter nothing private. You can "
+        "try the model without rating: an input that is not rated is deleted within two days. To "
+        "have ratings removed, open a discussion on that dataset."
     )
+
+
+def _what_is_kept(settings: SpaceSettings) -> str:
+    if settings.generation is None:
+        return "your input, your rating and the model's answer"
+    answers = "both answers" if settings.rival else "the model's answer"
+    return f"your prompt with the turns before it, {answers}, your rating and what you write of it"
 
 
 def _faults(error: Exception) -> str:

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.hub import Hub
-from hub_trainer.space.routes import health, lifespan, rate_route
+from hub_trainer.space.routes import lifespan, rate_route
 from tests.space.factory import raters, service_of, settings_of
 
 FLUSH_SECONDS = 0.3
@@ -25,7 +25,7 @@ def main() -> None:
     settings = settings_of(ratings_per_hour=10**9, flush_seconds=FLUSH_SECONDS)
     service, _ = service_of(folder, Hub(url, os.environ["HF_TOKEN"]), settings)
     people = raters()
-    app = FastAPI(lifespan=lambda _: lifespan(service))
+    app = FastAPI(lifespan=lambda _: lifespan(service.desk))
 
     async def ask(request: Request) -> Any:
         try:
@@ -38,9 +38,9 @@ def main() -> None:
 
     app.add_route("/ask", ask, methods=["POST"])
     app.add_route("/rate", rate_route(service, people), methods=["POST"])
-    app.add_api_route("/health", lambda: health(service))
+    app.add_api_route("/health", service.health)
     uvicorn.run(app, port=port, log_level="error", timeout_graceful_shutdown=1)
-    service.outbox.store.close()
+    service.desk.outbox.store.close()
 
 
 if __name__ == "__main__":

@@ -19,10 +19,12 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
+from hub_trainer.space.application import label_app
+from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.raters import Raters
-from hub_trainer.space.server import mount
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
+from hub_trainer.space.view import View
 from hub_trainer.tasks import Prediction, Widgets
 
 LABELS = ["few", "many", "<b>&none"]
@@ -118,10 +120,8 @@ def service_of(
     outbox = Outbox(RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds)
     clock = Clock()
     loaded = Loaded(task, folder, task.widgets(settings.label_names, []))
-    service = SpaceService(
-        settings, loaded, outbox, key=KEY, needs_account=needs_account, now=clock
-    )
-    return service, clock
+    desk = RatingDesk(settings, outbox, key=KEY, needs_account=needs_account, now=clock)
+    return SpaceService(loaded, desk), clock
 
 
 def raters() -> Raters:
@@ -138,22 +138,16 @@ def running_space(
     hub.create_repo(Repo(settings.ratings_repo_id, "dataset"))
     service, clock = service_of(folder, hub, settings, needs_account=sign_in)
     examples = [{"text": "one two"}, {"text": "one two three four five six"}]
-    with _event_loop():
-        app = mount(
-            service,
-            raters(),
-            model_url="https://example.org/m",
-            examples=examples,
-            sign_in=sign_in,
-        )
+    with event_loop():
+        app = label_app(service, raters(), View("https://example.org/m", examples, sign_in))
         with served(app) as url:
-            yield RunningSpace(url, service, service.outbox.store, clock)
-    service.outbox.store.close()
+            yield RunningSpace(url, service, service.desk.outbox.store, clock)
+    service.desk.outbox.store.close()
     gc.collect()
 
 
 @contextmanager
-def _event_loop() -> Iterator[None]:
+def event_loop() -> Iterator[None]:
     """The loop that Gradio looks for while it builds a page; it would leave one of its own open."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -1,8 +1,6 @@
 """The page in a browser: ask, rate, see that it is saved; nothing from other hosts."""
 
-import importlib.util
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,20 +8,10 @@ from typing import Any
 import pytest
 
 from hub_trainer.local_hub import LocalHub
+from tests.space.browser import NEEDS_BROWSER, SIZES, UNNAMED, opened_page, running_browser
 from tests.space.factory import QUIET, RunningSpace, running_space
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
-ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
-SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
-
-pytestmark = [
-    *QUIET,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None, reason="playwright is not installed"
-    ),
-]
+pytestmark = [*QUIET, *NEEDS_BROWSER]
 
 
 @pytest.fixture(scope="module")
@@ -34,32 +22,15 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSpace]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with running_browser() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(params=list(SIZES))
 def page(request: pytest.FixtureRequest, browser: Any, space: RunningSpace) -> Iterator[Any]:
     """The page at a width, with what it complained of and whom it asked."""
-    width, height = SIZES[request.param]
-    page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_default_timeout(10_000)
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    hosts: set[str] = set()
-    page.on(
-        "request", lambda asked: hosts.add(asked.url.split("/")[2]) if "//" in asked.url else None
-    )
-    page.goto(space.url)
-    yield page
-    assert hosts == {space.url.split("/")[2]}
-    assert [text for text in complaints if not text.startswith(("log:", "info:", "debug:"))] == []
-    page.close()
+    with opened_page(browser, space.url, request.param) as page:
+        yield page
 
 
 def _ask(page: Any, text: str) -> None:
@@ -133,9 +104,7 @@ def test_page_when_shown_fits_its_width_and_names_its_fields(page: Any) -> None:
     page.get_by_text("Is this right?").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate("document.documentElement.lang") == "en"
-    unnamed = "[...document.querySelectorAll('input, textarea, select')].filter(e => e.offsetParent"
-    unnamed += " && !e.labels?.length && !e.ariaLabel && !e.getAttribute('aria-labelledby')).length"
-    assert page.evaluate(unnamed) == 0
+    assert page.evaluate(UNNAMED) == 0
     assert page.locator("#said").get_attribute("aria-live") == "polite"
 
 

@@ -127,7 +127,7 @@ def test_post_when_the_body_is_a_form_or_huge_is_refused(space: RunningSpace) ->
     form = httpx.post(f"{space.url}/rate", data={"rating": "right"}, headers=ADA)
     assert form.json()["error"] == "The body is not application/json."
     huge = _post(space, {"generation_id": "x" * 100_000, "rating": "right"})
-    assert huge.json()["error"] == "The body is over 8,192 bytes."
+    assert huge.json()["error"] == "The body is over 65,536 bytes."
 
 
 def test_health_when_asked_names_the_model_and_what_waits(space: RunningSpace) -> None:
@@ -135,7 +135,7 @@ def test_health_when_asked_names_the_model_and_what_waits(space: RunningSpace) -
     assert health["status"] == "ok"
     assert health["model"] == {
         "repo_id": "org/model",
-        "commit_sha": space.service.settings.commit_sha,
+        "commit_sha": space.service.desk.settings.commit_sha,
     }
     assert set(health["ratings"]) >= {"kept", "waiting", "last_flush", "last_error"}
     assert "By rating you agree" in health["consent"]
@@ -184,7 +184,7 @@ def test_crowd_when_it_rates_at_once_loses_nothing(
         ids = [answer.json()["rating_id"] for answer in pool.map(lambda b: _post(space, b), bodies)]
     assert len(set(ids)) == 60
     end = time.monotonic() + 30
-    while space.service.outbox.status().waiting and time.monotonic() < end:
+    while space.service.desk.outbox.status().waiting and time.monotonic() < end:
         time.sleep(0.05)
     hub, repo = Hub(local.url, local.token), Repo("admin/ratings", "dataset")
     into = tmp_path_factory.mktemp("sent")

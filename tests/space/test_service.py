@@ -25,7 +25,7 @@ NOWHERE = Hub("http://127.0.0.1:9", "hf_none")
 def clocked(tmp_path: Path) -> Iterator[tuple[SpaceService, Clock]]:
     service, clock = service_of(tmp_path, NOWHERE, settings_of(ratings_per_hour=3))
     yield service, clock
-    service.outbox.store.close()
+    service.desk.outbox.store.close()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def _rate(
 def _kept(service: SpaceService) -> list[tuple[str, str, str]]:
     return [
         (one.rating.rater, one.rating.kind, one.rating.answer)
-        for one in service.outbox.store.rated(Shard(1, 99))
+        for one in service.desk.outbox.store.rated(Shard(1, 99))
     ]
 
 
@@ -50,11 +50,11 @@ def test_rating_when_right_keeps_the_prediction_as_the_answer(service: SpaceServ
     shown = service.predict(["one two"], ADA)
     assert shown.prediction.label == "few"
     rating_id = _rate(service, shown.ticket, "right")
-    [rated] = service.outbox.store.rated(Shard(1, 1))
+    [rated] = service.desk.outbox.store.rated(Shard(1, 1))
     assert rated.rating.rating_id == rating_id
     assert (rated.rating.kind, rated.rating.answer) == ("right", "few")
     assert rated.generation.row == {"text": "one two"}
-    assert rated.generation.model == f"org/model@{service.settings.commit_sha}"
+    assert rated.generation.model == f"org/model@{service.desk.settings.commit_sha}"
     assert rated.generation.scores == shown.prediction.scores
     assert rated.rating.rater_tier == "account"
 
@@ -101,11 +101,11 @@ def test_rating_when_the_ticket_was_changed_is_refused(service: SpaceService) ->
 
 def test_rating_when_of_another_space_is_refused(service: SpaceService, tmp_path: Path) -> None:
     other, _ = service_of(tmp_path / "other", NOWHERE, settings_of())
-    other._signer.secret_keys = [b"another key"]
+    other.desk.signer.secret_keys = [b"another key"]
     ticket = other.predict(["one two"], ADA).ticket
     with pytest.raises(RatingRefused, match="not a prediction of this Space"):
         _rate(service, ticket, "right")
-    other.outbox.store.close()
+    other.desk.outbox.store.close()
 
 
 def test_rating_when_a_day_has_passed_is_refused(
@@ -113,8 +113,8 @@ def test_rating_when_a_day_has_passed_is_refused(
 ) -> None:
     service, _ = clocked
     ticket = service.predict(["one two"], ADA).ticket
-    real = service._signer.loads
-    monkeypatch.setattr(service._signer, "loads", lambda s, max_age: real(s, max_age=-1))
+    real = service.desk.signer.loads
+    monkeypatch.setattr(service.desk.signer, "loads", lambda s, max_age: real(s, max_age=-1))
     with pytest.raises(RatingRefused, match="more than a day old") as refused:
         _rate(service, ticket, "right")
     assert refused.value.reason == "expired"
@@ -145,7 +145,7 @@ def test_rating_when_accounts_are_needed_and_nobody_is_signed_in_is_refused(
         _rate(service, ticket, "right", rater=BOB)
     assert refused.value.reason == "rater"
     assert _rate(service, service.predict(["x"], ADA).ticket, "right")
-    service.outbox.store.close()
+    service.desk.outbox.store.close()
 
 
 def test_rating_when_the_disk_is_full_is_not_acknowledged(
@@ -178,7 +178,7 @@ def test_input_when_unusable_says_why_and_is_not_kept(
 ) -> None:
     with pytest.raises(DataError, match=message):
         service.predict([text], ADA)
-    assert service.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
+    assert service.desk.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
 
 
 def test_input_when_not_rated_for_a_day_is_deleted(
@@ -187,21 +187,21 @@ def test_input_when_not_rated_for_a_day_is_deleted(
     service, clock = clocked
     service.predict(["unrated"], ADA)
     _rate(service, service.predict(["rated"], ADA).ticket, "right")
-    service.forget_unrated()
-    assert service.outbox.store._read("SELECT count(*) FROM generation") == [(2,)]
+    service.desk.forget_unrated()
+    assert service.desk.outbox.store._read("SELECT count(*) FROM generation") == [(2,)]
     clock.ahead_seconds = DAY + 60
-    service.forget_unrated()
-    [(fields,)] = service.outbox.store._read("SELECT fields FROM generation")
+    service.desk.forget_unrated()
+    [(fields,)] = service.desk.outbox.store._read("SELECT fields FROM generation")
     assert "unrated" not in fields
-    assert b"unrated" not in service.outbox.store.path.read_bytes()
+    assert b"unrated" not in service.desk.outbox.store.path.read_bytes()
 
 
 def test_consent_when_its_words_change_has_another_version(tmp_path: Path) -> None:
     versions = set()
     for name, license_name in (("a", "cc0-1.0"), ("b", "mit")):
         service, _ = service_of(tmp_path / name, NOWHERE, settings_of(license=license_name))
-        assert f"under the licence {license_name}" in service.consent
+        assert f"under the licence {license_name}" in service.desk.consent
         _rate(service, service.predict(["x"], ADA).ticket, "right")
-        versions.add(service.outbox.store.rated(Shard(1, 1))[0].rating.consent)
-        service.outbox.store.close()
+        versions.add(service.desk.outbox.store.rated(Shard(1, 1))[0].rating.consent)
+        service.desk.outbox.store.close()
     assert len(versions) == 2

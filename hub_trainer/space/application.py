@@ -1,0 +1,125 @@
+"""The Space as an ASGI application: the model, the desk for ratings, the routes and the page."""
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from hub_trainer.finetune.model_folder import download_folders, download_model
+from hub_trainer.hub import Hub
+from hub_trainer.ratings import Outbox, RatingStore
+from hub_trainer.ratings.outbox import Destination
+from hub_trainer.space.chat.service import ChatModel, ChatService
+from hub_trainer.space.desk import RatingDesk
+from hub_trainer.space.raters import Raters, build_raters, rater_key
+from hub_trainer.space.routes import RatedService, lifespan, rate_route, with_headers
+from hub_trainer.space.service import Loaded, SpaceService
+from hub_trainer.space.settings import SpaceSettings
+from hub_trainer.space.view import View, page_options
+from hub_trainer.tasks import (
+    ClassificationTask,
+    GenerationTask,
+    ModelFolders,
+    Row,
+    is_generation,
+    load_task,
+)
+
+log = logging.getLogger(__name__)
+MAX_UPLOAD = "10mb"
+MAX_PIXELS = 16_000_000
+
+
+def build_app(settings: SpaceSettings, hub: Hub, store: RatingStore, *, examples: list[Row]) -> Any:
+    """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
+    key = rater_key(store.path.parent)
+    task = load_task(settings.task)
+    destination = Destination(
+        settings.ratings_repo_id,
+        settings.space_repo_id,
+        settings.task,
+        "dialogue" if is_generation(task) else task.modality,
+    )
+    outbox = Outbox(store, hub, destination, flush_seconds=settings.flush_seconds)
+    signs_in = bool(os.environ.get("OAUTH_CLIENT_ID"))
+    desk = RatingDesk(settings, outbox, key=key, needs_account=signs_in)
+    view = View(
+        f"{hub.url}/{settings.model_repo_id}/tree/{settings.commit_sha}", examples, signs_in
+    )
+    raters = build_raters(key, hub.url)
+    log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
+    if is_generation(task):
+        return chat_app(chat_service(task, desk, hub, key=key), raters, view)
+    return label_app(label_service(task, desk, hub, examples), raters, view)
+
+
+def label_service(
+    task: ClassificationTask, desk: RatingDesk, hub: Hub, examples: Sequence[Row]
+) -> SpaceService:
+    """The service of a model that chooses labels, with the model on the disk."""
+    settings = desk.settings
+    model_dir = download_model(hub, settings.model_repo_id, settings.commit_sha)
+    widgets = task.widgets(settings.label_names, examples)
+    return SpaceService(Loaded(task, model_dir, widgets), desk)
+
+
+def chat_service(task: GenerationTask, desk: RatingDesk, hub: Hub, *, key: bytes) -> ChatService:
+    """The service of a language model, and of its rival if there is one, ready to answer."""
+    settings = desk.settings
+    named = [(settings.model_repo_id, settings.commit_sha)]
+    named += [(settings.rival.repo_id, settings.rival.commit_sha)] if settings.rival else []
+    models = [
+        ChatModel(f"{repo_id}@{sha}", ModelFolders(*download_folders(hub, repo_id, sha)))
+        for repo_id, sha in named
+    ]
+    service = ChatService(task, models, desk, key=key)
+    service.warm_up()
+    return service
+
+
+def label_app(service: SpaceService, raters: Raters, view: View) -> Any:
+    """Routes and the page of predictions around a service."""
+    from hub_trainer.space.events import Events
+    from hub_trainer.space.page import build_page
+
+    return mount(service, raters, build_page(service, Events(service, raters), view))
+
+
+def chat_app(service: ChatService, raters: Raters, view: View) -> Any:
+    """Routes and the page of a conversation around a service."""
+    from hub_trainer.space.chat.bubbles import CSS
+    from hub_trainer.space.chat.events import ChatEvents
+    from hub_trainer.space.chat.page import build_chat_page
+
+    page = build_chat_page(service, ChatEvents(service, raters), view)
+    return mount(service, raters, page, css=CSS)
+
+
+def mount(service: RatedService, raters: Raters, page: Any, *, css: str = "") -> Any:
+    """Routes and page around a service."""
+    import gradio
+    from fastapi import FastAPI
+
+    _limit_pictures()
+    app = FastAPI(openapi_url=None, lifespan=lambda _: lifespan(service.desk))
+    app.add_api_route("/health", service.health, methods=["GET"])
+    app.add_route("/rate", rate_route(service, raters), methods=["POST"])
+    gradio.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        show_error=False,
+        max_file_size=MAX_UPLOAD,
+        app_kwargs={"openapi_url": None},
+        **page_options(css),
+    )
+    return with_headers(app)
+
+
+def _limit_pictures() -> None:
+    """Gradio opens a picture before the task sees it: one that is a bomb must not get that far."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    warnings.simplefilter("error", Image.DecompressionBombWarning)

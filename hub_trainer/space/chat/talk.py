@@ -1,0 +1,108 @@
+"""The parts of a page with which a visitor speaks, and what happens while an answer is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
+
+from hub_trainer.space.chat.bubbles import conversation
+from hub_trainer.space.chat.events import ChatEvents, Turn
+from hub_trainer.space.chat.texts import MAX_MESSAGE_CHARACTERS
+from hub_trainer.space.view import AT_ONCE
+from hub_trainer.tasks import Row
+
+WAITING = "The answer is on its way …"
+ONE_AT_A_TIME: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A conversation, the input for the next message, and what is said of a rating."""
+
+    turns: Any
+    chat: Any
+    said: Any
+    message: Any
+    send: Any
+    stop: Any
+    anew: Any
+
+
+def show_conversation() -> tuple[Any, Any]:
+    """The turns, which the server keeps, and the box that shows them as text."""
+    turns = gr.State([])
+    chat = gr.HTML(conversation([]), elem_id="chat", js_on_load=None)
+    return turns, chat
+
+
+def show_input(examples: Sequence[Row]) -> tuple[Any, Any, Any, Any]:
+    """Message, Send, Stop and New conversation; messages to try beneath them."""
+    message = gr.Textbox(
+        label="Your message",
+        placeholder="Enter sends it, Shift and Enter begin a new line.",
+        lines=1,
+        max_lines=8,
+        max_length=MAX_MESSAGE_CHARACTERS,
+        elem_id="message",
+    )
+    with gr.Row():
+        send = gr.Button("Send", variant="primary", min_width=100)
+        stop = gr.Button("Stop", interactive=False, min_width=100)
+        anew = gr.Button("New conversation", min_width=100)
+    if examples:
+        values = [[row["text"]] for row in examples]
+        gr.Examples(values, [message], label="Examples", api_visibility="private")
+    return message, send, stop, anew
+
+
+def wire_asking(talk: Talk, triggers: Sequence[Any], ask: "Ask", block: Any) -> None:
+    """Write an answer when a trigger fires; `block`, what is asked of it, waits until then."""
+    shown = [block, talk.stop, talk.anew, talk.said]
+    begun = gr.on(list(triggers), _begin, None, shown, **AT_ONCE)
+    written = begun.then(
+        ask.handler,
+        list(ask.inputs),
+        list(ask.outputs),
+        show_progress="hidden",
+        api_visibility="private",
+        **ONE_AT_A_TIME,
+    )
+    for event in (written.success, written.failure):
+        event(_end, talk.turns, shown, **AT_ONCE)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A handler that streams, and the components that it reads and writes."""
+
+    handler: Any
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+
+
+def wire_input(talk: Talk, events: ChatEvents, block: Any) -> None:
+    """Stop the answer that is being written, or leave the conversation."""
+    talk.stop.click(events.stop, None, None, **AT_ONCE)
+    left = [talk.turns, talk.chat, talk.said, block]
+    talk.anew.click(_forget, None, left, **AT_ONCE)
+
+
+def _begin() -> tuple[Any, ...]:
+    return (
+        gr.update(visible=False),
+        gr.update(interactive=True),
+        gr.update(interactive=False),
+        WAITING,
+    )
+
+
+def _end(turns: list[Turn]) -> tuple[Any, ...]:
+    """There is something to rate once there is an answer that nobody has decided on."""
+    is_open = bool(turns) and "decided" not in turns[-1]
+    updates = gr.update(visible=is_open), gr.update(interactive=False), gr.update(interactive=True)
+    return *updates, ""
+
+
+def _forget() -> tuple[Any, ...]:
+    return [], conversation([]), "", gr.update(visible=False)

@@ -1,0 +1,72 @@
+"""Who asks by a request of the page or of the API, and how a refusal reads to them."""
+
+import html
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
+
+from hub_trainer.errors import HubTrainerError
+from hub_trainer.ratings import OutboxStatus
+from hub_trainer.space.raters import Rater, Raters
+
+MARKDOWN = frozenset("\\`*_{}[]()#+-.!|~$")
+
+
+def rater_of(request: gr.Request, raters: Raters) -> Rater:
+    """By token, else by sign-in, else by the session of the page. May ask the Hub."""
+    by_token = raters.from_token(request.headers)
+    if by_token:
+        return by_token
+    account = _signed_in(request)
+    if account:
+        return raters.of_account(account)
+    return raters.of_session(str(request.session_hash))
+
+
+@contextmanager
+def refusals_shown() -> Iterator[None]:
+    """Turns our errors into Gradio's, which the page shows and a client raises."""
+    try:
+        yield
+    except HubTrainerError as error:
+        message = html.escape(sentence(error), quote=False)
+        raise gr.Error(message, print_exception=False) from None
+
+
+def not_saved(error: HubTrainerError) -> str:
+    """A refusal as Markdown, beside the buttons."""
+    return f"**Not saved.** {as_markdown(sentence(error))}"
+
+
+def as_markdown(text: str) -> str:
+    """Text that a Markdown reader shows as it is."""
+    return "".join(f"\\{char}" if char in MARKDOWN else html.escape(char) for char in text)
+
+
+def sentence(error: HubTrainerError) -> str:
+    """What is wrong and what to do."""
+    return error.what + (f" {error.do[0].upper()}{error.do[1:].rstrip('.')}." if error.do else "")
+
+
+def status_line(status: OutboxStatus) -> str:
+    """How many ratings there are, and whether the Hub has them."""
+    if not status.kept:
+        return "No ratings yet."
+    kept = f"{status.kept:,} rating{'' if status.kept == 1 else 's'} kept"
+    if not status.waiting:
+        return f"{kept}, all on the Hub."
+    if status.last_error:
+        return f"{kept}; the Hub cannot be reached, {status.waiting:,} will be sent later."
+    return f"{kept}, {status.waiting:,} not on the Hub yet."
+
+
+def _signed_in(request: gr.Request) -> str | None:
+    """Account id of who is signed in through the Hub; the session is a cookie signed by Gradio."""
+    scope = request.request.scope if request.request else {}
+    info = scope.get("session", {}).get("oauth_info") or {}
+    if info.get("expires_at", 0) and info["expires_at"] < time.time():
+        return None
+    account = info.get("userinfo", {}).get("sub")
+    return str(account) if account else None
