@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,9 @@ class RoundRecord:
     label_names: list[str]
     files: list[str]
     """Paths that this round committed."""
+    written: dict[str, Any] | None = None
+    """Of a model that writes: how its answers were sampled, how long they were, who won how often;
+    None for other models."""
     commit_sha: str | None = None
     """Filled in when it is read back; a commit cannot name itself."""
     pull_request: int | None = None
@@ -103,7 +106,7 @@ class RoundRecord:
     def from_json(cls, content: dict[str, Any]) -> "RoundRecord":
         """From round.json; raises ValueError when a field is missing."""
         names = {field.name for field in fields(cls)}
-        missing = names - {"commit_sha", "pull_request"} - set(content)
+        missing = {field.name for field in fields(cls) if field.default is MISSING} - set(content)
         if missing:
             raise ValueError(f"{RECORD} lacks {', '.join(sorted(missing))}")
         return cls(**{name: content[name] for name in names & set(content)})

@@ -16,6 +16,7 @@ from hub_trainer.cards.results import (
     limits_section,
     results_section,
 )
+from hub_trainer.cards.writing import training_lines
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 METHODS = {
@@ -23,7 +24,7 @@ METHODS = {
     "last_n": "the last blocks and the head learned",
     "full": "all parameters learned",
     "lora": "low-rank adapters learned and were merged into the weights",
-    "qlora": "low-rank adapters over quantised weights learned",
+    "qlora": "low-rank adapters learned over quantised weights and were merged into whole ones",
     "scratch": "all parameters learned from a random start",
     "hybrid": "layers were unfrozen step by step",
 }
@@ -35,8 +36,8 @@ def render_body(facts: CardFacts) -> str:
         "How to use": _usage_section(facts),
         "How to rate": _rating_section(facts),
         "Results": results_section(facts),
-        "Per label": labels_section(facts),
-        "Confusion": confusion_section(facts),
+        "Per label": "" if facts.writes else labels_section(facts),
+        "Confusion": "" if facts.writes else confusion_section(facts),
         "Examples": examples_section(facts),
         "Limits": limits_section(facts),
         "Training data": _data_section(facts),
@@ -52,11 +53,11 @@ def render_body(facts: CardFacts) -> str:
 def _summary(facts: CardFacts) -> str:
     results, primary = facts.results, facts.results["primary"]
     task = facts.recipe.task.replace("-", " ")
-    labels = len(facts.prepared["label_names"])
+    labels = "" if facts.writes else f" with {len(facts.prepared['label_names'])} labels"
     learned = [entry for entry in facts.datasets if entry["role"] == "train"]
     sources = " and ".join(sorted({entry["repo_id"] for entry in learned}))
     return (
-        f"A model for {task} with {labels} labels, round {facts.round_index} of a community loop. "
+        f"A model for {task}{labels}, round {facts.round_index} of a community loop. "
         f"{_origin(facts)} on {facts.fit['rows']:,} examples of {sources}. On "
         f"{results['num_examples']:,} sealed test examples its {primary} is "
         f"{estimate(results['metrics'][primary])} (95 % interval)."
@@ -70,24 +71,27 @@ def _origin(facts: CardFacts) -> str:
     link = f"[{base.repo_id}]({facts.link(f'{base.repo_id}/tree/{base.commit_sha}')})"
     if base.relation is None:
         return f"It was trained from scratch in the shape of {link}"
-    return f"It is {link}, fine-tuned"
+    how = "with an adapter trained" if base.relation == "adapter" else "fine-tuned"
+    return f"It is {link}, {how}"
 
 
 def _usage_section(facts: CardFacts) -> str:
     usage = facts.presentation.usage.replace("{repo_id}", facts.repo_id)
     code = code_block(usage.replace("{commit_sha}", facts.revision), "python")
     reload = facts.presentation.reload
-    worst = reload["max_difference"]
-    alike = (
-        f"no probability differed by more than {worst:.1e}"
-        if worst
-        else "as were the probabilities"
-    )
     return (
         f"{code}\n\nBefore it was published, a fresh process loaded this folder "
-        f"({one_line(str(reload['loaded_with']))}): on {reload['rows']} test rows the labels were "
-        f"the same, {alike}."
+        f"({one_line(str(reload['loaded_with']))}): on {reload['rows']} test rows "
+        f"{_repeated(facts, reload['max_difference'])}."
     )
+
+
+def _repeated(facts: CardFacts, worst: float) -> str:
+    if facts.writes:
+        return f"the log-probability of a token differed by {worst:.1e} at most, on average"
+    if worst:
+        return f"the labels were the same, no probability differed by more than {worst:.1e}"
+    return "the labels were the same, as were the probabilities"
 
 
 def _rating_section(facts: CardFacts) -> str:
@@ -95,9 +99,15 @@ def _rating_section(facts: CardFacts) -> str:
     if serve is None:
         return ""
     space = f"[{serve.repo_id}]({facts.link(f'spaces/{serve.repo_id}')})"
+    asked = (
+        f"Try the model in {space}: rate its answers, choose between two of them, or write a "
+        "better one."
+        if facts.writes
+        else f"Try the model in {space} and say whether it is right."
+    )
     return (
-        f"Try the model in {space} and say whether it is right. The ratings of several people "
-        "become examples, and those a pull request on the data; the next round learns from them."
+        f"{asked} The ratings of several people become examples, and those a pull request on the "
+        "data; the next round learns from them."
     )
 
 
@@ -134,13 +144,14 @@ def _datasets_table(facts: CardFacts) -> str:
 
 
 def _counts_table(prepared: Mapping[str, Any]) -> str:
-    splits = list(prepared["counts"])
+    splits, counts = list(prepared["counts"]), prepared["counts"]
+    kinds = sorted({kind for split in splits for kind in counts[split]})
     rows = [
-        [name(label), *(f"{prepared['counts'][split].get(label, 0):,}" for split in splits)]
-        for label in prepared["label_names"]
+        [name(label), *(f"{counts[split].get(label, 0):,}" for split in splits)]
+        for label in prepared["label_names"] or kinds
     ]
     rows.append(["all", *(f"{prepared['rows'][split]:,}" for split in splits)])
-    return table(["label", *splits], rows)
+    return table(["label" if prepared["label_names"] else "kind", *splits], rows)
 
 
 def _counted(title: str, counts: Mapping[str, Any] | None) -> list[str]:
@@ -165,7 +176,7 @@ def _training_section(facts: CardFacts) -> str:
     fit, train = facts.fit, facts.recipe.train
     settings = to_yaml(train.model_dump(mode="json", exclude_defaults=True) or {"method": "full"})
     rows = [
-        ["method", f"{train.method}: {METHODS[train.method]}"],
+        ["method", f"{train.method}: {_method(facts)}"],
         ["seed", str(train.seed)],
         ["examples", f"{fit['rows']:,}"],
         ["epochs", f"{fit['epochs']:g}"],
@@ -175,10 +186,13 @@ def _training_section(facts: CardFacts) -> str:
         ["largest memory", f"{fit['peak_mb']:,.0f} MiB"],
     ]
     rows += [["tokens", f"{fit['tokens']:,}"]] if fit.get("tokens") else []
+    rows += training_lines(facts) if facts.writes else []
+    notes = "\n".join(f"- {escape(note, 500)}." for note in fit.get("notes") or [])
     versions = "\n".join(f"{package}=={version}" for package, version in facts.versions.items())
     return "\n\n".join(
         [
             table(["", "value"], rows),
+            *([notes] if notes else []),
             *([f"![Loss and metric over the steps]({CURVE_FIGURE})"] if facts.has_curve else []),
             f"Settings, where they differ from the defaults:\n\n{fence(settings.strip(), 'yaml')}",
             f"Packages:\n\n{fence(versions)}",
@@ -186,6 +200,14 @@ def _training_section(facts: CardFacts) -> str:
             "metrics, so that the round can be run again.",
         ]
     )
+
+
+def _method(facts: CardFacts) -> str:
+    method, base = facts.recipe.train.method, facts.base_model
+    if base and base.relation == "adapter":
+        over = " quantised weights" if method == "qlora" else " frozen weights"
+        return f"low-rank adapters learned over{over}, and are published by themselves"
+    return METHODS[method]
 
 
 def _contributors_section(facts: CardFacts) -> str:

@@ -33,6 +33,8 @@ class Presentation:
     """Names of accounts that wrote the data."""
     reload: Mapping[str, Any]
     """rows, max_difference, and how the folder was loaded."""
+    machine_annotated: Sequence[str] = ()
+    """Datasets whose annotations, by their cards, were made by machines."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class CardFacts:
     def repo_id(self) -> str:
         """The model repo."""
         return self.recipe.publish.repo_id
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model's answers are texts, and not labels."""
+        return "answers" in self.results
 
     @property
     def verdict(self) -> str:

@@ -9,6 +9,7 @@ import yaml
 
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import one_line
+from hub_trainer.cards.writing import training_tags
 from hub_trainer.recipe import Recipe
 
 TAG = "hub-trainer"
@@ -19,6 +20,8 @@ _LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$|^(code|multilingual)$"
 def front_matter(facts: CardFacts) -> dict[str, Any]:
     """The card's metadata, as the Hub reads it."""
     metadata = draft_front_matter(facts.recipe, facts.licence.license, facts.presentation.tags)
+    if facts.writes:
+        metadata["tags"] = sorted({*metadata["tags"], *training_tags(facts)})
     metadata["library_name"] = facts.presentation.library_name
     if facts.base_model and facts.base_model.relation:
         metadata["base_model"] = facts.base_model.repo_id

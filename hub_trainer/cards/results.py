@@ -6,6 +6,8 @@ from typing import Any
 
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import escape, fence, name, one_line, table
+from hub_trainer.cards.writing import evidence, writing_limits
+from hub_trainer.metrics import metric_spec
 from hub_trainer.privacy import scan_text
 
 CONFUSION_FIGURE = "figures/confusion.png"
@@ -31,6 +33,7 @@ def results_section(facts: CardFacts) -> str:
     ]
     base = results.get("base")
     lines += [f"Base: {escape(base['description'], 500)}."] if base else []
+    lines += evidence(facts) if facts.writes else []
     return "\n\n".join([*lines, _gate_section(facts)])
 
 
@@ -81,7 +84,8 @@ def limits(facts: CardFacts) -> list[str]:
     """One sentence per weakness that the results themselves show."""
     return [
         *_scope_limits(facts),
-        *_label_limits(facts),
+        *(writing_limits(facts) if facts.writes else _label_limits(facts)),
+        *_slice_limits(facts),
         *_training_limits(facts),
         *(f"{escape(warning, 400)}." for warning in facts.prepared.get("warnings") or []),
         *(escape(warning, 400) for warning in facts.licence.warnings),
@@ -126,11 +130,16 @@ def _metrics_table(facts: CardFacts) -> str:
     header += (["published before"] if published else []) + (["base"] if base else [])
     rows = []
     for metric, value in results["metrics"].items():
-        row = [f"**{metric}**" if metric == results["primary"] else metric, estimate(value)]
+        row = [_metric_name(metric, metric == results["primary"]), estimate(value)]
         row += [estimate(published.get(metric))] if published else []
         row += [estimate(base.get(metric))] if base else []
         rows.append(row)
     return table(header, rows)
+
+
+def _metric_name(metric: str, is_primary: bool) -> str:
+    sense = ", lower is better" if metric_spec(metric).lower_is_better else ""
+    return (f"**{metric}**" if is_primary else metric) + sense
 
 
 def _mcnemar(comparison: Mapping[str, Any]) -> str:
@@ -184,6 +193,9 @@ def _label_limits(facts: CardFacts) -> Iterator[str]:
             f"The training labels are unbalanced: {counts[most]:,} rows of {name(most)}, "
             f"{counts[least]:,} of {name(least)}."
         )
+
+
+def _slice_limits(facts: CardFacts) -> Iterator[str]:
     for entry in facts.results["gate"].get("slices") or []:
         if entry.get("regressed"):
             group = f"{name(str(entry['column']))} = {name(str(entry['value']))}"

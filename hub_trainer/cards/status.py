@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hub_trainer.cards.plots import RoundPoint, plot_points
+from hub_trainer.metrics import METRICS
 
 VERDICT_STYLES = {"promote": "green", "hold": "yellow", "reject": "red"}
 
@@ -78,7 +79,8 @@ def render_status(records: Sequence[Round]) -> RenderableType:
     """One line per round: verdict, metric with interval, p-value, commit and parent."""
     table = Table(box=box.SIMPLE_HEAD, title=_title(records), title_justify="left")
     table.padding, table.pad_edge, table.collapse_padding = (0, 1, 0, 0), False, False
-    for column in ("round", "verdict", f"{records[-1].primary} [95 %]", "p", "rows"):
+    measured = f"{_with_sense(records[-1].primary)} [95 %]"
+    for column in ("round", "verdict", measured, "p", "rows"):
         table.add_column(column, justify="left" if column == "verdict" else "right")
     for column in ("model", "parent"):
         table.add_column(column)
@@ -103,7 +105,7 @@ def plot_rounds(records: Sequence[Round], path: Path) -> None:
     plot_points(
         points,
         path,
-        metric=metric,
+        metric=_with_sense(metric),
         title=_title(records),
         base=float(base["value"]) if base else None,
     )
@@ -116,12 +118,20 @@ def render_result(result: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(_training(result["train"])))
     if result.get("metrics"):
         parts.append(_metrics_table(result))
+    if result.get("win_rate"):
+        parts.append(Text(f"  win rate over the published model {_estimate(result['win_rate'])}"))
     parts += [Text(f"  {reason}") for reason in result.get("reasons") or []]
     return Group(*parts)
 
 
 def _title(records: Sequence[Round]) -> str:
     return f"Rounds of {records[-1].recipe['publish']['repo_id']}"
+
+
+def _with_sense(metric: str) -> str:
+    """A metric's name, and that lower is better where it is."""
+    known = METRICS.get(metric)
+    return f"{metric}, lower is better" if known and known.lower_is_better else metric
 
 
 def _points(records: Sequence[Round], metric: str) -> Iterator[RoundPoint]:
@@ -163,7 +173,7 @@ def _metrics_table(result: Mapping[str, Any]) -> Table:
     for metric, value in result["metrics"].items():
         row = [Text(_estimate(value), style="bold" if metric == result["primary"] else "")]
         row += [Text(_estimate(published.get(metric)))] if published else []
-        table.add_row(metric, *row)
+        table.add_row(_with_sense(metric), *row)
     if result.get("p_value") is not None:
         table.caption = f"p = {result['p_value']:.2g} on {result['num_examples']:,} test examples"
         table.caption_justify = "left"

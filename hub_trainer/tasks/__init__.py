@@ -63,12 +63,15 @@ class ModelCard:
 
     library_name: str
     usage: str
-    """Python that loads the model and predicts; `{repo_id}` and `{commit_sha}` are filled in."""
+    """Python that loads the model and predicts; `{repo_id}` and `{commit_sha}` are filled in, and
+    `{prompt}` where the task writes."""
     files: Sequence[str]
     """The files without which the folder does not load."""
     auto_class: str | None = None
     """The class of transformers that loads the weights; None for another library's model."""
     tags: Sequence[str] = field(default_factory=tuple)
+    adapter_usage: str | None = None
+    """As `usage`, of an adapter; None where no model is published as one."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,16 @@ USAGE = """\
 from transformers import pipeline
 
 generate = pipeline("text-generation", model="{repo_id}", revision="{commit_sha}")
-print(generate("Write your prompt here.", max_new_tokens=64))
+print(generate({prompt}, max_new_tokens=64))
+"""
+ADAPTER_USAGE = """\
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer, pipeline
+
+model = AutoPeftModelForCausalLM.from_pretrained("{repo_id}", revision="{commit_sha}")
+tokenizer = AutoTokenizer.from_pretrained("{repo_id}", revision="{commit_sha}")
+generate = pipeline("text-generation", model=model, tokenizer=tokenizer)
+print(generate({prompt}, max_new_tokens=64))
 """
 
 
@@ -135,6 +144,7 @@ class TextGeneration:
             files=("config.json", "model.safetensors", "tokenizer.json"),
             auto_class="AutoModelForCausalLM",
             tags=("text-generation",),
+            adapter_usage=ADAPTER_USAGE,
         )
 
 

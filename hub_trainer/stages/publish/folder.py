@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub_trainer.artifacts import write_durably
 from hub_trainer.cards import (
@@ -38,10 +38,17 @@ from hub_trainer.stages.publish.sources import (
     languages,
     licence_problems,
     licensed_works,
+    machine_annotated,
     training_datasets,
 )
 
+if TYPE_CHECKING:
+    from hub_trainer.tasks import ModelCard
+
 CARD = "README.md"
+WRITTEN = ("sampling", "answers", "num_scored", "win_rate", "crowd")
+PLAIN_PROMPT = '"Write your prompt here."'
+CHAT_PROMPT = '[{"role": "user", "content": "Write your prompt here."}]'
 
 
 @dataclass(frozen=True)
@@ -142,15 +149,29 @@ def _facts(
         licence=licence,
         presentation=Presentation(
             endpoint=hub.url,
-            library_name=card.library_name,
-            usage=card.usage,
+            library_name="peft" if is_adapter(folder) else card.library_name,
+            usage=_usage(card, folder),
             tags=card.tags,
             languages=languages(hub, learned_from),
             contributors=contributors(hub, learned_from),
             reload=reload,
+            machine_annotated=machine_annotated(hub, [*learned_from, *_rated(finished)]),
         ),
         has_curve=(folder / CURVE_FIGURE).exists(),
     )
+
+
+def _usage(card: "ModelCard", folder: Path) -> str:
+    """How the folder is used, with a prompt as it takes one."""
+    usage = card.adapter_usage if is_adapter(folder) else card.usage
+    assert usage is not None
+    is_chat = (folder / "chat_template.jinja").exists()
+    return usage.replace("{prompt}", CHAT_PROMPT if is_chat else PLAIN_PROMPT)
+
+
+def _rated(finished: FinishedRound) -> list[PinnedRepo]:
+    ratings = pinned_ratings(finished.recipe, finished.pins)
+    return [ratings] if ratings else []
 
 
 def _base_model(finished: FinishedRound, folder: Path) -> BaseModel | None:
@@ -197,6 +218,7 @@ def _record(finished: FinishedRound, files: list[str], now: datetime) -> RoundRe
         gate=results["gate"],
         label_names=list(finished.prepared["label_names"]),
         files=files,
+        written={key: results[key] for key in WRITTEN} if "answers" in results else None,
     )
 
 

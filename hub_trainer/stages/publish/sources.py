@@ -46,6 +46,17 @@ def languages(hub: Hub, datasets: Sequence[PinnedRepo]) -> list[str]:
     return sorted(found)
 
 
+def machine_annotated(hub: Hub, datasets: Sequence[PinnedRepo]) -> list[str]:
+    """Datasets whose cards say that machines annotated them, and nobody else."""
+    found = set()
+    for pinned in datasets:
+        card = hub.card_data(Repo(pinned.repo_id, "dataset"), pinned.commit_sha)
+        creators = card.get("annotations_creators")
+        if creators in ("machine-generated", ["machine-generated"]):
+            found.add(pinned.repo_id)
+    return sorted(found)
+
+
 def contributors(hub: Hub, datasets: Sequence[PinnedRepo]) -> list[str]:
     """Who wrote the data up to its pinned commit: authors and co-authors of its commits."""
     found: set[str] = set()
