@@ -81,15 +81,17 @@ def write_stories(base: Path, count: int, seed: int) -> list[str]:
         for character in CHARACTERS
         for child in ("girl", "boy")
     ]
-    prompts = [tokenizer(openings[i % len(openings)])["input_ids"] for i in range(count)]
-    stops = (tokenizer.eos_token_id,)
-    sampling = Sampling(120, temperature=0.8, top_p=0.95, seed=seed, stops=stops)
-    told = generate(model, prompts, sampling, batch_size=64)
-    stories = [
-        tokenizer.decode([*prompt, *answer], skip_special_tokens=True).strip()
-        for prompt, answer in zip(prompts, told, strict=True)
-    ]
-    return [story[: story.rfind(".") + 1] for story in stories]
+    prompts = [tokenizer(opening)["input_ids"] for opening in openings]
+    stories = []
+    for turn in range(count // len(openings)):
+        sampling = Sampling(
+            120, temperature=0.8, top_p=0.95, seed=seed + turn, stops=(tokenizer.eos_token_id,)
+        )
+        told = generate(model, prompts, sampling, batch_size=len(prompts))
+        for prompt, answer in zip(prompts, told, strict=True):
+            story = tokenizer.decode([*prompt, *answer], skip_special_tokens=True).strip()
+            stories.append(story[: story.rfind(".") + 1])
+    return stories
 
 
 def requests_kept(stories: Sequence[str], seed: int) -> dict[Request, list[str]]:
