@@ -1,26 +1,30 @@
 """What the headers of a model's weight files say: how many parameters, of which types."""
 
 import io
-import json
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 
 from hub_trainer.local_hub.core import Core
+from hub_trainer.local_hub.errors import too_large, unprocessable
 from hub_trainer.local_hub.gguf import read_gguf
 from hub_trainer.local_hub.git_read import Entry, describe, entry_at
 from hub_trainer.local_hub.lfs import granted_size
 from hub_trainer.local_hub.repo_rows import Repo
+from hub_trainer.local_hub.safetensors import (
+    MAX_FILES,
+    MAX_JSON_BYTES,
+    read_files,
+    read_header,
+    read_header_size,
+    read_index,
+    read_parameters,
+)
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-MAX_JSON_BYTES = 10 * 1024 * 1024
-"""Longer headers and indexes are not looked at."""
-MAX_FILES = 1000
-MAX_COUNT = 2**53
-"""Larger numbers are not counts of anything."""
 MAX_REMEMBERED = 10_000
 
 _Found = TypeVar("_Found")
@@ -47,13 +51,55 @@ def gguf_info(core: Core, repo: Repo, git: Any, commit: Any) -> dict[str, Any] |
     return None
 
 
+@dataclass(frozen=True)
+class Sharded:
+    """A model in several files, as its index at a path of a commit spells it out."""
+
+    core: Core
+    repo: Repo
+    git: Any
+    commit: Any
+    path: str
+
+    def metadata(self) -> dict[str, Any]:
+        """What the index says of the whole model, and the header of each file that it names."""
+        index, files = self._read(self.path, read_index), self._read(self.path, read_files)
+        if index is None or files is None:
+            raise unprocessable(f"{self.path} is missing or is not an index of safetensors files.")
+        self._check_sizes(files)
+        del index["weight_map"]
+        return {
+            "index": index,
+            "headers": {each: self._of_shard(each, read_header) for each in files},
+        }
+
+    def _check_sizes(self, files: list[str]) -> None:
+        if sum(self._of_shard(each, read_header_size) for each in files) > MAX_JSON_BYTES:
+            raise too_large(f"The headers have more than {MAX_JSON_BYTES} bytes together.")
+
+    def _of_shard(self, name: str, read: Callable[[BinaryIO], _Found | None]) -> _Found:
+        """Names in an index are relative to its folder."""
+        folder = self.path.rpartition("/")[0]
+        found = self._read(f"{folder}/{name}" if folder else name, read)
+        if found is None:
+            raise unprocessable(f"{name} is missing or is not a safetensors file.")
+        return found
+
+    def _read(self, path: str, read: Callable[[BinaryIO], _Found | None]) -> _Found | None:
+        entry = entry_at(self.git, self.commit, path)
+        if entry is None or not _may_show(self.core, self.repo, entry):
+            return None
+        with _reading, _open(self.core, self.git, entry) as stream:
+            return read(stream)
+
+
 def _safetensors_files(core: Core, repo: Repo, git: Any, commit: Any) -> list[Entry]:
     """The one file, or the shards that the index names, or else all at the top of the repo."""
     single = entry_at(git, commit, SINGLE_FILE)
     if single is not None:
         return [single]
     index = entry_at(git, commit, INDEX_FILE)
-    named = _look_into(core, repo, git, index, read_shards) if index is not None else None
+    named = _look_into(core, repo, git, index, read_files) if index is not None else None
     shards = [entry_at(git, commit, path) for path in named or []]
     return [entry for entry in shards if entry] or _files_of(git, commit, ".safetensors")
 
@@ -67,11 +113,9 @@ def _look_into(
     core: Core, repo: Repo, git: Any, entry: Entry, read: Callable[[BinaryIO], _Found | None]
 ) -> _Found | None:
     """What `read` makes of a file. Contents never change, so it is remembered across repos."""
-    pointer = entry.pointer
-    if entry.type != "file":
+    if not _may_show(core, repo, entry):
         return None
-    if pointer is not None and granted_size(core.store, repo.id, pointer.oid) is None:
-        return None  # it is not this repo's to show
+    pointer = entry.pointer
     key = f"{read.__name__} {entry.oid if pointer is None else pointer.oid}"
     with _reading:
         if key not in _remembered:
@@ -82,47 +126,14 @@ def _look_into(
         return cast("_Found | None", _remembered[key])
 
 
+def _may_show(core: Core, repo: Repo, entry: Entry) -> bool:
+    """Whether it is a file, and this repo's own: a pointer alone opens nothing."""
+    if entry.type != "file" or entry.pointer is None:
+        return entry.type == "file"
+    return granted_size(core.store, repo.id, entry.pointer.oid) is not None
+
+
 def _open(core: Core, git: Any, entry: Entry) -> BinaryIO:
     if entry.pointer is None:
         return io.BytesIO(git[entry.oid].data)
     return core.lfs.path_of(entry.pointer.oid).open("rb")
-
-
-def read_shards(stream: BinaryIO) -> list[str] | None:
-    """The files that the index of a model in several files names; None if it is none."""
-    try:
-        paths = set(json.loads(stream.read(MAX_JSON_BYTES))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return sorted(path for path in paths if isinstance(path, str) and path)[:MAX_FILES]
-
-
-def read_parameters(stream: BinaryIO) -> dict[str, int] | None:
-    """Parameters by type, from the header of a safetensors file; None if it is none."""
-    size = int.from_bytes(stream.read(8), "little")
-    if not 2 <= size <= MAX_JSON_BYTES:
-        return None
-    text = stream.read(size)
-    if len(text) < size:
-        return None
-    try:
-        header = json.loads(text)
-        tensors = [value for name, value in header.items() if name != "__metadata__"]
-        return _count(tensors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-
-
-def _count(tensors: list[Any]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for tensor in tensors:
-        counts[str(tensor["dtype"])[:16]] += _elements(tensor["shape"])
-    return dict(counts)
-
-
-def _elements(shape: list[int]) -> int:
-    usable = len(shape) <= 64 and all(type(each) is int and 0 <= each < MAX_COUNT for each in shape)
-    number = math.prod(shape) if usable else MAX_COUNT
-    if number >= MAX_COUNT:
-        raise ValueError("a shape that no tensor has")
-    return number

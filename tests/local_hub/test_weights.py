@@ -13,7 +13,7 @@ from huggingface_hub.errors import BadRequestError
 
 from hub_trainer.local_hub import weights
 from hub_trainer.local_hub.gguf import read_gguf
-from hub_trainer.local_hub.weights import read_parameters, read_shards
+from hub_trainer.local_hub.safetensors import read_files, read_index, read_parameters
 
 
 def safetensors(**tensors: tuple[str, list[int]]) -> bytes:
@@ -93,6 +93,39 @@ def test_model_info_when_the_weights_are_in_shards_then_those_of_the_index_are_a
     assert api.get_safetensors_metadata(repo_id).parameter_count == found.parameters
 
 
+def test_sharded_metadata_when_asked_for_then_all_headers_come_at_once(
+    api: HfApi, http: httpx.Client, repo_id: str
+) -> None:
+    names = {"a": "m-1.safetensors", "b": "m-2.safetensors"}
+    index = json.dumps({"metadata": {"total_size": 28}, "weight_map": names}).encode()
+    shards = {
+        "part/m-1.safetensors": safetensors(a=("F32", [5])),
+        "part/m-2.safetensors": safetensors(b=("BF16", [4])),
+    }
+    add(api, repo_id, **shards, **{"part/i.json": index, "lost/i.json": index, "text": b"x"})
+    found = api.get_sharded_safetensors_metadata(repo_id, filename="part/i.json")
+    assert (found.metadata, found.weight_map) == ({"total_size": 28}, names)
+    assert found.parameter_count == {"F32": 5, "BF16": 4}
+    for path, message in (
+        ("lost/i.json", "m-1.safetensors is missing or is not a safetensors file"),
+        ("text", "text is missing or is not an index"),
+        ("none", "none is missing or is not an index"),
+    ):
+        answer = http.get(f"/api/models/{repo_id}/safetensors-metadata/{path}")
+        assert (answer.status_code, message in answer.json()["error"]) == (422, True)
+
+
+def test_sharded_metadata_when_the_headers_are_too_large_together_then_413(
+    api: HfApi, http: httpx.Client, repo_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "MAX_JSON_BYTES", 150)
+    index = json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}).encode()
+    one = safetensors(a=("F32", [5]))
+    add(api, repo_id, **{"1.safetensors": one, "2.safetensors": one, "i.json": index})
+    answer = http.get(f"/api/models/{repo_id}/safetensors-metadata/i.json")
+    assert (answer.status_code, "150 bytes together" in answer.text) == (413, True)
+
+
 def test_model_info_when_there_is_only_an_adapter_then_it_is_counted(
     api: HfApi, repo_id: str
 ) -> None:
@@ -135,9 +168,9 @@ def test_model_info_when_the_pointer_names_a_file_of_another_repo_then_nothing_i
     secret = new_repo(private=True)
     add(api, secret, **{"model.safetensors": safetensors(a=("F32", [12345]))})
     (entry,) = api.get_paths_info(secret, "model.safetensors")
-    assert entry.lfs is not None  # type: ignore[union-attr]
+    assert entry.lfs is not None
     mine = other.create_repo("weights-thief", exist_ok=True).repo_id
-    line = {"path": "model.safetensors", "algo": "sha256", "oid": entry.lfs.sha256}  # type: ignore[union-attr]
+    line = {"path": "model.safetensors", "algo": "sha256", "oid": entry.lfs.sha256}
     body = [{"key": "header", "value": {"summary": "x"}}, {"key": "lfsFile", "value": line}]
     answer = http.post(
         f"/api/models/{mine}/commit/main",
@@ -161,7 +194,7 @@ def test_list_models_when_a_size_is_asked_for_then_only_models_of_that_size(
     assert found("min:1K,max:2K") & {small, large, none} == {small}
     assert found("min:0.5M") & {small, large, none} == {large}
     assert found("max:3M") & {small, large, none} == {small, large}
-    order = [each.id for each in api.list_models(author="admin", sort="num_parameters")]  # type: ignore[arg-type]
+    order = [each.id for each in api.list_models(author="admin", sort="num_parameters")]
     assert order.index(large) < order.index(small) < order.index(none)
     with pytest.raises(BadRequestError, match="must look like min:6B,max:128B, not 'large'"):
         found("large")
@@ -187,6 +220,7 @@ def header(value: Any) -> bytes:
         header({"a": {"dtype": "F32", "shape": [True]}}),
         header({"a": {"dtype": "F32", "shape": [2**52, 2]}}),
         header({"a": {"dtype": "F32", "shape": [1] * 65}}),
+        header({f"{n}": {"dtype": f"T{n}", "shape": [1]} for n in range(65)}),
         struct.pack("<Q", 20_000) + b"[" * 20_000,
     ],
 )
@@ -197,8 +231,9 @@ def test_read_parameters_when_it_is_no_safetensors_file_then_none(content: bytes
 @pytest.mark.parametrize(
     "content", [b"", b"[1]", b'{"weight_map": [1]}', b'{"weight_map": {"a": []}}']
 )
-def test_read_shards_when_it_is_no_index_then_none(content: bytes) -> None:
-    assert read_shards(io.BytesIO(content)) is None
+def test_read_index_when_it_is_no_index_then_none(content: bytes) -> None:
+    assert read_files(io.BytesIO(content)) is None
+    assert read_index(io.BytesIO(content)) is None
 
 
 def array_of_arrays() -> bytes:

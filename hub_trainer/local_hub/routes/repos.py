@@ -30,6 +30,7 @@ from hub_trainer.local_hub.repo_rows import (
     set_private,
 )
 from hub_trainer.local_hub.views import RepoView, check_expand, info, listed
+from hub_trainer.local_hub.weights import Sharded
 from hub_trainer.local_hub.wire import Call, Entry, cursor_of, nothing, page, reply
 
 DEFAULT_PAGE = 500
@@ -184,6 +185,13 @@ def get_info(call: Call) -> Response:
     return reply(info(view, expand, security=call.flag("securityStatus")))
 
 
+def safetensors_metadata(call: Call) -> Response:
+    """GET /api/models/{ns}/{name}/safetensors-metadata/{path}: of the tip of main."""
+    git = call.core.git(call.repo)
+    commit = resolve_commit(git, "main")
+    return reply(Sharded(call.core, call.repo, git, commit, call.params["path"]).metadata())
+
+
 def list_repos(call: Call) -> Response:
     """GET /api/{kind}."""
     repo_type = TYPE_OF_PLURAL[call.params["kind"]]
@@ -278,6 +286,7 @@ ROUTES = [
     Entry("GET", "/api/{kind:kind}", list_repos, "anyone"),
     Entry("GET", _REPO, get_info, "see"),
     Entry("GET", _REPO + "/revision/{rev:rev}", get_info, "see"),
+    Entry("GET", _REPO + "/safetensors-metadata/{path:path}", safetensors_metadata, "read"),
     Entry("PUT", _REPO + "/settings", settings, "admin"),
     Entry("POST", _REPO + "/duplicate", duplicate, "read"),
     Entry("GET", _REPO + "/auth-check", auth_check, "read"),
