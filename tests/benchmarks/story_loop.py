@@ -61,7 +61,7 @@ class Request:
     @property
     def prompt(self) -> str:
         """What the model is given."""
-        return f"A story about {self.character} and a {self.thing}:\n"
+        return f"A story about {self.character} and a {self.thing}:"
 
     def is_kept(self, story: str) -> bool:
         """The judge: both are in the story."""
@@ -127,7 +127,7 @@ def _beginning(request: Request) -> str:
 def row_of(request: Request, story: str) -> dict[str, Any]:
     """A row of a data set of prompts and completions."""
     expected = [request.character, request.thing]
-    return {"prompt": request.prompt, "completion": story, "expected": expected}
+    return {"prompt": request.prompt, "completion": f"\n{story}", "expected": expected}
 
 
 def seed_hub(hub: Hub, base: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
@@ -177,20 +177,15 @@ def _rate_as(space_url: str, token: str, asked: Sequence[Request], seed: int) ->
     counts = dict.fromkeys(("rated", "kept", "up", "flipped"), 0)
     client: Any = Client(space_url, headers={"Authorization": f"Bearer {token}"}, verbose=False)
     for request in asked:
-        story, generation_id = ask(client, request.prompt)
-        kept, flips = request.is_kept(story), rng.random() < FLIPPED
-        client.predict(generation_id, "up" if kept != flips else "down", "", api_name="/rate")
+        told = client.predict(request.prompt, "", api_name="/chat")
+        kept, flips = request.is_kept(told["answer"]), rng.random() < FLIPPED
+        rating = "up" if kept != flips else "down"
+        client.predict(told["generation_id"], rating, "", api_name="/rate")
         counts["rated"] += 1
         counts["kept"] += kept
         counts["flipped"] += flips
         counts["up"] += kept != flips
     return counts
-
-
-def ask(client: Any, prompt: str) -> tuple[str, str]:
-    """A story, and the ticket with which it is rated."""
-    answer = client.predict([{"role": "user", "content": prompt}], api_name="/chat")
-    return answer["text"], answer["generation_id"]
 
 
 def run_loop(
