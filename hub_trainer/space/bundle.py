@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -80,17 +81,52 @@ def _module_path(name: str) -> Path | None:
 
 
 def _readme(settings: SpaceSettings, endpoint: str) -> str:
+    wording = _wording(settings)
+    shown = [(settings.model_repo_id, settings.commit_sha)]
+    shown += [(settings.rival.repo_id, settings.rival.commit_sha)] if settings.rival else []
+    links = [f"[{name}]({endpoint}/{name}) at commit `{sha}`" for name, sha in shown]
     return (
         (TEMPLATE / "README.md")
         .read_text(encoding="utf-8")
         .format(
-            title=f"Is {settings.model_repo_id.split('/')[-1]} right?",
+            title=wording.title,
+            short_description=wording.short,
+            what=wording.what.format(" and ".join(links)),
             gradio_version=version("gradio"),
-            model_repo_id=settings.model_repo_id,
+            models="\n".join(f"- {name}" for name in dict.fromkeys(name for name, _ in shown)),
             ratings_repo_id=settings.ratings_repo_id,
-            commit_sha=settings.commit_sha,
             endpoint=endpoint,
         )
+    )
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """What a Space says of itself; `{}` in `what` is for the models."""
+
+    title: str
+    short: str
+    what: str
+
+
+def _wording(settings: SpaceSettings) -> _Wording:
+    name = settings.model_repo_id.split("/")[-1]
+    if settings.generation is None:
+        return _Wording(
+            f"Is {name} right?",
+            "Try the model and say whether it is right",
+            "Try {}, and say whether its answer is right.",
+        )
+    if settings.rival is None:
+        return _Wording(
+            f"Chat with {name}",
+            "Chat with the model and rate its answers",
+            "Chat with {}, say how good its answers are, or write better ones.",
+        )
+    return _Wording(
+        "Which answer is better?",
+        "Two models answer; say which answer is better",
+        "Compare {} without knowing which of them is which, and say which answer is better.",
     )
 
 

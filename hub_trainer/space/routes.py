@@ -15,6 +15,7 @@ from hub_trainer.space.raters import Rater, Raters
 log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 65_536
 SWEEP_SECONDS = 600.0
+LEAVING_SECONDS = 0.2
 STATUS_OF: dict[Reason, int] = {
     "expired": 410,
     "unknown": 404,
@@ -128,5 +129,28 @@ def with_headers(app: Any) -> Any:
             await send(message)
 
         await app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+    return answer
+
+
+def until_leaving(app: Any, is_leaving: Callable[[], bool]) -> Any:
+    """The application, whose open streams end when the server is told to stop.
+
+    A page that is open keeps a stream open, which the server would else wait for and then break.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_or_leave() -> MutableMapping[str, Any]:
+            waiting = asyncio.ensure_future(receive())
+            try:
+                while not waiting.done():
+                    if is_leaving():
+                        return {"type": "http.disconnect"}
+                    await asyncio.wait({waiting}, timeout=LEAVING_SECONDS)
+                return waiting.result()
+            finally:
+                waiting.cancel()
+
+        await app(scope, receive_or_leave if scope["type"] == "http" else receive, send)
 
     return answer

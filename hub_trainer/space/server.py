@@ -11,6 +11,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.ratings import RatingStore
 from hub_trainer.space.application import build_app
 from hub_trainer.space.examples import read_examples
+from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.settings import load_settings, ratings_folder
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def run(folder: Path) -> None:
     try:
         app = build_app(settings, hub, store, examples=read_examples(folder))
         config = uvicorn.Config(
-            app,
+            until_leaving(app, lambda: server.should_exit),
             host=_host(),
             port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
             log_level="warning",
@@ -50,7 +51,8 @@ def run(folder: Path) -> None:
         )
         # uvicorn raises the signal again once it has shut down in order.
         signal.signal(signal.SIGTERM, lambda *_: _leave(store))
-        uvicorn.Server(config).run()
+        server = uvicorn.Server(config)
+        server.run()
     finally:
         store.close()
 

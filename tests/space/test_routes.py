@@ -1,8 +1,10 @@
 """The addresses of a running Space: the page's API, POST /rate, /health, and what is not there."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
+from hub_trainer.space.routes import until_leaving
 from tests.space.factory import QUIET, RunningSpace, running_space
 
 ADA = {"Authorization": "Bearer hf_ada"}
@@ -190,3 +193,27 @@ def test_crowd_when_it_rates_at_once_loses_nothing(
     into = tmp_path_factory.mktemp("sent")
     folder = hub.download(repo, hub.resolve(repo), allow=[SHARDS], into=into)
     assert set(ids) <= {one["rating_id"] for one in read_shards(folder)}
+
+
+def test_stream_when_the_server_is_told_to_stop_hears_that_its_reader_has_gone() -> None:
+    leaving = False
+    heard: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal leaving
+        heard.append((await receive())["type"])
+        leaving = True
+        heard.append((await receive())["type"])
+
+    async def once() -> None:
+        messages = iter([{"type": "http.request"}])
+
+        async def receive() -> Any:
+            for message in messages:
+                return message
+            return await asyncio.Event().wait()
+
+        await until_leaving(app, lambda: leaving)({"type": "http"}, receive, None)
+
+    asyncio.run(once())
+    assert heard == ["http.request", "http.disconnect"]

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from hub_trainer.errors import UsageError
+from hub_trainer.recipe import GenerationSection
 from hub_trainer.space.examples import encode_examples, read_examples
-from hub_trainer.space.settings import load_settings, ratings_folder
+from hub_trainer.space.settings import RivalModel, load_settings, ratings_folder
 from tests.space.factory import settings_of
+
+RIVAL = {"repo_id": "org/rival", "commit_sha": "f" * 40}
+WRITES: dict[str, object] = {"label_names": [], "generation": {}}
 
 
 def _write(folder: Path, **changes: object) -> Path:
@@ -19,6 +23,12 @@ def _write(folder: Path, **changes: object) -> Path:
 
 def test_settings_when_written_are_read_back(tmp_path: Path) -> None:
     assert load_settings(_write(tmp_path), {}) == settings_of()
+
+
+def test_settings_when_of_a_model_that_writes_have_its_sampling_and_rival(tmp_path: Path) -> None:
+    settings = load_settings(_write(tmp_path, **WRITES, rival=RIVAL), {})
+    assert settings.generation == GenerationSection()
+    assert settings.rival == RivalModel(repo_id="org/rival", commit_sha="f" * 40)
 
 
 def test_settings_when_the_environment_says_otherwise_follow_it(tmp_path: Path) -> None:
@@ -36,7 +46,11 @@ def test_settings_when_missing_say_how_to_push_them(tmp_path: Path) -> None:
     ("changes", "environment", "fault"),
     [
         ({"commit_sha": "main"}, {}, "commit_sha"),
-        ({"label_names": []}, {}, "label_names"),
+        ({"label_names": []}, {}, "a Space has either label_names or generation"),
+        ({"generation": {}}, {}, "a Space has either label_names or generation"),
+        ({"rival": RIVAL}, {}, "rival goes with generation"),
+        ({**WRITES, "rival": {**RIVAL, "commit_sha": "main"}}, {}, "rival.commit_sha"),
+        ({**WRITES, "generation": {"top_k": 1}}, {}, "generation: "),
         ({"colour": "red"}, {}, "colour"),
         ({}, {"RATINGS_PER_HOUR": "many"}, "ratings_per_hour"),
         ({}, {"FLUSH_SECONDS": "0"}, "flush_seconds"),

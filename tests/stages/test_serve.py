@@ -25,6 +25,7 @@ from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import write_rows
 from hub_trainer.stages import serve
+from hub_trainer.stages.serve import examples
 from tests.space.factory import QUIET
 from tests.space.published import publish_model, table_recipe, table_rows
 
@@ -310,17 +311,17 @@ def test_start_when_the_app_fails_shows_its_last_words(
 def test_examples_when_the_space_is_open_and_the_rows_are_private_are_left_out(
     hub: Hub, recipe: Recipe, local: LocalHub
 ) -> None:
-    assert not serve._may_show_rows(recipe, hub)
+    assert not examples._may_show_rows(recipe, hub)
     assert recipe.serve is not None
     closed = {**recipe.serve.model_dump(), "private": True}
-    assert serve._may_show_rows(table_recipe(local.user, serve=closed), hub)
+    assert examples._may_show_rows(table_recipe(local.user, serve=closed), hub)
     hub.create_repo(Repo(f"{local.user}/open", "dataset"), private=False)
     collect = {"datasets": [f"{local.user}/open"], "ratings": f"{local.user}/r"}
-    assert serve._may_show_rows(table_recipe(local.user, collect=collect), hub)
+    assert examples._may_show_rows(table_recipe(local.user, collect=collect), hub)
 
 
 def test_examples_when_of_texts_are_short_and_of_as_many_labels_as_fit() -> None:
     rows = [{"text": "x" * 400, "label": "a"}, {"text": "a", "label": "a", "_row_id": "1"}]
     rows += [{"text": f"{n}", "label": f"label {n % 9}"} for n in range(20)]
-    shown = serve._one_per_label(rows, "text")
+    shown = examples._one_per_label(rows, "text")
     assert shown == [{"text": "a"}, *({"text": f"{n}"} for n in range(5))]

@@ -1,4 +1,4 @@
-"""The Space: one model, and under each of its answers the question whether it is right."""
+"""The Space: people try a model, and say of each of its answers how good it is."""
 
 from hub_trainer.space.server import main
 

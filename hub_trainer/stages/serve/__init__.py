@@ -2,33 +2,26 @@
 
 import hashlib
 import logging
-import random
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hub_trainer.artifacts import Artifact, digest_of, find_artifact, write_artifact
 from hub_trainer.errors import UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Changes, Hub, Repo
 from hub_trainer.lineage import RoundRecord, published_round
 from hub_trainer.ratings import ratings_card
-from hub_trainer.recipe import DatasetSource, Recipe, ServeSection
-from hub_trainer.rows import RowSpec, read_rows
-from hub_trainer.rows.fetch import fetch_rows
+from hub_trainer.recipe import GenerationSection, Recipe, ServeSection
 from hub_trainer.space.bundle import space_files
 from hub_trainer.space.process import RunningSpace, start
-from hub_trainer.space.settings import SpaceSettings, consent_text
-from hub_trainer.tasks import Row, load_task
+from hub_trainer.space.settings import RivalModel, SpaceSettings, consent_text
+from hub_trainer.stages.serve.examples import examples_to_try
+from hub_trainer.tasks import is_generation, load_task
 
 __all__ = ["PushedSpace", "RunningSpace", "push", "run", "start"]
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
-NUM_EXAMPLES = 6
-NUM_TABLE_ROWS = 200
-MAX_EXAMPLE_CHARACTERS = 300
 
 
 def silent(share: float, doing: str) -> None:
@@ -50,8 +43,13 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     record = published_round(hub, recipe.publish.repo_id)
     assert record.commit_sha is not None
     progress(0.0, f"the Space of {recipe.publish.repo_id}@{record.commit_sha[:7]}")
-    settings = space_settings(recipe, record, license_name=_ratings_license(record))
-    examples = _examples(recipe, record, round_dir, hub)
+    settings = space_settings(
+        recipe,
+        record,
+        license_name=_ratings_license(record),
+        rival=_rival(section, record, recipe.publish.repo_id, hub),
+    )
+    examples = examples_to_try(recipe, record, round_dir, hub)
     files = space_files(settings, endpoint=hub.url, examples=examples)
     folder = round_dir / "serve"
     inputs = {
@@ -80,18 +78,26 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
 
 
 def space_settings(
-    recipe: Recipe, record: RoundRecord, *, license_name: str | None
+    recipe: Recipe,
+    record: RoundRecord,
+    *,
+    license_name: str | None,
+    rival: RivalModel | None = None,
 ) -> SpaceSettings:
     """What the Space of a published round is told."""
     section = _section(recipe)
     assert record.commit_sha is not None
+    writes = is_generation(load_task(recipe.task))
+    sampling = section.generation or recipe.evaluate.generation or GenerationSection()
     return SpaceSettings(
         space_repo_id=section.repo_id,
         task=recipe.task,
         model_repo_id=recipe.publish.repo_id,
         commit_sha=record.commit_sha,
         ratings_repo_id=section.ratings_repo_id,
-        label_names=record.label_names,
+        label_names=[] if writes else record.label_names,
+        generation=sampling if writes else None,
+        rival=rival,
         license=license_name,
     )
 
@@ -131,6 +137,22 @@ def _section(recipe: Recipe) -> ServeSection:
     return recipe.serve
 
 
+def _rival(section: ServeSection, record: RoundRecord, repo_id: str, hub: Hub) -> RivalModel | None:
+    """The commit of the model to compare with. Raises UsageError when that is the model itself."""
+    if section.rival is None:
+        return None
+    rival = section.rival
+    commit_sha = hub.resolve(Repo(rival.repo_id), rival.revision)
+    if (rival.repo_id, commit_sha) == (repo_id, record.commit_sha):
+        raise UsageError(
+            "The rival is the published model itself.",
+            where="serve.rival",
+            got=f"{rival.repo_id}@{rival.revision}, which is {commit_sha[:7]}",
+            do="Name another model, an earlier commit, or a pull request as refs/pr/1.",
+        )
+    return RivalModel(repo_id=rival.repo_id, commit_sha=commit_sha)
+
+
 def _changes(space: Repo, head: str, files: Mapping[str, bytes], hub: Hub) -> Changes:
     """What a commit on `head` must do, by the identities of the files that are there."""
     there = {file.path: file.lfs_sha256 or file.blob_id for file in hub.list_files(space, head)}
@@ -155,6 +177,7 @@ def _write_ratings_card(ratings: Repo, settings: SpaceSettings, hub: Hub) -> Non
         space=settings.space_repo_id,
         license_name=settings.license,
         consent=consent_text(settings),
+        dialogues=settings.generation is not None,
     )
     message = "Say what the ratings are"
     hub.commit(
@@ -166,64 +189,6 @@ def _ratings_license(record: RoundRecord) -> str | None:
     """The licence of the training data: ratings are to join it."""
     licenses = {d.get("license") for d in record.datasets if d.get("role") == "train"}
     return licenses.pop() if len(licenses) == 1 else None
-
-
-def _examples(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -> list[Row]:
-    """Rows to try: a few of the training rows, or a table's values with no row as it was."""
-    task = load_task(recipe.task)
-    prepared = round_dir / "prepare" / "train.parquet"
-    if task.modality == "table":
-        rows = read_rows(prepared) if prepared.exists() else _table_rows(recipe, record, hub)
-        return _shuffled_columns(rows, seed=recipe.train.seed)
-    if not prepared.exists() or not _may_show_rows(recipe, hub):
-        return []
-    return _one_per_label(read_rows(prepared), task.modality)
-
-
-def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
-    """Whether whoever sees the Space may see the training rows."""
-    if _section(recipe).private:
-        return True
-    names = [source.repo_id for source in recipe.collect.datasets]
-    return not any(hub.is_private(Repo(name, "dataset")) for name in names)
-
-
-def _one_per_label(rows: Sequence[Row], modality: str) -> list[Row]:
-    """Short examples, of as many labels as there is room for."""
-    found: dict[str, Row] = {}
-    for row in rows:
-        fits = modality == "image" or len(row[modality]) <= MAX_EXAMPLE_CHARACTERS
-        if fits and row["label"] not in found and len(found) < NUM_EXAMPLES:
-            found[row["label"]] = {modality: row[modality]}
-    return list(found.values())
-
-
-def _shuffled_columns(rows: Sequence[Row], *, seed: int) -> list[Row]:
-    """The features of some rows, each column in an order of its own: values, but nobody's row."""
-    names = [name for name in rows[0] if name != "label" and not name.startswith("_")]
-    rng = random.Random(seed)  # noqa: S311 - no secret
-    columns = {name: [row[name] for row in rows] for name in names}
-    for values in columns.values():
-        rng.shuffle(values)
-    count = min(len(rows), NUM_TABLE_ROWS)
-    return [{name: columns[name][index] for name in names} for index in range(count)]
-
-
-def _table_rows(recipe: Recipe, record: RoundRecord, hub: Hub) -> list[Row]:
-    """Training rows of the published round, for a machine that has not prepared it."""
-    source: DatasetSource = recipe.collect.datasets[0]
-    pinned = next(d for d in record.datasets if d["repo_id"] == source.repo_id)
-    task = load_task(recipe.task)
-    spec = RowSpec(
-        modality=task.modality,
-        kinds=dict(task.columns),
-        columns=dict(source.columns),
-        drop_columns=tuple(source.drop_columns),
-    )
-    with tempfile.TemporaryDirectory(prefix="hub-trainer-serve-") as scratch:
-        fetched = fetch_rows(hub, source, pinned["commit_sha"], spec, scratch=Path(scratch))
-        rows: list[dict[str, Any]] = fetched.table.to_pylist()
-    return list(rows)
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:

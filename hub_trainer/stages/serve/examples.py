@@ -1,0 +1,100 @@
+"""What a Space offers to try: training rows, prompts, or values of a table that are no row."""
+
+import random
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.lineage import RoundRecord
+from hub_trainer.recipe import DatasetSource, Recipe
+from hub_trainer.rows import RowSpec, read_rows
+from hub_trainer.rows.examples import asked_and_answers, example_of
+from hub_trainer.rows.fetch import fetch_rows
+from hub_trainer.rows.formats import Content
+from hub_trainer.tasks import Row, is_generation, load_task
+
+NUM_EXAMPLES = 6
+NUM_TABLE_ROWS = 200
+MAX_EXAMPLE_CHARACTERS = 300
+
+
+def examples_to_try(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -> list[Row]:
+    """Rows to try: a few of the training rows, or a table's values with no row as it was."""
+    task = load_task(recipe.task)
+    prepared = round_dir / "prepare" / "train.parquet"
+    if task.modality == "table":
+        rows = read_rows(prepared) if prepared.exists() else _table_rows(recipe, record, hub)
+        return _shuffled_columns(rows, seed=recipe.train.seed)
+    if not prepared.exists() or not _may_show_rows(recipe, hub):
+        return []
+    if is_generation(task):
+        return _prompts(read_rows(prepared))
+    return _one_per_label(read_rows(prepared), task.modality)
+
+
+def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
+    """Whether whoever sees the Space may see the training rows."""
+    assert recipe.serve is not None
+    if recipe.serve.private:
+        return True
+    names = [source.repo_id for source in recipe.collect.datasets]
+    return not any(hub.is_private(Repo(name, "dataset")) for name in names)
+
+
+def _one_per_label(rows: Sequence[Row], modality: str) -> list[Row]:
+    """Short examples, of as many labels as there is room for."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        fits = modality == "image" or len(row[modality]) <= MAX_EXAMPLE_CHARACTERS
+        if fits and row["label"] not in found and len(found) < NUM_EXAMPLES:
+            found[row["label"]] = {modality: row[modality]}
+    return list(found.values())
+
+
+def _prompts(rows: Sequence[Row]) -> list[Row]:
+    """Short prompts, each once: a text, or the only message of a person."""
+    found: dict[str, None] = {}
+    for row in rows:
+        prompt = _message(asked_and_answers(example_of(row))[0]).strip()
+        if 0 < len(prompt) <= MAX_EXAMPLE_CHARACTERS and len(found) < NUM_EXAMPLES:
+            found[prompt] = None
+    return [{"text": prompt} for prompt in found]
+
+
+def _message(asked: Content) -> str:
+    """What a person says, nothing when that is more than one message."""
+    if isinstance(asked, str):
+        return asked
+    said = [turn["content"] for turn in asked if turn["role"] == "user"]
+    others = [turn for turn in asked if turn["role"] not in ("user", "system")]
+    return str(said[0]) if len(said) == 1 and not others else ""
+
+
+def _shuffled_columns(rows: Sequence[Row], *, seed: int) -> list[Row]:
+    """The features of some rows, each column in an order of its own: values, but nobody's row."""
+    names = [name for name in rows[0] if name != "label" and not name.startswith("_")]
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    columns = {name: [row[name] for row in rows] for name in names}
+    for values in columns.values():
+        rng.shuffle(values)
+    count = min(len(rows), NUM_TABLE_ROWS)
+    return [{name: columns[name][index] for name in names} for index in range(count)]
+
+
+def _table_rows(recipe: Recipe, record: RoundRecord, hub: Hub) -> list[Row]:
+    """Training rows of the published round, for a machine that has not prepared it."""
+    source: DatasetSource = recipe.collect.datasets[0]
+    pinned = next(d for d in record.datasets if d["repo_id"] == source.repo_id)
+    task = load_task(recipe.task)
+    spec = RowSpec(
+        modality=task.modality,
+        kinds=dict(task.columns),
+        columns=dict(source.columns),
+        drop_columns=tuple(source.drop_columns),
+    )
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-serve-") as scratch:
+        fetched = fetch_rows(hub, source, pinned["commit_sha"], spec, scratch=Path(scratch))
+        rows: list[dict[str, Any]] = fetched.table.to_pylist()
+    return list(rows)
