@@ -112,7 +112,7 @@ def _rating_section(facts: CardFacts) -> str:
 
 
 def _data_section(facts: CardFacts) -> str:
-    parts = [_datasets_table(facts), _counts_table(facts.prepared)]
+    parts = [_datasets_table(facts), _counts_table(facts)]
     notes = [
         *_counted("Rows left out", facts.prepared.get("dropped")),
         *_counted("Duplicates found", facts.prepared.get("duplicates")),
@@ -143,15 +143,14 @@ def _datasets_table(facts: CardFacts) -> str:
     return table(header, rows, numbers_from=5)
 
 
-def _counts_table(prepared: Mapping[str, Any]) -> str:
-    splits, counts = list(prepared["counts"]), prepared["counts"]
-    kinds = sorted({kind for split in splits for kind in counts[split]})
+def _counts_table(facts: CardFacts) -> str:
+    prepared, splits = facts.prepared, list(facts.prepared["counts"])
     rows = [
-        [name(label), *(f"{counts[split].get(label, 0):,}" for split in splits)]
-        for label in prepared["label_names"] or kinds
+        [name(label), *(f"{prepared['counts'][split].get(label, 0):,}" for split in splits)]
+        for label in prepared["label_names"]
     ]
     rows.append(["all", *(f"{prepared['rows'][split]:,}" for split in splits)])
-    return table(["label" if prepared["label_names"] else "kind", *splits], rows)
+    return table(["kind" if facts.writes else "label", *splits], rows)
 
 
 def _counted(title: str, counts: Mapping[str, Any] | None) -> list[str]:

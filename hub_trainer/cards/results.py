@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from hub_trainer.cards.facts import CardFacts
@@ -68,7 +69,8 @@ def examples_section(facts: CardFacts) -> str:
     for example in facts.results.get("examples") or []:
         values = {key: str(value) for key, value in example.items()}
         if not any(scan_text(value) for value in values.values()):
-            shown.append("\n".join(f"{key}: {one_line(v, 300)}" for key, v in values.items()))
+            lines = (f"{key}: {one_line(v, 300)}" for key, v in values.items())
+            shown.append("\n".join(fill(line, 90, subsequent_indent="  ") for line in lines))
     if not shown:
         return ""
     block = fence("\n\n".join(shown))

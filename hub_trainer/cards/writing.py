@@ -31,7 +31,7 @@ def writing_limits(facts: CardFacts) -> Iterator[str]:
     cut = 1 - habits["finished_fraction"] if habits else 0.0
     if cut > NOTICEABLE_CUT:
         most = facts.results["sampling"]["max_new_tokens"]
-        yield f"{cut:.0%} of its answers to the test prompts were cut at {most} tokens."
+        yield f"{100 * cut:.0f} % of its answers to the test prompts were cut at {most} tokens."
     for repo_id in facts.presentation.machine_annotated:
         yield f"By its card, what {repo_id} says was made by machines: no person's opinion."
     yield "It writes what is likely, which may be wrong, unfair or harmful; nothing filters it."
@@ -75,7 +75,7 @@ def _how_written(results: Mapping[str, Any]) -> str:
     told = f"Test prompts were answered {_sampled(sampling)}, in {sampling['max_new_tokens']} "
     return told + (
         f"tokens at most: {habits['mean_tokens']:.1f} tokens on average, "
-        f"{habits['finished_fraction']:.0%} of the answers came to their own end."
+        f"{100 * habits['finished_fraction']:.0f} % of the answers came to their own end."
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from rich.console import Console, RenderableType
 
@@ -151,3 +152,46 @@ def test_confusion_when_there_are_many_labels_then_the_picture_stays_small(tmp_p
     counts = [[40 if i == j else (i * j) % 3 for j in range(count)] for i in range(count)]
     plot_confusion([f"label {i}" for i in range(count)], counts, tmp_path / "c.png")
     assert (tmp_path / "c.png").stat().st_size < 250_000
+
+
+@dataclass(frozen=True)
+class LossRound(FakeRound):
+    primary: str = "completion_loss"
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        return {"completion_loss": {"value": self.value, "low": self.value, "high": self.value}}
+
+
+def test_status_when_lower_is_better_then_table_and_picture_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = [LossRound(1, "promote", 1.9), LossRound(2, "promote", 1.4)]
+    header, *_ = (line for line in shown(render_status(rounds)).splitlines() if "round" in line)
+    assert "completion_loss, lower is better [95 %]" in header
+    named: list[str] = []
+    monkeypatch.setattr(
+        "hub_trainer.cards.status.plot_points", lambda *a, metric, **more: named.append(metric)
+    )
+    plot_rounds(rounds, tmp_path / "rounds.png")
+    plot_rounds(ROUNDS, tmp_path / "rounds.png")
+    assert named == ["completion_loss, lower is better", "accuracy"]
+
+
+def test_status_when_a_metric_is_unknown_then_it_is_shown_as_it_is() -> None:
+    assert "loss_of_old" in shown(render_status([FakeRound(1, "hold", 0.5, primary="loss_of_old")]))
+
+
+def test_result_when_a_model_writes_then_its_win_rate_is_told() -> None:
+    result = {
+        "round": 2,
+        "verdict": "promote",
+        "model": {"repo_id": "ada/model", "commit_sha": "c" * 40, "pull_request": None},
+        "metrics": {"perplexity": {"value": 3.5, "low": 3.25, "high": 3.75}},
+        "primary": "perplexity",
+        "win_rate": {"value": 0.625, "low": 0.5, "high": 0.75},
+        "round_dir": "r",
+    }
+    text = shown(render_result(result))
+    assert "perplexity, lower is better" in text
+    assert "win rate over the published model 0.6250 [0.5000, 0.7500]" in text
