@@ -18,6 +18,9 @@ class BaseModel:
     repo_id: str
     commit_sha: str
     relation: Relation | None
+    origin: str | None
+    """What the Hub lists as its base: no model is its own, so of a round that goes on from an
+    earlier one it is the model that the first of them began with."""
 
 
 @dataclass(frozen=True)

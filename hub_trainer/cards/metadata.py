@@ -23,8 +23,8 @@ def front_matter(facts: CardFacts) -> dict[str, Any]:
     if facts.writes:
         metadata["tags"] = sorted({*metadata["tags"], *training_tags(facts)})
     metadata["library_name"] = facts.presentation.library_name
-    if facts.base_model and facts.base_model.relation:
-        metadata["base_model"] = facts.base_model.repo_id
+    if facts.base_model and facts.base_model.relation and facts.base_model.origin:
+        metadata["base_model"] = facts.base_model.origin
         metadata["base_model_relation"] = facts.base_model.relation
     languages = sorted(code for code in facts.presentation.languages if _LANGUAGE.match(code))
     metadata |= {"language": languages} if languages else {}

@@ -135,7 +135,7 @@ def facts(**changes: Any) -> CardFacts:
         "recipe": recipe(),
         "round_index": 2,
         "parent": "a" * 40,
-        "base_model": BaseModel(BASE_REPO, SHAS[BASE_REPO], "finetune"),
+        "base_model": BaseModel(BASE_REPO, SHAS[BASE_REPO], "finetune", BASE_REPO),
         "collected": collected(SHAS),
         "prepared": PREPARED,
         "fit": FIT,

@@ -177,14 +177,23 @@ def test_card_when_first_round_then_nothing_is_said_of_a_published_model() -> No
 
 
 def test_card_when_from_scratch_then_the_base_gave_its_shape_only() -> None:
-    card = render_card(facts(base_model=BaseModel("ada/base", "b" * 40, None)))
+    card = render_card(facts(base_model=BaseModel("ada/base", "b" * 40, None, "ada/base")))
     assert "trained from scratch in the shape of [ada/base]" in card
     assert "base_model" not in card
 
 
 def test_card_when_adapter_then_the_relation_says_so() -> None:
-    card = render_card(facts(base_model=BaseModel("ada/base", "b" * 40, "adapter")))
+    card = render_card(facts(base_model=BaseModel("ada/base", "b" * 40, "adapter", "ada/base")))
     assert ModelCard(card).data.base_model_relation == "adapter"
+
+
+def test_card_when_the_base_is_an_earlier_round_then_the_first_base_is_listed() -> None:
+    earlier = BaseModel("ada/model", "b" * 40, "finetune", "ada/base")
+    card = render_card(facts(base_model=earlier))
+    assert ModelCard(card).data.base_model == "ada/base"
+    assert "[ada/model]" in card
+    unknown = BaseModel("ada/model", "b" * 40, "finetune", None)
+    assert "base_model" not in render_card(facts(base_model=unknown))
 
 
 def test_limits_when_evidence_is_weak_then_each_is_named() -> None:

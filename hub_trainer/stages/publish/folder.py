@@ -29,7 +29,7 @@ from hub_trainer.finetune.model_folder import (
     is_adapter,
 )
 from hub_trainer.hub import Hub
-from hub_trainer.lineage import RECORD, PinnedRepo, RoundRecord, pinned_ratings
+from hub_trainer.lineage import RECORD, PinnedRepo, RoundRecord, pinned_ratings, read_record
 from hub_trainer.stages.publish.proof import Loaded, prove_reload
 from hub_trainer.stages.publish.round import FinishedRound
 from hub_trainer.stages.publish.sources import (
@@ -140,7 +140,7 @@ def _facts(
         recipe=finished.recipe,
         round_index=pins.round,
         parent=pins.parent,
-        base_model=_base_model(finished, folder),
+        base_model=_base_model(finished, hub, folder),
         collected=finished.collected,
         prepared=finished.prepared,
         fit=finished.fit,
@@ -174,16 +174,29 @@ def _rated(finished: FinishedRound) -> list[PinnedRepo]:
     return [ratings] if ratings else []
 
 
-def _base_model(finished: FinishedRound, folder: Path) -> BaseModel | None:
+def _base_model(finished: FinishedRound, hub: Hub, folder: Path) -> BaseModel | None:
     base = finished.pins.base_model
     if base is None:
         return None
     if finished.recipe.train.method == "scratch":
-        return BaseModel(base.repo_id, base.commit_sha, None)
-    if not is_adapter(folder):
-        return BaseModel(base.repo_id, base.commit_sha, "finetune")
-    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    return BaseModel(config["base_model_name_or_path"], config["revision"], "adapter")
+        return BaseModel(base.repo_id, base.commit_sha, None, base.repo_id)
+    repo_id, commit_sha, relation = base.repo_id, base.commit_sha, "finetune"
+    if is_adapter(folder):
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        repo_id, commit_sha = config["base_model_name_or_path"], config["revision"]
+        relation = "adapter"
+    origin = _origin(hub, finished.recipe.publish.repo_id, repo_id, commit_sha)
+    return BaseModel(repo_id, commit_sha, relation, origin)  # type: ignore[arg-type]
+
+
+def _origin(hub: Hub, published_id: str, repo_id: str, commit_sha: str) -> str | None:
+    """The model that the rounds of a repo began with, when a round goes on from an earlier one."""
+    while repo_id == published_id:
+        record = read_record(hub, repo_id, commit_sha)
+        if record is None or record.base_model is None:
+            return None
+        repo_id, commit_sha = record.base_model["repo_id"], record.base_model["commit_sha"]
+    return repo_id
 
 
 def _write_record(folder: Path, finished: FinishedRound, now: datetime) -> None:
