@@ -11,16 +11,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hub_trainer.artifacts import find_artifact
+from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, pin_round
 from hub_trainer.loop import run_stage
 from hub_trainer.recipe import Recipe, RecipeFile
-from hub_trainer.tasks import load_task
+from hub_trainer.rows.store import read_rows
+from hub_trainer.tasks import ModelFolders, is_generation, load_task
 
 CARD_FILES = ("README.md", "round.json", "figures/confusion.png", ".eval_results/*.yaml")
-BYTES_PER_VALUE = 4
-ADAM_STATES = 2
 
 
 def plan_round(recipe_file: RecipeFile, hub: Hub) -> dict[str, Any]:
@@ -35,17 +34,20 @@ def plan_round(recipe_file: RecipeFile, hub: Hub) -> dict[str, Any]:
         assert prepared is not None
         rows = prepared.outputs["rows"]
         labels = prepared.outputs["label_names"]
-        parameters = count_parameters(recipe, pins, hub, num_labels=len(labels))
+        task, base = load_task(recipe.task), base_folders(recipe, pins, hub)
+        sizes = base and count_sizes(recipe, base, num_labels=len(labels))
+        tokens = count_tokens(recipe, base, prepared) if is_generation(task) and base else None
         return {
             "recipe": recipe.model_dump(mode="json"),
             "round": pins.round,
             "pins": json.loads((round_dir / "pins.json").read_text()),
             "rows": rows,
-            "labels": len(labels),
+            "labels": None if is_generation(task) else len(labels),
+            "tokens": tokens,
             "dropped": prepared.outputs.get("dropped", {}),
             "steps": count_steps(recipe.train.arguments, rows["train"]),
-            "parameters": parameters,
-            "memory_mb": estimate_memory(parameters),
+            "parameters": sizes and sizes[0],
+            "memory_mb": sizes and sizes[1],
             "writes": planned_writes(recipe, pins),
         }
 
@@ -61,44 +63,41 @@ def count_steps(arguments: Mapping[str, Any], num_rows: int, num_processes: int 
     return math.ceil(float(arguments.get("num_train_epochs", 3)) * steps_per_epoch)
 
 
-def count_parameters(
-    recipe: Recipe, pins: Pins, hub: Hub, *, num_labels: int
-) -> dict[str, int] | None:
-    """Parameters in all and those that learn, from the base model's config; None for tables."""
-    auto_name = load_task(recipe.task).card().auto_class
-    if auto_name is None or pins.base_model is None:
-        return None
-    import torch
-    import transformers
-
-    from hub_trainer.finetune.methods import apply_method
-    from hub_trainer.finetune.model_folder import download_model
+def base_folders(recipe: Recipe, pins: Pins, hub: Hub) -> ModelFolders | None:
+    """The base model's small files, without weights; None where there is no base model."""
+    from hub_trainer.finetune.model_folder import download_folders, download_model
 
     base = pins.base_model
-    folder = download_model(hub, base.repo_id, base.commit_sha, with_weights=False)
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    config.num_labels = num_labels
-    train = recipe.train
-    with torch.device("meta"):
-        auto_class = getattr(transformers, auto_name)
-        model = auto_class.from_config(config, trust_remote_code=False)
-        lora = train.lora.model_dump() if train.lora else None
-        method: Any = train.method
-        model, _ = apply_method(model, method, last_n=train.last_n, lora=lora)
-    return {
-        "total": sum(p.numel() for p in model.parameters()),
-        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
-    }
-
-
-def estimate_memory(parameters: Mapping[str, int] | None) -> dict[str, float] | None:
-    """MiB of weights, gradients and Adam's two moments in float32; activations come on top."""
-    if parameters is None:
+    if base is None:
         return None
-    weights = parameters["total"] * BYTES_PER_VALUE / 2**20
-    gradients = parameters["trainable"] * BYTES_PER_VALUE / 2**20
-    parts = {"weights": weights, "gradients": gradients, "optimizer": ADAM_STATES * gradients}
-    return {name: round(value, 1) for name, value in {**parts, "sum": sum(parts.values())}.items()}
+    if is_generation(load_task(recipe.task)):
+        found = download_folders(hub, base.repo_id, base.commit_sha, with_weights=False)
+        return ModelFolders(*found)
+    return ModelFolders(download_model(hub, base.repo_id, base.commit_sha, with_weights=False))
+
+
+def count_sizes(
+    recipe: Recipe, base: ModelFolders, *, num_labels: int
+) -> tuple[dict[str, int], dict[str, float]] | None:
+    """Parameters, and MiB in training; None for what is no model of transformers."""
+    task = load_task(recipe.task)
+    auto_name, is_language = task.card().auto_class, is_generation(task)
+    if auto_name is None:
+        return None
+    from hub_trainer.finetune.sizes import count_parameters, estimate_memory
+
+    labels = 0 if is_language else num_labels
+    found = count_parameters(auto_name, base.model, base.base, recipe.train, num_labels=labels)
+    return found, estimate_memory(found, recipe.train, is_language=is_language)
+
+
+def count_tokens(recipe: Recipe, base: ModelFolders, prepared: Artifact) -> dict[str, int]:
+    """Tokens of one epoch, and rows that are cut or have nothing left to learn."""
+    task = load_task(recipe.task)
+    assert is_generation(task)
+    read = task.preview(read_rows(prepared.folder / "train.parquet"), recipe, base)
+    cut, dropped = read.num_truncated, read.num_dropped
+    return {"train": read.num_tokens, "truncated_rows": cut, "dropped_rows": dropped}
 
 
 def render_plan(planned: Mapping[str, Any]) -> RenderableType:
@@ -106,12 +105,17 @@ def render_plan(planned: Mapping[str, Any]) -> RenderableType:
     recipe = planned["recipe"]
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("round", str(planned["round"]))
-    table.add_row("task", f"{recipe['task']}, {planned['labels']} labels")
+    labels, tokens = planned["labels"], planned["tokens"]
+    table.add_row("task", recipe["task"] + (f", {labels} labels" if labels is not None else ""))
     for pinned in planned["pins"]["datasets"]:
         table.add_row("data", f"{pinned['repo_id']}@{pinned['commit_sha'][:7]}")
     base = planned["pins"]["base_model"]
     table.add_row("base model", f"{base['repo_id']}@{base['commit_sha'][:7]}" if base else "none")
     table.add_row("rows", ", ".join(f"{name} {n:,}" for name, n in planned["rows"].items()))
+    if tokens:
+        cut = f"{tokens['truncated_rows']:,} rows cut at their end"
+        left_out = f"{tokens['dropped_rows']:,} with nothing left to learn"
+        table.add_row("tokens", f"{tokens['train']:,} per epoch; {cut}, {left_out}")
     if planned["parameters"]:
         counts = planned["parameters"]
         table.add_row("method", f"{recipe['train']['method']}, {planned['steps']:,} steps")

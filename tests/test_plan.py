@@ -11,9 +11,10 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from hub_trainer import tasks
+from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, Pins
-from hub_trainer.plan import CARD_FILES, count_parameters, planned_writes
-from hub_trainer.tasks import load_task
+from hub_trainer.plan import CARD_FILES, base_folders, count_sizes, planned_writes
+from hub_trainer.tasks import ModelFolders, load_task
 from hub_trainer.tasks.text_classification import TASK
 from tests.tasks.factory import recipe, text_base
 
@@ -59,14 +60,18 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
     hub: Any = HubOfOneModel(base)
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=5)
     total = sum(parameter.numel() for parameter in model.parameters())
-    expected = {"total": total, "trainable": total}
-    assert count_parameters(chosen, pins, hub, num_labels=5) == expected
+    folders = base_folders(chosen, pins, hub)
+    assert folders is not None
+    sizes = count_sizes(chosen, folders, num_labels=5)
+    assert sizes is not None
+    assert sizes[0] == {"total": total, "trainable": total, "quantized": 0}
+    assert sizes[1]["sum"] == pytest.approx(16 * total / 2**20, abs=0.2)
 
 
 def test_plan_when_the_model_is_not_of_transformers_then_no_parameters_are_counted(
     pins: Pins, tmp_path: Path
 ) -> None:
     chosen = recipe("tabular-classification", base_model=None)
-    hub: Any = HubOfOneModel(tmp_path)
-    assert count_parameters(chosen, pins, hub, num_labels=2) is None
+    assert base_folders(chosen, replace(pins, base_model=None), Hub()) is None
+    assert count_sizes(chosen, ModelFolders(tmp_path), num_labels=2) is None
     assert "model.skops" in planned_writes(chosen, pins)[0]["files"]

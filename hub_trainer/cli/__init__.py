@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from hub_trainer.cli.output import (
     pair_of,
     people,
     print_curated,
+    print_example,
     print_json,
     print_problems,
     print_result,
@@ -75,9 +77,12 @@ def check(
         report = check_recipe(recipe, overrides or [], Hub())
         for line in report.lines:
             say(line)
+        if report.example:
+            print_example(report.example)
         print_problems(report.problems, str(recipe))
         if as_json:
-            print_json({"problems": [vars(problem) for problem in report.problems]})
+            example = {"example": asdict(report.example)} if report.example else {}
+            print_json({"problems": [vars(problem) for problem in report.problems], **example})
         raise typer.Exit(report.exit_code)
 
 

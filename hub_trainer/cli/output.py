@@ -19,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from hub_trainer.errors import (
     ExitCode,
@@ -34,6 +35,10 @@ people = Console(stderr=True)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 LIBRARY_BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
+OPEN, CLOSE = "{+", "+}"
+"""Around what is learned of an example, as wdiff marks what is new."""
+MAX_SEGMENT = 1200
+"""Characters shown of a piece of an example."""
 NO_KERNEL = "Failed to load CPU gemm_4bit_forward"
 
 
@@ -159,6 +164,27 @@ def print_problems(problems: Any, source: str) -> None:
     for problem in problems:
         where = f"{source}:{problem.line}" if problem.line else source
         say(f"{where}: {problem.message}", style="red")
+
+
+def print_example(example: Any) -> None:
+    """A training example as the model reads it, with what is learned of it marked."""
+    say(f"example     {example.kind}; what is learned stands in {OPEN} {CLOSE}, green in colour")
+    for number, answer in enumerate(example.answers, start=1):
+        if len(example.answers) > 1:
+            say(f"answer {number} of {len(example.answers)}", style="bold")
+        shown = Text()
+        for segment in answer:
+            shown.append(*_marked(segment.text, learned=segment.learned))
+        people.print(shown, highlight=False, soft_wrap=True)
+
+
+def _marked(text: str, *, learned: bool) -> tuple[str, str]:
+    """Text and style; a colour alone would not reach everybody, nor every terminal."""
+    half = MAX_SEGMENT // 2
+    if len(text) > MAX_SEGMENT:
+        text = f"{text[:half]} [... {len(text) - 2 * half:,} characters ...] {text[-half:]}"
+    visible = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return (f"{OPEN}{visible}{CLOSE}", "green") if learned else (visible, "dim")
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:

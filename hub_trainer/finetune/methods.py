@@ -63,6 +63,16 @@ def with_adapter(model: nn.Module, adapter_dir: Path, *, learns: bool) -> Any:
         return PeftModel.from_pretrained(model, adapter_dir, is_trainable=learns)
 
 
+def same_adapter(model: nn.Module, adapter_dir: Path) -> nn.Module:
+    """The model with a new adapter of the shape of a saved one, to count its parameters."""
+    from peft import PeftConfig, get_peft_model
+
+    config = PeftConfig.from_pretrained(adapter_dir)
+    config.inference_mode, config.base_model_name_or_path = False, None
+    with _renamed_in_transformers():
+        return get_peft_model(model, config)
+
+
 @contextmanager
 def _renamed_in_transformers() -> Iterator[None]:
     """Within, peft 0.21 may read a name that transformers 5.23 has renamed."""

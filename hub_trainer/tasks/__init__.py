@@ -102,14 +102,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class Preview:
-    """A training example as the model reads it."""
+    """Training rows as the model reads them: the first one, and what becomes of all."""
 
     kind: str
-    """What rows like it are: demonstration, preference, desirable or undesirable."""
+    """What the first row is: demonstration, preference, desirable or undesirable."""
     answers: Sequence[Sequence[Segment]]
     """Each of its answers after the prompt; a preference has the chosen one first."""
     num_tokens: int
-    """The prompt counted once for each answer."""
+    """Of all rows; a prompt counted once for each answer."""
+    num_truncated: int
+    """Rows that were cut at their end."""
+    num_dropped: int
+    """Rows of which nothing was left to learn."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ class GenerationTask(AnyTask, Protocol):
         ...
 
     def preview(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> Preview:
-        """The first of these training rows as the base model would read it.
+        """These training rows as the base model would read them.
 
         Raises DataError or TrainingError for rows that could teach it nothing.
         """

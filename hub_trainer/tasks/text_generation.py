@@ -9,7 +9,7 @@ from hub_trainer.errors import Problem
 from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
-from hub_trainer.finetune.language.preview import first_example
+from hub_trainer.finetune.language.preview import read_rows
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.metrics import metric_names
@@ -83,10 +83,11 @@ class TextGeneration:
         return row_faults(row)
 
     def preview(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> Preview:
-        """The first row in tokens, and which of them are learned."""
-        found = first_example(rows, _fit(recipe, base, _silent))
-        answers = [[Segment(*part) for part in answer] for answer in found.answers]
-        return Preview(found.label, answers, found.num_tokens)
+        """The rows in tokens, and which of the first one's are learned."""
+        encoded, first = read_rows(rows, _fit(recipe, base, _silent))
+        answers = [[Segment(*part) for part in answer] for answer in first]
+        cut, dropped = encoded.num_truncated, encoded.num_dropped
+        return Preview(str(rows[0]["label"]), answers, encoded.num_tokens, cut, dropped)
 
     def fit(
         self,

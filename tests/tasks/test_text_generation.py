@@ -1,9 +1,7 @@
 import json
 import os
-import random
 import shutil
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,73 +12,24 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from hub_trainer.errors import DataError, Interrupted, TrainingError
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.tasks import ModelFolders, Splits, load_task
 from hub_trainer.tasks.text_generation import TASK
-from tests.finetune.language.tiny import WITHOUT_TAGS, llama, tokenizer
+from tests.finetune.language.tiny import WITHOUT_TAGS, tokenizer
 from tests.tasks.factory import recipe
+from tests.tasks.language import KINDS, demonstrations, language_base, preferences, ratings, rows_of
 
 GREEDY = GenerationSection(max_new_tokens=12)
 SAMPLED = GenerationSection(max_new_tokens=12, temperature=1.0, top_p=0.9)
-WORDS = ["red", "green", "blue", "cat", "dog"]
-
-
-def saved(folder: Path, *, template: str | None = None, seed: int = 0) -> Path:
-    shape = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
-    model = llama(**shape, intermediate_size=128, max_position_embeddings=96, seed=seed)
-    model.generation_config.eos_token_id = tokenizer().eos_token_id
-    model.save_pretrained(folder)
-    tokenizer(template, model_max_length=96).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> ModelFolders:
-    return ModelFolders(saved(tmp_path_factory.mktemp("plain")))
+    return ModelFolders(language_base(tmp_path_factory.mktemp("plain")))
 
 
 @pytest.fixture(scope="module")
 def chat_base(tmp_path_factory: pytest.TempPathFactory) -> ModelFolders:
-    return ModelFolders(saved(tmp_path_factory.mktemp("chat"), template=WITHOUT_TAGS))
-
-
-def rows_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    made = canonical_examples(rows, "test")
-    assert not [row for row in made if isinstance(row, str)]
-    return made  # type: ignore[return-value]
-
-
-def demonstrations(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
-    rng = random.Random(seed)
-    names = [rng.choice(WORDS) for _ in range(count)]
-    return rows_of(
-        [{"prompt": f"{i}: {n}", "completion": f" {n}{n}!"} for i, n in enumerate(names)]
-    )
-
-
-def preferences(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
-    rng = random.Random(seed)
-    names = [rng.choice(WORDS) for _ in range(count)]
-    return rows_of(
-        [
-            {"prompt": f"{i}: {n}", "chosen": f" {n}!", "rejected": f" {n[::-1]}?"}
-            for i, n in enumerate(names)
-        ]
-    )
-
-
-def ratings(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
-    rng = random.Random(seed)
-    names = [rng.choice(WORDS) for _ in range(count)]
-    return rows_of(
-        [
-            {"prompt": f"{i}: {n}", "completion": f" {n}{'!?'[i % 2]}", "label": i % 2 == 0}
-            for i, n in enumerate(names)
-        ]
-    )
-
-
-KINDS = {"sft": demonstrations, "dpo": preferences, "kto": ratings}
+    return ModelFolders(language_base(tmp_path_factory.mktemp("chat"), template=WITHOUT_TAGS))
 
 
 def wanted(**changes: Any) -> Any:
@@ -122,7 +71,7 @@ def test_task_when_loaded_by_its_tag_then_it_is_this_one() -> None:
 def test_answers_when_greedy_then_they_are_those_of_generate(
     template: str | None, tmp_path: Path
 ) -> None:
-    folders = ModelFolders(saved(tmp_path, template=template))
+    folders = ModelFolders(language_base(tmp_path, template=template))
     prompts: list[Any] = ["one", "twenty one and more", "x"]
     if template:
         prompts = [[{"role": "user", "content": text}] for text in prompts]

@@ -179,7 +179,7 @@ def _check_train_on(found: Format, train_on: TrainOn | None) -> None:
     if train_on not in offered:
         raise DataError(
             f"Rows of {found.name} cannot be learned by {train_on}.",
-            where="train_on",
+            where="train.language.train_on",
             got=str(train_on),
             do=f"use {', '.join(str(name) for name in offered[1:])} or leave it away",
         )

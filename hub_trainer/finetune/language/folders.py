@@ -111,6 +111,8 @@ def save_adapter(model: Any, folder: Path, *, base_model: str, commit_sha: str) 
     config.task_type = "CAUSAL_LM"
     # "auto" would ask the Hub for the base's vocabulary; modules_to_save are saved anyway.
     model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    # PEFT's own card names the folder that the base was loaded from.
+    (folder / "README.md").unlink()
 
 
 def merge_language_adapter(

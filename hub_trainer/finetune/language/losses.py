@@ -75,4 +75,6 @@ def check_loss(loss_type: str, *, beta: float, label_smoothing: float) -> None:
         problem = ("label_smoothing", str(label_smoothing), what)
     if problem is not None:
         where, got, do = problem
-        raise TrainingError("The loss is not set up right.", where=where, got=got, do=do)
+        raise TrainingError(
+            "The loss is not set up right.", where=f"train.language.{where}", got=got, do=do
+        )

@@ -1,11 +1,10 @@
 """An example as the model will read it, for people: text, and whether it is learned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from hub_trainer.finetune.language.encode import encode, num_tokens
+from hub_trainer.finetune.language.encode import Encoded, encode
 from hub_trainer.finetune.language.fit import LanguageFit, plan_of, reading_of
 from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import loss_of
@@ -15,24 +14,14 @@ from hub_trainer.rows.formats import Row
 Segments = list[tuple[str, bool]]
 
 
-@dataclass(frozen=True)
-class FirstExample:
-    """The first example that something is learned of."""
-
-    label: str
-    answers: list[Segments]
-    num_tokens: int
-
-
-def first_example(rows: Sequence[Row], fit: LanguageFit) -> FirstExample:
-    """Read rows as training would, which refuses those that teach nothing, and show the first."""
+def read_rows(rows: Sequence[Row], fit: LanguageFit) -> tuple[Encoded, list[Segments]]:
+    """Rows in tokens as training would have them, refused where it would, and the first shown."""
     tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
     reading = reading_of(fit, tokenizer)
     known, examples = examples_of(rows)
     encoded = encode(examples, tokenizer, known, reading)
     loss_of(encoded, plan_of(fit, reading.max_length))
-    row = encoded.rows[0]
-    return FirstExample(str(rows[0]["label"]), preview(row, tokenizer), num_tokens(row))
+    return encoded, preview(encoded.rows[0], tokenizer)
 
 
 def preview(row: dict[str, Any], tokenizer: Any) -> list[Segments]:

@@ -117,7 +117,7 @@ def loss_of(train: Encoded, plan: LanguagePlan) -> LossType:
     if loss_type not in LOSSES[train.kind]:
         raise TrainingError(
             f"Rows of {train.format} cannot be learned with this loss.",
-            where="loss_type",
+            where="train.language.loss_type",
             got=loss_type,
             do=f"use {', '.join(LOSSES[train.kind])}",
         )

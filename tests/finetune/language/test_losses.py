@@ -82,7 +82,7 @@ def test_weights_make_both_kinds_count_the_same(
 def test_wrong_settings_are_refused(loss_type: str, options: dict[str, float], where: str) -> None:
     with pytest.raises(TrainingError, match="not set up right") as caught:
         check_loss(loss_type, **{"beta": 0.1, "label_smoothing": 0.0, **options})
-    assert caught.value.where == where
+    assert caught.value.where == f"train.language.{where}"
     assert caught.value.do
 
 

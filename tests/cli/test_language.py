@@ -1,0 +1,121 @@
+"""Language data through the command line: what check shows of it, and what plan counts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hub_trainer.artifacts import find_artifact
+from hub_trainer.cli.output import CLOSE, MAX_SEGMENT, OPEN, _marked
+from hub_trainer.hub import Hub, Repo
+from tests.cli.conftest import Cli
+from tests.cli.seeded import OWNER, commit, parquet
+from tests.tasks.language import language_base
+
+BASE = f"{OWNER}/tiny-llama"
+ASKED = [
+    {"question": f"What is {a} and {b}?", "answer": f"It is {a + b}."}
+    for a in range(9)
+    for b in range(8)
+]
+PREFERRED = [
+    {"prompt": f"What is {a} and {b}?", "chosen": f" It is {a + b}.", "rejected": f" {b} I say."}
+    for a in range(9)
+    for b in range(8)
+]
+
+
+@pytest.fixture
+def recipe(cli: Cli, hub: Hub, tmp_path: Path) -> Any:
+    folder = language_base(tmp_path / "tiny-llama")
+    commit(hub, Repo(BASE), {path.name: path.read_bytes() for path in folder.iterdir()})
+    for name, rows in (("asked", ASKED), ("preferred", PREFERRED)):
+        commit(hub, Repo(f"{OWNER}/{name}", "dataset"), {"train.parquet": parquet(rows)})
+
+    def written(data: str, **train: Any) -> Path:
+        content = {
+            "task": "text-generation",
+            "base_model": BASE,
+            "collect": {"datasets": [f"{OWNER}/{data}"]},
+            "prepare": {"deduplicate": {"near": None}, "max_length": 40},
+            "train": {"arguments": {"max_steps": 3, "report_to": "none"}, **train},
+            "evaluate": {"metrics": ["completion_loss"], "primary": "completion_loss"},
+            "publish": {"repo_id": f"{OWNER}/{data}-model", "license": "cc-by-4.0"},
+        }
+        path = cli.folder / f"{data}.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return written
+
+
+def test_check_when_rows_are_language_data_then_the_first_example_is_shown_as_it_is_learned(
+    cli: Cli, recipe: Any
+) -> None:
+    told = cli("check", recipe("asked"), "--json")
+    assert told.code == 0, told.err
+    assert "64 rows read, demonstration" in told.err
+    assert f"what is learned stands in {OPEN} {CLOSE}" in told.err
+    assert f"What is 0 and 0?\n{OPEN}It is 0.<|im_end|>{CLOSE}" in told.err
+    example = told.json["example"]
+    assert example["kind"] == "demonstration"
+    assert example["answers"] == [
+        [
+            {"text": "What is 0 and 0?\n", "learned": False},
+            {"text": "It is 0.<|im_end|>", "learned": True},
+        ]
+    ]
+
+
+def test_check_when_rows_are_preferences_then_both_answers_are_shown(cli: Cli, recipe: Any) -> None:
+    told = cli("check", recipe("preferred", method="lora"), "--json")
+    assert told.code == 0, told.err
+    assert f"answer 1 of 2\nWhat is 0 and 0?{OPEN} It is 0.<|im_end|>{CLOSE}" in told.err
+    assert f"answer 2 of 2\nWhat is 0 and 0?{OPEN} 0 I say.<|im_end|>{CLOSE}" in told.err
+    assert len(told.json["example"]["answers"]) == 2
+
+
+def test_check_when_the_rows_would_teach_nothing_then_it_is_their_fault_and_all_else_is_told(
+    cli: Cli, recipe: Any
+) -> None:
+    path = recipe("asked", language={"loss_type": "kto"})
+    told = cli("check", path, "prepare.max_length=500", "--json")
+    assert told.code == 2
+    assert [problem["key"] for problem in told.json["problems"]] == ["prepare.max_length"]
+    told = cli("check", path, "--json")
+    (problem,) = told.json["problems"]
+    assert "Rows of question and answer cannot be learned with this loss." in problem["message"]
+    assert problem["line"] is not None
+    assert "example" not in told.json
+
+
+def test_plan_when_rows_are_language_data_then_tokens_are_counted_as_training_sees_them(
+    cli: Cli, recipe: Any
+) -> None:
+    path = recipe("asked", method="qlora", arguments={"num_train_epochs": 1})
+    planned = cli("plan", path, "prepare.max_length=26", "--json")
+    assert planned.code == 0, planned.err
+    assert planned.json["labels"] is None
+    tokens = planned.json["tokens"]
+    assert tokens["truncated_rows"] > 0
+    assert tokens["dropped_rows"] == 0
+    assert f"{tokens['train']:,} per epoch" in planned.err
+    assert "labels" not in planned.err
+    for stage in ("collect", "prepare", "train"):
+        told = cli(stage, path, "prepare.max_length=26", "--round-dir", cli.folder / "round")
+        assert told.code == 0, told.err
+    trained = find_artifact(cli.folder / "round" / "train")
+    assert trained is not None
+    fit = json.loads((trained.folder / "fit.json").read_text())
+    assert fit["tokens"] == tokens["train"]
+    assert fit["steps"] == planned.json["steps"]
+    assert fit["trainable_parameters"] == planned.json["parameters"]["trainable"]
+
+
+def test_example_when_it_is_long_or_holds_control_characters_then_it_is_shown_safely() -> None:
+    shown, style = _marked("a" * (MAX_SEGMENT + 5), learned=True)
+    assert style == "green"
+    assert "[... 5 characters ...]" in shown
+    assert _marked("a\x1b[31m\u202eb\n\tc", learned=False)[0] == "a\ufffd[31m\ufffdb\n\tc"

@@ -1,0 +1,59 @@
+"""Language models of a few thousand parameters as folders, and rows of each kind for them."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.rows.examples import canonical_examples
+from tests.finetune.language.tiny import llama, tokenizer
+
+WORDS = ["red", "green", "blue", "cat", "dog"]
+
+
+def language_base(folder: Path, *, template: str | None = None, seed: int = 0) -> Path:
+    shape = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+    model = llama(**shape, intermediate_size=128, max_position_embeddings=96, seed=seed)
+    model.generation_config.eos_token_id = tokenizer().eos_token_id
+    model.save_pretrained(folder)
+    tokenizer(template, model_max_length=96).save_pretrained(folder)
+    return folder
+
+
+def rows_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    made = canonical_examples(rows, "test")
+    assert not [row for row in made if isinstance(row, str)]
+    return made  # type: ignore[return-value]
+
+
+def demonstrations(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    names = [rng.choice(WORDS) for _ in range(count)]
+    return rows_of(
+        [{"prompt": f"{i}: {n}", "completion": f" {n}{n}!"} for i, n in enumerate(names)]
+    )
+
+
+def preferences(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    names = [rng.choice(WORDS) for _ in range(count)]
+    return rows_of(
+        [
+            {"prompt": f"{i}: {n}", "chosen": f" {n}!", "rejected": f" {n[::-1]}?"}
+            for i, n in enumerate(names)
+        ]
+    )
+
+
+def ratings(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    names = [rng.choice(WORDS) for _ in range(count)]
+    return rows_of(
+        [
+            {"prompt": f"{i}: {n}", "completion": f" {n}{'!?'[i % 2]}", "label": i % 2 == 0}
+            for i, n in enumerate(names)
+        ]
+    )
+
+
+KINDS = {"sft": demonstrations, "dpo": preferences, "kto": ratings}
