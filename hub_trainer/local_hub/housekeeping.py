@@ -17,7 +17,7 @@ from hub_trainer.local_hub.push import git_command, git_environment
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 20.0
+EVERY_SECONDS = 5.0
 PACK_SECONDS = 900
 LARGE_PACK_BYTES = 256 * 1024 * 1024
 """A pack of this size is not written again."""

@@ -1,7 +1,7 @@
 """The Local Hub measured: big files against a plain file server, and a repo whose history grows.
 
     python tests/benchmarks/local_hub.py files --gigabytes 2 --turns 3
-    python tests/benchmarks/local_hub.py curve --files 10000 --commits 100 300 1000
+    python tests/benchmarks/local_hub.py curve --files 10000 --commits 100 300 1000 --each 1
 
 `files` starts the Local Hub and Python's own http.server (with a PUT that only writes) as processes
 of their own, and sends and fetches one file with the same raw-socket client, in turns. Nothing is
@@ -290,7 +290,9 @@ def ndjson(summary: str, files: dict[str, str]) -> str:
     return "\n".join(map(json.dumps, lines))
 
 
-def measure_curve(folder: Path, num_files: int, marks: list[int]) -> list[dict[str, Any]]:
+def measure_curve(
+    folder: Path, num_files: int, marks: list[int], each: int
+) -> list[dict[str, Any]]:
     paths = [f"d{number % 100:02d}/f{number:05d}.txt" for number in range(num_files)]
     rows = []
     with (
@@ -299,27 +301,29 @@ def measure_curve(folder: Path, num_files: int, marks: list[int]) -> list[dict[s
             base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=TURN_SECONDS
         ) as client,
     ):
-        commit = Committer(client, "m", paths)
+        commit = Committer(client, "m", paths, each)
         for mark in marks:
             while commit.count < mark:
                 commit.one()
-            fresh = Committer(client, f"fresh-{mark}", paths)
+            fresh = Committer(client, f"fresh-{mark}", paths, each)
             rows.append({"commits": mark, **side_by_side(client, paths, commit, fresh)})
             print(rows[-1], file=sys.stderr)
     return rows
 
 
 class Committer:
-    """Changes one file after the other, one commit each."""
+    """Changes `each` files after the others in each commit."""
 
-    def __init__(self, client: httpx.Client, name: str, paths: list[str]) -> None:
+    def __init__(self, client: httpx.Client, name: str, paths: list[str], each: int) -> None:
         self._client, self.name, self._paths, self.count = client, name, paths, 0
+        self._each = each
         client.post("/api/repos/create", json={"name": name})
         self._send({path: path for path in paths})
 
     def one(self) -> None:
-        path = self._paths[self.count * 7919 % len(self._paths)]
-        self._send({path: f"changed in commit {self.count}"})
+        places = [(self.count * self._each + number) * 7919 for number in range(self._each)]
+        changed = [self._paths[place % len(self._paths)] for place in places]
+        self._send(dict.fromkeys(changed, f"changed in commit {self.count}"))
 
     def _send(self, files: dict[str, str]) -> None:
         body = ndjson(f"Commit {self.count}", files)
@@ -393,6 +397,7 @@ def main() -> None:
     curve = commands.add_parser("curve")
     curve.add_argument("--files", type=int, default=10_000)
     curve.add_argument("--commits", type=int, nargs="+", default=[100, 300, 1000])
+    curve.add_argument("--each", type=int, default=1, help="files that a commit changes")
     commands.add_parser("plain").add_argument("folder")
     given = parser.parse_args()
     if given.command == "plain":
@@ -405,7 +410,7 @@ def main() -> None:
             print_files(found)
             print(json.dumps(found))
         else:
-            rows = measure_curve(Path(folder), given.files, given.commits)
+            rows = measure_curve(Path(folder), given.files, given.commits, given.each)
             print_curve(rows)
             print(json.dumps(rows))
 

@@ -169,12 +169,12 @@ def test_commits_when_many_write_without_a_parent_then_all_are_there_in_a_line(
 SERVER = (
     "import json, pathlib, sys\n"
     "from hub_trainer.local_hub import Limits, LocalHub, housekeeping\n"
-    "housekeeping.EVERY_SECONDS, housekeeping.GRACE_SECONDS = 0.1, 0.5\n"
-    "with LocalHub(pathlib.Path(sys.argv[1]), limits=Limits(loose_objects=0, packs=2)) as hub:\n"
+    "housekeeping.EVERY_SECONDS, housekeeping.GRACE_SECONDS = 0.2, 0.5\n"
+    "with LocalHub(pathlib.Path(sys.argv[1]), limits=Limits(loose_objects=200, packs=2)) as hub:\n"
     "    print(json.dumps([hub.url, hub.token]), flush=True)\n"
     "    hub.wait()\n"
 )
-"""It packs objects all the time, so that kills hit that as well."""
+"""It packs objects again and again, so that kills hit that as well."""
 
 
 class Writers:
