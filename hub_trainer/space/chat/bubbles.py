@@ -29,6 +29,7 @@ CSS = """
 #chat .invitation { margin: auto; padding: 24px; opacity: 0.7; }
 #sides { gap: 8px; flex-wrap: nowrap; }
 #sides > *, #sides .html-container { min-width: 0 !important; padding: 0; }
+#sides .html-container, #sides .prose { height: 100%; }
 .side { padding: 10px 14px; min-height: 120px; height: 100%; }
 .side h2 { font-size: 0.85rem; margin: 0 0 6px; opacity: 0.8; }
 #note { font-size: 0.8rem; }

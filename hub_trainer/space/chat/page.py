@@ -64,7 +64,7 @@ def _manner(service: ChatService) -> str:
     """What a visitor would else wonder about."""
     manner = ""
     if service.sampling.temperature is None:
-        manner += " Asked the same again, it answers the same: it takes the likeliest word."
+        manner += " The same message gets the same answer: the likeliest words are taken."
     if not service.remembers:
-        manner += " It goes on from your message alone, without what was said before."
+        manner += " Only your latest message counts, not those before it."
     return manner
