@@ -159,3 +159,11 @@ def test_record_when_it_cannot_be_read_then_none(hub: Hub, content: bytes) -> No
 def test_record_when_written_and_read_then_the_same() -> None:
     made = record(1)
     assert RoundRecord.from_json(made.to_json()) == made
+
+
+def test_record_when_written_before_models_that_write_then_it_is_read_still(hub: Hub) -> None:
+    content = record(1).to_json()
+    assert content.pop("written") is None
+    assert RoundRecord.from_json(content).written is None
+    with pytest.raises(ValueError, match=r"round\.json lacks gate, seed"):
+        RoundRecord.from_json({k: v for k, v in content.items() if k not in ("seed", "gate")})

@@ -217,7 +217,7 @@ class EvaluateSection(Section):
     primary: str
     """The metric that chooses the checkpoint and that the gate compares."""
     slices: list[str] = Field(default_factory=list)
-    """Columns whose values are compared one by one, beside the labels."""
+    """Columns whose values are compared one by one, beside any labels."""
     generation: GenerationSection | None = None
     """Language models: how the sealed prompts are answered; greedily when null."""
     json_schema: dict[str, Any] | None = None
@@ -236,7 +236,7 @@ class GateSection(Section):
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """Chance of promoting a model that is no better, over all rounds together."""
     min_slice_change: float = Field(-0.03, le=0)
-    """Largest loss of accuracy on a slice that is let through."""
+    """Largest change for the worse that is let through on a slice, in primary scores."""
 
 
 class PublishSection(Section):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 AUTO_CLASS = "AutoModelForCausalLM"
 FEW_TOKENS = 4
 PROMPT_CHARACTERS = 40
-Likelihoods = list[tuple[float, int]]
-"""Log-probability and number of tokens of each row's first answer."""
+WAYS = {True: "transformers `pipeline`", False: "PEFT over its base"}
+"""Whether a model is whole -> how users load it."""
 
 
 def reload_writer(
@@ -31,13 +31,17 @@ def reload_writer(
     with step("the model does not take the rows"):
         plain = [_likelihood(model, tokenizer, row) for row in rows]
     with step("the model does not write"):
-        loaded_with = _write(folder, model, tokenizer, rows[0], is_whole=base is None)
+        prompt = (rows[0]["prompt"] or rows[0]["text"])[:PROMPT_CHARACTERS]
+        if base is None:
+            _write_by_pipeline(folder, request["task"], prompt)
+        else:
+            _write_by_model(model, tokenizer, prompt)
     with step("the task does not run on the folder"):
         found = task.likelihoods(ModelFolders(folder, base), rows)
     return {
         "plain": plain,
         "task": [(one.log_prob, one.num_tokens) for one in found],
-        "loaded_with": f"{loaded_with} and hub_trainer",
+        "loaded_with": f"{WAYS[base is None]} and hub_trainer",
         "in_float32": device().type == "cpu",
     }
 
@@ -78,17 +82,14 @@ def _likelihood(model: Any, tokenizer: Any, row: dict[str, Any]) -> tuple[float,
     return float(found[learned].sum()), int(learned.sum())
 
 
-def _write(folder: Path, model: Any, tokenizer: Any, row: dict[str, Any], *, is_whole: bool) -> str:
-    """A few tokens by the usual way of writing; which way that was."""
+def _write_by_pipeline(folder: Path, task: str, prompt: str) -> None:
     from transformers import pipeline
 
-    prompt = (row["prompt"] or row["text"])[:PROMPT_CHARACTERS]
-    options = {"max_new_tokens": FEW_TOKENS, "do_sample": False}
-    if is_whole:
-        pipe: Any = pipeline("text-generation", model=str(folder), trust_remote_code=False)
-        pipe(prompt, **options)
-        return "transformers `pipeline`"
+    pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
+    pipe(prompt, max_new_tokens=FEW_TOKENS, do_sample=False)
+
+
+def _write_by_model(model: Any, tokenizer: Any, prompt: str) -> None:
     encoded = tokenizer(prompt, return_tensors="pt")
     kept = {name: encoded[name] for name in ("input_ids", "attention_mask")}
-    model.generate(**kept, **options)
-    return "PEFT over its base"
+    model.generate(**kept, max_new_tokens=FEW_TOKENS, do_sample=False)

@@ -10,7 +10,12 @@ from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.stages.publish import publish_problems
-from hub_trainer.stages.publish.sources import contributors, has_chat_template, languages
+from hub_trainer.stages.publish.sources import (
+    contributors,
+    has_chat_template,
+    languages,
+    machine_annotated,
+)
 from tests.cards.evidence import recipe
 from tests.stages.publish import rounds
 
@@ -99,6 +104,20 @@ def test_languages_when_cards_name_them_then_each_once(ada: Hub) -> None:
         sha = ada.resolve(Repo(repo_id, "dataset"))
         pinned.append(PinnedRepo(repo_id, "dataset", "main", sha))
     assert languages(ada, pinned) == ["de", "en"]
+
+
+def test_machine_annotated_when_cards_say_so_then_only_those_without_people(ada: Hub) -> None:
+    cards = {
+        "machine": "---\nannotations_creators:\n- machine-generated\n---\n",
+        "mixed": "---\nannotations_creators: [machine-generated, crowdsourced]\n---\n",
+        "silent": "---\nlicense: mit\n---\n",
+    }
+    pinned = []
+    for name, card in cards.items():
+        repo_id = new_data(ada, name, card)
+        sha = ada.resolve(Repo(repo_id, "dataset"))
+        pinned.append(PinnedRepo(repo_id, "dataset", "main", sha))
+    assert machine_annotated(ada, pinned) == [pinned[0].repo_id]
 
 
 @pytest.mark.parametrize(
