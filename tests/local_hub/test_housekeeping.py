@@ -237,8 +237,9 @@ def test_local_hub_when_it_runs_then_it_packs_by_itself(
         for number in range(4):
             commit(hub, f"c{number}", 25)
         (path,) = tmp_path.glob("repos/*/*.git")
-        for _ in range(200):
-            if counted(path)[0] == 0:
-                break
+        indexes = path / "objects" / "pack"
+        for _ in range(600):
+            if len(list(indexes.glob("*.idx"))) == 5:  # four, and the one that they became
+                return
             threading.Event().wait(0.05)
-        assert counted(path)[0] == 0
+        raise AssertionError(f"not packed: {sorted(indexes.iterdir())}")

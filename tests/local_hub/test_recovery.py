@@ -219,6 +219,14 @@ class Writers:
         body = "\n".join(map(json.dumps, lines))
         return client.post("/api/models/admin/m/commit/main", content=body)
 
+    def wait_for(self, number: int) -> None:
+        """Until so many commits are acknowledged."""
+        for _ in range(6000):
+            if len(self.acknowledged) >= number:
+                return
+            time.sleep(0.005)
+        raise AssertionError(f"{len(self.acknowledged)} of {number} commits in 30 seconds")
+
     def join(self) -> list[str]:
         for thread in self._threads:
             thread.join()
@@ -249,7 +257,7 @@ def _kill_while_writing(folder: Path, rounds: int, rng: random.Random) -> Killed
         api.create_repo("m", exist_ok=True)
         assert seen.acknowledged <= set(api.list_repo_files("admin/m"))
         writers = Writers(url, token, 8, f"round{number}")
-        threading.Event().wait(rng.uniform(0.1, 0.8))
+        writers.wait_for(rng.randrange(8, 30))
         os.kill(process.pid, signal.SIGKILL)
         seen.acknowledged.update(writers.join())
         process.wait()
