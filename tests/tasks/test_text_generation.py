@@ -395,6 +395,7 @@ def test_killed_training_when_run_again_then_it_goes_on_to_the_same_answers(
     with pytest.raises(Interrupted):
         TASK.fit(splits, wanted(**changes), tmp_path / "cut", base=base, progress=stop)
     assert not (tmp_path / "cut" / "model").exists()
+    shutil.copytree(tmp_path / "cut", tmp_path / "other")
     report = fitted(tmp_path / "cut", base, "kto", **changes)
     assert report.resumed_from == 3
     saved_bytes = [
@@ -402,6 +403,19 @@ def test_killed_training_when_run_again_then_it_goes_on_to_the_same_answers(
         for name in ("whole", "cut")
     ]
     assert saved_bytes[0] == saved_bytes[1]
+    # Another weight of a row is another run.
+    rows = ratings(24)
+    held = {**json.loads(rows[0]["example"]), "weight": 0.5}
+    splits = Splits([{**rows[0], "example": json.dumps(held)}, *rows[1:]], splits.validation, [])
+    report = TASK.fit(
+        splits,
+        wanted(**changes),
+        tmp_path / "other",
+        base=base,
+        progress=lambda share, doing: None,
+    )
+    assert report.resumed_from is None
+    assert "checkpoints of another run were removed" in " ".join(report.notes)
 
 
 def test_early_stopping_when_validation_gets_worse_then_training_ends(

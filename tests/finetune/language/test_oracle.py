@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from hub_trainer.finetune.batches import NUM_ROWS, WEIGHT
+from hub_trainer.finetune.language.chat import tokenize
+from hub_trainer.finetune.language.encode import Reading, encode
 from hub_trainer.finetune.language.objective import LanguageObjective
 from hub_trainer.finetune.language.packing import Packing, PackingCollate
 from hub_trainer.finetune.language.ratings import with_mismatched
 from hub_trainer.finetune.language.references import with_references
 from hub_trainer.finetune.language.scoring import scoring
-from tests.finetune.language.tiny import llama, tokenizer
+from hub_trainer.rows.formats import read_examples
+from tests.finetune.language.tiny import WITH_TAGS, WITHOUT_TAGS, llama, tokenizer
 
 trl = pytest.importorskip("trl")
 
@@ -39,7 +42,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def theirs(
-    kind: str, rows: list[dict[str, Any]], folder: Path, **options: Any
+    kind: str,
+    rows: list[dict[str, Any]],
+    folder: Path,
+    template: str | None = None,
+    **options: Any,
 ) -> tuple[Any, torch.Tensor, Mapping[str, torch.Tensor]]:
     """Their trainer, and its loss and gradients on one batch of all rows, in float64."""
     from datasets import Dataset
@@ -56,7 +63,7 @@ def theirs(
             **options,
         ),
         train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer(None),
+        processing_class=tokenizer(template),
     )
     trainer.model.double().train()
     reference = getattr(trainer, "ref_model", None)
@@ -165,3 +172,59 @@ def test_sft_equals_trl(completion_only: bool, budget: int, folder: Path) -> Non
     assert completion_only == (not all(rows[0]["trained"][0]))
     found = ours(trainer.model, rows, LanguageObjective("nll"), budget)
     assert_same(found, (expected[0], expected[1]))
+
+
+TURNS = [
+    [("user", "Hi"), ("assistant", "Yes?"), ("user", "Go on"), ("assistant", "No.")],
+    [("system", "Be short."), ("user", "Who?"), ("assistant", "Me, myself and I.")],
+]
+DIALOGUES = [{"messages": [{"role": r, "content": c} for r, c in turns]} for turns in TURNS]
+ASKED = [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in DIALOGUES]
+
+
+@pytest.mark.parametrize(
+    ("rows", "template", "options", "train_on"),
+    [
+        (DIALOGUES, WITH_TAGS, {"assistant_only_loss": True}, None),
+        (DIALOGUES, WITHOUT_TAGS, {}, "all"),
+        (ASKED, WITHOUT_TAGS, {}, None),
+        (ASKED, WITHOUT_TAGS, {"completion_only_loss": False}, "all"),
+        (BOTH, None, {}, None),
+        ([{"text": "some words"}, {"text": "others"}], None, {}, None),
+    ],
+)
+def test_demonstrations_are_read_and_learned_as_trl_does(
+    rows: list[dict[str, Any]], template: str | None, options: Any, train_on: Any, folder: Path
+) -> None:
+    trainer, *expected = theirs("SFT", rows, folder, template, **options, max_length=None)
+    known, examples = read_examples(rows)
+    made = encode(examples, tokenizer(template), known, Reading(500, train_on)).rows
+    for found, wanted in zip(made, trainer.train_dataset, strict=True):
+        ids, marks = found["prompt"] + found["answers"][0], found["trained"][0]
+        assert ids == wanted["input_ids"]
+        learned = [False] * len(found["prompt"]) + marks
+        # Nothing predicts the first token, so whether it is learned does not matter.
+        assert learned[1:] == [label != -100 for label in wanted["labels"]][1:]
+    assert_same(ours(trainer.model, made, LanguageObjective("nll"), 60), (*expected,))
+
+
+@pytest.mark.parametrize("kind", ["DPO", "KTO"])
+@pytest.mark.parametrize("template", [None, WITHOUT_TAGS])
+def test_preferences_and_ratings_are_read_as_trl_does(
+    kind: str, template: str | None, folder: Path
+) -> None:
+    rows: list[dict[str, Any]] = PAIRS if kind == "DPO" else RATED
+    names = ("chosen", "rejected") if kind == "DPO" else ("completion",)
+    if template:
+        rows = [_as_dialogue(row, names) for row in rows]
+    trainer, *_ = theirs(kind, rows, folder, template)
+    known, examples = read_examples(rows)
+    for example, wanted in zip(examples, trainer.train_dataset, strict=True):
+        found = tokenize(tokenizer(template), example)
+        assert found.prompt == wanted["prompt_ids"]
+        assert found.answers == [wanted[f"{name}_ids"] for name in names]
+
+
+def _as_dialogue(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    said = {name: [{"role": "assistant", "content": row[name]}] for name in names}
+    return {**row, **said, "prompt": [{"role": "user", "content": row["prompt"]}]}

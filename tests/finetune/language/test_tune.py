@@ -86,6 +86,26 @@ def test_weight_of_zero_is_as_if_the_row_were_not_there(tmp_path: Path) -> None:
     assert largest_difference(*map(weights_of, models)) < 1e-6
 
 
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
+def test_weight_of_two_is_as_if_the_row_were_there_twice(kind: str, tmp_path: Path) -> None:
+    rows = [{**row, "weight": 1.0} for row in encoded(kind).rows[:8]]
+    heavy = [{**row, "weight": 2.0} for row in rows[:4]] + rows[4:]
+    plan = fit(per_device_train_batch_size=16, num_train_epochs=1)
+    # Its KL is estimated from each answer once, whatever it weighs; this loss has none.
+    loss = "apo_zero_unpaired" if kind == "kto" else None
+    models = [
+        fine_tune_language_model(
+            llama(),
+            LanguageData(Encoded(kind, "", kept)),  # type: ignore[arg-type]
+            LanguagePlan(plan, loss),  # type: ignore[arg-type]
+            out_dir=tmp_path / name,
+        )[0]
+        for name, kept in (("heavy", heavy), ("twice", [*rows[:4], *rows]))
+    ]
+    assert largest_difference(*map(weights_of, models)) < 1e-6
+    assert largest_difference(weights_of(models[0]), weights_of(llama())) > 1e-4
+
+
 def test_first_dpo_loss_is_log_two_and_reference_does_not_move(tmp_path: Path) -> None:
     _, report = tuned("dpo", tmp_path)
     assert losses(report)[0] == pytest.approx(0.693147, abs=1e-4)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.finetune.language.kinds import LOSSES
 from tests.finetune.test_processes import report_of
 from tests.finetune.tiny import largest_difference
 
@@ -31,7 +32,7 @@ def run(folder: Path, micro: int, name: str, processes: int) -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
+@pytest.mark.parametrize("name", LOSSES)
 def test_two_processes_give_the_result_of_one(name: str, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run(one, 8, name, 1)
