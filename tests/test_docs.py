@@ -26,7 +26,7 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import RatingStore
 from hub_trainer.recipe import load_recipe
 from hub_trainer.tasks import TASKS, load_task
-from tests.ratings.factory import generation, rating
+from tests.ratings.factory import generation, keep_pair, rating
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -322,16 +322,19 @@ def test_removal_when_done_as_the_page_says_then_only_that_rater_is_gone(tmp_pat
         picture = {"image": b"picture of " + rater.encode()}
         store.add_generation(generation(number, rater=rater, row=picture)).result()
         store.add_rating(rating(number, rater=rater), max_per_hour=9).result()
+        pair = keep_pair(store, f"pair-{number}", rater=rater)
+        said = rating(pair.left_id, rater=rater, kind="tie", answer="", pair_id=pair.pair_id)
+        store.add_rating(said, max_per_hour=9).result()
     store.close()
     connection = sqlite3.connect(store.path)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.executescript(block.text)
     left = [
         connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-        for table in ("rating", "generation", "media")
+        for table in ("rating", "generation", "media", "pair")
     ]
-    assert left == [(1,), (1,), (1,)]
-    assert connection.execute("SELECT rater FROM rating").fetchone() == ("somebody-else",)
+    assert left == [(2,), (3,), (1,), (1,)]
+    assert set(connection.execute("SELECT rater FROM rating")) == {("somebody-else",)}
     connection.close()
 
 

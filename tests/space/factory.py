@@ -22,6 +22,7 @@ from hub_trainer.ratings.outbox import Destination
 from hub_trainer.space.application import label_app
 from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.raters import Raters
+from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
 from hub_trainer.space.view import View
@@ -160,6 +161,7 @@ def event_loop() -> Iterator[None]:
 def served(app: Any) -> Iterator[str]:
     """An ASGI application in a thread."""
     listener = socket.create_server(("127.0.0.1", 0))
+    app = until_leaving(app, lambda: server.should_exit)
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
