@@ -93,6 +93,10 @@ def test_thumbs_when_there_is_no_dataset_then_one_is_made_that_loads(
     hub: Hub, tmp_path: Path
 ) -> None:
     personal = "Write to ann.smith@gmail.com about a. "
+    ratings = Repo("admin/thumbs-ratings", "dataset")
+    hub.create_repo(ratings)
+    card = {"README.md": b"---\nlicense: cc-by-4.0\n---\n"}
+    hub.commit(ratings, Changes(card), message="Card", run_id="thumbs-card")
     _rate(
         hub,
         "thumbs",
@@ -113,9 +117,10 @@ def test_thumbs_when_there_is_no_dataset_then_one_is_made_that_loads(
         {"prompt": "Say a. ", "completion": "a", "label": True, "_weight": 1.0},
         {"prompt": "Say b. ", "completion": "a", "label": False, "_weight": 1.0},
     ]
-    card = hub.read_file(Repo("admin/thumbs", "dataset"), "README.md", told["commit_sha"])
-    assert card is not None
-    assert b"admin/thumbs-ratings@" in card
+    made = hub.read_file(Repo("admin/thumbs", "dataset"), "README.md", told["commit_sha"])
+    assert made is not None
+    assert b"admin/thumbs-ratings@" in made
+    assert b"license: cc-by-4.0" in made
     again = _run(_recipe("thumbs"), tmp_path / "again", hub)
     assert again["summary"].startswith("No new example: 2 in the dataset already, 1 with personal")
 

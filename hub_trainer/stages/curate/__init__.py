@@ -12,7 +12,7 @@ from hub_trainer.recipe import Recipe, RepoRef
 from hub_trainer.rows.formats import Kind
 from hub_trainer.stages.curate.answers import agreed_answers
 from hub_trainer.stages.curate.bench import Bench, key_of, ratings_ref, target_source
-from hub_trainer.stages.curate.creation import create_dataset
+from hub_trainer.stages.curate.creation import Origin, create_dataset
 from hub_trainer.stages.curate.labels import agreed_labels
 from hub_trainer.stages.curate.proposal import (
     answer_numbers,
@@ -107,7 +107,14 @@ def _curate(bench: Bench, draft: Draft, progress: Progress) -> None:
 def _create(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]], kind: Kind) -> None:
     repo_id, serve = bench.source.repo_id, bench.recipe.serve
     private = serve.private if serve else True
-    made = create_dataset(bench.hub, repo_id, examples, kind, origin=bench.ratings, private=private)
+    made = create_dataset(
+        bench.hub,
+        repo_id,
+        examples,
+        kind,
+        origin=Origin(bench.ratings, bench.ratings_license()),
+        private=private,
+    )
     draft.outputs.update(
         repo_id=repo_id,
         pull_request=None,

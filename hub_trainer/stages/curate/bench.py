@@ -1,5 +1,6 @@
 """What the stage works with: the recipe's datasets at the commits that they have now."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.stages.curate.proposal import Target
 from hub_trainer.tasks import Task
 
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 Shas = Mapping[tuple[str, str], str]
 """(repo_id, revision) of a dataset -> the commit at which it is read."""
 
@@ -61,6 +63,13 @@ class Bench:
         ref = ratings_ref(self.recipe)
         repo, into = Repo(ref.repo_id, "dataset"), self.scratch / "ratings"
         return read_shards(self.hub.download(repo, self.sha(ref), allow=[SHARDS], into=into))
+
+    def ratings_license(self) -> str | None:
+        """The licence in the card of the ratings, None when it names none."""
+        ref = ratings_ref(self.recipe)
+        card = load_tip(self.hub, Repo(ref.repo_id, "dataset"), self.sha(ref)).card
+        found = card.get("license")
+        return found if isinstance(found, str) and LICENSE.fullmatch(found) else None
 
     def rows_of(self, source: DatasetSource, name: str) -> Iterator[dict[str, Any]]:
         """Canonical rows of a split."""

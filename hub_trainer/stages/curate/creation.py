@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,26 @@ ABOUT = {
 }
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The ratings that examples come from."""
+
+    ratings: str
+    """Dataset and commit."""
+    license: str | None
+    """As the card of the ratings says; None when it says nothing."""
+
+
 def create_dataset(
     hub: Hub,
     repo_id: str,
     examples: Sequence[Mapping[str, Any]],
     kind: Kind,
     *,
-    origin: str,
+    origin: Origin,
     private: bool,
 ) -> Commit:
-    """Make the dataset with these examples; `origin` is the ratings' dataset and commit."""
+    """Make the dataset with these examples."""
     repo = Repo(repo_id, "dataset")
     content = _parquet(examples, kind)
     digest = hashlib.sha256(content).hexdigest()
@@ -66,9 +77,10 @@ def _schema(examples: Sequence[Mapping[str, Any]], kind: Kind) -> "pa.Schema":
     return pa.schema([*fields, ("_weight", pa.float64())])
 
 
-def _card(kind: Kind, origin: str) -> str:
+def _card(kind: Kind, origin: Origin) -> str:
+    license_line = f"license: {origin.license}\n" if origin.license else ""
     return f"""---
-task_categories:
+{license_line}task_categories:
 - text-generation
 tags:
 - hub-trainer
@@ -83,5 +95,5 @@ configs:
 
 {ABOUT[kind]} `_weight` is how much an example counts: the trust in its raters.
 
-Made by hub-trainer from `{origin}`, which says under which consent the ratings were given.
+Made by hub-trainer from `{origin.ratings}`, which says under which consent the ratings were given.
 """
