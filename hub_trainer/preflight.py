@@ -137,6 +137,8 @@ def _check_splits(look: _Look, task: Task, base: ModelFolders | None) -> None:
 
     Of language data the first example is read as the base model will read it.
     """
+    from hub_trainer.stages.evaluate.exam import assert_answerable
+
     named = list(named_splits(look.recipe))
     prefix = "hub-trainer-check-"
     with tempfile.TemporaryDirectory(prefix=prefix) as scratch, ThreadPoolExecutor(4) as pool:
@@ -150,9 +152,19 @@ def _check_splits(look: _Look, task: Task, base: ModelFolders | None) -> None:
                 continue
             line, rows = found
             look.report.lines.append(line)
+            if is_generation(task) and _is_sealed(key, look.recipe):
+                answerable = partial(assert_answerable, rows, look.recipe.evaluate.metrics)
+                look.guarded("evaluate.metrics", answerable)
             if is_generation(task) and base and look.report.example is None:
                 preview = partial(task.preview, rows, look.recipe, base)
                 look.report.example = look.guarded(key, preview)
+
+
+def _is_sealed(key: str, recipe: Recipe) -> bool:
+    """Whether test rows come from this split."""
+    if recipe.prepare.test_split is None:
+        return key.startswith("collect.")
+    return key == "prepare.test_split"
 
 
 def _look_at_split(

@@ -94,7 +94,7 @@ def section_table(model: type[BaseModel]) -> str:
             f"`{key}`",
             _kind(schema["properties"][key]),
             _default(field),
-            field.description or _first_line(_model_in(field.annotation)),
+            " ".join((field.description or _first_line(_model_in(field.annotation))).split()),
         )
         for key, field in model.model_fields.items()
     ]

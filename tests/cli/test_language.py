@@ -25,13 +25,14 @@ PREFERRED = [
     for a in range(9)
     for b in range(8)
 ]
+TOLD = [{"text": f"Once there were {n} cats, and all of them slept."} for n in range(40)]
 
 
 @pytest.fixture
 def recipe(cli: Cli, hub: Hub, tmp_path: Path) -> Any:
     folder = language_base(tmp_path / "tiny-llama")
     commit(hub, Repo(BASE), {path.name: path.read_bytes() for path in folder.iterdir()})
-    for name, rows in (("asked", ASKED), ("preferred", PREFERRED)):
+    for name, rows in (("asked", ASKED), ("preferred", PREFERRED), ("told", TOLD)):
         commit(hub, Repo(f"{OWNER}/{name}", "dataset"), {"train.parquet": parquet(rows)})
 
     def written(data: str, **train: Any) -> Path:
@@ -89,6 +90,21 @@ def test_check_when_the_rows_would_teach_nothing_then_it_is_their_fault_and_all_
     assert "Rows of question and answer cannot be learned with this loss." in problem["message"]
     assert problem["line"] is not None
     assert "example" not in told.json
+
+
+def test_check_when_rows_ask_for_nothing_then_metrics_of_answers_are_refused(
+    cli: Cli, recipe: Any
+) -> None:
+    path = recipe("told")
+    assert cli("check", path, "--json").code == 0
+    scored = ["evaluate.metrics=[rouge, completion_loss]", "evaluate.primary=rouge"]
+    told = cli("check", path, *scored, "--json")
+    (problem,) = told.json["problems"]
+    assert problem["key"] == "evaluate.metrics"
+    assert "The test rows are texts without a prompt, and rouge scores" in problem["message"]
+    assert told.code == 3
+    elsewhere = f"prepare.test_split={{repo_id: {OWNER}/asked, split: train}}"
+    assert cli("check", path, *scored, elsewhere, "--json").code == 0
 
 
 def test_plan_when_rows_are_language_data_then_tokens_are_counted_as_training_sees_them(

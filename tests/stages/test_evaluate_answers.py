@@ -291,9 +291,10 @@ def test_run_when_rows_are_plain_texts_then_answers_cannot_be_scored(
     tmp_path: Path, hub: Hub, name: str, task: FakeWriter
 ) -> None:
     texts = rows_of([{"text": f"Once there was a cat, {n}."} for n in range(30)])
-    with pytest.raises(DataError, match="texts without a prompt, and exact_match") as caught:
+    told = "texts without a prompt, and exact_match, token_f1 score answers"
+    with pytest.raises(DataError, match=told) as caught:
         evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, test=texts)
-    assert "0 of 30 sealed examples" in str(caught.value)
+    assert caught.value.got == "no prompt in 30 rows"
     assert "completion_loss or perplexity" in str(caught.value)
     assert task.calls == []
 

@@ -59,12 +59,26 @@ def set_exam(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> Exam:
 
     A prompt of several rows is asked once: answers to it are one answer, not several.
     """
+    assert_answerable(rows, metrics)
     questions = _each_prompt_once([question_of(row) for row in rows])
     scored_by = {name: _scored_by(name, questions) for name in metrics}
     for name, indexes in scored_by.items():
         if len(indexes) < FEWEST:
             raise _too_few(name, questions, len(indexes))
     return Exam(questions, scored_by)
+
+
+def assert_answerable(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:
+    """Raise DataError when answers are to be scored and no row asks for one."""
+    scoring = [name for name in metrics if metric_spec(name).needs == "answers"]
+    if scoring and rows and not any(row["prompt"] for row in rows):
+        raise DataError(
+            f"The test rows are texts without a prompt, and {', '.join(scoring)} "
+            f"{'scores' if len(scoring) == 1 else 'score'} answers to prompts.",
+            where="evaluate.metrics",
+            got=f"no prompt in {len(rows)} rows",
+            do="measure completion_loss or perplexity, or give rows of prompt and completion",
+        )
 
 
 def question_of(row: Mapping[str, Any]) -> Question:
@@ -99,17 +113,11 @@ def _scored_by(name: str, questions: Sequence[Question]) -> list[int]:
 def _too_few(name: str, questions: Sequence[Question], count: int) -> DataError:
     prompts = sum(bool(question.prompt) for question in questions)
     references = sum(question.sealed.reference is not None for question in questions)
-    if metric_spec(name).needs == "answers" and not prompts:
-        what = f"The test rows are texts without a prompt, and {name} scores answers to prompts."
-        do = "measure completion_loss or perplexity, or give rows of prompt and completion"
-    else:
-        what = f"The metric {name} can score too few of the test rows."
-        do = "give more test rows, with answers that are right; contains also takes what a good"
-        do += " answer contains, in the column expected"
     return DataError(
-        what,
+        f"The metric {name} can score too few of the test rows.",
         where="evaluate.metrics",
         got=f"{count} of {len(questions)} sealed examples: {prompts} have a prompt, {references} "
         "a right answer",
-        do=do,
+        do="give more test rows, with answers that are right; contains also takes what a good "
+        "answer contains, in the column expected",
     )
