@@ -24,8 +24,10 @@ from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import write_rows
+from hub_trainer.space.bundle import SERVER, _module_path, imported_modules, pinned_requirements
 from hub_trainer.stages import serve
 from hub_trainer.stages.serve import examples
+from hub_trainer.tasks import TASKS
 from tests.space.factory import QUIET
 from tests.space.published import publish_model, table_recipe, table_rows
 
@@ -161,18 +163,16 @@ def _prepared(round_dir: Path) -> Path:
     return round_dir
 
 
-def test_modules_when_imported_need_only_what_requirements_name(
-    hub: Hub, recipe: Recipe, pushed: serve.PushedSpace, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_modules_when_imported_need_only_what_requirements_name(task: str) -> None:
     """What the pushed files import at their top is what the Space installs, or themselves."""
-    hub.download(_space(recipe), pushed.commit_sha, allow=["*"], into=tmp_path)
     imported = {
         name.partition(".")[0]
-        for path in tmp_path.rglob("*.py")
-        for node in ast.parse(path.read_text()).body
+        for module in imported_modules((SERVER, TASKS[task]))
+        for node in ast.parse(_module_path(module).read_text()).body  # type: ignore[union-attr]
         for name in _imported(node)
     }
-    allowed = _installed_by((tmp_path / "requirements.txt").read_text())
+    allowed = _installed_by(pinned_requirements())
     assert {"gradio", "itsdangerous"} <= imported
     assert sorted(imported - allowed - set(sys.stdlib_module_names) - {"hub_trainer"}) == []
 
