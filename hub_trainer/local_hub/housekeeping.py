@@ -68,7 +68,7 @@ class Housekeeper:
         for repo_id in self.core.take_written() - self._given_up:
             try:
                 self._pack_if_needed(repo_id)
-            except (OSError, subprocess.SubprocessError) as error:
+            except (OSError, subprocess.SubprocessError, pygit2.GitError) as error:
                 self._given_up.add(repo_id)
                 log.warning("packing the objects of repo %s failed: %s", repo_id, error)
         self._drop_replaced()
@@ -79,6 +79,8 @@ class Housekeeper:
         packs = [path for path in _packs(folder) if path not in self._replaced]
         too_many = len(packs) > limits.packs
         if not too_many and _count_loose(folder) <= limits.loose_objects:
+            return
+        if self._stopping.is_set():
             return
         self._pack(repo_id, folder, _small_ones(packs) if too_many else [])
 
@@ -92,27 +94,28 @@ class Housekeeper:
             if written is None:
                 return
             sync_folder(folder / "pack")
-            replaced = [path for path in packs if path.name != written]
-            self._replaced |= dict.fromkeys(replaced, self.clock() + GRACE_SECONDS)
+            self._replaced |= dict.fromkeys(packs, self.clock() + GRACE_SECONDS)
+            self._replaced.pop(folder / "pack" / written, None)
             with self.core.lock(repo_id):
                 _drop_packed(folder)
 
     def _run_git(self, folder: Path, packs: list[Path]) -> str | None:
         """The name of the pack that was written, if there was anything to write."""
-        self._process = subprocess.Popen(
-            [*_GENTLY, *git_command(), *_NO_DELTAS_OF_LARGE_FILES, *_PACK_OBJECTS.split()]
-            + [str(folder / "pack" / "pack")],
+        words = [*_GENTLY, *git_command(), *_NO_DELTAS_OF_LARGE_FILES, *_PACK_OBJECTS.split()]
+        names = "".join(f"{path.name}\n" for path in packs).encode()
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            [*words, str(folder / "pack" / "pack")],
             cwd=folder.parent,
             env=git_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            names = "".join(f"{path.name}\n" for path in packs).encode()
-            told, complaint = self._process.communicate(names, PACK_SECONDS)
-        finally:
-            self._process.kill()
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+        ) as self._process:
+            try:
+                told, complaint = self._process.communicate(names, PACK_SECONDS)
+            finally:
+                self._process.kill()
         if self._process.returncode != 0 and not self._stopping.is_set():
             raise OSError(complaint.decode("utf-8", "replace").strip()[:300])
         return f"pack-{told.decode().strip()}.pack" if told.strip() else None
@@ -120,8 +123,8 @@ class Housekeeper:
     def _drop_replaced(self) -> None:
         for path in [path for path, due in self._replaced.items() if due <= self.clock()]:
             with self.core.lock(path.parents[2].stem):  # nobody copies the folder meanwhile
-                for each in path.parent.glob(f"{path.stem}.*"):
-                    each.unlink()
+                for suffix in (".idx", ".rev", ".pack"):  # the index first: git looks for that
+                    path.with_suffix(suffix).unlink(missing_ok=True)
             del self._replaced[path]
 
 

@@ -1,6 +1,7 @@
 """Packing a repo's objects: nothing is lost, whoever reads or writes meanwhile."""
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -151,6 +152,41 @@ def test_packing_when_git_fails_then_the_repo_is_as_before_and_the_log_says_so(
     assert counted(git_path) == before
     assert "packing the objects of repo" in caplog.text
     assert "no-such-option" in caplog.text
+
+
+def test_packing_when_it_takes_too_long_then_given_up_for_that_repo(
+    tidy_hub: LocalHub,
+    git_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keeper = Housekeeper(tidy_hub.core)
+    monkeypatch.setattr(housekeeping, "PACK_SECONDS", 0)
+    for number in range(5):
+        commit(tidy_hub, f"c{number}", 25)
+        keeper.tidy()
+    assert caplog.text.count("timed out") == 1
+    assert_sound(git_path)
+
+
+def test_stop_when_packing_is_under_way_then_it_ends_at_once_and_nothing_is_lost(
+    tidy_hub: LocalHub, git_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(housekeeping, "_GENTLY", ("sh", "-c", "exec sleep 600", "sh"))
+    for number in range(4):
+        commit(tidy_hub, f"c{number}", 25)
+    keeper = Housekeeper(tidy_hub.core)
+    keeper.start()
+    for _ in range(1000):
+        if keeper._process is not None:
+            break
+        threading.Event().wait(0.01)
+    assert keeper._process is not None
+    keeper.stop()
+    assert keeper._process.returncode == -signal.SIGTERM
+    assert_sound(git_path)
+    assert len(client_of(tidy_hub).list_repo_files("admin/m")) == 101
 
 
 def test_packing_when_the_repo_has_gone_then_nothing_happens(
