@@ -44,6 +44,7 @@ def example_of(row: Row) -> Example:
         held["weight"],
         held["asked"],
         tuple(held["expected"]),
+        tuple(held["finished"]),
     )
 
 

@@ -17,6 +17,7 @@ Message = Mapping[str, Any]
 Content = str | tuple[Message, ...]
 Kind = Literal["sft", "dpo", "kto"]
 EXPECTED = "expected"
+FINISHED = "_finished"
 
 SHAREGPT_ROLES = {
     "human": "user",
@@ -50,6 +51,8 @@ class Example:
     """A question and its answer, given as texts: they can do without a chat template."""
     expected: tuple[str, ...] = ()
     """What a good answer contains, for the metric that looks for it."""
+    finished: tuple[bool, ...] = ()
+    """Of each answer whether it came to its own end; empty when all of them did."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Format:
             self.read(row),
             weight=1.0 if weight is None else float(weight),
             expected=(expected,) if isinstance(expected, str) else tuple(map(str, expected)),
+            finished=tuple(bool(one) for one in row.get(FINISHED) or ()),
         )
 
 

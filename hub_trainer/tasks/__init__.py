@@ -1,7 +1,7 @@
 """The tasks: what a row, an example, a model and a prediction are for each pipeline tag."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -265,8 +265,11 @@ class GenerationTask(AnyTask, Protocol):
 
     def stream(
         self, folders: ModelFolders, row: Row, sampling: GenerationSection, *, seed: int
-    ) -> Iterator[str]:
-        """Pieces of the answer to a row's prompt as they come; joined, the text of `answers`."""
+    ) -> Generator[str, None, bool]:
+        """Pieces of the answer to a row's prompt as they come; joined, the text of `answers`.
+
+        Returns whether the answer came to its own end.
+        """
         ...
 
     def prompt_row(self, folders: ModelFolders, turns: Sequence[Mapping[str, str]]) -> Row:

@@ -1,6 +1,6 @@
 """Text generation: a prompt in, a text out, by a causal language model or an adapter of one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -126,10 +126,11 @@ class TextGeneration:
 
     def stream(
         self, folders: ModelFolders, row: Row, sampling: GenerationSection, *, seed: int
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, bool]:
         """Each piece as soon as its characters are whole."""
         served = _served(folders)
-        yield from served.stream(served.prompt(example_of(row)), _sampling(sampling, seed))
+        prompt = served.prompt(example_of(row))
+        return (yield from served.stream(prompt, _sampling(sampling, seed)))
 
     def prompt_row(self, folders: ModelFolders, turns: Sequence[Mapping[str, str]]) -> Row:
         """The dialogue through the model's chat template, or its last turn as plain text."""

@@ -56,6 +56,12 @@ def test_rows_when_columns_are_mapped_then_they_are_read_under_our_names() -> No
     assert example_of(row).expected == ("y", "z")
 
 
+def test_rows_when_an_answer_was_cut_off_then_the_example_says_so() -> None:
+    rows = [{"prompt": "x", "completion": "y", "_finished": [False]}]
+    [row] = made(rows).table.to_pylist()
+    assert example_of(row).finished == (False,)
+
+
 def test_rows_when_a_column_is_a_slice_then_it_is_kept() -> None:
     spec = RowSpec("text", {"example": "example"}, slices=("topic",))
     table = made([{"text": "x", "topic": "cats"}], spec).table

@@ -88,6 +88,7 @@ def test_answer_when_rated_is_kept_with_model_prompt_sampling_and_seed(
         "temperature": 0.8,
         "top_k": None,
         "top_p": 1.0,
+        "finished": True,
     }
     assert f" {seed % 100}:" in shown.text
 
@@ -185,6 +186,7 @@ def test_answer_when_stopped_is_kept_as_far_as_it_was_written(service: ChatServi
     [rated] = _rated(service)
     assert rated.generation.prediction == last.text
     assert rated.generation.sampling["stopped"] is True
+    assert rated.generation.sampling["finished"] is False
     assert service._task.ended == ["cut"]  # type: ignore[attr-defined]
 
 

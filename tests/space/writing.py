@@ -4,7 +4,7 @@ import gc
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ class WordyTask:
 
     def stream(
         self, folders: ModelFolders, row: Any, sampling: GenerationSection, *, seed: int
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, bool]:
         asked = example_of(row).prompt
         turns = [{"role": "user", "content": asked}] if isinstance(asked, str) else list(asked)
         voice = "quiet" if folders.model.name == "quiet" else "loud"
@@ -88,6 +88,7 @@ class WordyTask:
                 if "slowly" in words[:number]:
                     time.sleep(0.05)
             ended = "whole"
+            return "cut" not in words
         finally:
             self.ended.append(ended)
 

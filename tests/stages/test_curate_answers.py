@@ -26,6 +26,7 @@ configs:
     path: data/train-*
 ---
 """
+WHOLE = {"_weight": 1.0, "_finished": [True]}
 TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 
@@ -51,7 +52,7 @@ def _rated(
 ) -> RatedGeneration:
     def generation(name: str, text: str) -> Generation:
         row = {"text": str(prompt), "prompt": json.dumps(prompt)}
-        sampling = {"max_new_tokens": 8, "seed": seq}
+        sampling = {"max_new_tokens": 8, "seed": seq, "finished": kind != "down"}
         return Generation(name, row, name, "o/m@1", text, {}, "ann", DAY, sampling)
 
     other = None if rival is None else generation(f"rival-{seq}", rival)
@@ -114,8 +115,14 @@ def test_thumbs_when_there_is_no_dataset_then_one_is_made_that_loads(
     assert told["dropped_ratings"] == {"without a preference": 1}
     rows = sorted(_loaded(hub, told, tmp_path), key=lambda row: str(row["prompt"]))
     assert rows == [
-        {"prompt": "Say a. ", "completion": "a", "label": True, "_weight": 1.0},
-        {"prompt": "Say b. ", "completion": "a", "label": False, "_weight": 1.0},
+        {"prompt": "Say a. ", "completion": "a", "label": True, **WHOLE},
+        {
+            "prompt": "Say b. ",
+            "completion": "a",
+            "label": False,
+            "_weight": 1.0,
+            "_finished": [False],
+        },
     ]
     made = hub.read_file(Repo("admin/thumbs", "dataset"), "README.md", told["commit_sha"])
     assert made is not None

@@ -18,6 +18,7 @@ from hub_trainer.stages.curate.signals import (
 )
 
 NOTHING_SEEN = Seen(frozenset(), frozenset())
+WHOLE = {"_weight": 1.0, "_finished": [True]}
 TURNS = [{"role": "user", "content": "Hello"}]
 
 
@@ -33,6 +34,7 @@ def said(kind: str, rater: str = "ann", answer: str = "b", **changes: Any) -> di
         "prediction": answer,
         "answer": "",
         "rival": None,
+        "sampling": json.dumps({"seed": 1}),
     }
     return {**row, **changes}
 
@@ -85,9 +87,9 @@ def test_thumbs_when_for_ratings_then_prompt_completion_and_label() -> None:
     found = opinions(said("up", answer="good"), said("down", answer="bad"), said("report"))
     agreed = examples_of_kind(found.all, "kto", NOTHING_SEEN, min_raters=1)
     assert list(agreed.examples) == [
-        {"prompt": "a ", "completion": "b", "label": False, "_weight": 1.0},
-        {"prompt": "a ", "completion": "bad", "label": False, "_weight": 1.0},
-        {"prompt": "a ", "completion": "good", "label": True, "_weight": 1.0},
+        {"prompt": "a ", "completion": "b", "label": False, **WHOLE},
+        {"prompt": "a ", "completion": "bad", "label": False, **WHOLE},
+        {"prompt": "a ", "completion": "good", "label": True, **WHOLE},
     ]
 
 
@@ -108,8 +110,29 @@ def test_pairs_when_for_preferences_then_chosen_and_rejected() -> None:
 def test_edits_when_for_demonstrations_then_the_edited_answer() -> None:
     changed, same = said("edit") | {"answer": "new"}, said("edit") | {"answer": "b"}
     agreed = examples_of_kind(opinions(changed, same).all, "sft", NOTHING_SEEN, min_raters=1)
-    assert list(agreed.examples) == [{"prompt": "a ", "completion": "new", "_weight": 1.0}]
+    assert list(agreed.examples) == [{"prompt": "a ", "completion": "new", **WHOLE}]
     assert agreed.skipped == {"nothing was changed": 1}
+
+
+def test_answers_when_cut_off_then_their_examples_say_so() -> None:
+    cut, whole = json.dumps({"finished": False}), json.dumps({"finished": True})
+    rival = json.dumps({"completion": "y", "sampling": {"finished": False}})
+    rows = [
+        said("up", answer="good", sampling=cut),
+        said("prefer", answer="x", rival=rival, sampling=whole),
+        said("edit", answer="old", sampling=cut) | {"answer": "new"},
+    ]
+    found = opinions(*rows).all
+    kinds = {
+        kind: [
+            one["_finished"]
+            for one in examples_of_kind(found, kind, NOTHING_SEEN, min_raters=1).examples
+        ]
+        for kind in ("kto", "dpo", "sft")
+    }
+    assert kinds["kto"] == [[False]]
+    assert sorted(kinds["dpo"]) == [[True, False], [True, False]]
+    assert kinds["sft"] == [[True]]
 
 
 def test_raters_when_they_disagree_evenly_then_there_is_no_example() -> None:

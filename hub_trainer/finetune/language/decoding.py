@@ -1,13 +1,24 @@
 """Tokens as text while they come: whole characters only, with the spaces that belong to them."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
+Part = TypeVar("Part")
 UNFINISHED = "\ufffd"
 """What a tokenizer writes for bytes that are no character, or not yet one."""
 WINDOW_PIECES = 6
 """Earlier pieces decoded with the next one: a word on its own would lose its space."""
+
+
+class Ending(Generic[Part]):
+    """Parts as a generator yields them, and what it returned: whether they came to their end."""
+
+    def __init__(self, parts: Generator[Part, None, bool]) -> None:
+        self._parts, self.finished = parts, False
+
+    def __iter__(self) -> Iterator[Part]:
+        self.finished = yield from self._parts
 
 
 def text_pieces(tokenizer: Any, prompt: Sequence[int], answer: Iterable[int]) -> Iterator[str]:

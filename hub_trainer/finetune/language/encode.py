@@ -1,6 +1,6 @@
 """Examples as rows of tokens that training takes, with what would spoil a run refused before it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,11 @@ def encode(examples: Sequence[Example], tokenizer: Any, found: Format, reading: 
     encoded = _kept(examples, cuts, found)
     _check_left(cuts, len(encoded.rows), reading.max_length)
     _check_begin(tokenizer, [cut.tokens for cut in cuts])
-    whole = [c.tokens for c in cuts if not c.truncated and _learnable(c.tokens)]
+    whole = [
+        c.tokens
+        for c, example in zip(cuts, examples, strict=True)
+        if all(example.finished) and not c.truncated and _learnable(c.tokens)
+    ]
     _check_end(tokenizer, whole, reading.stops)
     return encoded
 
@@ -82,10 +86,29 @@ def encode_unchecked(
 
 
 def _cuts(examples: Sequence[Example], tokenizer: Any, reading: Reading) -> list[Cut]:
-    return [
-        cut(tokenize(tokenizer, readable(tokenizer, example), reading.train_on), reading.max_length)
-        for example in examples
+    ends = {tokenizer.eos_token_id, *reading.stops}
+    return [cut(_tokens(tokenizer, one, reading, ends), reading.max_length) for one in examples]
+
+
+def _tokens(tokenizer: Any, example: Example, reading: Reading, ends: Container[int]) -> Tokens:
+    """The tokens of an example; an answer that was cut off teaches no end."""
+    tokens = tokenize(tokenizer, readable(tokenizer, example), reading.train_on)
+    if all(example.finished):
+        return tokens
+    sizes = [
+        len(ids) if finished else _end_of(ids, ends)
+        for ids, finished in zip(tokens.answers, example.finished, strict=True)
     ]
+    return Tokens(
+        tokens.prompt,
+        [ids[:size] for ids, size in zip(tokens.answers, sizes, strict=True)],
+        [mask[:size] for mask, size in zip(tokens.trained, sizes, strict=True)],
+    )
+
+
+def _end_of(ids: Sequence[int], ends: Container[int]) -> int:
+    """Where the last end of an answer is; behind all of it when there is none."""
+    return next((place for place in range(len(ids) - 1, -1, -1) if ids[place] in ends), len(ids))
 
 
 def _kept(examples: Sequence[Example], cuts: Sequence[Cut], found: Format) -> Encoded:

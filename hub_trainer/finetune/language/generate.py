@@ -3,7 +3,7 @@
 Legend: B prompts in the batch, T tokens so far, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,12 +74,18 @@ def generate(
     return answers
 
 
-def stream(model: Any, prompt: Sequence[int], sampling: Sampling) -> Iterator[int]:
-    """The tokens of one answer as they come; the same ones as from `generate`."""
+def stream(model: Any, prompt: Sequence[int], sampling: Sampling) -> Generator[int, None, bool]:
+    """The tokens of one answer as they come; the same ones as from `generate`.
+
+    Returns whether the answer came to its own end.
+    """
     _check([prompt])
+    finished = False
     if _room(prompt, sampling) > 0:
         for _, token in _decode(model, [prompt], [0], sampling):
+            finished = token in sampling.stops
             yield token
+    return finished
 
 
 def _room(prompt: Sequence[int], sampling: Sampling) -> int:

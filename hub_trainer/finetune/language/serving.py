@@ -1,6 +1,6 @@
 """A published language model at work: what it is asked, what it answers, how likely answers are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.classifier import quiet_transformers
 from hub_trainer.finetune.label_scores import device
 from hub_trainer.finetune.language.chat import Tokens, prompt_tokens, tokenize
-from hub_trainer.finetune.language.decoding import answer_text, text_pieces
+from hub_trainer.finetune.language.decoding import Ending, answer_text, text_pieces
 from hub_trainer.finetune.language.encode import cut, readable
 from hub_trainer.finetune.language.generate import Sampling, generate, stop_ids, stream
 from hub_trainer.finetune.language.packing import Packing, num_learned
@@ -54,10 +54,11 @@ class ServedModel:
         """Tokens that the model answers to each prompt."""
         return generate(self.model, prompts, self.sampling(sampling))
 
-    def stream(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[str]:
-        """Pieces of text that the model answers to a prompt."""
-        tokens = stream(self.model, prompt, self.sampling(sampling))
-        return text_pieces(self.tokenizer, prompt, tokens)
+    def stream(self, prompt: Sequence[int], sampling: Sampling) -> Generator[str, None, bool]:
+        """Pieces of text that the model answers to a prompt; returns whether it ended by itself."""
+        tokens = Ending(stream(self.model, prompt, self.sampling(sampling)))
+        yield from text_pieces(self.tokenizer, prompt, tokens)
+        return tokens.finished
 
     def text(self, prompt: Sequence[int], answer: Sequence[int]) -> str:
         """The text of an answer, as `stream` gives it in pieces."""

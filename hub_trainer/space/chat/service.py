@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.finetune.language.decoding import Ending
 from hub_trainer.ratings import Generation, Pair, RatingRefused
 from hub_trainer.rows import row_id
 from hub_trainer.rows.examples import example_of
@@ -107,13 +108,15 @@ class ChatService:
         row, seed = self._prompt_row(model, turns), self._new_seed()
         text = ""
         cut = False
-        for piece in self._task.stream(model.folders, row, self.sampling, seed=seed):
+        pieces = Ending(self._task.stream(model.folders, row, self.sampling, seed=seed))
+        for piece in pieces:
             text += piece
             yield Written(text)
             cut = stopped()
             if cut:
                 break
-        generation = self._generation(model, row, text, rater, self._sampled(seed, stopped=cut))
+        sampled = self._sampled(seed, finished=pieces.finished, stopped=cut)
+        generation = self._generation(model, row, text, rater, sampled)
         self.desk.keep(generation)
         yield Written(text, self.desk.ticket("answer", generation.generation_id))
 
@@ -125,10 +128,11 @@ class ChatService:
         seeds = [self._new_seed(), self._new_seed()]
         order = self._order(seeds[0])
         rows = [self._prompt_row(model, turns) for model in self._models]
-        left, right = (
-            self._task.stream(self._models[i].folders, rows[i], self.sampling, seed=seeds[i])
-            for i in order
-        )
+        streams = [
+            Ending(self._task.stream(model.folders, row, self.sampling, seed=seed))
+            for model, row, seed in zip(self._models, rows, seeds, strict=True)
+        ]
+        left, right = (streams[i] for i in order)
         texts = ("", "")
         cut = False
         for pieces in zip_longest(left, right, fillvalue=""):
@@ -140,7 +144,11 @@ class ChatService:
         # Both are kept under the prompt of the first model, so that they answer the same.
         sides = [
             self._generation(
-                self._models[i], rows[0], text, rater, self._sampled(seeds[i], stopped=cut)
+                self._models[i],
+                rows[0],
+                text,
+                rater,
+                self._sampled(seeds[i], finished=streams[i].finished, stopped=cut),
             )
             for i, text in zip(order, texts, strict=True)
         ]
@@ -206,9 +214,9 @@ class ChatService:
         digest = hmac.new(self._key, f"side of {seed}".encode(), sha256).digest()
         return (0, 1) if digest[0] & 1 else (1, 0)
 
-    def _sampled(self, seed: int, *, stopped: bool) -> dict[str, Any]:
+    def _sampled(self, seed: int, *, finished: bool, stopped: bool) -> dict[str, Any]:
         cut = {"stopped": True} if stopped else {}
-        return {**self.sampling.model_dump(), "seed": seed, **cut}
+        return {**self.sampling.model_dump(), "seed": seed, "finished": finished, **cut}
 
     def _generation(
         self, model: ChatModel, row: Row, text: str, rater: Rater, sampling: Mapping[str, Any]

@@ -7,7 +7,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.hub import Changes, Commit, Hub, Repo
-from hub_trainer.rows.formats import Kind
+from hub_trainer.rows.formats import FINISHED, Kind
+from hub_trainer.rows.store import WEIGHT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,7 +75,7 @@ def _schema(examples: Sequence[Mapping[str, Any]], kind: Kind) -> "pa.Schema":
     content = pa.string() if isinstance(examples[0]["prompt"], str) else pa.list_(turn)
     fields = [("prompt", content), *((name, content) for name in ANSWERS[kind])]
     fields += [("label", pa.bool_())] if kind == "kto" else []
-    return pa.schema([*fields, ("_weight", pa.float64())])
+    return pa.schema([*fields, (WEIGHT, pa.float64()), (FINISHED, pa.list_(pa.bool_()))])
 
 
 def _card(kind: Kind, origin: Origin) -> str:
@@ -94,6 +95,7 @@ configs:
 # What people say of a model's answers
 
 {ABOUT[kind]} `_weight` is how much an example counts: the trust in its raters.
+`_finished` says of each answer whether it came to its own end; one that was cut off teaches no end.
 
 Made by hub-trainer from `{origin.ratings}`, which says under which consent the ratings were given.
 """

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from hub_trainer.duplicates import content_keys
 from hub_trainer.ratings import facet_of
 from hub_trainer.rows.examples import example_row
-from hub_trainer.rows.formats import Content, Kind, detect_format
+from hub_trainer.rows.formats import FINISHED, Content, Kind, detect_format
 from hub_trainer.rows.store import WEIGHT
 
 ShardRow = Mapping[str, Any]
@@ -187,10 +187,11 @@ def _example(
     margin = 2 * support[value] - sum(support.values())
     if margin <= 0:
         return "no agreement"
-    example = _columns(next(one for one in said if one.value == value), kind)
+    first = next(one for one in said if one.value == value)
+    example = _columns(first, kind)
     if example is None:
         return "nothing was changed"
-    return {**example, WEIGHT: round(margin / len(said), 4)}
+    return {**example, WEIGHT: round(margin / len(said), 4), FINISHED: _finished(first, kind)}
 
 
 def _columns(one: Opinion, kind: Kind) -> dict[str, Any] | None:
@@ -209,6 +210,22 @@ def _columns(one: Opinion, kind: Kind) -> dict[str, Any] | None:
         chosen = _said(prompt, one.value)
         return {"prompt": prompt, "chosen": chosen, "rejected": _said(prompt, rejected)}
     return {"prompt": prompt, "completion": _said(prompt, one.value)}
+
+
+def _finished(one: Opinion, kind: Kind) -> list[bool]:
+    """Of each answer of an example whether it came to its own end; what people write does."""
+    shown = _ended(one.row["sampling"])
+    if kind == "sft":
+        return [True]
+    if kind == "kto":
+        return [shown]
+    if one.signal == "edit":
+        return [True, shown]
+    return [shown, _ended(json.dumps(json.loads(one.row["rival"])["sampling"]))]
+
+
+def _ended(sampling: str) -> bool:
+    return bool(json.loads(sampling).get("finished", True))
 
 
 def _other(row: ShardRow) -> str:

@@ -50,6 +50,30 @@ def test_long_answer_is_cut_at_the_end_and_counted() -> None:
     assert len(found.rows[0]["answers"][0]) == len(found.rows[0]["trained"][0]) == 7
 
 
+def test_answer_that_was_cut_off_teaches_no_end() -> None:
+    made = tokenizer()
+    end = made.convert_tokens_to_ids("<|im_end|>")
+    asked, said = [{"role": "user", "content": "One?"}], [{"role": "assistant", "content": "Y"}]
+    rows: list[dict[str, Any]] = [
+        {"prompt": "ask", "completion": "abc", "_finished": [False]},
+        {"prompt": asked, "completion": said, "_finished": [False]},
+    ]
+    for row in rows:
+        (whole,) = encoded([{**row, "_finished": [True]}], made).rows
+        (open_ended,) = encoded([row], made).rows
+        ids = open_ended["answers"][0]
+        assert end in whole["answers"][0]
+        assert end not in ids
+        assert ids == whole["answers"][0][: len(ids)]
+        assert len(ids) == len(open_ended["trained"][0]) > 0
+
+
+def test_preference_whose_rejected_answer_was_cut_off_keeps_the_end_of_the_chosen_one() -> None:
+    row = {"prompt": "ab", "chosen": "cd", "rejected": "efg", "_finished": [True, False]}
+    (found,) = encoded([row]).rows
+    assert [len(ids) for ids in found["answers"]] == [3, 3]
+
+
 def test_example_with_nothing_left_is_dropped_and_counted() -> None:
     long = {"prompt": "a" * 30, "completion": "b"}
     found = encoded([long, *answers(20)], max_length=10)

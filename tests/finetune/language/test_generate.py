@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hub_trainer.errors import DataError, TrainingError
+from hub_trainer.finetune.language.decoding import Ending
 from hub_trainer.finetune.language.generate import Sampling, _next, generate, stop_ids, stream
 from tests.finetune.language.tiny import STORIES, llama, needs_stories, token_rows, tokenizer
 
@@ -61,6 +62,15 @@ def test_stream_gives_the_same_tokens() -> None:
     model = llama().eval()
     sampling = Sampling(8, temperature=0.7)
     assert [*stream(model, PROMPTS[0], sampling)] == generate(model, PROMPTS[:1], sampling)[0]
+
+
+def test_stream_says_at_its_end_whether_the_answer_had_one() -> None:
+    model = llama().eval()
+    first, second = generate(model, PROMPTS[:1], Sampling(2))[0]
+    for stops, finished in ((), False), ((second,), True), ((first,), True):
+        ending = Ending(stream(model, PROMPTS[0], Sampling(2, stops=stops)))
+        assert list(ending)[0] == first
+        assert ending.finished is finished
 
 
 def test_tokens_are_drawn_by_their_probability() -> None:
