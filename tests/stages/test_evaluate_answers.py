@@ -183,6 +183,19 @@ def test_run_when_models_are_asked_then_all_in_the_same_way_and_only_what_is_nee
     assert sum(row["log_prob"] is not None for row in predictions(made)) == 8
 
 
+def test_run_when_it_goes_on_from_the_published_model_then_that_is_asked_once(
+    tmp_path: Path, hub: Hub, name: str, task: FakeWriter
+) -> None:
+    pinned = push_model(hub, name, model_folder(tmp_path / "old", "published", **FAIR))
+    train, test = rows_of(sums(40, start=1000), prefix="train"), rows_of(sums(200))
+    prepare_round(tmp_path / "r", train, test, base_model=pinned, parent=pinned.commit_sha)
+    write_trained(tmp_path / "r", **GOOD)
+    found = results(evaluate.run(asked(name), tmp_path / "r", hub))
+    assert [call[1] for call in task.calls].count("published") == 2
+    assert found["base"]["metrics"] == found["published"]
+    assert found["base"]["description"] == f"the base model {name} as it is"
+
+
 def test_run_when_only_losses_are_measured_then_no_sealed_prompt_is_answered(
     tmp_path: Path, hub: Hub, name: str, task: FakeWriter
 ) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def hear(bench: Bench, task: GenerationTask, exam: Exam) -> Witnesses:
     bench.progress(0.3, "the published model")
     published = _published(bench, task, exam)
     bench.progress(0.5, "the base model")
-    return Witnesses(new, published, _base(bench, task, exam))
+    return Witnesses(new, published, _base(bench, task, exam, published))
 
 
 def new_folders(bench: Bench) -> ModelFolders:
@@ -167,13 +167,17 @@ def _published(bench: Bench, task: GenerationTask, exam: Exam) -> Witness | None
     return _consult(bench, task, exam, witness, (exam.asked, exam.weighed))
 
 
-def _base(bench: Bench, task: GenerationTask, exam: Exam) -> Witness:
+def _base(bench: Bench, task: GenerationTask, exam: Exam, published: Witness | None) -> Witness:
+    """The base model; of a round that goes on from the published one, what that has said."""
     base = bench.pins.base_model
     if base is None or bench.recipe.train.method == "scratch":
         return _constant(bench, exam)
+    name = f"the base model {base.repo_id} as it is"
+    there = bench.recipe.publish.repo_id, bench.pins.parent
+    if published is not None and (base.repo_id, base.commit_sha) == there:
+        return replace(published, name=name)
     folders = ModelFolders(*download_folders(bench.hub, base.repo_id, base.commit_sha))
-    witness = (f"the base model {base.repo_id} as it is", folders)
-    return _consult(bench, task, exam, witness, (exam.asked, exam.weighed))
+    return _consult(bench, task, exam, (name, folders), (exam.asked, exam.weighed))
 
 
 def _constant(bench: Bench, exam: Exam) -> Witness:
