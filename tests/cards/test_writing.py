@@ -79,7 +79,7 @@ def writer(**changes: Any) -> CardFacts:
         "recipe": recipe(),
         "results": written(),
         "prepared": prepared(),
-        "base_model": BaseModel(BASE_REPO, SHAS[BASE_REPO], "adapter"),
+        "base_model": BaseModel(BASE_REPO, SHAS[BASE_REPO], "adapter", BASE_REPO),
         "presentation": presentation(library_name="peft", tags=("text-generation",)),
         "fit": {**FIT, "notes": ["3 of 40 training examples were cut at their end"]},
     }
@@ -264,5 +264,5 @@ def test_training_when_adapters_learned_then_says_where_they_are() -> None:
     assert published in render_card(writer())
     quantised = render_card(writer(recipe=recipe(method="qlora")))
     assert "learned over quantised weights, and are published by themselves" in quantised
-    merged = writer(base_model=BaseModel(BASE_REPO, SHAS[BASE_REPO], "finetune"))
+    merged = writer(base_model=BaseModel(BASE_REPO, SHAS[BASE_REPO], "finetune", BASE_REPO))
     assert "low-rank adapters learned and were merged into the weights" in render_card(merged)
