@@ -41,10 +41,8 @@ DIALOGUES = """\
 `sampling` holds `max_new_tokens`, `temperature`, `top_k`, `top_p` and `seed`; `finished` says
 whether the answer came to its own end, and `stopped` that a person cut it short. `rival` holds
 `model`, `completion`, `sampling`, and the `side` on which it was shown. A rater's later rating of
-a `generation_id`
-supersedes the earlier one, but
-an `edit` only an earlier edit. The two answers of a pair were shown on random sides, and who rated
-was not told which model wrote which."""
+a `generation_id` supersedes the earlier one, but an `edit` only an earlier edit. The two answers of
+a pair were shown on random sides, and who rated was not told which model wrote which."""
 
 
 def ratings_card(

@@ -1,0 +1,118 @@
+"""Pull requests on language data, reviewed with the recipe that learns from it, in the sandbox."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub_trainer.checks import inspection
+from hub_trainer.contribute import contribute
+from hub_trainer.hub import Changes, Repo
+from hub_trainer.recipe import Recipe
+from hub_trainer.stages import review
+from tests.stages.review_bench import Bench, bench, call_here
+
+CARD = """---
+license: cc0-1.0
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: train*.jsonl
+  - split: test
+    path: test*.jsonl
+---
+"""
+PLACES = ("the park", "the sea", "a farm", "school", "a hill", "the wood", "a shop", "the river")
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Bench]:
+    with bench() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open files in this process: what the checks say is tested, not the sandbox."""
+    monkeypatch.setattr(inspection, "run_sandboxed", call_here)
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+
+
+def _rated(numbers: range, *, of: str = "Tell me of") -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": f"{of} number {n} and {PLACES[n % 8]}.",
+            "completion": f"There were {n * 7919} birds, and {PLACES[(n + 3) % 8]} was {n} away.",
+            "label": n % 2 == 0,
+        }
+        for n in numbers
+    ]
+
+
+def _dataset(shop: Bench, name: str) -> Repo:
+    repo = Repo(f"{shop.local.user}/{name}", "dataset")
+    shop.owner.create_repo(repo, private=False)
+    files = {
+        "README.md": CARD.encode(),
+        "train-0.jsonl": _lines(_rated(range(40))),
+        "test-0.jsonl": _lines(_rated(range(100, 140))),
+    }
+    shop.owner.commit(repo, Changes(files), message="Begin", run_id=name)
+    return repo
+
+
+def _recipe(repo: Repo) -> Recipe:
+    values = {
+        "task": "text-generation",
+        "base_model": "org/base",
+        "collect": {"datasets": [repo.repo_id]},
+        "prepare": {"test_split": {"repo_id": repo.repo_id, "split": "test"}},
+        "evaluate": {"metrics": ["contains"], "primary": "contains"},
+        "publish": {"repo_id": "org/model"},
+        "review": {"max_label_shift": 0.3},
+    }
+    return Recipe.model_validate(values)
+
+
+def _judged(shop: Bench, repo: Repo, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    path = folder / "rows.jsonl"
+    path.write_bytes(_lines(rows))
+    made = contribute(shop.contributor, repo.repo_id, path)
+    answer = review.run(shop.owner, repo.repo_id, number=made.pull_request, recipe=_recipe(repo))
+    [verdict] = answer["pull_requests"]
+    return dict(verdict)
+
+
+def test_ratings_when_new_then_they_are_merged(shop: Bench, tmp_path: Path) -> None:
+    repo = _dataset(shop, "ratings")
+    verdict = _judged(shop, repo, _rated(range(40, 60)), tmp_path)
+    assert verdict["verdict"] == "merge"
+    assert "label quality" not in {check["name"] for check in verdict["checks"]}
+    listed = {file.path for file in shop.owner.list_files(repo, "main")}
+    assert len([path for path in listed if path.startswith("train")]) == 2
+
+
+def test_ratings_when_they_answer_sealed_prompts_then_they_are_refused(
+    shop: Bench, tmp_path: Path
+) -> None:
+    repo = _dataset(shop, "sealed")
+    rows = [{**row, "completion": "Quite another answer."} for row in _rated(range(100, 120))]
+    verdict = _judged(shop, repo, rows, tmp_path)
+    assert verdict["verdict"] == "refuse"
+    failed = {check["name"]: check["detail"] for check in verdict["checks"] if not check["passed"]}
+    assert "20" in failed["test leakage"]
+
+
+def test_ratings_when_all_of_one_kind_then_a_person_decides(shop: Bench, tmp_path: Path) -> None:
+    repo = _dataset(shop, "one-sided")
+    rows = [{**row, "label": True} for row in _rated(range(40, 90))]
+    verdict = _judged(shop, repo, rows, tmp_path)
+    assert verdict["verdict"] == "human"
+    failed = {check["name"] for check in verdict["checks"] if not check["passed"]}
+    assert failed == {"label spread"}
