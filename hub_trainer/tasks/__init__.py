@@ -323,7 +323,7 @@ def unused_problems(task: AnyTask, recipe: Recipe, keys: Sequence[str]) -> list[
     problems = []
     for key in keys:
         section, name = key.split(".")
-        if getattr(getattr(recipe, section), name) not in (None, {}, [], False):
+        if getattr(getattr(recipe, section), name, None) not in (None, {}, [], False):
             text = f"{key}: changes nothing in {task.name}; remove it"
             problems.append(Problem(key, text))
     return problems
@@ -342,6 +342,15 @@ def predictions(scores: Iterable[Iterable[float]], label_names: Sequence[str]) -
     rows = [dict(zip(label_names, (float(score) for score in row), strict=True)) for row in scores]
     return [Prediction(max(row, key=row.__getitem__), row) for row in rows]
 
+
+LANGUAGE_KEYS = (
+    "train.language",
+    "evaluate.generation",
+    "evaluate.json_schema",
+    "serve.generation",
+    "serve.rival",
+)
+"""Keys of the recipe that change nothing but where answers are written."""
 
 TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",

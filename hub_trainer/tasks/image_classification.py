@@ -52,6 +52,7 @@ from hub_trainer.metrics import metric_names
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.media import image_problem, open_image
 from hub_trainer.tasks import (
+    LANGUAGE_KEYS,
     BasePredictions,
     Kind,
     ModelCard,
@@ -67,7 +68,12 @@ from hub_trainer.tasks import (
     unused_problems,
 )
 
-UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", "prepare.max_length")
+UNUSED_KEYS = (
+    "train.estimator",
+    "train.estimator_arguments",
+    "prepare.max_length",
+    *LANGUAGE_KEYS,
+)
 NEW_SIDE = 64
 """Pixels of the square at which a model without a base sees pictures."""
 

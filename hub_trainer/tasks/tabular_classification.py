@@ -39,6 +39,7 @@ from hub_trainer.finetune.tables import (
 from hub_trainer.metrics import compute_metric, metric_names
 from hub_trainer.recipe import Recipe
 from hub_trainer.tasks import (
+    LANGUAGE_KEYS,
     BasePredictions,
     Kind,
     ModelCard,
@@ -54,7 +55,7 @@ from hub_trainer.tasks import (
 )
 
 MAX_CHOICES = 200
-UNUSED_KEYS = ("train.arguments", "train.profile", "prepare.max_length")
+UNUSED_KEYS = ("train.arguments", "train.profile", "prepare.max_length", *LANGUAGE_KEYS)
 
 USAGE = f"""\
 import json

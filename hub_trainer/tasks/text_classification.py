@@ -41,6 +41,7 @@ from hub_trainer.finetune.report import FitReport
 from hub_trainer.metrics import metric_names
 from hub_trainer.recipe import Recipe
 from hub_trainer.tasks import (
+    LANGUAGE_KEYS,
     BasePredictions,
     Kind,
     ModelCard,
@@ -56,7 +57,7 @@ from hub_trainer.tasks import (
     unused_problems,
 )
 
-TABLE_KEYS = ("train.estimator", "train.estimator_arguments")
+UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", *LANGUAGE_KEYS)
 MAX_TEXT_CHARACTERS = 20_000
 UNLIMITED = 1_000_000
 """Tokenizers say a larger number than this when they know of no limit."""
@@ -88,7 +89,7 @@ class TextClassification:
     def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
-        problems += unused_problems(self, recipe, TABLE_KEYS) + argument_problems(recipe.train)
+        problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
         if base_dir is None or problems:
             return problems
         problems += base_problems(AutoModelForSequenceClassification, recipe.train, base_dir)

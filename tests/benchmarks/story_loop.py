@@ -34,6 +34,7 @@ from hub_trainer.loop import curate_ratings, run_round, start_space
 from hub_trainer.recipe import load_recipe
 
 HERE = Path(__file__).parent / "stories"
+RECIPES = Path(__file__).parents[2] / "recipes" / "text-generation"
 ORG = "stories"
 WORDS = yaml.safe_load((HERE / "words.yaml").read_text())
 CHARACTERS: list[str] = WORDS["characters"]
@@ -198,7 +199,7 @@ def run_loop(
         local.add_org(ORG, {"maintainer": "admin"})
         raters = [local.add_user(f"rater-{number:02d}") for number in range(NUM_RATERS)]
         seed_hub(hub, base, rows)
-        sft, kto = load_recipe(HERE / "sft.yaml"), load_recipe(HERE / "kto.yaml")
+        sft, kto = (load_recipe(RECIPES / f"tinystories_{kind}.yaml") for kind in ("sft", "kto"))
         first = run_round(sft, folder / "round-001", hub, progress=report)
         rng = random.Random(1)
         asked = [rng.choice(open_to) for _ in range(ratings)]
