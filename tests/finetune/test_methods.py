@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from transformers import BertModel
 
 from hub_trainer.errors import ExitCode, RecipeError, TrainingError
+from hub_trainer.finetune.language.folders import save_adapter
 from hub_trainer.finetune.methods import (
     apply_method,
     base_of,
@@ -11,7 +14,9 @@ from hub_trainer.finetune.methods import (
     quantization_config,
     resting_modules,
     trainable_state,
+    with_adapter,
 )
+from tests.finetune.language.tiny import llama
 from tests.finetune.tiny import IMAGE_MODELS, MODELS, bert, collate_text, language_model, text_rows
 
 
@@ -231,3 +236,24 @@ def test_merge_adapter_when_the_base_is_quantized_refuses(monkeypatch: pytest.Mo
     with pytest.raises(TrainingError, match="quantized base") as caught:
         merge_adapter(model, inputs)
     assert "float32 or bfloat16" in str(caught.value.do)
+
+
+def test_last_n_of_a_language_model_leaves_an_output_layer_alone_that_is_its_embedding() -> None:
+    model, _ = apply_method(llama(tie_word_embeddings=True), "last_n", last_n=1)
+    names = trained_names(model)
+    assert {name.split(".")[1] for name in names} == {"layers", "norm"}
+    assert all(".1." in name for name in names if "layers" in name)
+    with pytest.raises(TrainingError, match="no head of its own"):
+        apply_method(llama(tie_word_embeddings=True), "head")
+
+
+def test_adapter_that_is_there_goes_on_learning_and_gets_no_second_one(tmp_path: Path) -> None:
+    model, report = apply_method(llama(), "lora", lora={"r": 3})
+    save_adapter(model, tmp_path, base_model="org/base", commit_sha="a" * 40)
+    loaded = with_adapter(llama(), tmp_path, learns=True)
+    again, found = apply_method(loaded, "lora", lora={"r": 8})
+    assert again is loaded
+    assert found.trainable_parameters == report.trainable_parameters
+    assert all("lora_" in name for name in trained_names(again))
+    resting = with_adapter(llama(), tmp_path, learns=False)
+    assert not trained_names(resting)

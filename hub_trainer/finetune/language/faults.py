@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from hub_trainer.errors import Problem
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
+from hub_trainer.finetune.language.fit import ADAPTER_METHODS
 from hub_trainer.finetune.language.serving import load_tokenizer, longest_sequence
 from hub_trainer.finetune.language.tune import LOSSES
 from hub_trainer.finetune.model_folder import TOKENIZER_FILES, has_any
@@ -18,7 +19,6 @@ from hub_trainer.rows.formats import Content, Example, Row
 
 Folders = tuple[Path, Path | None]
 JSON_SCHEMA = "json_schema"
-ADAPTER_METHODS = ("lora", "qlora")
 
 
 def language_problems(recipe: Recipe, folders: Folders | None) -> list[Problem]:
