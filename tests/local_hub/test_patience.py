@@ -123,9 +123,14 @@ def test_body_when_honest_and_slow_then_it_is_taken(
     assert client.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_download_when_it_takes_longer_than_the_patience_then_it_goes_on(
-    impatient: LocalHub, api: HfApi, connect: Callable[[], socket.socket], repo_id: str
+def test_download_when_it_takes_longer_than_the_patience_with_bodies_then_it_goes_on(
+    impatient: LocalHub,
+    api: HfApi,
+    connect: Callable[[], socket.socket],
+    repo_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(protocol, "READER_SECONDS", 60.0)
     content = b"z" * 30_000_000
     api.upload_file(path_or_fileobj=content, path_in_repo="w.bin", repo_id=repo_id)
     client = connect()
@@ -199,8 +204,13 @@ def test_download_when_a_reader_is_slow_but_reads_then_it_gets_everything(
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs Linux's /proc")
 def test_clone_when_the_reader_stops_then_its_git_process_ends(
-    impatient: LocalHub, api: HfApi, connect: Callable[[], socket.socket], repo_id: str
+    impatient: LocalHub,
+    api: HfApi,
+    connect: Callable[[], socket.socket],
+    repo_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(protocol, "READER_SECONDS", 4.0)  # long enough to be seen at work
     noise = [CommitOperationAdd(f"{n}.txt", os.urandom(4_000_000).hex().encode()) for n in range(3)]
     sha = api.create_commit(repo_id, noise, commit_message="Much").oid
     wanted = f"want {sha} ofs-delta\n".encode()
@@ -214,7 +224,7 @@ def test_clone_when_the_reader_stops_then_its_git_process_ends(
         found = [path.read_bytes() for path in processes() if path.exists()]
         return any(b"upload-pack" in words and git_path.encode() in words for words in found)
 
-    assert running()
+    assert wait_until(running)
     assert wait_until(lambda: not running())
 
 
