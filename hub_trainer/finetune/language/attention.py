@@ -55,8 +55,14 @@ def attend(  # noqa: PLR0913  transformers' own interface
     if odd or dropout:
         raise NotImplementedError(f"attention with {', '.join(odd) or 'dropout'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if query.device.type == "cpu":
-        return _Blocks.apply(query, key, value, layout, sliding_window, scale), None
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        # Rotated in float32 by some models; the backward pass has no autocast to mend that.
+        low = torch.get_autocast_dtype(device)
+        query, key, value = query.to(low), key.to(low), value.to(low)
+    if device == "cpu":
+        with torch.autocast(device, enabled=False):
+            return _Blocks.apply(query, key, value, layout, sliding_window, scale), None
     return fused(query, key, value, layout, sliding_window, scale), None
 
 

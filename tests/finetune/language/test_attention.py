@@ -68,6 +68,22 @@ def test_bfloat16_is_as_close_as_its_own_precision() -> None:
     assert all(g.dtype == torch.bfloat16 for g in gradients)
 
 
+@pytest.mark.parametrize("mixed", [True, False])
+def test_under_autocast_heads_are_multiplied_as_autocast_says(mixed: bool) -> None:
+    query, key, value = heads(torch.float32)
+    given = value.bfloat16() if mixed else value  # rotated heads may come in float32 beside it
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = attend(torch.nn.Identity(), query, key, given, None, layout=LAYOUT)
+    expected = plain(query.double(), key.double(), value.double(), None)
+    assert found.dtype == torch.bfloat16
+    assert (found.double() - expected).abs().max().item() < 0.05
+    gradients = torch.autograd.grad(found.float().sum(), (query, key, value))
+    wanted = torch.autograd.grad(expected.sum(), (query, key, value))
+    for one, other in zip(gradients, wanted, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).abs().max().item() < 0.1 * other.abs().max().item()
+
+
 def test_biases_are_made_once_for_equal_blocks() -> None:
     layout = Layout((Segment(0, 9), Segment(9, 18), Segment(18, 27)))
     like = torch.zeros(1)

@@ -61,6 +61,16 @@ def test_each_loss_is_learned_and_validated(name: str, tmp_path: Path) -> None:
     assert all("forward" not in vars(module) for module in model.modules())
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
+def test_in_bfloat16_the_losses_are_those_of_float32(
+    name: str, method: str, tmp_path: Path
+) -> None:
+    _, exact = tuned(name, tmp_path / "exact", fit(method))
+    _, mixed = tuned(name, tmp_path / "mixed", fit(method, bf16=True), validation=True)
+    assert losses(mixed) == pytest.approx(losses(exact), rel=0.05)
+
+
 def test_padded_models_learn_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("sft", "dpo", "kto"):
         packed, _ = tuned(name, tmp_path / name / "packed")
