@@ -19,7 +19,9 @@ from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.rows.store import read_rows
 from hub_trainer.tasks import ModelFolders, is_generation, load_task
 
-CARD_FILES = ("README.md", "round.json", "figures/confusion.png", ".eval_results/*.yaml")
+CARD_FILES = ("README.md", "round.json", ".eval_results/*.yaml")
+CONFUSION = "figures/confusion.png"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json")
 
 
 def plan_round(recipe_file: RecipeFile, hub: Hub) -> dict[str, Any]:
@@ -127,9 +129,20 @@ def render_plan(planned: Mapping[str, Any]) -> RenderableType:
     return Group(Text("Nothing was trained, nothing was written."), table)
 
 
+def _model_files(recipe: Recipe) -> tuple[str, ...]:
+    """Of a model that chooses labels always the whole; of one that writes maybe the adapter."""
+    task = load_task(recipe.task)
+    files = tuple(task.card().files)
+    if not is_generation(task):
+        return (*files, CONFUSION)
+    train = recipe.train
+    merged = train.language is not None and train.language.merge
+    return ADAPTER_FILES if train.method in ("lora", "qlora") and not merged else files
+
+
 def planned_writes(recipe: Recipe, pins: Pins) -> list[dict[str, Any]]:
     """What the round would commit, and where."""
-    files = [*load_task(recipe.task).card().files, *CARD_FILES]
+    files = [*_model_files(recipe), *CARD_FILES]
     where = "main if the gate promotes it, else a pull request"
     writes = [
         {

@@ -13,7 +13,14 @@ from transformers import AutoModelForSequenceClassification
 from hub_trainer import tasks
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, Pins
-from hub_trainer.plan import CARD_FILES, base_folders, count_sizes, planned_writes
+from hub_trainer.plan import (
+    ADAPTER_FILES,
+    CARD_FILES,
+    CONFUSION,
+    base_folders,
+    count_sizes,
+    planned_writes,
+)
 from hub_trainer.tasks import ModelFolders, load_task
 from hub_trainer.tasks.text_classification import TASK
 from tests.tasks.factory import recipe, text_base
@@ -54,7 +61,7 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
 ) -> None:
     chosen = recipe(poems, train__method="full")
     [write] = planned_writes(chosen, pins)
-    assert write["files"] == [*TASK.card().files, *CARD_FILES]
+    assert write["files"] == [*TASK.card().files, CONFUSION, *CARD_FILES]
     assert write["what"].endswith("tag round-3")
     base = text_base(tmp_path)
     hub: Any = HubOfOneModel(base)
@@ -66,6 +73,24 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
     assert sizes is not None
     assert sizes[0] == {"total": total, "trainable": total, "quantized": 0}
     assert sizes[1]["sum"] == pytest.approx(16 * total / 2**20, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "adapter"),
+    [
+        ({"train__method": "lora"}, True),
+        ({"train__method": "qlora", "train__language": {}}, True),
+        ({"train__method": "lora", "train__language": {"merge": True}}, False),
+        ({"train__method": "full"}, False),
+    ],
+)
+def test_plan_when_the_model_writes_then_it_names_the_adapter_or_the_whole(
+    changes: dict[str, Any], adapter: bool, pins: Pins
+) -> None:
+    chosen = recipe("text-generation", **changes)
+    [write] = planned_writes(chosen, pins)
+    whole = load_task("text-generation").card().files
+    assert write["files"] == [*(ADAPTER_FILES if adapter else whole), *CARD_FILES]
 
 
 def test_plan_when_the_model_is_not_of_transformers_then_no_parameters_are_counted(
