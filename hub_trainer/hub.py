@@ -184,10 +184,11 @@ class Hub:
         owner = repo.repo_id.split("/")[0]
         writable = {org["name"] for org in name["orgs"] if org.get("roleInOrg") != "read"}
         if owner not in writable | {name["name"]}:
+            places = ", ".join(sorted(writable)) or "no organisation"
             raise HubError(
                 f"The token may not create a {repo.repo_type} under {owner}.",
                 where=f"{self.url}/{repo.repo_id}",
-                got=f"a token of {name['name']}, who writes to {sorted(writable) or 'no'} orgs",
+                got=f"a token of {name['name']}, who writes to {places}",
                 do="Name a repo of yours, or ask an admin of the organisation for write access.",
             )
 

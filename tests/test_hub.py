@@ -156,12 +156,17 @@ def test_token_when_it_may_only_read_then_write_is_refused_before_work(local: Lo
 
 def test_token_when_of_somebody_else_then_write_is_refused(hub: Hub, local: LocalHub) -> None:
     other = Hub(local.url, local.add_user("bob"))
-    with pytest.raises(HubError, match="may not create a model under ada"):
+    with pytest.raises(HubError, match="may not create a model under ada") as found:
         other.assert_can_write(Repo("ada/new"))
     hub.create_repo(Repo("ada/open"), private=False)
     with pytest.raises(HubError, match="does not allow permission to write"):
         other.assert_can_write(Repo("ada/open"))
     hub.assert_can_write(Repo("ada/open"))
+    assert found.value.got == "a token of bob, who writes to no organisation"
+    local.add_org("quay", {"bob": "write"})
+    with pytest.raises(HubError) as found:
+        other.assert_can_write(Repo("ada/model"))
+    assert found.value.got == "a token of bob, who writes to quay"
 
 
 def test_token_when_invalid_then_says_so(local: LocalHub) -> None:

@@ -6,26 +6,18 @@ casts the inputs to float32, multiplies there, and passes four more times over t
 Legend: N tokens, I inputs, O outputs, R rank.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
+from hub_trainer.finetune.language.forwards import replaced_forwards
 
-@contextmanager
-def fast_adapters(model: nn.Module) -> Iterator[int]:
+
+def fast_adapters(model: nn.Module) -> AbstractContextManager[int]:
     """Replace the forward of each plain LoRA layer, yield how many, and put all back after."""
-    layers = [module for module in model.modules() if _is_plain(module)]
-    for layer in layers:
-        layer.forward = partial(_forward, layer)
-    try:
-        yield len(layers)
-    finally:
-        for layer in layers:
-            del layer.__dict__["forward"]
+    return replaced_forwards(model, _is_plain, _forward)
 
 
 def _is_plain(module: nn.Module) -> bool:

@@ -3,26 +3,18 @@
 Legend: N tokens, D hidden size.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
+from hub_trainer.finetune.language.forwards import replaced_forwards
 
-@contextmanager
-def lean_norms(model: nn.Module) -> Iterator[int]:
+
+def lean_norms(model: nn.Module) -> AbstractContextManager[int]:
     """Replace the forward of each plain frozen RMS norm, yield how many, and put all back after."""
-    norms = [module for module in model.modules() if _is_plain(module)]
-    for norm in norms:
-        norm.forward = partial(_forward, norm)
-    try:
-        yield len(norms)
-    finally:
-        for norm in norms:
-            del norm.__dict__["forward"]
+    return replaced_forwards(model, _is_plain, _forward)
 
 
 def _is_plain(module: nn.Module) -> bool:
