@@ -9,51 +9,69 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from hub_trainer.errors import UsageError
 from hub_trainer.metrics import counts
-from hub_trainer.metrics.counts import CountMetric
+from hub_trainer.metrics.counts import CountMetric, label_metric
+from hub_trainer.stats.metric import MEAN, SHARE, Metric, ratio
 
 _FOLDER = Path(__file__).resolve().parent
-
 
 Needs = Literal["labels", "answers", "likelihoods"]
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """One name in a recipe: the module behind it and what it is computed from."""
+    """One name in a recipe: the module behind it and how it is measured on examples."""
 
     module: str
-    from_counts: CountMetric | None = None
-    """Of metrics of labels: the same from counts, for thousands of resamples."""
+    metric: Metric
     average: str | None = None
     needs: Needs = "labels"
     """A label per example, a written answer, or how likely the reference is to the model."""
-    is_share: bool = False
-    """Whether it is a share of the examples, with a closed-form interval and McNemar's test."""
-    lower_is_better: bool = False
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of the examples, with a closed-form interval and McNemar's test."""
+        return self.metric.is_share
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether a smaller value is a better one."""
+        return self.metric.lower_is_better
+
+
+def _of_labels(
+    module: str, of_counts: CountMetric | None, average: str | None = None
+) -> MetricSpec:
+    return MetricSpec(module, label_metric(of_counts), average)
 
 
 METRICS: dict[str, MetricSpec] = {
-    "accuracy": MetricSpec("accuracy", counts.accuracy, is_share=True),
-    "balanced_accuracy": MetricSpec("balanced_accuracy", counts.balanced_accuracy),
-    "mcc": MetricSpec("mcc", counts.mcc),
-    "precision_macro": MetricSpec("precision", counts.macro(counts.precision), "macro"),
-    "precision_micro": MetricSpec("precision", counts.accuracy, "micro", is_share=True),
-    "precision_weighted": MetricSpec("precision", counts.weighted(counts.precision), "weighted"),
-    "recall_macro": MetricSpec("recall", counts.macro(counts.recall), "macro"),
-    "recall_micro": MetricSpec("recall", counts.accuracy, "micro", is_share=True),
-    "recall_weighted": MetricSpec("recall", counts.accuracy, "weighted", is_share=True),
-    "f1_macro": MetricSpec("f1", counts.macro(counts.f1), "macro"),
-    "f1_micro": MetricSpec("f1", counts.accuracy, "micro", is_share=True),
-    "f1_weighted": MetricSpec("f1", counts.weighted(counts.f1), "weighted"),
-    "exact_match": MetricSpec("exact_match", needs="answers", is_share=True),
-    "token_f1": MetricSpec("token_f1", needs="answers"),
-    "rouge": MetricSpec("rouge", needs="answers"),
-    "contains": MetricSpec("contains", needs="answers", is_share=True),
-    "json_schema": MetricSpec("json_schema", needs="answers", is_share=True),
-    "completion_loss": MetricSpec("completion_loss", needs="likelihoods", lower_is_better=True),
-    "perplexity": MetricSpec("perplexity", needs="likelihoods", lower_is_better=True),
+    "accuracy": _of_labels("accuracy", None),
+    "balanced_accuracy": _of_labels("balanced_accuracy", counts.balanced_accuracy),
+    "mcc": _of_labels("mcc", counts.mcc),
+    "precision_macro": _of_labels("precision", counts.macro(counts.precision), "macro"),
+    "precision_micro": _of_labels("precision", None, "micro"),
+    "precision_weighted": _of_labels("precision", counts.weighted(counts.precision), "weighted"),
+    "recall_macro": _of_labels("recall", counts.macro(counts.recall), "macro"),
+    "recall_micro": _of_labels("recall", None, "micro"),
+    "recall_weighted": _of_labels("recall", None, "weighted"),
+    "f1_macro": _of_labels("f1", counts.macro(counts.f1), "macro"),
+    "f1_micro": _of_labels("f1", None, "micro"),
+    "f1_weighted": _of_labels("f1", counts.weighted(counts.f1), "weighted"),
+    "exact_match": MetricSpec("exact_match", SHARE, needs="answers"),
+    "token_f1": MetricSpec("token_f1", MEAN, needs="answers"),
+    "rouge": MetricSpec("rouge", MEAN, needs="answers"),
+    "contains": MetricSpec("contains", SHARE, needs="answers"),
+    "json_schema": MetricSpec("json_schema", SHARE, needs="answers"),
+    "completion_loss": MetricSpec(
+        "completion_loss", Metric(ratio, lower_is_better=True), needs="likelihoods"
+    ),
+    "perplexity": MetricSpec(
+        "perplexity", Metric(ratio, scale=np.exp, lower_is_better=True), needs="likelihoods"
+    ),
 }
 
 

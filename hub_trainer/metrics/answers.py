@@ -11,18 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from hub_trainer import stats
 from hub_trainer.metrics import load_metric, metric_spec
-from hub_trainer.stats import (
-    Comparison,
-    Estimate,
-    bca_interval,
-    bootstrap_estimate,
-    compare_scores,
-    group_examples,
-    resample,
-    wilson_estimate,
-)
-from hub_trainer.stats.intervals import NUM_RESAMPLES, FloatArray, IntArray, Statistic
+from hub_trainer.stats import Comparison, Estimate, Statistics
+from hub_trainer.stats.intervals import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -85,62 +77,6 @@ def _given(
     return {"references": references}
 
 
-def estimate_scores(name: str, scores: FloatArray, *, seed: int = 0) -> Estimate:
-    """The mean score with its interval: Wilson for a share of examples, otherwise BCa."""
-    if metric_spec(name).is_share:
-        return wilson_estimate(int(scores.sum()), len(scores))
-    (values,), counts = group_examples(scores)
-    return bootstrap_estimate(_weighted_mean(values), counts, rng=np.random.default_rng(seed))
-
-
-def estimate_losses(name: str, losses: Losses, *, seed: int = 0) -> Estimate:
-    """Loss per token of all examples with a BCa interval over examples, or both exponentiated."""
-    (nats, num_tokens), counts = group_examples(losses.nats, losses.num_tokens)
-    statistic = _per_token("completion_loss", nats, num_tokens)
-    rng = np.random.default_rng(seed)
-    resampled = resample(statistic, counts, num_resamples=NUM_RESAMPLES, rng=rng)
-    found = load_metric(name).compute(
-        log_probs=(-losses.nats).tolist(), num_tokens=losses.num_tokens.tolist()
-    )
-    interval = bca_interval(statistic, counts, resampled)
-    if name == "perplexity":
-        low, high = math.exp(interval.low), math.exp(interval.high)
-        interval = replace(interval, low=low, high=high)
-    return Estimate(float(found[name]), interval, "bca", len(losses.nats))
-
-
-def compare_answers(
-    name: str, scores: FloatArray, baseline_scores: FloatArray, *, seed: int = 0
-) -> Comparison:
-    """Two models' (N,) scores under a metric of answers."""
-    return replace(compare_scores(scores, baseline_scores, seed=seed), metric=name)
-
-
-def compare_losses(name: str, losses: Losses, baseline: Losses, *, seed: int = 0) -> Comparison:
-    """Two models' losses on the same references, tested by permutation of their scores."""
-    assert np.array_equal(losses.num_tokens, baseline.num_tokens)
-    tested = compare_scores(losses.scores, baseline.scores, seed=seed)
-    (new, old, num_tokens), counts = group_examples(losses.nats, baseline.nats, losses.num_tokens)
-    of_new, of_old = _per_token(name, new, num_tokens), _per_token(name, old, num_tokens)
-
-    def difference(weights: FloatArray) -> FloatArray:
-        return of_new(weights) - of_old(weights)
-
-    rng = np.random.default_rng(seed)
-    resampled = resample(difference, counts, num_resamples=NUM_RESAMPLES, rng=rng)
-    whole = counts[None, :].astype(np.float64)
-    return replace(
-        tested,
-        value=float(of_new(whole)[0]),
-        baseline_value=float(of_old(whole)[0]),
-        difference=float(difference(whole)[0]),
-        interval=bca_interval(difference, counts, resampled),
-        standard_error=float(np.std(resampled, ddof=1)),
-        metric=name,
-        lower_is_better=True,
-    )
-
-
 def byte_log_prob(text: str) -> float:
     """The logarithm of a text's probability to a model to which all bytes are as likely."""
     return -len(text.encode()) * math.log(256)
@@ -155,34 +91,23 @@ class Measured:
     losses: Losses | None = None
     """Of a metric of likelihoods."""
 
+    @property
+    def statistics(self) -> Statistics:
+        """What the metric is computed from: nats and tokens, or a score."""
+        if self.losses is None:
+            return Statistics.of_scores(self.scores)
+        return Statistics.of(np.stack([self.losses.nats, self.losses.num_tokens], axis=1))
+
 
 def estimate(measured: Measured, *, seed: int = 0) -> Estimate:
-    """The metric with its interval."""
-    if measured.losses is not None:
-        return estimate_losses(measured.metric, measured.losses, seed=seed)
-    return estimate_scores(measured.metric, measured.scores, seed=seed)
+    """The metric with its interval over examples."""
+    return stats.estimate(metric_spec(measured.metric).metric, measured.statistics, seed=seed)
 
 
 def compare(new: Measured, baseline: Measured, *, seed: int = 0) -> Comparison:
-    """Two models under the same metric."""
+    """Two models under the same metric; of losses, on the same tokens."""
     if new.losses is not None and baseline.losses is not None:
-        return compare_losses(new.metric, new.losses, baseline.losses, seed=seed)
-    return compare_answers(new.metric, new.scores, baseline.scores, seed=seed)
-
-
-def _weighted_mean(values: FloatArray) -> Statistic:
-    def mean(weights: FloatArray) -> FloatArray:
-        result: FloatArray = weights @ values / weights.sum(axis=1)
-        return result
-
-    return mean
-
-
-def _per_token(name: str, nats: FloatArray, num_tokens: IntArray) -> Statistic:
-    """Loss per token of the examples that the weights draw; its exponential for perplexity."""
-
-    def measure(weights: FloatArray) -> FloatArray:
-        loss: FloatArray = weights @ nats / (weights @ num_tokens)
-        return np.exp(loss) if name == "perplexity" else loss
-
-    return measure
+        assert np.array_equal(new.losses.num_tokens, baseline.losses.num_tokens)
+    metric = metric_spec(new.metric).metric
+    compared = stats.compare(metric, new.statistics, baseline.statistics, seed=seed)
+    return replace(compared, metric=new.metric)

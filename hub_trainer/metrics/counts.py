@@ -1,10 +1,10 @@
-"""Every label metric from three counts per label, for thousands of resamples at once.
+"""Metrics of one label per example, from three counts per label: hits, support, predictions.
 
-B = resamples, M = cells (pairs of reference and prediction), K = labels. The values are those of
-the evaluate modules next door, to which a test holds them; those compute one number, these a
-distribution. Where a label has nothing to divide by (never predicted, no example) its score is 0.
-Macro averages run over the labels that occur in references or predictions, as scikit-learn's do by
-default.
+B = resamples, K = labels. An example's statistics are three indicators per label (S = 3K), and the
+sums of many are the counts here. The values are those of the evaluate modules next door, to which a
+test holds them. Where a label has nothing to divide by (never predicted, no example) its score is
+0. Macro averages run over the labels that occur in references or predictions, as scikit-learn's do
+by default.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hub_trainer.stats import WeightedMetric
 from hub_trainer.stats.intervals import FloatArray, IntArray
+from hub_trainer.stats.metric import SHARE, Metric, Statistics
 
 
 @dataclass(frozen=True)
@@ -31,27 +31,25 @@ class LabelCounts:
 CountMetric = Callable[[LabelCounts], FloatArray]
 
 
-def count_labels(
-    references: IntArray, predictions: IntArray, weights: FloatArray, num_labels: int
-) -> LabelCounts:
-    """Counts of (M,) cells that occur as often as the (B, M) weights say."""
-    labels = np.arange(num_labels)
-    is_reference = (references[:, None] == labels).astype(np.float64)
-    is_prediction = (predictions[:, None] == labels).astype(np.float64)
-    return LabelCounts(
-        hits=weights @ (is_reference * is_prediction),
-        support=weights @ is_reference,
-        predicted=weights @ is_prediction,
-    )
+def label_metric(of_counts: CountMetric | None) -> Metric:
+    """The metric of (B, 3K) sums; None is the share of examples that are right."""
+    if of_counts is None:
+        return SHARE
+    return Metric(lambda sums: of_counts(LabelCounts(*np.split(sums, 3, axis=1))))
 
 
-def weighted_metric(metric: CountMetric, num_labels: int) -> WeightedMetric:
-    """A count metric in the form that resampling and paired tests take."""
-
-    def measure(references: IntArray, predictions: IntArray, weights: FloatArray) -> FloatArray:
-        return metric(count_labels(references, predictions, weights, num_labels))
-
-    return measure
+def label_statistics(
+    metric: Metric, references: IntArray, predictions: IntArray, num_labels: int
+) -> Statistics:
+    """Of (N,) label ids. Equal pairs are grouped first: N x 3K numbers would be many."""
+    if metric.is_share:
+        return Statistics.of_scores(references == predictions)
+    codes, row_of = np.unique(references * num_labels + predictions, return_inverse=True)
+    truth, given = np.divmod(codes, num_labels)
+    labels = np.eye(num_labels)
+    is_truth, is_given = labels[truth], labels[given]
+    rows = np.concatenate([is_truth * is_given, is_truth, is_given], axis=1)
+    return Statistics(rows, row_of.astype(np.int64))
 
 
 def precision(counts: LabelCounts) -> FloatArray:
@@ -86,11 +84,6 @@ def weighted(score: CountMetric) -> CountMetric:
         return _divide((score(counts) * counts.support).sum(axis=1), counts.support.sum(axis=1))
 
     return average
-
-
-def accuracy(counts: LabelCounts) -> FloatArray:
-    """(B,); also what precision, recall and F1 are when averaged over all decisions (micro)."""
-    return _divide(counts.hits.sum(axis=1), counts.support.sum(axis=1))
 
 
 def balanced_accuracy(counts: LabelCounts) -> FloatArray:

@@ -9,17 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hub_trainer.errors import DataError
-from hub_trainer.metrics import MetricSpec, compute_metric, load_metric, metric_spec
-from hub_trainer.metrics.counts import weighted_metric
+from hub_trainer.metrics import compute_metric, load_metric, metric_spec
+from hub_trainer.metrics.counts import label_statistics
 from hub_trainer.stats import (
     Comparison,
     Estimate,
     Interval,
-    WeightedMetric,
-    bootstrap_estimate,
-    compare_predictions,
-    compare_scores,
-    group_examples,
+    compare,
+    estimate,
     wilson_estimate,
     wilson_interval,
 )
@@ -89,34 +86,14 @@ def score_report(
 ) -> dict[str, Estimate]:
     """Each named metric with its interval: Wilson for shares of examples, otherwise BCa."""
     truth, answers = _encode_pairs(references, predictions, label_names)
-    return {
-        name: _estimate(name, truth, answers, len(label_names), confidence, seed)
-        for name in metrics
-    }
-
-
-def _estimate(
-    name: str,
-    references: IntArray,
-    predictions: IntArray,
-    num_labels: int,
-    confidence: float,
-    seed: int,
-) -> Estimate:
-    spec = metric_spec(name)
-    value = compute_metric(name, references.tolist(), predictions.tolist())
-    if spec.is_share:
-        num_hits = int(np.sum(references == predictions))
-        return replace(wilson_estimate(num_hits, len(references), confidence), value=value)
-    (truth, answers), counts = group_examples(references, predictions)
-    measure = _measure(spec, num_labels)
-    estimate = bootstrap_estimate(
-        lambda weights: measure(truth, answers, weights),
-        counts,
-        confidence=confidence,
-        rng=np.random.default_rng(seed),
-    )
-    return replace(estimate, value=value)
+    found = {}
+    for name in metrics:
+        metric = metric_spec(name).metric
+        statistics = label_statistics(metric, truth, answers, len(label_names))
+        estimated = estimate(metric, statistics, confidence=confidence, seed=seed)
+        value = compute_metric(name, truth.tolist(), answers.tolist())
+        found[name] = replace(estimated, value=value)
+    return found
 
 
 def compare_metric(
@@ -128,24 +105,13 @@ def compare_metric(
     *,
     seed: int = 0,
 ) -> Comparison:
-    """The new model against a baseline in one metric, for `stats.decide(..., comparison=...)`.
-
-    Shares of examples by McNemar's exact test, any other metric by permutation of the predictions.
-    """
-    spec = metric_spec(name)
-    truth, new = _encode_pairs(references, predictions, label_names)
-    _, old = _encode_pairs(references, baseline_predictions, label_names)
-    if spec.is_share:
-        compared = compare_scores(truth == new, truth == old)
-    else:
-        measure = _measure(spec, len(label_names))
-        compared = compare_predictions(truth, new, old, metric=measure, seed=seed)
-    return replace(compared, metric=name)
-
-
-def _measure(spec: MetricSpec, num_labels: int) -> WeightedMetric:
-    assert spec.from_counts is not None
-    return weighted_metric(spec.from_counts, num_labels)
+    """The new model against a baseline in one metric, for `stats.decide(..., comparison=...)`."""
+    metric = metric_spec(name).metric
+    new, old = (
+        label_statistics(metric, *_encode_pairs(references, said, label_names), len(label_names))
+        for said in (predictions, baseline_predictions)
+    )
+    return replace(compare(metric, new, old, seed=seed), metric=name)
 
 
 def majority_predictions(references: Sequence[Any]) -> list[Any]:

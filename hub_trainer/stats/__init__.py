@@ -29,15 +29,13 @@ from hub_trainer.stats.intervals import (
     wilson_estimate,
     wilson_interval,
 )
+from hub_trainer.stats.metric import MEAN, SHARE, Metric, Statistics, estimate, measure
 from hub_trainer.stats.paired import (
-    BootstrapDifference,
     Comparison,
     McNemar,
-    WeightedMetric,
-    compare_predictions,
+    compare,
     compare_scores,
     mcnemar,
-    paired_bootstrap,
 )
 from hub_trainer.stats.power import minimum_detectable_effect, required_num_examples
 from hub_trainer.stats.win_rate import (
@@ -49,10 +47,11 @@ from hub_trainer.stats.win_rate import (
 )
 
 __all__ = [
+    "MEAN",
+    "SHARE",
     "AggregatedLabel",
     "Aggregation",
     "Annotation",
-    "BootstrapDifference",
     "Comparison",
     "CrowdWinRate",
     "Estimate",
@@ -60,15 +59,16 @@ __all__ = [
     "GateRule",
     "Interval",
     "McNemar",
+    "Metric",
     "PairVote",
     "RaterSummary",
     "SliceChange",
+    "Statistics",
     "Verdict",
-    "WeightedMetric",
     "WinRate",
     "bca_interval",
     "bootstrap_estimate",
-    "compare_predictions",
+    "compare",
     "compare_scores",
     "compare_slices",
     "count_looks",
@@ -76,11 +76,12 @@ __all__ = [
     "dawid_skene_labels",
     "decide",
     "decide_first",
+    "estimate",
     "group_examples",
     "majority_labels",
     "mcnemar",
+    "measure",
     "minimum_detectable_effect",
-    "paired_bootstrap",
     "percentile_interval",
     "required_num_examples",
     "resample",

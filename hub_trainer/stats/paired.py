@@ -1,14 +1,14 @@
-"""Two models on the same examples: how much better, how sure, and how sure that it is not worse.
+"""Comparison of two models on the same examples: how much better, and how sure that is.
 
-The test follows from the scores. Right or wrong per example: McNemar's test, exact, and the
-Bonett-Price interval, no randomness. Graded scores: a permutation test that swaps the two models'
-scores example by example. A metric of all examples at once (macro F1): the same permutation on the
-predictions, with a BCa interval from the paired bootstrap. The permutation test, not the bootstrap,
-gives the p-value there: the gate spends alphas of one in a thousand, where bootstrap tails are not
-to be trusted.
+The test follows from the metric. A share of the examples: McNemar's exact test and the Bonett-Price
+interval, no randomness. Any other: a permutation test that swaps the two models' rows of
+statistics example by example, with a BCa interval from the paired bootstrap. The permutation test,
+not the bootstrap, gives the p-value there: the gate spends alphas of one in a thousand, where
+bootstrap tails are not to be trusted.
+
+N = examples, M = pairs of rows that occur, S = statistics of an example, B = resamples.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +21,12 @@ from hub_trainer.stats.intervals import (
     FloatArray,
     IntArray,
     Interval,
-    Statistic,
     bca_interval,
-    group_examples,
     in_chunks,
     normal_quantile,
     resample,
 )
-
-WeightedMetric = Callable[[IntArray, IntArray, FloatArray], FloatArray]
-"""references (num_cells,), predictions (num_cells,), weights (num_resamples, num_cells) -> values
-(num_resamples,): the metric of examples that occur as often as the weights say."""
+from hub_trainer.stats.metric import MEAN, SHARE, Metric, Statistics
 
 NUM_PERMUTATIONS = 20_000
 
@@ -52,17 +47,6 @@ class McNemar:
 
 
 @dataclass(frozen=True)
-class BootstrapDifference:
-    """A difference of two metrics on resampled examples."""
-
-    difference: float
-    interval: Interval
-    p_value: float
-    """One-sided, from resamples shifted to a difference of 0."""
-    standard_error: float
-
-
-@dataclass(frozen=True)
 class Comparison:
     """The new model against a baseline on the same examples, in one metric."""
 
@@ -76,10 +60,10 @@ class Comparison:
     """One-sided: small when the new model is worse."""
     standard_error: float
     discordance: float
-    """Share of examples on which the two models score, or answer, differently."""
+    """Share of examples on which the two models' statistics differ."""
     num_examples: int
     method: str
-    """`mcnemar`, `permutation of scores` or `permutation of predictions`."""
+    """`mcnemar` or `permutation`."""
     metric: str = "score"
     lower_is_better: bool = False
     """Of the metric, in whose units all values here are."""
@@ -93,8 +77,85 @@ class Comparison:
         return -self.difference if self.lower_is_better else self.difference
 
 
+def compare(
+    metric: Metric,
+    new: Statistics,
+    baseline: Statistics,
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Two models' statistics of the same N examples, in one metric."""
+    if metric.is_share:
+        right, was_right = (one.rows[one.row_of, 0] > 0 for one in (new, baseline))
+        return _compare_correct(right, was_right, confidence)
+    pairs = _Pairs.of(new, baseline)
+
+    def difference(weights: FloatArray) -> FloatArray:
+        values = (metric.scale(metric.measure(rows, weights)) for rows in (pairs.new, pairs.old))
+        result: FloatArray = next(values) - next(values)
+        return result
+
+    whole = pairs.counts[None, :].astype(np.float64)
+    rng = np.random.default_rng(seed)
+    resampled = resample(difference, pairs.counts, num_resamples=NUM_RESAMPLES, rng=rng)
+    better, worse = _permutation_p_values(metric, pairs, seed)
+    return Comparison(
+        value=float(metric.scale(metric.measure(pairs.new, whole))[0]),
+        baseline_value=float(metric.scale(metric.measure(pairs.old, whole))[0]),
+        difference=float(difference(whole)[0]),
+        interval=bca_interval(difference, pairs.counts, resampled, confidence),
+        p_value=better,
+        p_value_worse=worse,
+        standard_error=float(np.std(resampled, ddof=1)),
+        discordance=float(pairs.counts[pairs.differ].sum() / pairs.counts.sum()),
+        num_examples=int(pairs.counts.sum()),
+        method="permutation",
+        lower_is_better=metric.lower_is_better,
+        seed=seed,
+        num_permutations=NUM_PERMUTATIONS,
+    )
+
+
+def compare_scores(
+    scores: ArrayLike, baseline_scores: ArrayLike, *, confidence: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Compare by the mean of (N,) per-example scores, higher being better.
+
+    Scores of 0 and 1 take the exact test and need no seed.
+    """
+    metric, new, old = _of_scores(scores, baseline_scores)
+    return compare(metric, new, old, confidence=confidence, seed=seed)
+
+
+def paired_p_values(
+    scores: ArrayLike, baseline_scores: ArrayLike, seed: int
+) -> tuple[float, float]:
+    """One-sided p-values (better, worse) of the mean score: the test without the interval."""
+    metric, new, old = _of_scores(scores, baseline_scores)
+    if metric.is_share:
+        test = mcnemar(new.rows[new.row_of, 0] > 0, old.rows[old.row_of, 0] > 0)
+        return test.p_value, test.p_value_worse
+    return _permutation_p_values(metric, _Pairs.of(new, old), seed)
+
+
+def paired_scores(scores: ArrayLike, baseline_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Both models' (N,) scores; raises DataError when there are none."""
+    new, old = _paired(scores, baseline_scores, dtype=np.float64)
+    return new, old
+
+
+def _of_scores(
+    scores: ArrayLike, baseline_scores: ArrayLike
+) -> tuple[Metric, Statistics, Statistics]:
+    new, old = paired_scores(scores, baseline_scores)
+    binary = all(bool(np.all((one == 0) | (one == 1))) for one in (new, old))
+    metric = SHARE if binary else MEAN
+    return metric, Statistics.of_scores(new), Statistics.of_scores(old)
+
+
 def mcnemar(correct: ArrayLike, baseline_correct: ArrayLike) -> McNemar:
-    """McNemar's exact test on (num_examples,) truth values: a coin toss per discordant example."""
+    """McNemar's exact test on (N,) truth values: a coin toss per discordant example."""
     new, old = _paired(correct, baseline_correct, dtype=np.bool_)
     won, lost = int(np.sum(new & ~old)), int(np.sum(old & ~new))
     better, worse = _tail(won, lost), _tail(lost, won)
@@ -106,104 +167,6 @@ def _tail(num_heads: int, num_tails: int) -> float:
     from scipy.special import betainc
 
     return float(betainc(num_heads, num_tails + 1, 0.5)) if num_heads else 1.0
-
-
-def paired_bootstrap(
-    references: ArrayLike,
-    predictions: ArrayLike,
-    baseline_predictions: ArrayLike,
-    *,
-    metric: WeightedMetric,
-    confidence: float = 0.95,
-    seed: int,
-) -> BootstrapDifference:
-    """The difference in a metric over resampled examples, both models on the same ones."""
-    cells, counts = _prediction_cells(references, predictions, baseline_predictions)
-    statistic = _difference_statistic(metric, *cells)
-    difference = float(statistic(counts[None, :].astype(np.float64))[0])
-    rng = np.random.default_rng(seed)
-    resampled = resample(statistic, counts, num_resamples=NUM_RESAMPLES, rng=rng)
-    p_value = _monte_carlo_p(int(np.sum(resampled - difference >= difference)), NUM_RESAMPLES)
-    interval = bca_interval(statistic, counts, resampled, confidence)
-    return BootstrapDifference(difference, interval, p_value, float(np.std(resampled, ddof=1)))
-
-
-def compare_predictions(
-    references: ArrayLike,
-    predictions: ArrayLike,
-    baseline_predictions: ArrayLike,
-    *,
-    metric: WeightedMetric,
-    confidence: float = 0.95,
-    seed: int,
-) -> Comparison:
-    """Compare by a metric that is no mean over examples, such as macro F1.
-
-    The inputs are (num_examples,) label ids.
-    """
-    cells, counts = _prediction_cells(references, predictions, baseline_predictions)
-    truth, new, old = cells
-    weights = counts[None, :].astype(np.float64)
-    bootstrap = paired_bootstrap(
-        references,
-        predictions,
-        baseline_predictions,
-        metric=metric,
-        confidence=confidence,
-        seed=seed,
-    )
-    null = _permuted_differences(metric, cells, counts, np.random.default_rng([seed, 1]))
-    return Comparison(
-        value=float(metric(truth, new, weights)[0]),
-        baseline_value=float(metric(truth, old, weights)[0]),
-        difference=bootstrap.difference,
-        interval=bootstrap.interval,
-        p_value=_exceedance(null, bootstrap.difference),
-        p_value_worse=_exceedance(-null, -bootstrap.difference),
-        standard_error=bootstrap.standard_error,
-        discordance=float(counts[new != old].sum() / counts.sum()),
-        num_examples=int(counts.sum()),
-        method="permutation of predictions",
-        seed=seed,
-        num_permutations=NUM_PERMUTATIONS,
-    )
-
-
-def compare_scores(
-    scores: ArrayLike, baseline_scores: ArrayLike, *, confidence: float = 0.95, seed: int = 0
-) -> Comparison:
-    """Compare by the mean of (num_examples,) per-example scores, higher being better.
-
-    Scores of 0 and 1 take the exact test and need no seed.
-    """
-    new, old = _paired(scores, baseline_scores, dtype=np.float64)
-    if is_binary(new, old):
-        return _compare_correct(new > 0, old > 0, confidence)
-    return _compare_graded(new, old, confidence, seed)
-
-
-def paired_scores(scores: ArrayLike, baseline_scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Both models' (num_examples,) scores; raises DataError when there are none."""
-    new, old = _paired(scores, baseline_scores, dtype=np.float64)
-    return new, old
-
-
-def paired_p_values(
-    scores: FloatArray, baseline_scores: FloatArray, seed: int
-) -> tuple[float, float]:
-    """One-sided p-values (better, worse) by the test that suits the scores."""
-    if is_binary(scores, baseline_scores):
-        test = mcnemar(scores > 0, baseline_scores > 0)
-        return test.p_value, test.p_value_worse
-    difference = scores - baseline_scores
-    null = _sign_flipped_means(difference, np.random.default_rng([seed, 1]))
-    mean = float(difference.mean())
-    return _exceedance(null, mean), _exceedance(-null, -mean)
-
-
-def is_binary(*scores: FloatArray) -> bool:
-    """Whether every score says right (1) or wrong (0) and nothing between."""
-    return all(bool(np.all((values == 0) | (values == 1))) for values in scores)
 
 
 def _compare_correct(
@@ -239,88 +202,84 @@ def _bonett_price(
     return Interval(low, high, confidence), standard_error
 
 
-def _compare_graded(new: FloatArray, old: FloatArray, confidence: float, seed: int) -> Comparison:
-    difference = new - old
-    (values,), counts = group_examples(difference)
+@dataclass(frozen=True)
+class _Pairs:
+    """Examples grouped by the two rows that they have."""
 
-    def mean(weights: FloatArray) -> FloatArray:
-        result: FloatArray = weights @ values / weights.sum(axis=1)
+    new: FloatArray
+    """(M, S)"""
+    old: FloatArray
+    """(M, S)"""
+    counts: IntArray
+    """(M,) examples that have these two rows."""
+
+    @classmethod
+    def of(cls, new: Statistics, old: Statistics) -> "_Pairs":
+        _assert_paired(new.row_of, old.row_of)
+        code = new.row_of * len(old.rows) + old.row_of
+        _, first, counts = np.unique(code, return_index=True, return_counts=True)
+        return cls(new.rows[new.row_of[first]], old.rows[old.row_of[first]], counts)
+
+    @property
+    def differ(self) -> NDArray[np.bool_]:
+        """(M,) where a swap would change anything."""
+        result: NDArray[np.bool_] = np.any(self.new != self.old, axis=1)
         return result
 
-    rng = np.random.default_rng(seed)
-    resampled = resample(mean, counts, num_resamples=NUM_RESAMPLES, rng=rng)
-    better, worse = paired_p_values(new, old, seed)
-    return Comparison(
-        value=float(new.mean()),
-        baseline_value=float(old.mean()),
-        difference=float(difference.mean()),
-        interval=bca_interval(mean, counts, resampled, confidence),
-        p_value=better,
-        p_value_worse=worse,
-        standard_error=float(difference.std(ddof=1) / len(difference) ** 0.5),
-        discordance=float(np.mean(difference != 0)),
-        num_examples=len(difference),
-        method="permutation of scores",
-        seed=seed,
-        num_permutations=NUM_PERMUTATIONS,
-    )
 
-
-def _sign_flipped_means(difference: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Means under the null that either model could have had either score of an example."""
-    (sizes,), counts = group_examples(np.abs(difference[difference != 0]))
+def _permutation_p_values(metric: Metric, pairs: _Pairs, seed: int) -> tuple[float, float]:
+    """One-sided (better, worse): either model could have had either row of an example."""
+    drawn = np.flatnonzero(pairs.differ)
+    if not len(drawn):
+        return 1.0, 1.0
+    rng = np.random.default_rng([seed, 1])
 
     def draw(size: int) -> FloatArray:
-        flipped = rng.binomial(counts, 0.5, size=(size, len(counts)))
-        result: FloatArray = (counts - 2 * flipped) @ sizes / len(difference)
-        return result
+        swapped = rng.binomial(pairs.counts[drawn], 0.5, size=(size, len(drawn)))
+        return _difference_after(metric, pairs, drawn, swapped.astype(np.float64))
 
-    return in_chunks(draw, NUM_PERMUTATIONS, len(counts))
-
-
-def _prediction_cells(*columns: ArrayLike) -> tuple[list[IntArray], IntArray]:
-    return group_examples(*_paired(*columns, dtype=np.int64))
+    null = in_chunks(draw, NUM_PERMUTATIONS, 2 * len(drawn))
+    observed = float(_difference_after(metric, pairs, drawn, np.zeros((1, len(drawn))))[0])
+    return _exceedance(null, observed), _exceedance(-null, -observed)
 
 
-def _difference_statistic(
-    metric: WeightedMetric, references: IntArray, new: IntArray, old: IntArray
-) -> Statistic:
-    def difference(weights: FloatArray) -> FloatArray:
-        return metric(references, new, weights) - metric(references, old, weights)
-
-    return difference
-
-
-def _permuted_differences(
-    metric: WeightedMetric, cells: Sequence[IntArray], counts: IntArray, rng: np.random.Generator
+def _difference_after(
+    metric: Metric, pairs: _Pairs, drawn: IntArray, swapped: FloatArray
 ) -> FloatArray:
-    """Differences under the null that either model could have given either prediction."""
-    truth, new, old = cells
-    truths, answers = np.concatenate([truth, truth]), np.concatenate([new, old])
+    """(B,) by how much the new model is better once it has swapped rows with the old one.
 
-    def draw(size: int) -> FloatArray:
-        swapped = rng.binomial(counts, 0.5, size=(size, len(counts))).astype(np.float64)
-        kept = counts - swapped
-        first = metric(truths, answers, np.concatenate([kept, swapped], axis=1))
-        return first - metric(truths, answers, np.concatenate([swapped, kept], axis=1))
-
-    return in_chunks(draw, NUM_PERMUTATIONS, 2 * len(counts))
+    drawn: (D,) the pairs that differ; swapped: (B, D) examples of each that are swapped.
+    """
+    if metric.of_sums is not None:
+        # The swaps move the same amount from one model's sum to the other's: one product for both.
+        moved = swapped @ (pairs.old - pairs.new)[drawn]
+        sums = pairs.counts @ pairs.new + moved, pairs.counts @ pairs.old - moved
+        first, second = (metric.scale(metric.of_sums(one)) for one in sums)
+    else:
+        rows = np.concatenate([pairs.new, pairs.old])
+        of_old = np.zeros((len(swapped), len(pairs.counts)))
+        of_old[:, drawn] = swapped
+        weights = np.concatenate([pairs.counts - of_old, of_old], axis=1)
+        other = np.concatenate([of_old, pairs.counts - of_old], axis=1)
+        first, second = (metric.scale(metric.measure(rows, one)) for one in (weights, other))
+    difference: FloatArray = first - second
+    return -difference if metric.lower_is_better else difference
 
 
 def _exceedance(null: FloatArray, observed: float) -> float:
     """Share of the null at least as large, the observed one included; rounding is no difference."""
-    return _monte_carlo_p(int(np.sum(null >= observed - 1e-12)), len(null))
-
-
-def _monte_carlo_p(num_exceeding: int, num_draws: int) -> float:
-    return (num_exceeding + 1) / (num_draws + 1)
+    return (int(np.sum(null >= observed - 1e-12)) + 1) / (len(null) + 1)
 
 
 def _paired(*columns: ArrayLike, dtype: Any) -> list[NDArray[Any]]:
     arrays = [np.asarray(column, dtype=dtype) for column in columns]
+    _assert_paired(*arrays)
+    return arrays
+
+
+def _assert_paired(*arrays: NDArray[Any]) -> None:
     lengths = {array.shape for array in arrays}
     if len(lengths) > 1 or arrays[0].ndim != 1:
         raise ValueError(f"paired arrays must share one length, got shapes {sorted(lengths)}")
     if not len(arrays[0]):
         raise DataError("two models cannot be compared on no examples", do="give a test split rows")
-    return arrays

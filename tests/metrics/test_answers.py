@@ -13,11 +13,7 @@ from hub_trainer.metrics.answers import (
     byte_log_prob,
     can_be_scored,
     compare,
-    compare_answers,
-    compare_losses,
     estimate,
-    estimate_losses,
-    estimate_scores,
     score_answers,
 )
 
@@ -30,6 +26,10 @@ BY_HAND = {
     "contains": [0, 0, 0],
     "json_schema": [0, 0, 0],
 }
+
+
+def loss_of(name, found):
+    return Measured(name, found.scores, found)
 
 
 def losses(count=200, *, better=0.0, seed=0):
@@ -54,7 +54,7 @@ def test_contains_when_something_is_expected_then_that_and_not_the_reference():
 def test_module_of_a_small_case_gives_the_mean_and_the_scores(name):
     if metric_spec(name).needs == "answers":
         scores = np.array(BY_HAND[name], dtype=float)
-        assert estimate_scores(name, scores).value == pytest.approx(np.mean(BY_HAND[name]))
+        assert estimate(Measured(name, scores)).value == pytest.approx(np.mean(BY_HAND[name]))
         return
     found = load_metric(name).compute(log_probs=[-2.0, -1.0], num_tokens=[4, 1])
     per_token = {"completion_loss": (3 / 5, [0.5, 1.0])}
@@ -78,17 +78,17 @@ def test_can_be_scored_when_only_a_bad_answer_is_known_then_by_what_is_expected(
 
 def test_estimate_when_a_share_then_wilson_and_otherwise_bootstrapped():
     scores = (np.arange(100) < 80).astype(float)
-    share = estimate_scores("contains", scores)
+    share = estimate(Measured("contains", scores))
     assert (share.method, share.value) == ("wilson", 0.8)
-    graded = estimate_scores("token_f1", scores * np.linspace(0.5, 1, 100))
+    graded = estimate(Measured("token_f1", scores * np.linspace(0.5, 1, 100)))
     assert graded.method == "bca"
     assert graded.interval.low < graded.value < graded.interval.high
 
 
 def test_loss_when_estimated_then_all_tokens_weigh_alike_and_perplexity_is_its_exponential():
     found = losses()
-    loss = estimate_losses("completion_loss", found)
-    perplexity = estimate_losses("perplexity", found)
+    loss = estimate(loss_of("completion_loss", found))
+    perplexity = estimate(loss_of("perplexity", found))
     assert loss.value == pytest.approx(found.nats.sum() / found.num_tokens.sum())
     assert loss.value == pytest.approx(-found.scores.mean())
     assert loss.interval.low < loss.value < loss.interval.high
@@ -100,7 +100,7 @@ def test_loss_when_estimated_then_all_tokens_weigh_alike_and_perplexity_is_its_e
 def test_loss_interval_when_drawn_often_then_holds_the_truth():
     mean_tokens_loss = 2.0  # gamma(4, 0.5) per token, whatever the length
     held = [
-        mean_tokens_loss in estimate_losses("completion_loss", losses(60, seed=seed)).interval
+        mean_tokens_loss in estimate(loss_of("completion_loss", losses(60, seed=seed))).interval
         for seed in range(100)
     ]
     assert 0.86 <= np.mean(held) <= 1.0
@@ -109,40 +109,30 @@ def test_loss_interval_when_drawn_often_then_holds_the_truth():
 @pytest.mark.parametrize("name", ["completion_loss", "perplexity"])
 def test_comparison_of_losses_when_the_new_one_is_lower_then_it_is_better(name):
     old, new = losses(), losses(better=0.3)
-    compared = compare_losses(name, new, old)
+    compared = compare(loss_of(name, new), loss_of(name, old))
     assert compared.lower_is_better
     assert compared.difference < 0 < compared.improvement
     assert compared.difference == pytest.approx(compared.value - compared.baseline_value)
     assert compared.interval.low < compared.difference < compared.interval.high < 0
     assert compared.p_value < 0.001 < 0.999 < compared.p_value_worse
     assert compared.metric == name
-    back = compare_losses(name, old, new)
+    back = compare(loss_of(name, old), loss_of(name, new))
     assert back.difference > 0 > back.improvement
     assert back.p_value > 0.999
 
 
 def test_comparison_of_losses_when_the_models_are_one_then_nothing_is_shown():
-    compared = compare_losses("completion_loss", losses(), losses())
+    compared = compare(loss_of("completion_loss", losses()), loss_of("completion_loss", losses()))
     assert (compared.difference, compared.p_value, compared.p_value_worse) == (0, 1, 1)
 
 
 def test_comparison_of_answers_when_shares_then_by_mcnemar_else_by_permutation():
     better, worse = np.array([1.0] * 9 + [0]), np.array([0.0] * 9 + [1])
-    assert compare_answers("contains", better, worse).method == "mcnemar"
-    graded = compare_answers("token_f1", better * 0.5, worse)
-    assert (graded.method, graded.metric) == ("permutation of scores", "token_f1")
+    assert compare(Measured("contains", better), Measured("contains", worse)).method == "mcnemar"
+    graded = compare(Measured("token_f1", better * 0.5), Measured("token_f1", worse))
+    assert (graded.method, graded.metric) == ("permutation", "token_f1")
 
 
 def test_byte_log_prob_when_text_is_not_ascii_then_its_bytes_count():
     assert byte_log_prob("é") == pytest.approx(-2 * math.log(256))
     assert byte_log_prob("") == 0
-
-
-def test_estimate_and_compare_when_measured_then_go_by_the_kind_of_metric():
-    loss = Measured("perplexity", losses().scores, losses())
-    assert estimate(loss) == estimate_losses("perplexity", losses())
-    assert compare(loss, loss) == compare_losses("perplexity", losses(), losses())
-    scores = np.array([0.0, 0.5, 1.0])
-    graded = Measured("rouge", scores)
-    assert estimate(graded) == estimate_scores("rouge", scores)
-    assert compare(graded, graded) == compare_answers("rouge", scores, scores)

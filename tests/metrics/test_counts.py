@@ -1,4 +1,4 @@
-"""Metrics from counts are the evaluate modules' values, resample by resample."""
+"""Metrics of label counts: equal to the evaluate modules on any examples."""
 
 import numpy as np
 import pytest
@@ -6,30 +6,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub_trainer.metrics import METRICS, compute_metric, metric_names
-from hub_trainer.metrics.counts import count_labels, weighted_metric
+from hub_trainer.metrics.counts import label_metric, label_statistics
+from hub_trainer.stats import measure
 
 CELLS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), min_size=1)
 
 
 @settings(max_examples=15, deadline=None)
 @given(CELLS)
-def test_count_metrics_of_any_examples_equal_the_modules(cells):
+def test_metrics_of_any_examples_equal_the_modules(cells):
     references, predictions, repeats = (np.array(column) for column in zip(*cells, strict=True))
     if not repeats.sum():
         repeats[0] = 1
-    weights = repeats[None, :].astype(float)
-    expanded = [np.repeat(column, repeats).tolist() for column in (references, predictions)]
+    truth, given_ = (np.repeat(column, repeats) for column in (references, predictions))
     for name in metric_names("labels"):
-        from_counts = METRICS[name].from_counts
-        assert from_counts
-        found = weighted_metric(from_counts, 4)(references, predictions, weights)
-        assert found.shape == (1,)
-        assert found[0] == pytest.approx(compute_metric(name, *expanded), abs=1e-12), name
+        metric = METRICS[name].metric
+        found = measure(metric, label_statistics(metric, truth, given_, 4))
+        expected = compute_metric(name, truth.tolist(), given_.tolist())
+        assert found == pytest.approx(expected, abs=1e-12), name
 
 
-def test_count_labels_of_several_resamples_keeps_them_apart():
-    references, predictions = np.array([0, 0, 1]), np.array([0, 1, 1])
-    counts = count_labels(references, predictions, np.array([[1.0, 2, 3], [0, 0, 4]]), 2)
-    assert counts.hits.tolist() == [[1, 3], [0, 4]]
-    assert counts.support.tolist() == [[3, 3], [0, 4]]
-    assert counts.predicted.tolist() == [[1, 5], [0, 4]]
+def test_metric_of_several_resamples_keeps_them_apart():
+    metric = label_metric(lambda counts: counts.hits[:, 0] + 10 * counts.predicted[:, 1])
+    found = label_statistics(metric, np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    weights = np.array([[1.0, 2, 3], [0, 0, 4]])
+    assert metric.measure(found.rows, weights).tolist() == [51, 40]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hub_trainer.metrics.answers import Losses, compare_losses
+from hub_trainer.metrics.answers import Losses, Measured, compare
 from hub_trainer.metrics.report import compare_metric
 from hub_trainer.stats import GateRule, count_looks, decide, decide_first, mcnemar
 
@@ -261,7 +261,7 @@ def test_decide_when_lower_is_better_then_reasons_are_in_the_metric_itself(shift
         new.scores,
         old.scores,
         rule=GateRule(),
-        comparison=compare_losses("completion_loss", new, old),
+        comparison=compare(*(Measured("completion_loss", one.scores, one) for one in (new, old))),
         slices={"half": [index % 2 for index in range(300)]},
     )
     assert found.verdict == verdict

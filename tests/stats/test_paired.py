@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 
 from hub_trainer.errors import DataError
 from hub_trainer.metrics import counts
-from hub_trainer.stats import compare_predictions, compare_scores, mcnemar, paired_bootstrap
+from hub_trainer.stats import Metric, Statistics, compare, compare_scores, mcnemar
 
-MACRO_F1 = counts.weighted_metric(counts.macro(counts.f1), num_labels=4)
+MACRO_F1 = counts.label_metric(counts.macro(counts.f1))
+
+
+def compare_predictions(references, new, old, *, metric=MACRO_F1, seed):
+    sides = (counts.label_statistics(metric, references, one, 4) for one in (new, old))
+    return compare(metric, *sides, seed=seed)
 
 
 def _answers(num_won, num_lost, num_both=5):
@@ -84,7 +89,7 @@ def test_compare_scores_of_graded_scores_equals_scipy():
         alternative="greater",
         rng=np.random.default_rng(2),
     )
-    assert found.method == "permutation of scores"
+    assert found.method == "permutation"
     assert found.difference == pytest.approx(float(np.mean(new - old)))
     assert found.p_value == pytest.approx(expected.pvalue, abs=0.01)
     assert found.p_value + found.p_value_worse == pytest.approx(1, abs=0.01)
@@ -105,9 +110,9 @@ def _predictions(num_examples, better, seed=0):
     return references, new, old
 
 
-def test_paired_bootstrap_of_a_better_model_is_above_zero():
+def test_compare_predictions_of_a_better_model_is_above_zero():
     references, new, old = _predictions(400, better=-0.5)
-    found = paired_bootstrap(references, new, old, metric=MACRO_F1, seed=0)
+    found = compare_predictions(references, new, old, seed=0)
     assert found.interval.low > 0
     assert found.p_value < 0.01
     assert found.difference in found.interval
@@ -115,8 +120,8 @@ def test_paired_bootstrap_of_a_better_model_is_above_zero():
 
 def test_compare_predictions_of_swapped_models_mirrors_the_difference():
     references, new, old = _predictions(300, better=-0.65)
-    there = compare_predictions(references, new, old, metric=MACRO_F1, seed=3)
-    back = compare_predictions(references, old, new, metric=MACRO_F1, seed=3)
+    there = compare_predictions(references, new, old, seed=3)
+    back = compare_predictions(references, old, new, seed=3)
     assert there.difference == pytest.approx(-back.difference)
     assert there.value == pytest.approx(back.baseline_value)
     assert there.p_value == pytest.approx(back.p_value_worse, abs=0.02)
@@ -125,20 +130,40 @@ def test_compare_predictions_of_swapped_models_mirrors_the_difference():
 
 def test_compare_predictions_with_the_same_seed_is_the_same():
     references, new, old = _predictions(120, better=-0.6)
-    first = compare_predictions(references, new, old, metric=MACRO_F1, seed=5)
-    assert first == compare_predictions(references, new, old, metric=MACRO_F1, seed=5)
-    other = compare_predictions(references, new, old, metric=MACRO_F1, seed=6)
+    first = compare_predictions(references, new, old, seed=5)
+    assert first == compare_predictions(references, new, old, seed=5)
+    other = compare_predictions(references, new, old, seed=6)
     assert first.difference == other.difference
     assert first.interval != other.interval
 
 
 def test_compare_predictions_agrees_with_mcnemar_on_accuracy():
     references, new, old = _predictions(300, better=-0.65)
-    accuracy = counts.weighted_metric(counts.accuracy, num_labels=4)
+    accuracy = counts.label_metric(lambda found: found.hits.sum(axis=1) / found.support.sum(axis=1))
     found = compare_predictions(references, new, old, metric=accuracy, seed=0)
     exact = compare_scores(new == references, old == references)
     assert found.difference == pytest.approx(exact.difference)
     assert found.p_value == pytest.approx(exact.p_value, abs=0.01)
+
+
+def test_compare_of_a_metric_of_sums_equals_the_same_metric_of_rows():
+    """The quick path of the permutation moves sums; the plain one weighs rows."""
+    references, new, old = _predictions(150, better=-0.65)
+    by_rows = Metric(of_rows=lambda rows, weights: MACRO_F1.of_sums(weights @ rows))
+    quick = compare_predictions(references, new, old, seed=1)
+    plain = compare_predictions(references, new, old, metric=by_rows, seed=1)
+    for field in ("value", "difference", "p_value", "p_value_worse", "standard_error"):
+        assert getattr(quick, field) == pytest.approx(getattr(plain, field), rel=1e-9), field
+
+
+def test_compare_of_a_metric_where_less_is_better_turns_the_test_around():
+    rng = np.random.default_rng(0)
+    old = rng.random(100)
+    rows = [Statistics.of_scores(one) for one in (old - 0.1 + rng.normal(0, 0.1, 100), old)]
+    errors = Metric(lambda sums: sums[:, 0] / sums[:, 1], lower_is_better=True)
+    found = compare(errors, *rows)
+    assert found.difference < 0 < found.improvement
+    assert found.p_value < 0.001 < found.p_value_worse
 
 
 @pytest.mark.slow
@@ -149,7 +174,7 @@ def test_comparisons_of_equal_models_raise_false_alarms_at_their_level():
         new, old = (
             np.where(rng.random(150) < 0.8, references, rng.integers(0, 4, 150)) for _ in range(2)
         )
-        found = compare_predictions(references, new, old, metric=MACRO_F1, seed=seed)
+        found = compare_predictions(references, new, old, seed=seed)
         alarms += found.p_value <= 0.05
     print(f"false alarms of the macro F1 permutation test at 0.05: {alarms / 400:.3f}")
     assert alarms / 400 < 0.08
