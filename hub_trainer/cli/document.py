@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -56,6 +57,7 @@ def blocks() -> dict[str, Callable[[], str]]:
 
     return {
         "commands": commands_table,
+        "layers": layers_table,
         **{f"keys of {name}": table_of(model) for name, model in sections().items()},
         "renamed arguments": renamed_table,
         "owned arguments": owned_table,
@@ -74,6 +76,30 @@ def commands_table() -> str:
         for words, options, help_text in _commands()
     ]
     return markdown_table(("command", "options", "what it does"), rows)
+
+
+def layers_table() -> str:
+    """Every module by its layer in the import contract, highest first, with what it says it owns.
+
+    Read from pyproject.toml of the source tree, which an installed package does not have.
+    """
+    package = Path(__file__).resolve().parents[1]
+    contracts = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = contracts["tool"]["importlinter"]["contracts"][0]["layers"]
+    rows = [
+        (str(height), f"`{name}`", _owned_by(package, name))
+        for height, layer in zip(range(len(layers), 0, -1), layers, strict=True)
+        for name in layer.split(" | ")
+    ]
+    return markdown_table(("layer", "module", "what it owns"), rows)
+
+
+def _owned_by(package: Path, name: str) -> str:
+    path = package / name / "__init__.py"
+    source = path if path.exists() else package / f"{name}.py"
+    text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
+    assert text
+    return text.splitlines()[0]
 
 
 def sections(model: type[BaseModel] = Recipe) -> dict[str, type[BaseModel]]:
