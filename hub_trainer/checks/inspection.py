@@ -67,6 +67,18 @@ class Bench:
     """task, folder and label_names of the published model; None asks a probe."""
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """The result of opening a pull request's files."""
+
+    checks: tuple[Check, ...]
+    rows: int = 0
+    """Rows that it holds; 0 when they could not be read."""
+    left_out_rows: tuple[int, ...] = ()
+    """Rows that a merge must leave out, as chance repeats of sealed rows are: ascending places,
+    from 0, in the order in which the split's files are read."""
+
+
 def read_trusted(
     folder: Path, out: Path, *, config: str | None, split: str, spec: Mapping[str, Any] | None
 ) -> Reading:
@@ -77,8 +89,8 @@ def read_trusted(
     return Reading(out, answer)
 
 
-def inspect_files(folder: Path, bench: Bench, *, split: str) -> tuple[list[Check], int]:
-    """All checks of the new files in `folder`, cheap ones first, and how many rows they hold.
+def inspect_files(folder: Path, bench: Bench, *, split: str) -> Inspection:
+    """All checks of the new files in `folder`, cheap ones first.
 
     Stops where a later check would have nothing to stand on.
     """
@@ -90,22 +102,24 @@ def inspect_files(folder: Path, bench: Bench, *, split: str) -> tuple[list[Check
             max_rows=bench.review.max_rows,
         )  # fmt: skip
     except DataError as error:
-        return [Check("readable", False, _told(error))], 0
+        return Inspection((Check("readable", False, _told(error)),))
     new = Reading(out, answer)
     checks = [Check("readable", True, "parsed within limits")]
     checks += check_schema(
         bench.base.schema, new.schema, names_from_folders=bench.base.names_from_folders
     )
     if answer["error"]:
-        return [*checks, Check("usable rows", False, _told(DataError(**answer["error"])))], 0
+        broken = Check("usable rows", False, _told(DataError(**answer["error"])))
+        return Inspection((*checks, broken))
     checks += check_rows(new.rows, answer["dropped"], max_rows=bench.review.max_rows)
     if not all(check.passed for check in checks if check.blocks == "refuse"):
-        return checks, new.rows
-    return [*checks, *_check_contents(new, bench)], new.rows
+        return Inspection(tuple(checks), new.rows)
+    found, left_out = _check_contents(new, bench)
+    return Inspection((*checks, *found), new.rows, left_out)
 
 
-def _check_contents(new: Reading, bench: Bench) -> list[Check]:
-    """The checks that look at every row, the costly one last.
+def _check_contents(new: Reading, bench: Bench) -> tuple[list[Check], tuple[int, ...]]:
+    """The checks that look at every row, the costly one last, and the rows to leave out.
 
     Answers have no label that a model could judge: what they are worth, people say.
     """
@@ -116,7 +130,7 @@ def _check_contents(new: Reading, bench: Bench) -> list[Check]:
         "test": str(bench.test.path) if bench.test else None,
     }
     found = _call("compare_rows", {**paths, "modality": modality, "near": bench.near}, bench.folder)
-    counts = found["counts"]
+    counts, left_out = found["counts"], tuple(found["left_out_rows"])
     checks = [
         *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
         check_leakage(counts),
@@ -129,8 +143,8 @@ def _check_contents(new: Reading, bench: Bench) -> list[Check]:
         check_label_spread(bench.base.labels, new.labels, max_shift=review.max_label_shift),
     ]  # fmt: skip
     if EXAMPLE in bench.base.answer["spec"]["kinds"]:
-        return checks
-    return [*checks, _check_labels({**paths, "modality": modality}, bench)]
+        return checks, left_out
+    return [*checks, _check_labels({**paths, "modality": modality}, bench)], left_out
 
 
 def _check_labels(arguments: Mapping[str, Any], bench: Bench) -> Check:

@@ -95,6 +95,7 @@ def compare_rows(
     }
     return {
         "counts": counts,
+        "left_out_rows": [],
         "flags": text_flags(rows),
         "personal": dict(find_personal_data(rows).counts),
         "base_personal": dict(find_personal_data(known).counts),

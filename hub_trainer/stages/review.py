@@ -20,7 +20,7 @@ from hub_trainer.checks.bench import (
 from hub_trainer.checks.card import check_card
 from hub_trainer.checks.comment import has_comment, render_comment
 from hub_trainer.checks.files import FileChanges, check_files, compare_listings, data_files
-from hub_trainer.checks.inspection import inspect_files
+from hub_trainer.checks.inspection import Inspection, inspect_files
 from hub_trainer.checks.placement import check_placement
 from hub_trainer.checks.policy import Policy, find_policy
 from hub_trainer.checks.sizes import without_sizes
@@ -132,8 +132,9 @@ def review_pull_request(
     if added and decide(checks) != "refuse":
         checks.append(_placement(main, added, policy))
         if checks[-1].passed:
-            found, rows = _open_files(hub, main, head, added, policy=policy, work_dir=work_dir)
-            checks += found
+            found = _open_files(hub, main, head, added, policy=policy, work_dir=work_dir)
+            checks += found.checks
+            rows = found.rows
     return Verdict(
         number=number,
         sha=head_sha,
@@ -241,14 +242,14 @@ def _placement(main: Tip, added: list[str], policy: Policy) -> Check:
 
 def _open_files(
     hub: Hub, main: Tip, head: Tip, added: list[str], *, policy: Policy, work_dir: Path
-) -> tuple[list[Check], int]:
+) -> Inspection:
     """Fetch the added files at the pinned commit, under the card of main, and have them opened."""
     split = whole_split(policy.source)
     folder = work_dir / "new"
     try:
         fetch_files(hub, head.repo, head.commit_sha, added, folder)
     except HubError as error:
-        return [Check("download", False, error.what, "human")], 0
+        return Inspection((Check("download", False, error.what, "human"),))
     write_card(folder, main.split_files(policy.source.config, split).card)
     bench = prepare_bench(hub, policy, main, work_dir)
     return inspect_files(folder, bench, split=split)
