@@ -51,6 +51,25 @@ class DataError(HubTrainerError):
     exit_code = ExitCode.DATA
 
 
+class RowRefused(DataError):
+    """A row that cannot be used with this base model; the others may be.
+
+    `reason` is the same for all rows like it, and holds nothing of them.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        reason: str,
+        where: str | None = None,
+        got: str | None = None,
+        do: str | None = None,
+    ) -> None:
+        self.reason = reason
+        super().__init__(what, where=where, got=got, do=do)
+
+
 class HubError(HubTrainerError):
     """The Hub said no or did not answer."""
 

@@ -143,6 +143,9 @@ def round_result(round_dir: Path) -> dict[str, Any]:
         "primary": results.get("primary"),
         "num_examples": results.get("num_examples"),
         "round_dir": str(round_dir),
+        "left_out": {
+            stage: _outputs(round_dir, stage).get("left_out") for stage in ("collect", "prepare")
+        },
         "train": {key: fit.get(key) for key in FIT_KEYS} if fit else None,
     }
 

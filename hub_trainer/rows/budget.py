@@ -41,11 +41,13 @@ def assert_small_cells(table: "pa.Table", limits: Limits, *, where: str) -> None
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for name in table.column_names:
-        kind = table[name].type
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if isinstance(column.type, pa.JsonType):
+            column = column.cast(column.type.storage_type)
+        kind = column.type
         if kind not in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
             continue
-        lengths = pc.binary_length(table[name])
+        lengths = pc.binary_length(column)
         largest = pc.max(lengths).as_py() or 0
         if largest > limits.max_cell_bytes:
             row = pc.index(lengths, largest).as_py() + 1

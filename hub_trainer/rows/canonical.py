@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.rows.examples import canonical_examples
+from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
 from hub_trainer.rows.media import image_problem
 from hub_trainer.rows.read import RawSplit
-from hub_trainer.rows.store import LABEL, SOURCE, Modality, with_row_ids
+from hub_trainer.rows.store import LABEL, ROW_NUMBER, SOURCE, Modality, with_row_ids
+from hub_trainer.rows.written import plain_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,12 +50,16 @@ class CanonicalRows:
     """A table's features: number, category or boolean."""
     dropped: Mapping[str, int]
     """Reason -> rows that were left out."""
+    first_dropped: Sequence[tuple[int, str]] = ()
+    """The first of them: which row of the split, from 1, and the reason."""
 
 
 def canonical_rows(
     raw: RawSplit, spec: RowSpec, *, source: str, where: str | None = None
 ) -> CanonicalRows:
     """Map, name and check the columns of a split; `source` is written into each row."""
+    import pyarrow as pa
+
     where = where or source
     if EXAMPLE in spec.kinds:
         return _canonical_examples(raw, spec, source, where)
@@ -62,10 +68,12 @@ def canonical_rows(
     for name, theirs in names.items():
         place = f"{where}, column {theirs}"
         columns[name] = _column(raw, theirs, spec.kinds.get(name, "feature"), place)
-    table, dropped = _without_broken(columns, spec, where)
+    table = pa.table(dict(columns))
+    table, left_out = _kept(table, _reasons(table, spec), spec, where)
     table = _with_provenance(table, spec, source)
     features = _feature_kinds(table, names, spec) if spec.modality == "table" else {}
-    return CanonicalRows(table, raw.class_names.get(names[LABEL]), features, dropped)
+    label_names = raw.class_names.get(names[LABEL])
+    return CanonicalRows(table, label_names, features, *_counted(left_out))
 
 
 def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -> CanonicalRows:
@@ -80,18 +88,36 @@ def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -
         if name not in present:
             raise _missing_dropped(name, present, where)
     for name in (name for name in present if name not in spec.drop_columns):
-        named, place = raw.class_names.get(name), f"{where}, column {name}"
-        column = raw.table[name]
-        columns[ours.get(name, name)] = _class_names(column, named, place) if named else column
-    found = canonical_examples(pa.table(columns).to_pylist(), where)
+        values = plain_values(raw.json.get(name, raw.table[name]))
+        named = raw.class_names.get(name)
+        columns[ours.get(name, name)] = _named(values, named) if named else values
+    rows = (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
+    found = canonical_examples(list(rows), where)
     reasons = [one if isinstance(one, str) else None for one in found]
     made: dict[str, Any] = {
         name: pa.array([None if isinstance(one, str) else one[name] for one in found], pa.string())
         for name in EXAMPLE_COLUMNS
     }
-    made |= {name: columns[name] for name in spec.slices}
-    table, dropped = _kept(pa.table(made), reasons, spec, where)
-    return CanonicalRows(_with_provenance(table, spec, source), None, {}, dropped)
+    made |= {name: _slice_values(columns[name]) for name in spec.slices}
+    table, left_out = _kept(pa.table(made), reasons, spec, where)
+    table = _with_provenance(table, spec, source)
+    return CanonicalRows(table, None, {}, *_counted(left_out))
+
+
+def _named(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Numbers of classes as the names of the classes; what is no such number as it is."""
+    numbers = range(len(names))
+    return [names[v] if isinstance(v, int) and v in numbers else v for v in values]
+
+
+def _slice_values(values: Sequence[Any]) -> Any:
+    """The values of a slice in the type that they share, or as texts."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        return pa.array([None if v is None else str(v) for v in values], pa.string())
 
 
 def _mapped_columns(present: Sequence[str], spec: RowSpec, where: str) -> dict[str, str]:
@@ -229,38 +255,34 @@ def _is_nested(kind: Any) -> bool:
     return bool(pa.types.is_nested(kind))
 
 
-def _without_broken(
-    columns: Mapping[str, Any], spec: RowSpec, where: str
-) -> tuple["pa.Table", dict[str, int]]:
-    """The table without rows that cannot be used, and why each of them was left out."""
-    import pyarrow as pa
-
-    table = pa.table(dict(columns))
-    return _kept(table, _reasons(table, spec), spec, where)
-
-
 def _kept(
     table: "pa.Table", reasons: Sequence[str | None], spec: RowSpec, where: str
-) -> tuple["pa.Table", dict[str, int]]:
-    """The rows without a reason to leave them out, and how often there was which."""
+) -> tuple["pa.Table", list[tuple[int, str]]]:
+    """The rows without a reason to leave them out, and which others there are."""
     import pyarrow as pa
 
-    broken = [(number, reason) for number, reason in enumerate(reasons) if reason]
+    broken = [(number, reason) for number, reason in enumerate(reasons, start=1) if reason]
     if broken and not spec.clean:
         number, reason = broken[0]
         raise DataError(
             f"A row cannot be used: {reason}.",
-            where=f"{where}, row {number + 1}",
+            where=f"{where}, row {number}",
             got=f"{len(broken):,} such rows",
             do="Correct the rows, or set prepare.clean to true to leave them out.",
         )
-    dropped = dict(Counter(reason for reason in reasons if reason))
+    numbers = pa.array(range(1, table.num_rows + 1), pa.int64())
+    table = table.append_column(ROW_NUMBER, numbers)
     kept = table.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
     if kept.num_rows == 0:
-        got = ", ".join(f"{count:,} with {reason}" for reason, count in dropped.items())
+        got = f"{len(broken):,} rows: {reasons_text(_counted(broken)[0])}"
         do = "Check columns: in the recipe, and the rows themselves."
         raise DataError("No row is left after cleaning.", where=where, got=got, do=do)
-    return kept, dropped
+    return kept, broken
+
+
+def _counted(left_out: Sequence[tuple[int, str]]) -> tuple[dict[str, int], list[tuple[int, str]]]:
+    """How often there was which reason, and the first rows."""
+    return dict(Counter(reason for _, reason in left_out)), list(left_out[:MAX_NAMED])
 
 
 def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:

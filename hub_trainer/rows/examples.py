@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.rows.formats import FORMATS, Content, Example, Format, Kind, Row, detect_format
+from hub_trainer.rows.formats import FORMATS, Example, Format, Kind, detect_format
+from hub_trainer.rows.turns import Content, Row, RowFault
 
 KIND_OF: Mapping[str, Kind] = {
     "demonstration": "sft",
@@ -71,7 +72,7 @@ def asked_and_answers(example: Example) -> tuple[Content, tuple[Content, ...]]:
     A dialogue asks for its assistant's last turn; a text without a prompt asks for nothing.
     """
     turns = example.answers[0]
-    if example.prompt or isinstance(turns, str):
+    if example.prompt or isinstance(turns, str) or len(example.answers) > 1:
         return example.prompt, example.answers
     said = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
     if not said:
@@ -110,9 +111,16 @@ def answer_text(answer: Content) -> str:
 
 def _canonical(known: Format, row: Row) -> dict[str, str] | str:
     try:
-        return example_row(known, known.example(row))
-    except (KeyError, TypeError, ValueError):
-        return f"not a row of {known.name}"
+        made = example_row(known, known.example(row))
+    except RowFault as fault:
+        return str(fault)
+    except RecursionError:
+        return "nested too deeply"
+    try:
+        "".join(made.values()).encode()
+    except UnicodeEncodeError:
+        return "a text holds half of a surrogate pair, which is no character"
+    return made
 
 
 def _said(turn: Mapping[str, Any]) -> str:
@@ -130,7 +138,7 @@ def _label(kind: Kind, example: Example) -> str:
 
 def _to_json(known: Format, example: Example) -> str:
     held = {**vars(example), "format": known.name}
-    return json.dumps(held, ensure_ascii=False, sort_keys=True)
+    return json.dumps(held, ensure_ascii=False)
 
 
 def _content(held: Any) -> Content:

@@ -1,36 +1,41 @@
 """Which kind of language data a table holds, by its columns, and its rows as examples.
 
 The column names are TRL's (text, messages, prompt/completion, prompt/chosen/rejected,
-prompt/completion/label) and those that people have: alpaca, sharegpt, question/answer.
+prompt/completion/label) and those that people have: alpaca, sharegpt, question/answer. What a
+cell may hold is in `turns`.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hub_trainer.errors import DataError
 from hub_trainer.rows.store import WEIGHT
+from hub_trainer.rows.turns import (
+    Content,
+    Message,
+    Row,
+    RowFault,
+    content_of,
+    messages_of,
+    said_by,
+    structured,
+    text_of,
+    tools_of,
+)
 
-Row = Mapping[str, Any]
-Message = Mapping[str, Any]
-Content = str | tuple[Message, ...]
 Kind = Literal["sft", "dpo", "kto"]
 EXPECTED = "expected"
 FINISHED = "_finished"
 
-SHAREGPT_ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "function_call": "assistant",
-    "observation": "tool",
-    "tool": "tool",
+THUMBS: Mapping[str, bool] = {
+    **dict.fromkeys(("true", "1", "+1", "yes", "y", "up", "thumbs up", "good", "desirable"), True),
+    **dict.fromkeys(("false", "0", "-1", "no", "n", "down", "thumbs down", "bad"), False),
+    "undesirable": False,
+    "\N{THUMBS UP SIGN}": True,
+    "\N{THUMBS DOWN SIGN}": False,
 }
+"""How a rating is written, in lower case, whole numbers without a fraction."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Example:
     """One thing to learn from: a prompt and one or two answers to it, or a whole dialogue.
 
     An empty prompt and one answer is a text or a dialogue that is learned as a whole or by its
-    assistant's turns.
+    assistant's turns; an empty prompt and two answers is a preference for which nothing is asked.
     """
 
     prompt: Content
@@ -67,13 +72,12 @@ class Format:
     def example(self, row: Row) -> Example:
         """The example of a row, with its weight and what is expected of an answer.
 
-        Raises KeyError, TypeError or ValueError for a row that breaks the format.
+        Raises RowFault for a row that breaks the format.
         """
-        weight, expected = row.get(WEIGHT), row.get(EXPECTED) or ()
         return replace(
             self.read(row),
-            weight=1.0 if weight is None else float(weight),
-            expected=(expected,) if isinstance(expected, str) else tuple(map(str, expected)),
+            weight=_weight(row.get(WEIGHT)),
+            expected=_expected(row.get(EXPECTED)),
             finished=tuple(bool(one) for one in row.get(FINISHED) or ()),
         )
 
@@ -103,89 +107,138 @@ def read_examples(rows: Sequence[Row]) -> tuple[Format, list[Example]]:
 def _read(known: Format, row: Row, index: int) -> Example:
     try:
         return known.example(row)
-    except (KeyError, TypeError, ValueError) as error:
+    except RowFault as fault:
         raise DataError(
             f"A row is not in the format {known.name}.",
             where=f"row {index}",
-            got=str(error) or type(error).__name__,
+            got=str(fault),
             do=f"see its columns {', '.join(sorted(known.columns))}",
-        ) from error
+        ) from fault
 
 
 # Formats
 
 
 def _document(row: Row) -> Example:
-    return Example("", (_text(row, "text"),))
+    return Example("", (text_of(row.get("text"), "text"),))
 
 
 def _dialogue(row: Row) -> Example:
-    return Example((), (_messages(row["messages"], "messages"),), _tools(row))
+    return Example((), (_whole_dialogue(row, "messages"),), tools_of(row))
 
 
 def _sharegpt(row: Row) -> Example:
-    turns = [_from_sharegpt(turn) for turn in row["conversations"]]
-    if row.get("system") and (not turns or turns[0]["role"] != "system"):
-        turns.insert(0, {"role": "system", "content": row["system"]})
-    return Example((), (_messages(turns, "conversations"),), _tools(row))
+    return Example((), (_whole_dialogue(row, "conversations"),), tools_of(row))
 
 
-def _from_sharegpt(turn: Mapping[str, Any]) -> dict[str, Any]:
-    if "role" in turn:
-        return dict(turn)
-    role = SHAREGPT_ROLES.get(str(turn["from"]).lower())
-    if role is None:
-        raise ValueError(f"conversations: {turn['from']!r} is not a known speaker")
-    return {"role": role, "content": turn["value"]}
+def _whole_dialogue(row: Row, column: str) -> tuple[Message, ...]:
+    """A dialogue; a system prompt in a column of its own comes first."""
+    messages = messages_of(row.get(column), column)
+    return messages if messages[0]["role"] == "system" else (*_system(row), *messages)
+
+
+def _system(row: Row) -> tuple[Message, ...]:
+    system = row.get("system")
+    return ({"role": "system", "content": text_of(system, "system")},) if system else ()
 
 
 def _answer(row: Row) -> Example:
-    prompt, completion = _content(row, "prompt"), _content(row, "completion")
-    return Example(prompt, (_alike(prompt, completion, "completion"),), _tools(row))
+    prompt, completion = content_of(row, "prompt"), content_of(row, "completion")
+    prompt, (answer,) = _alike(prompt, completion)
+    return Example(prompt, (answer,), tools_of(row))
 
 
 def _alpaca(row: Row) -> Example:
-    asked = _text(row, "instruction")
-    if row.get("input"):
-        asked = f"{asked}\n\n{_text(row, 'input')}"
-    return _asked(asked, _text(row, "output"), row)
+    return _asked(_instruction(row), text_of(row.get("output"), "output"), row)
+
+
+def _instruction(row: Row) -> str:
+    asked, further = text_of(row.get("instruction"), "instruction"), row.get("input")
+    further = "" if further is None else text_of(further, "input")
+    return f"{asked}\n\n{further}" if further else asked
 
 
 def _question(row: Row) -> Example:
-    return _asked(_text(row, "question"), _text(row, "answer"), row)
+    return _asked(
+        text_of(row.get("question"), "question"), text_of(row.get("answer"), "answer"), row
+    )
 
 
 def _asked(question: str, answer: str, row: Row) -> Example:
-    system = row.get("system")
-    before = [{"role": "system", "content": str(system)}] if system else []
-    prompt = (*before, {"role": "user", "content": question})
+    prompt = (*_system(row), *_history(row), {"role": "user", "content": question})
     return Example(prompt, (({"role": "assistant", "content": answer},),), asked=True)
 
 
+def _history(row: Row) -> tuple[Message, ...]:
+    """Earlier questions and answers, as alpaca files have them: a list of pairs."""
+    history = structured(row.get("history")) or ()
+    pairs = history if isinstance(history, list | tuple) else ()
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise RowFault("history is no list of questions and answers")
+    roles = ("user", "assistant")
+    return tuple(
+        {"role": role, "content": text_of(said, "history")}
+        for pair in pairs
+        for role, said in zip(roles, pair, strict=True)
+    )
+
+
 def _preference(row: Row) -> Example:
-    chosen, rejected = _content(row, "chosen"), _content(row, "rejected")
-    prompt = _content(row, "prompt") if row.get("prompt") is not None else ""
-    if not isinstance(chosen, str) and isinstance(prompt, str):
-        # The dialogue so far is told in both answers; a prompt beside them repeats its last turn.
-        prompt, chosen, rejected = _shared_turns(chosen, _alike(chosen, rejected, "rejected"))
-    elif isinstance(chosen, str) and not prompt:
-        prompt, chosen, rejected = _shared_text(chosen, _alike(chosen, rejected, "rejected"))
-    answers = (_alike(prompt, chosen, "chosen"), _alike(prompt, rejected, "rejected"))
-    if answers[0] == answers[1]:
-        raise ValueError("chosen and rejected are the same")
-    return Example(prompt, answers, _tools(row))
+    chosen, rejected = content_of(row, "chosen"), content_of(row, "rejected")
+    if chosen == rejected:
+        raise RowFault("chosen and rejected are the same")
+    asked, is_question = _prompt_beside(row)
+    if all(isinstance(one, str) for one in (chosen, rejected, asked)):
+        if not asked:
+            asked, chosen, rejected = _shared_text(chosen, rejected)
+        return Example(asked, (chosen, rejected), tools_of(row))
+    alone = isinstance(chosen, str) and isinstance(rejected, str)
+    prompt, answers = _asked_turns(
+        asked, said_by("assistant", chosen), said_by("assistant", rejected)
+    )
+    return Example(prompt, answers, tools_of(row), asked=is_question and alone)
 
 
-def _shared_turns(chosen: Content, rejected: Content) -> tuple[Content, Content, Content]:
-    assert not isinstance(chosen, str)
-    assert not isinstance(rejected, str)
+def _prompt_beside(row: Row) -> tuple[Content, bool]:
+    """What is asked in a column of its own, and whether that is a plain question."""
+    if row.get("prompt") is not None:
+        return content_of(row, "prompt"), False
+    if row.get("question") is not None:
+        question = text_of(row["question"], "question")
+    elif row.get("instruction") is not None:
+        question = _instruction(row)
+    else:
+        return "", False
+    return (*_system(row), *_history(row), {"role": "user", "content": question}), True
+
+
+def _asked_turns(
+    asked: Content, chosen: tuple[Message, ...], rejected: tuple[Message, ...]
+) -> tuple[Content, tuple[Content, ...]]:
+    """The dialogue before two answers: what a prompt says, and the turns that both begin with.
+
+    A prompt beside answers that tell the whole dialogue repeats some of it.
+    """
+    shared, chosen, rejected = _shared_turns(chosen, rejected)
+    if {chosen[0]["role"], rejected[0]["role"]} & {"user", "system"}:
+        raise RowFault("chosen and rejected answer different prompts")
+    before = said_by("user", asked) if asked else ()
+    begin = next((turn["role"] for turn in shared if turn["role"] != "system"), None)
+    told = begin == "user" if isinstance(asked, str) else shared[: len(before)] == before
+    return (shared if told else (*before, *shared)), (chosen, rejected)
+
+
+def _shared_turns(
+    chosen: tuple[Message, ...], rejected: tuple[Message, ...]
+) -> tuple[tuple[Message, ...], tuple[Message, ...], tuple[Message, ...]]:
     size = 0
     while size < min(len(chosen), len(rejected)) - 1 and chosen[size] == rejected[size]:
         size += 1
     return chosen[:size], chosen[size:], rejected[size:]
 
 
-def _shared_text(chosen: str, rejected: Content) -> tuple[Content, Content, Content]:
+def _shared_text(chosen: Content, rejected: Content) -> tuple[str, str, str]:
+    assert isinstance(chosen, str)
     assert isinstance(rejected, str)
     size = 0
     while size < min(len(chosen), len(rejected)) and chosen[size] == rejected[size]:
@@ -196,59 +249,42 @@ def _shared_text(chosen: str, rejected: Content) -> tuple[Content, Content, Cont
 
 
 def _rated(row: Row) -> Example:
-    return replace(_answer(row), desirable=_thumb(row["label"]))
-
-
-def _thumb(label: Any) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False}
-    found = known.get(str(label).lower())
-    if found is None:
-        raise ValueError(f"label: {label!r} is neither true nor false")
-    return found
+    return replace(_answer(row), desirable=_thumb(row.get("label")))
 
 
 # Values
 
 
-def _text(row: Row, column: str) -> str:
-    value = row[column]
-    if not isinstance(value, str):
-        raise TypeError(f"{column}: {type(value).__name__} where a text was expected")
-    return value
+def _alike(prompt: Content, *answers: Content) -> tuple[Content, tuple[Content, ...]]:
+    """All of them texts, or all of them turns: one turn makes turns of the others."""
+    if isinstance(prompt, str) and all(isinstance(answer, str) for answer in answers):
+        return prompt, answers
+    before = said_by("user", prompt) if prompt else ()
+    return before, tuple(said_by("assistant", answer) for answer in answers)
 
 
-def _content(row: Row, column: str) -> Content:
-    value = row[column]
-    return value if isinstance(value, str) else _messages(value, column)
+def _thumb(label: Any) -> bool:
+    written = text_of(label, "label").strip().lower().replace("_", " ").replace("-up", " up")
+    written = written.replace("-down", " down")
+    found = THUMBS.get(written.removesuffix(".0"))
+    if found is None:
+        raise RowFault("label is neither yes nor no")
+    return found
 
 
-def _messages(value: Any, column: str) -> tuple[Message, ...]:
-    messages = []
-    for turn in value:
-        if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
-            raise ValueError(f"{column}: a turn has no role: {_short(turn)}")
-        messages.append({key: value for key, value in turn.items() if value is not None})
-    if not messages:
-        raise ValueError(f"{column}: there is no turn in it")
-    return tuple(messages)
+def _weight(value: Any) -> float:
+    try:
+        return 1.0 if value is None else float(value)
+    except (TypeError, ValueError):
+        raise RowFault("the weight is not a number") from None
 
 
-def _alike(one: Content, other: Content, column: str) -> Content:
-    if isinstance(one, str) != isinstance(other, str):
-        raise ValueError(f"{column}: prompt and answers must all be texts or all be messages")
-    return other
-
-
-def _tools(row: Row) -> tuple[Any, ...]:
-    tools = row.get("tools")
-    if isinstance(tools, str):
-        tools = json.loads(tools)
-    return tuple(tools or ())
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _expected(value: Any) -> tuple[str, ...]:
+    value = structured(value)
+    if value is None or value == "":
+        return ()
+    many = value if isinstance(value, list | tuple) else [value]
+    return tuple(text_of(one, EXPECTED) for one in many)
 
 
 FORMATS = (

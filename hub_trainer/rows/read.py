@@ -19,6 +19,7 @@ from hub_trainer.rows.layout import (
 )
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.splits import row_ranges, rows_needed, split_names
+from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, keep_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +39,9 @@ class RawSplit:
     """Column -> names of its classes, for the columns that hold class numbers."""
     images: frozenset[str] = frozenset()
     """Columns that hold encoded images, as binary."""
+    json: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of JSON as they are; in the table they are the texts that they show, unless the
+    split was read as written."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class _Folder:
     reader: str
     where: str
     limits: Limits
+    as_written: bool = False
 
 
 def read_split(
@@ -57,20 +62,29 @@ def read_split(
     split: str = "train",
     where: str | None = None,
     limits: Limits | None = None,
+    as_written: bool = False,
 ) -> RawSplit:
-    """Read a split, or a slice or sum of splits, of a dataset folder that came from a stranger."""
+    """Read a split, or a slice or sum of splits, of a dataset folder that came from a stranger.
+
+    `as_written` keeps the cells of CSV and JSON files as their authors wrote them, for language
+    data: its columns have no one type.
+    """
     path = folder.resolve()
     where = where or f"{folder.name}, split {split}"
     vet_folder(path, where=where)
     config = choose_config(read_card(path, where=where), config, where=where)
     with open_builder(path, where=where, config=config) as builder:
-        source = _Folder(path, reader_of(builder, where=where), where, limits or Limits())
+        source = _Folder(
+            path, reader_of(builder, where=where), where, limits or Limits(), as_written
+        )
         names = split_names(split, where=where)
         files = files_of(builder, path)
         assert_known(names, list(files), "split", where=where)
         paths = [path / file for name in names for file in files[name]]
         check_files(paths, source.reader, source.limits, where=where)
         _size_batches(builder, source.reader, paths)
+        if as_written and source.reader == "csv":
+            keep_texts(builder, paths[0])
         parts = {}
         for name in names:
             try:
@@ -115,6 +129,12 @@ def _read_one(
     """One split in full, or as many rows from its start as are needed, and its features."""
     import pyarrow as pa
 
+    if source.as_written and source.reader == "json":
+        paths = [Path(path) for path in builder.config.data_files[name]]
+        if all(path.suffix in PLAIN_SUFFIXES for path in paths):
+            config = builder.config
+            files = JsonFiles(paths, config.encoding, config.field, source.where, source.limits)
+            return files.table(needed), dict(config.features or {})
     tables: list[pa.Table] = []
     stream = builder.as_streaming_dataset(split=name)
     features = dict(stream.features or {})
@@ -158,6 +178,7 @@ def _sliced(tables: Mapping[str, "pa.Table"], split: str, where: str) -> "pa.Tab
 
 def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _Folder) -> RawSplit:
     import datasets
+    import pyarrow as pa
 
     kinds = {name: kind for name, kind in features.items() if name in table.column_names}
     images = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
@@ -165,7 +186,9 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         index = table.column_names.index(name)
         table = table.set_column(index, name, _image_bytes(table[name], name, source))
     assert_small_cells(table, source.limits, where=source.where)
-    for name in [name for name, kind in kinds.items() if isinstance(kind, datasets.Json)]:
+    held = [field.name for field in table.schema if isinstance(field.type, pa.JsonType)]
+    as_json = {name: table[name] for name in held}
+    for name in held if not source.as_written else ():
         index = table.column_names.index(name)
         table = table.set_column(index, name, _plain_texts(table[name]))
     class_names = {
@@ -173,7 +196,7 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         for name, kind in kinds.items()
         if isinstance(kind, datasets.ClassLabel)
     }
-    return RawSplit(table, config, class_names, frozenset(images))
+    return RawSplit(table, config, class_names, frozenset(images), as_json)
 
 
 def _image_bytes(column: Any, name: str, source: _Folder) -> Any:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 Modality = Literal["text", "image", "table"]
 LABEL = "label"
 ROW_ID, SOURCE, WEIGHT = "_row_id", "_source", "_weight"
+ROW_NUMBER = "_row"
+"""Where a row stands in its split, from 1: what people are told of it."""
 
 
 def write_rows(path: Path, table: "pa.Table") -> None:

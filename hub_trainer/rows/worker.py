@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.rows.canonical import RowSpec, canonical_rows
+from hub_trainer.rows.canonical import EXAMPLE, RowSpec, canonical_rows
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.read import read_split
 from hub_trainer.rows.store import write_rows
@@ -36,6 +36,7 @@ class ReadResult:
     label_names: tuple[str, ...] | None
     features: Mapping[str, str]
     dropped: Mapping[str, int]
+    first_dropped: Sequence[tuple[int, str]] = ()
 
 
 def read_sandboxed(
@@ -52,6 +53,7 @@ def read_sandboxed(
             label_names=tuple(result["label_names"]) if result["label_names"] else None,
             features=result["features"],
             dropped=result["dropped"],
+            first_dropped=tuple((int(row), str(why)) for row, why in result["first_dropped"]),
         )
         for result in results
     ]
@@ -64,12 +66,22 @@ def read_jobs(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _carry_out(job: ReadJob) -> dict[str, Any]:
     raw = read_split(
-        job.folder, config=job.config, split=job.split, where=job.where, limits=job.limits
+        job.folder,
+        config=job.config,
+        split=job.split,
+        where=job.where,
+        limits=job.limits,
+        as_written=EXAMPLE in job.spec.kinds,
     )
     rows = canonical_rows(raw, job.spec, source=job.source, where=job.where)
     write_rows(job.out, rows.table)
     result = ReadResult(
-        rows.table.num_rows, raw.config, rows.label_names, rows.features, rows.dropped
+        rows.table.num_rows,
+        raw.config,
+        rows.label_names,
+        rows.features,
+        rows.dropped,
+        rows.first_dropped,
     )
     return asdict(result)
 

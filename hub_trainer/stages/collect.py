@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from hub_trainer.rows import (
 )
 from hub_trainer.rows.examples import KIND_OF
 from hub_trainer.rows.fetch import fetch_files
+from hub_trainer.rows.left_out import Losses, left_out_text, total_of
 from hub_trainer.tasks import Task, load_task
 
 if TYPE_CHECKING:
@@ -89,6 +91,10 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         _write(collected, hub, draft)
     assert draft.artifact is not None
     logger.info("collect: %s", ", ".join(_summary(collected)))
+    if draft.outputs["left_out"]:
+        logger.info("collect: %s", left_out_text(draft.outputs["left_out"]))
+    for warning in filter(None, (_losses(part).warning(part.source.where) for part in collected)):
+        logger.warning("collect: %s", warning)
     return draft.artifact
 
 
@@ -201,6 +207,12 @@ def _write(collected: Sequence[Collected], hub: Hub, draft: Draft) -> None:
         features=features,
         datasets=[_described(part, hub) for part in collected],
         dropped={part.source.where: dict(part.result.dropped) for part in collected},
+        left_out=total_of(part.result.dropped for part in collected),
+        first_left_out={
+            part.source.where: [list(one) for one in part.result.first_dropped]
+            for part in collected
+            if part.result.first_dropped
+        },
         warnings=list(_warnings(collected)),
     )
 
@@ -289,8 +301,15 @@ def _described(part: Collected, hub: Hub) -> dict[str, Any]:
 
 
 def _warnings(collected: Sequence[Collected]) -> Iterator[str]:
+    yield from filter(None, (_losses(part).warning(part.source.where) for part in collected))
     for repo_id in dict.fromkeys(p.source.dataset.repo_id for p in collected if p.license is None):
         yield f"{repo_id}: its card names no licence; ask its owner before you publish a model"
+
+
+def _losses(part: Collected) -> Losses:
+    """What reading a source has cost it."""
+    reasons = Counter(part.result.dropped)
+    return Losses(part.result.rows + reasons.total(), reasons, list(part.result.first_dropped))
 
 
 def _license(card: Mapping[str, Any]) -> str | None:

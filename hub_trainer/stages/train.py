@@ -71,6 +71,8 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             report = _lead(recipe, prepared, hub, pins, draft, progress)
     assert draft.artifact is not None
     logger.info("train: %.1f s, %.1f rows/s", report.seconds, report.rows_per_second)
+    for note in report.notes:
+        logger.info("train: %s", note)
     return draft.artifact
 
 

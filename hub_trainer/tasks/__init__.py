@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from typing_extensions import TypeIs
 
-from hub_trainer.errors import Problem, RecipeError
+from hub_trainer.errors import Problem, RecipeError, RowRefused
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.recipe import GenerationSection, Recipe
 
@@ -234,6 +234,12 @@ class GenerationTask(AnyTask, Protocol):
 
         Raises DataError or TrainingError for rows that could teach it nothing.
         """
+        ...
+
+    def refusals(
+        self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders
+    ) -> Sequence[RowRefused | None]:
+        """Per row why the base model cannot be given it; `base` holds small files, no weights."""
         ...
 
     def fit(

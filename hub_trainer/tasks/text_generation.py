@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hub_trainer.errors import Problem
+from hub_trainer.errors import Problem, RowRefused
 from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
 from hub_trainer.finetune.language.preview import read_rows
+from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.metrics import metric_names
@@ -88,6 +89,12 @@ class TextGeneration:
         answers = [[Segment(*part) for part in answer] for answer in first]
         cut, dropped = encoded.num_truncated, encoded.num_dropped
         return Preview(str(rows[0]["label"]), answers, encoded.num_tokens, cut, dropped)
+
+    def refusals(
+        self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders
+    ) -> list[RowRefused | None]:
+        """By the tokenizer's chat template, as the rows are trained on and as they are asked."""
+        return refused_rows(rows, _fit(recipe, base, _silent))
 
     def fit(
         self,

@@ -135,3 +135,38 @@ def test_example_when_it_is_long_or_holds_control_characters_then_it_is_shown_sa
     assert style == "green"
     assert "[... 5 characters ...]" in shown
     assert _marked("a\x1b[31m\u202eb\n\tc", learned=False)[0] == "a\ufffd[31m\ufffdb\n\tc"
+
+
+ALTERNATING = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{'<|im_start|>assistant\\n'}}{% endif %}"
+)
+
+
+def test_prepare_when_a_template_refuses_a_dialogue_then_it_is_left_out_before_training(
+    cli: Cli, hub: Hub, recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = language_base(tmp_path / "alternating", template=ALTERNATING)
+    base = f"{OWNER}/alternating"
+    commit(hub, Repo(base), {path.name: path.read_bytes() for path in folder.iterdir()})
+    user, bot = ({"role": role, "content": "Hi"} for role in ("user", "assistant"))
+    rows: list[Any] = [{"messages": [{**user, "content": f"q{i}"}, bot]} for i in range(40)]
+    rows[30] = {"messages": [user, bot, user, user]}
+    rows[35] = {"messages": [user, {**bot, "content": None}]}
+    rows += [rows[2]] * 8
+    content = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    commit(hub, Repo(f"{OWNER}/chats", "dataset"), {"train.jsonl": content})
+    told = cli("prepare", recipe("chats"), f"base_model={base}", "--json")
+    assert told.code == 0, told.err
+    assert told.json["left_out"] == {
+        "collect": {"a turn has no content": 1},
+        "prepare": {"exact duplicate": 8, "the chat template refuses the dialogue": 1},
+    }
+    assert "collect: 1 left out: 1 a turn has no content" in caplog.text
+    assert "the first is train row 31 of" in caplog.text
+    assert "roles user, assistant, user, user: roles must alternate" in caplog.text
+    counts = "8 exact duplicates, 1 the chat template refuses the dialogue"
+    assert f"prepare: 9 left out: {counts}" in caplog.text
+    assert f"9 of 47 rows left out: {counts}" in caplog.text

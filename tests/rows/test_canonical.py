@@ -24,10 +24,11 @@ def test_text_when_mapped_then_only_its_columns_are_kept() -> None:
         columns={"text": "utterance", "label": "intent"},
     )
     rows = found.table.to_pylist()
-    assert [list(row) for row in rows] == [["text", "label", "_source", "_row_id"]] * 2
+    assert [list(row) for row in rows] == [["text", "label", "_row", "_source", "_row_id"]] * 2
     assert rows[0] | {"_row_id": ""} == {
         "text": "a",
         "label": "x",
+        "_row": 1,
         "_source": "org/data@sha",
         "_row_id": "",
     }
@@ -131,7 +132,7 @@ def test_rows_when_not_cleaned_then_a_null_is_an_error_with_its_row() -> None:
 def test_rows_when_none_is_left_then_says_why() -> None:
     with pytest.raises(DataError, match="No row is left") as caught:
         canonical({"text": ["a", "b"], "label": pa.array([None, None], pa.string())})
-    assert "2 with no label" in str(caught.value)
+    assert "2 rows: 2 no label" in str(caught.value)
 
 
 def test_images_when_broken_then_are_dropped_and_counted() -> None:
@@ -169,6 +170,7 @@ def test_table_when_read_then_every_other_column_is_a_feature_of_its_kind() -> N
         "arm": "category",
     }
     assert found.table.to_pylist()[1] | {"_source": 0, "_row_id": 0} == {
+        "_row": 2,
         "label": "y",
         "age": 2,
         "mass": None,

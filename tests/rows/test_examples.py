@@ -43,7 +43,10 @@ def test_rows_when_dialogue_then_the_last_answer_is_asked_for() -> None:
 def test_rows_when_rated_then_the_label_says_how() -> None:
     rows = [{"prompt": "a", "completion": "b", "label": 1, "_weight": 0.5}]
     rows += [{"prompt": "a", "completion": "c", "label": 0, "_weight": 1.0}]
-    table = made(rows, label=["false", "true"]).table
+    rows += [{"prompt": "a", "completion": "d", "label": None, "_weight": 1.0}]
+    found = made(rows, label=["false", "true"])
+    assert found.dropped == {"no label": 1}
+    table = found.table
     assert table["label"].to_pylist() == ["desirable", "undesirable"]
     known, examples = examples_of(table.to_pylist())
     assert (known.kind, [one.weight for one in examples]) == ("kto", [0.5, 1.0])
@@ -74,13 +77,14 @@ def test_rows_when_one_breaks_the_format_then_it_is_dropped_and_counted() -> Non
         {"prompt": "a", "chosen": "b", "rejected": "c"},
     ]
     found = made(rows)
-    assert found.dropped == {"not a row of preferences": 1}
+    assert found.dropped == {"chosen and rejected are the same": 1}
+    assert found.first_dropped == [(1, "chosen and rejected are the same")]
     assert found.table["text"].to_pylist() == ["ab\n\nc"]
 
 
 def test_rows_when_one_breaks_the_format_and_is_kept_then_an_error_names_it() -> None:
     spec = RowSpec("text", {"example": "example"}, clean=False)
-    with pytest.raises(DataError, match="A row cannot be used: not a row of preferences") as found:
+    with pytest.raises(DataError, match="A row cannot be used: chosen and rejected are") as found:
         made([{"prompt": "a", "chosen": "b", "rejected": "b"}], spec)
     assert found.value.where == "o/d@sha, row 1"
 

@@ -87,12 +87,53 @@ def test_preference_of_texts_without_a_prompt_shares_whole_words() -> None:
     assert example.answers == (" three", " thirty")
 
 
-@pytest.mark.parametrize("label", [False, 0, "false", "0"])
+@pytest.mark.parametrize(
+    "label",
+    [False, 0, 0.0, "false", "0", "0.0", "No", "down", "thumbs_down", "-1", "\N{THUMBS DOWN SIGN}"],
+)
 def test_label_of_a_rating_may_be_written_in_several_ways(label: object) -> None:
     row = {"prompt": "a", "completion": "b", "label": label, "_weight": 0.25}
     (example,) = read_examples([row])[1]
     assert example.desirable is False
     assert example.weight == 0.25
+
+
+def test_prompt_beside_answers_of_the_assistant_is_what_they_answer() -> None:
+    turns = {"chosen": [BOT], "rejected": [OTHER]}
+    for prompt in ("Hi", [USER]):
+        (example,) = read_examples([{"prompt": prompt, **turns}])[1]
+        assert (example.prompt, example.answers) == ((USER,), ((BOT,), (OTHER,)))
+    (told,) = read_examples([{"prompt": [USER], "chosen": [USER, BOT], "rejected": [USER, OTHER]}])[
+        1
+    ]
+    assert told == example
+    (written,) = read_examples([{"prompt": [USER], "chosen": "Hello", "rejected": "Go away"}])[1]
+    assert written == example
+    (rated,) = read_examples([{"prompt": "Hi", "completion": [BOT], "label": 1.0}])[1]
+    assert (rated.prompt, rated.answers, rated.desirable) == ((USER,), ((BOT,),), True)
+
+
+def test_preference_with_a_question_is_asked_it() -> None:
+    row = {"system": "S", "question": "Hi", "chosen": "Hello", "rejected": "Go away"}
+    (example,) = read_examples([row])[1]
+    assert example.prompt == ({"role": "system", "content": "S"}, USER)
+    assert example.answers == ((BOT,), (OTHER,))
+    row = {"instruction": "Add", "input": 0, "chosen": "1", "rejected": "2"}
+    (example,) = read_examples([row])[1]
+    assert example.prompt == ({"role": "user", "content": "Add\n\n0"},)
+
+
+def test_preference_without_anything_in_common_asks_nothing() -> None:
+    (example,) = read_examples([{"chosen": "Avast me", "rejected": "Good day"}])[1]
+    assert (example.prompt, example.answers) == ("", ("Avast me", "Good day"))
+    (example,) = read_examples([{"chosen": [BOT], "rejected": [OTHER]}])[1]
+    assert (example.prompt, example.answers) == ((), ((BOT,), (OTHER,)))
+
+
+def test_alpaca_history_comes_before_the_question() -> None:
+    row = {"instruction": "c", "output": "d", "history": [["a", "b"]]}
+    (example,) = read_examples([row])[1]
+    assert [turn["content"] for turn in example.prompt] == ["a", "b", "c"]  # type: ignore[index]
 
 
 def test_tools_may_be_json() -> None:
@@ -103,14 +144,18 @@ def test_tools_may_be_json() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "a", "completion": "b", "label": "meh"}, "'meh' is neither true nor false"),
-        ({"prompt": "a", "completion": [BOT]}, "must all be texts or all be messages"),
-        ({"text": None}, "text: NoneType where a text was expected"),
+        ({"prompt": "a", "completion": "b", "label": "meh"}, "label is neither yes nor no"),
+        ({"prompt": "a", "completion": "b", "label": 2.0}, "label is neither yes nor no"),
+        ({"prompt": "a", "completion": "b", "label": None}, "no label"),
+        ({"prompt": "a", "completion": "b", "_weight": "much"}, "the weight is not a number"),
+        ({"chosen": [USER, BOT], "rejected": [OTHER]}, "answer different prompts"),
+        ({"text": None}, "no text"),
+        ({"instruction": "a", "output": "b", "history": [["q"]]}, "history is no list of"),
         ({"messages": [{"content": "x"}]}, "a turn has no role"),
         ({"messages": []}, "there is no turn"),
-        ({"conversations": [{"from": "narrator", "value": "x"}]}, "not a known speaker"),
+        ({"conversations": [{"from": "narrator", "value": "x"}]}, "a turn is by no known speaker"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "chosen and rejected are the same"),
-        ({"messages": [USER], "tools": "{"}, "Expecting"),
+        ({"messages": [USER], "tools": "{"}, "the tools are no JSON"),
     ],
 )
 def test_broken_row_is_named(row: dict[str, Any], message: str) -> None:

@@ -84,7 +84,7 @@ def test_collect_when_run_then_rows_and_what_is_known_of_them_are_kept(
     train = read_rows(artifact.folder / "train.parquet")
     assert len(train) == 20
     assert {row["_source"] for row in train} == {f"ada/words@{sha}"}
-    assert list(train[0]) == ["text", "label", "_source", "_row_id"]
+    assert list(train[0]) == ["text", "label", "_row", "_source", "_row_id"]
     test = read_rows(artifact.folder / "test.parquet")
     assert [row["site"] for row in test] == ["s1", "s2"]
     assert artifact.outputs["label_names"] == ["a", "b"]
@@ -167,7 +167,7 @@ def test_collect_when_a_table_then_features_are_those_of_the_training_rows(
     artifact = collected(hub, tmp_path, plan)
     assert artifact.outputs["features"] == {"x": "number", "arm": "category"}
     test = read_rows(artifact.folder / "test.parquet")
-    assert list(test[0]) == ["label", "x", "arm", "_source", "_row_id"]
+    assert list(test[0]) == ["label", "x", "arm", "_row", "_source", "_row_id"]
     assert test[0]["x"] == 0.5
     assert artifact.outputs["label_names"] == ["0", "1"]
 
@@ -303,3 +303,23 @@ def test_license_when_in_the_card_then_is_taken(card: dict[str, Any], license_: 
 def test_patterns_when_there_are_very_many_files_then_all_data_is_asked_for() -> None:
     assert fetch._patterns(["a[1].csv"]) == ["a[[]1].csv"]
     assert "*.parquet" in fetch._patterns([f"{i}.csv" for i in range(201)])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_collect_when_a_source_loses_a_tenth_then_it_is_said_with_its_first_rows(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = "utterance,intent\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(17))
+    sha = put(hub, "ada/holes", {"README.md": CARD, "train.csv": f"{content},a\nx,\n,b\n"})
+    with caplog.at_level(logging.INFO, "hub_trainer.stages.collect"):
+        artifact = collected(hub, tmp_path, recipe(datasets=[{**SOURCE, "repo_id": "ada/holes"}]))
+    assert artifact.outputs["left_out"] == {"no text": 2, "no label": 1}
+    where = f"ada/holes@{sha[:8]}, split train"
+    assert artifact.outputs["first_left_out"] == {
+        where: [[18, "no text"], [19, "no label"], [20, "no text"]]
+    }
+    told = [(record.levelname, record.message) for record in caplog.records]
+    assert ("INFO", "collect: 3 left out: 2 no text, 1 no label") in told
+    warning = f"{where}: 3 of 20 rows left out: 2 no text, 1 no label; the first: row 18 (no text)"
+    assert ("WARNING", f"collect: {warning}, row 19 (no label), row 20 (no text)") in told
+    assert artifact.outputs["warnings"][0].startswith(warning)

@@ -1,5 +1,6 @@
 import io
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,34 @@ def test_prepare_when_images_repeat_then_the_copies_go(tmp_path: Path) -> None:
     assert artifact.outputs["leakage"]["train in test"] == {"exact": 0, "near": 1, "sealed_rows": 1}
     assert [row["image"] for row in rows_in(artifact, "test")] == [row["image"] for row in test]
     assert "| train      | width  |" in (artifact.folder / "report.md").read_text()
+
+
+def test_prepare_when_a_source_loses_a_tenth_then_it_is_said_with_its_first_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{**row, "_row": number} for number, row in enumerate(texts(60), start=1)]
+    lost = [{**rows[0], "_row": 61 + i} for i in range(8)] + [{**rows[1], "text": " ", "_row": 69}]
+    collected(tmp_path, train=[*rows, *lost], test=texts(20, start=60))
+    with caplog.at_level(logging.INFO, "hub_trainer.stages.prepare"):
+        artifact = prepared(tmp_path)
+    told = [(record.levelname, record.message) for record in caplog.records]
+    counts = "8 exact duplicates, 1 text is empty"
+    assert ("INFO", f"prepare: 9 left out: {counts}") in told
+    warning = (
+        f"ada/data@sha: 9 of 89 rows left out: {counts}; the first: row 69 (text is empty), "
+        "row 61 (exact duplicate), row 62 (exact duplicate)"
+    )
+    assert ("WARNING", f"prepare: {warning}") in told
+    assert artifact.outputs["left_out"] == {"exact duplicate": 8, "text is empty": 1}
+    report = json.loads((artifact.folder / "report.json").read_text())
+    assert report["left_out"] == {
+        "collect": {"no label": 2},
+        "prepare": artifact.outputs["left_out"],
+    }
+    assert warning in report["warnings"]
+    page = (artifact.folder / "report.md").read_text()
+    assert "| prepare     | exact duplicate |    8 |" in page
+    assert "| ada/data@sha |  61 | exact duplicate |" in page
 
 
 def test_table_when_aligned_then_numbers_are_right_and_bars_are_escaped() -> None:

@@ -213,7 +213,7 @@ def test_prompt_when_too_long_then_a_person_is_told(base: ModelFolders) -> None:
         ({"label": "demonstration", "example": "{"}, "example is not one"),
         ({"label": "demonstration"}, "example is not one"),
         (rows_of([{"prompt": "a", "completion": " "}])[0], "an answer is empty"),
-        (rows_of([{"messages": [{"role": "user", "content": "a"}]}])[0], "an answer is empty"),
+        (rows_of([{"messages": [{"role": "user", "content": "a"}]}])[0], "no turn is the"),
         (rows_of([{"text": "a", "_weight": -1.0}])[0], "the weight is not"),
         (rows_of([{"text": "a", "_weight": float("inf")}])[0], "the weight is not"),
     ],

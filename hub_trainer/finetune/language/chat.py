@@ -4,15 +4,21 @@ A template with {% generation %} says itself what the assistant wrote. Without i
 to and after each of the assistant's turns is rendered, and each must be a prefix of the whole.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from os.path import commonprefix
 from typing import Any, Literal
 
-from hub_trainer.errors import DataError
-from hub_trainer.rows.formats import Content, Example, Message
+from hub_trainer.errors import RowRefused
+from hub_trainer.rows.formats import Example
+from hub_trainer.rows.turns import Content, Message
 
 TrainOn = Literal["completion", "assistant", "all"]
+MAX_ROLES = 12
+"""Turns of a refused dialogue whose roles are shown."""
 GENERATION_TAG = re.compile(r"{%-?\s*generation\b")
 
 
@@ -34,7 +40,7 @@ def tokenize(tokenizer: Any, example: Example, train_on: TrainOn | None = None) 
             replace(example, prompt=(), answers=((*example.prompt, *_turns(answer)),)),
             train_on,
         )
-    if example.prompt:
+    if example.prompt or len(example.answers) > 1:
         prompt, answers = _answers(tokenizer, example)
         if train_on == "all":
             whole = prompt + answers[0]
@@ -64,7 +70,10 @@ def _answers(tokenizer: Any, example: Example) -> tuple[list[int], list[list[int
         whole = [_ended(tokenizer, _plain(tokenizer, prompt + str(a))) for a in example.answers]
     else:
         texts = [_render(tokenizer, (*prompt, *_turns(a)), example.tools) for a in example.answers]
-        start = _render(tokenizer, prompt, example.tools, ask=True)
+        # Where nothing is asked, the prompt is what all answers begin with.
+        start = (
+            _render(tokenizer, prompt, example.tools, ask=True) if prompt else commonprefix(texts)
+        )
         for text in texts:
             _check_prefix(start, text)
         alone, whole = _ids(tokenizer, start), [_ids(tokenizer, text) for text in texts]
@@ -84,14 +93,24 @@ def _dialogue(
     turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     trained = [False] * len(ids)
     for turn in turns if train_on == "assistant" else turns[-1:]:
-        before = _render(tokenizer, messages[:turn], tools, ask=True)
         after = _render(tokenizer, messages[: turn + 1], tools)
+        before = (
+            _render(tokenizer, messages[:turn], tools, ask=True)
+            if turn
+            else _head(after, messages[0])
+        )
         _check_prefix(before, after)
         _check_prefix(after, text)
         start = _common_prefix(_ids(tokenizer, before), ids)
         end = _common_prefix(_ids(tokenizer, after), ids)
         trained[start:end] = [True] * (end - start)
     return ids, trained
+
+
+def _head(text: str, first: Message) -> str:
+    """What a dialogue that the assistant begins has before its words: none is asked for them."""
+    said = str(first.get("content") or "").strip()
+    return text[: max(text.find(said), 0)] if said else ""
 
 
 def _by_tags(
@@ -110,8 +129,9 @@ def _by_tags(
 
 def _template(tokenizer: Any, tools: Sequence[Any] = ()) -> str:
     if not getattr(tokenizer, "chat_template", None):
-        raise DataError(
+        raise RowRefused(
             "The rows are dialogues and the tokenizer has no chat template.",
+            reason="a dialogue, for which the tokenizer has no chat template",
             where=str(getattr(tokenizer, "name_or_path", "")) or None,
             do="name a base model with a chat template, or give rows of plain text:"
             " text, or prompt and completion as strings",
@@ -129,24 +149,58 @@ def _render(
 def _applied(
     tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], **options: Any
 ) -> Any:
+    def apply(dialogue: Sequence[Message]) -> Any:
+        return tokenizer.apply_chat_template(list(dialogue), tools=list(tools) or None, **options)
+
     try:
-        return tokenizer.apply_chat_template(list(messages), tools=list(tools) or None, **options)
+        return apply(messages)
     except Exception as error:
         # A template is a program that raises what it likes, for instance on an odd order of roles.
-        raise DataError(
+        written = [_with_written_arguments(message) for message in messages]
+        if written != list(messages):
+            with suppress(Exception):
+                return apply(written)
+        raise RowRefused(
             "The chat template does not take this dialogue.",
-            got=f"roles {', '.join(str(m['role']) for m in messages)}: {error}",
+            reason="the chat template refuses the dialogue",
+            got=f"roles {_roles(messages)}: {error}",
             do="give rows in the order of roles that the model's template knows",
         ) from error
+
+
+def _roles(messages: Sequence[Message]) -> str:
+    """Who speaks in turn; of a long dialogue the beginning."""
+    shown = [str(message["role"])[:20] for message in messages[:MAX_ROLES]]
+    return ", ".join(shown + ["..."] * (len(messages) > MAX_ROLES))
+
+
+def _with_written_arguments(message: Message) -> Message:
+    """Some templates write the arguments of a call as they are, and want JSON in a text."""
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    return {**message, "tool_calls": [_written_call(call) for call in calls]}
+
+
+def _written_call(call: Any) -> Any:
+    if not isinstance(call, Mapping):
+        return call
+    found = dict(call)
+    if isinstance(found.get("function"), Mapping):
+        found["function"] = _written_call(found["function"])
+    if isinstance(found.get("arguments"), Mapping):
+        found["arguments"] = json.dumps(found["arguments"], ensure_ascii=False)
+    return found
 
 
 def _check_prefix(start: str, whole: str) -> None:
     if whole.startswith(start):
         return
     at = _common_prefix(start, whole)
-    raise DataError(
+    raise RowRefused(
         "The chat template renders a dialogue's beginning in another way once it goes on,"
         " so what the assistant wrote cannot be told from the rest.",
+        reason="what the assistant says cannot be told from the rest",
         got=f"{start[at : at + 40]!r} became {whole[at : at + 40]!r}",
         do="use a template with {% generation %} around the assistant's turns, rows of prompt and"
         " completion, or train on all",

@@ -6,7 +6,8 @@ from typing import Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.language.chat import Tokens, TrainOn, tokenize
-from hub_trainer.rows.formats import Content, Example, Format, Kind
+from hub_trainer.rows.formats import Example, Format, Kind
+from hub_trainer.rows.turns import Content
 
 MAX_DROPPED_FRACTION = 0.1
 

@@ -15,7 +15,8 @@ from hub_trainer.finetune.model_folder import TOKENIZER_FILES, has_any
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.recipe.schema import LanguageSection
 from hub_trainer.rows.examples import KIND_OF, example_of
-from hub_trainer.rows.formats import Content, Example, Row
+from hub_trainer.rows.formats import Example
+from hub_trainer.rows.turns import Content, Row
 
 Folders = tuple[Path, Path | None]
 JSON_SCHEMA = "json_schema"
@@ -49,7 +50,10 @@ def row_faults(row: Row) -> list[str]:
 
 
 def _example_faults(example: Example) -> Iterator[str]:
-    if not all(_says_something(answer) for answer in example.answers):
+    spoken = [answer for answer in example.answers if not isinstance(answer, str)]
+    if not all(any(turn["role"] == "assistant" for turn in answer) for answer in spoken):
+        yield "no turn is the assistant's"
+    elif not all(_says_something(answer) for answer in example.answers):
         yield "an answer is empty"
     if not math.isfinite(example.weight) or example.weight < 0:
         yield "the weight is not a number from 0 on"

@@ -34,7 +34,7 @@ from hub_trainer.finetune.report import FitReport
 from hub_trainer.recipe import TrainSection
 from hub_trainer.recipe.schema import LanguageSection
 from hub_trainer.rows.examples import examples_of
-from hub_trainer.rows.formats import Row
+from hub_trainer.rows.turns import Row
 
 DEFAULT_MAX_LENGTH = 1024
 """Where neither the recipe nor the model says."""

@@ -1,26 +1,36 @@
 """An example as the model will read it, for people: text, and whether it is learned."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from hub_trainer.finetune.language.encode import Encoded, encode
 from hub_trainer.finetune.language.fit import LanguageFit, plan_of, reading_of
+from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import loss_of
 from hub_trainer.rows.examples import examples_of
-from hub_trainer.rows.formats import Row
+from hub_trainer.rows.turns import Row
 
 Segments = list[tuple[str, bool]]
 
 
 def read_rows(rows: Sequence[Row], fit: LanguageFit) -> tuple[Encoded, list[Segments]]:
-    """Rows in tokens as training would have them, refused where it would, and the first shown."""
+    """Rows in tokens as training would have them, refused where it would, and the first shown.
+
+    Rows that the chat template does not take are left out, as prepare leaves them out.
+    """
+    refused = refused_rows(rows, fit)
+    taken = [row for row, refusal in zip(rows, refused, strict=True) if refusal is None]
+    if rows and not taken:
+        raise next(filter(None, refused))
     tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
     reading = reading_of(fit, tokenizer)
-    known, examples = examples_of(rows)
+    known, examples = examples_of(taken)
     encoded = encode(examples, tokenizer, known, reading)
     loss_of(encoded, plan_of(fit, reading.max_length))
+    encoded = replace(encoded, num_dropped=encoded.num_dropped + len(rows) - len(taken))
     return encoded, preview(encoded.rows[0], tokenizer)
 
 

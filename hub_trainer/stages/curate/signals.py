@@ -12,8 +12,9 @@ from typing import Any, Literal
 from hub_trainer.duplicates import content_keys
 from hub_trainer.ratings import facet_of
 from hub_trainer.rows.examples import example_row
-from hub_trainer.rows.formats import FINISHED, Content, Kind, detect_format
+from hub_trainer.rows.formats import FINISHED, Kind, detect_format
 from hub_trainer.rows.store import WEIGHT
+from hub_trainer.rows.turns import Content
 
 ShardRow = Mapping[str, Any]
 SIGNAL_OF: Mapping[str, Literal["thumb", "pair", "edit"]] = {

@@ -1,21 +1,25 @@
 """The prepare stage: collected rows become clean, distinct, split examples, with a report."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
-from hub_trainer.errors import DataError, Problem, RecipeError
+from hub_trainer.errors import DataError, Problem, RecipeError, RowRefused
 from hub_trainer.hub import Hub
+from hub_trainer.lineage import PinnedRepo, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import read_rows, row_id, write_rows
+from hub_trainer.rows.left_out import left_out_text, total_of
+from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 from hub_trainer.stages.prepare.clean import clean_rows, without_problems
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
-from hub_trainer.stages.prepare.report import Ledger, describe, to_json, to_markdown
+from hub_trainer.stages.prepare.report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.split import hold_back_test, take_validation
-from hub_trainer.tasks import Task, is_generation, load_task
+from hub_trainer.tasks import ModelFolders, Task, is_generation, load_task
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +27,7 @@ Progress = Callable[[float, str], None]
 Row = dict[str, Any]
 Splits = dict[str, list[Row]]
 SPLITS = ("train", "validation", "test")
+Refusals = Callable[[Sequence[Row]], Sequence[RowRefused | None]]
 
 
 def silent(share: float, doing: str) -> None:
@@ -31,7 +36,6 @@ def silent(share: float, doing: str) -> None:
 
 def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
     """Clean, deduplicate and split; the artifact holds three parquet files and the report."""
-    del hub
     collected = find_artifact(round_dir / "collect")
     if collected is None:
         raise DataError(
@@ -39,25 +43,58 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             where=str(round_dir / "collect"),
             do="Run hub-trainer collect first, or hub-trainer run for the whole round.",
         )
-    folder, inputs = round_dir / "prepare", _inputs(recipe, collected)
+    task, pins = load_task(recipe.task), load_pins(round_dir)
+    reader = pins.base_model if pins and is_generation(task) else None
+    folder, inputs = round_dir / "prepare", _inputs(recipe, collected, reader)
     done = find_artifact(folder, inputs)
     if done:
         return done
-    task = load_task(recipe.task)
     _assert_augmentations(recipe, task)
     logger.info("prepare: cleaning and splitting")
+    refusals = _refusals(recipe, task, reader, hub)
     with write_artifact(folder, inputs) as draft:
-        _prepare(recipe, task, collected, draft, progress)
+        _prepare(_Preparation(recipe, task, collected, refusals), draft, progress)
     assert draft.artifact is not None
-    counts = draft.outputs["rows"]
-    logger.info("prepare: %s rows", ", ".join(f"{n:,} {split}" for split, n in counts.items()))
+    _tell(draft.outputs)
     return draft.artifact
 
 
-def _inputs(recipe: Recipe, collected: Artifact) -> dict[str, Any]:
+@dataclass
+class _Preparation:
+    """What rows are prepared by, and what has become of them."""
+
+    recipe: Recipe
+    task: Task
+    collected: Artifact
+    refusals: Refusals
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+def _tell(outputs: Mapping[str, Any]) -> None:
+    """Say how many rows there are now, and where the others went."""
+    counts = outputs["rows"]
+    logger.info("prepare: %s rows", ", ".join(f"{n:,} {split}" for split, n in counts.items()))
+    if outputs["left_out"]:
+        logger.info("prepare: %s", left_out_text(outputs["left_out"]))
+    for warning in outputs["losses"]:
+        logger.warning("prepare: %s", warning)
+
+
+def _refusals(recipe: Recipe, task: Task, base: PinnedRepo | None, hub: Hub) -> Refusals:
+    """What tells the rows that the base model cannot be given; nothing without one."""
+    if base is None or not is_generation(task):
+        return lambda rows: [None] * len(rows)
+    from hub_trainer.finetune.model_folder import download_folders
+
+    at = (hub, base.repo_id, base.commit_sha)
+    folders = ModelFolders(*download_folders(*at, with_weights=False))
+    return partial(task.refusals, recipe=recipe, base=folders)
+
+
+def _inputs(recipe: Recipe, collected: Artifact, reader: PinnedRepo | None) -> dict[str, Any]:
     section = recipe.prepare.model_dump(exclude={"max_length", "test_split", "validation_split"})
     near = _near(recipe)
-    return {
+    inputs = {
         "stage": "prepare",
         "task": recipe.task,
         "collect": collected.digest,
@@ -65,6 +102,11 @@ def _inputs(recipe: Recipe, collected: Artifact) -> dict[str, Any]:
         "near": near,
         "seed": recipe.train.seed,
     }
+    if reader:
+        language = recipe.train.language
+        inputs["base_model"] = reader.commit_sha
+        inputs["train_on"] = language.train_on if language else None
+    return inputs
 
 
 def _near(recipe: Recipe) -> float | None:
@@ -76,18 +118,17 @@ def _near(recipe: Recipe) -> float | None:
     return section.near if named or load_task(recipe.task).modality != "table" else None
 
 
-def _prepare(
-    recipe: Recipe, task: Task, collected: Artifact, draft: Draft, progress: Progress
-) -> None:
-    ledger = Ledger()
+def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
+    task, collected, ledger = made.task, made.collected, made.ledger
     splits: Splits = {}
     for number, path in enumerate(sorted(collected.folder.glob("*.parquet"))):
         progress(0.2 * number, f"cleaning {path.stem}")
-        splits[path.stem] = _cleaned(read_rows(path), path.stem, recipe, task, ledger)
+        splits[path.stem] = _cleaned(read_rows(path), path.stem, made)
     progress(0.5, "looking for duplicates")
-    found = _separate(splits, recipe, task, ledger)
+    found = _separate(splits, made)
     progress(0.9, "writing the report")
-    _assert_filled(splits)
+    left_out = _left_out(made)
+    _assert_filled(splits, left_out)
     if not is_generation(task):
         _assert_usable(splits, collected.outputs["label_names"])
     _write(splits, collected, task, draft)
@@ -96,9 +137,11 @@ def _prepare(
         "features": collected.outputs["features"],
         **describe({name: splits[name] for name in SPLITS}, task.modality),
         "steps": ledger.steps,
-        "dropped": _all_dropped(ledger, collected),
+        "dropped": total_of(left_out.values()),
+        "left_out": left_out,
+        "first_left_out": _first_left_out(made),
         **found,
-        "warnings": collected.outputs["warnings"] + _warnings(found),
+        "warnings": collected.outputs["warnings"] + ledger.warnings() + _warnings(found),
     }
     (draft.folder / "report.json").write_bytes(to_json(report))
     (draft.folder / "report.md").write_bytes(to_markdown(report))
@@ -113,24 +156,51 @@ def _prepare(
         "warnings",
     )
     draft.outputs.update({key: report[key] for key in kept})
+    draft.outputs |= {"left_out": left_out["prepare"], "losses": ledger.warnings()}
     draft.outputs["personal_data"] = report["personal_data"]
 
 
-def _cleaned(rows: list[Row], split: str, recipe: Recipe, task: Task, ledger: Ledger) -> list[Row]:
-    """The rows made alike and without those that the task cannot use; ids follow the content."""
-    clean = recipe.prepare.clean
-    made = clean_rows(rows, task.modality) if clean else rows
-    kept, reasons = without_problems(made, task.problems, drop=clean, split=split)
-    ledger.note(split, "clean" if clean else "check", len(rows), len(kept), reasons)
+def _cleaned(rows: list[Row], split: str, made: _Preparation) -> list[Row]:
+    """The rows made alike and without those that cannot be used; ids follow the content."""
+    clean, task = made.recipe.prepare.clean, made.task
+    made.ledger.begin(rows)
+    alike = clean_rows(rows, task.modality) if clean else rows
+    kept, dropped = without_problems(alike, task.problems, drop=clean, split=split)
+    made.ledger.drop(split, "clean" if clean else "check", alike, dropped)
+    kept = _without_refused(kept, split, made)
     return [{**row, "_row_id": row_id(row, task.modality)} for row in kept]
 
 
-def _separate(splits: Splits, recipe: Recipe, task: Task, ledger: Ledger) -> dict[str, Any]:
+def _without_refused(rows: list[Row], split: str, made: _Preparation) -> list[Row]:
+    """The rows that the base model can be given.
+
+    Raises the first refusal when it takes none of them, or when no row may be left out.
+    """
+    found = list(zip(rows, made.refusals(rows), strict=True))
+    refused = [(row, refusal) for row, refusal in found if refusal]
+    if not refused:
+        return rows
+    row, refusal = refused[0]
+    place = f"{split} row {row.get(ROW_NUMBER, 'unknown')} of {short(row[SOURCE])}"
+    logger.warning(
+        "prepare: %s in %d %s rows; the first is %s: %s",
+        refusal.reason, len(refused), split, place, refusal.got,
+    )  # fmt: skip
+    if len(refused) == len(rows) or not made.recipe.prepare.clean:
+        refusal.where = place
+        refusal.got = "; ".join(filter(None, [f"{len(refused):,} such rows", refusal.got]))
+        raise refusal
+    made.ledger.drop(split, "render", rows, [(row, refusal.reason) for row, refusal in refused])
+    return [row for row, refusal in found if refusal is None]
+
+
+def _separate(splits: Splits, made: _Preparation) -> dict[str, Any]:
     """Make train, validation and test distinct, in place; returns what was found.
 
     Training rows that repeat a sealed one go even where repeats are kept, but for tables: few
     features repeat by chance, and `deduplicate: null` says that they do.
     """
+    recipe, task, ledger = made.recipe, made.task, made.ledger
     section, near = recipe.prepare, _near(recipe)
     duplicates, leakage = {}, {}
     if "test" not in splits:
@@ -157,30 +227,38 @@ def _separate(splits: Splits, recipe: Recipe, task: Task, ledger: Ledger) -> dic
 def _deduplicate(
     splits: Splits, split: str, task: Task, near: float | None, ledger: Ledger
 ) -> dict[str, int]:
-    before = len(splits[split])
-    splits[split], found, reasons = without_repeats(splits[split], task.modality, near)
-    ledger.note(split, "drop duplicates", before, len(splits[split]), reasons)
+    before = splits[split]
+    splits[split], found, reasons = without_repeats(before, task.modality, near)
+    gone = [(before[number], reason) for number, reason in sorted(reasons.items())]
+    ledger.drop(split, "drop duplicates", before, gone)
     return asdict(found)
 
 
 def _unleak(
     splits: Splits, split: str, sealed: str, task: Task, near: float | None, ledger: Ledger
 ) -> dict[str, int]:
-    before = len(splits[split])
-    splits[split], found = without_leakage(splits[split], splits[sealed], task.modality, near)
-    dropped = before - len(splits[split])
-    reason = {f"repeats a {sealed} row": dropped} if dropped else {}
-    ledger.note(split, f"drop what {sealed} holds", before, len(splits[split]), reason)
+    before = splits[split]
+    splits[split], found = without_leakage(before, splits[sealed], task.modality, near)
+    gone = [(row, f"repeats a {sealed} row") for row in _gone(before, splits[split])]
+    ledger.drop(split, f"drop what {sealed} holds", before, gone)
     return found
 
 
-def _assert_filled(splits: Splits) -> None:
+def _gone(before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
+    """The rows that are no longer there."""
+    kept = {id(row) for row in after}
+    return [row for row in before if id(row) not in kept]
+
+
+def _assert_filled(splits: Splits, left_out: Mapping[str, Mapping[str, int]]) -> None:
     for name in SPLITS:
         if not splits[name]:
+            counts = ", ".join(f"{len(splits[split]):,} {split} rows" for split in SPLITS)
+            gone = [f"{stage}: {left_out_text(why)}" for stage, why in left_out.items() if why]
             raise DataError(
                 f"No {name} row is left.",
                 where="prepare",
-                got=", ".join(f"{len(splits[split]):,} {split} rows" for split in SPLITS),
+                got="; ".join([counts, *gone]),
                 do="Collect more rows, or set prepare.deduplicate to null to keep repeated ones.",
             )
 
@@ -214,12 +292,15 @@ def _write(splits: Splits, collected: Artifact, task: Task, draft: Draft) -> Non
         write_rows(draft.folder / f"{name}.parquet", pa.Table.from_pylist(splits[name], own))
 
 
-def _all_dropped(ledger: Ledger, collected: Artifact) -> dict[str, int]:
-    """Why rows were dropped, in this stage and while they were collected."""
-    dropped = ledger.dropped.copy()
-    for reasons in collected.outputs["dropped"].values():
-        dropped.update(reasons)
-    return dict(dropped.most_common())
+def _left_out(made: _Preparation) -> dict[str, dict[str, int]]:
+    """Why rows were left out, while they were collected and in this stage."""
+    collected = total_of(made.collected.outputs["dropped"].values())
+    return {"collect": collected, "prepare": dict(made.ledger.dropped.most_common())}
+
+
+def _first_left_out(made: _Preparation) -> dict[str, list[Any]]:
+    """The first rows that each source has lost, in both stages."""
+    return {**made.collected.outputs.get("first_left_out", {}), **made.ledger.first_dropped()}
 
 
 def _warnings(found: dict[str, Any]) -> list[str]:

@@ -2,11 +2,11 @@
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.rows.store import ROW_NUMBER
 
 Row = dict[str, Any]
 Modality = str
@@ -37,21 +37,21 @@ def clean_text(text: str) -> str:
 
 def without_problems(
     rows: Sequence[Row], problems: Callable[[Row], list[str]], *, drop: bool, split: str
-) -> tuple[list[Row], Counter[str]]:
-    """Rows that the task can use, and why others were dropped; unless `drop`, those are errors."""
+) -> tuple[list[Row], list[tuple[Row, str]]]:
+    """Rows that the task can use, and others with the reason; unless `drop`, those are errors."""
     kept: list[Row] = []
-    dropped: Counter[str] = Counter()
+    dropped: list[tuple[Row, str]] = []
     for number, row in enumerate(rows, start=1):
         found = problems(row)
         if found and not drop:
             raise DataError(
                 f"A row cannot be used: {found[0]}.",
-                where=f"{split} row {number}, of {row['_source']}",
+                where=f"{split} row {row.get(ROW_NUMBER, number)}, of {row['_source']}",
                 got=f"row id {row['_row_id'][:12]}",
                 do="Correct it, or set prepare.clean to true to leave such rows out.",
             )
         if found:
-            dropped[found[0]] += 1
+            dropped.append((row, found[0]))
         else:
             kept.append(row)
     return kept, dropped

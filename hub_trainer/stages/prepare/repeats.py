@@ -28,8 +28,8 @@ class Repeats:
 
 def without_repeats(
     rows: Sequence[Row], modality: Modality, near: float | None
-) -> tuple[list[Row], Repeats, Counter[str]]:
-    """The rows without repeats, what was found, and why rows were dropped.
+) -> tuple[list[Row], Repeats, dict[int, str]]:
+    """The rows without repeats, what was found, and why which rows were dropped.
 
     Contents with several labels keep the label of the majority; without one, all their rows go. In
     tables the same features may well have several labels: only rows of equal label are repeats. A
@@ -46,7 +46,7 @@ def without_repeats(
     found["near"] = sum(reason == NEAR for reason in reasons.values())
     kept = [row for number, row in enumerate(rows) if number not in reasons]
     counts = Repeats(len(groups), found["exact"], found["near"], found["conflicting"])
-    return kept, counts, Counter(reasons.values())
+    return kept, counts, reasons
 
 
 def without_leakage(

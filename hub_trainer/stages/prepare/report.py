@@ -9,6 +9,8 @@ from typing import Any
 
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows import feature_names
+from hub_trainer.rows.left_out import Losses
+from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 
 Row = Mapping[str, Any]
 MAX_LABELS_SHOWN = 50
@@ -20,13 +22,42 @@ class Ledger:
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    sources: dict[str, Losses] = field(default_factory=dict)
+    """What each source of rows has lost."""
 
-    def note(
-        self, split: str, step: str, rows_in: int, rows_out: int, reasons: Mapping[str, int] = {}
-    ) -> None:
-        """Write down a step; `reasons` says why rows were dropped."""
+    def begin(self, rows: Sequence[Row]) -> None:
+        """Take in rows as they were collected."""
+        for row in rows:
+            self.sources.setdefault(row[SOURCE], Losses()).rows += 1
+
+    def note(self, split: str, step: str, rows_in: int, rows_out: int) -> None:
+        """Write down a step that moves rows, or leaves them as they are."""
         self.steps.append({"split": split, "step": step, "rows_in": rows_in, "rows_out": rows_out})
-        self.dropped.update(reasons)
+
+    def drop(
+        self, split: str, step: str, rows: Sequence[Row], dropped: Sequence[tuple[Row, str]]
+    ) -> None:
+        """Write down a step that drops some of its rows, each with the reason."""
+        self.note(split, step, len(rows), len(rows) - len(dropped))
+        for row, reason in dropped:
+            self.dropped[reason] += 1
+            losses = self.sources.setdefault(row[SOURCE], Losses())
+            losses.add(row.get(ROW_NUMBER), reason)
+
+    def warnings(self) -> list[str]:
+        """A line for each source that has lost many of its rows."""
+        told = (losses.warning(short(source)) for source, losses in self.sources.items())
+        return [line for line in told if line]
+
+    def first_dropped(self) -> dict[str, list[tuple[int | None, str]]]:
+        """The first rows that each source has lost."""
+        return {source: losses.first for source, losses in self.sources.items() if losses.first}
+
+
+def short(source: str) -> str:
+    """A source with as much of its commit as people read."""
+    repo_id, _, commit_sha = source.partition("@")
+    return f"{repo_id}@{commit_sha[:8]}"
 
 
 def describe(splits: Mapping[str, Sequence[Row]], modality: str) -> dict[str, Any]:
@@ -84,9 +115,21 @@ def _steps_part(report: Mapping[str, Any]) -> list[str]:
         for step in report["steps"]
     ]
     parts = ["## Steps", aligned_table(["split", "step", "rows in", "rows out"], rows)]
-    if report["dropped"]:
-        reasons = sorted(report["dropped"].items(), key=lambda item: -item[1])
-        parts.append(aligned_table(["dropped because", "rows"], reasons))
+    reasons = [
+        (stage, reason, count)
+        for stage, counts in report["left_out"].items()
+        for reason, count in sorted(counts.items(), key=lambda item: -item[1])
+    ]
+    if reasons:
+        parts.append(aligned_table(["left out by", "because", "rows"], reasons))
+    first = [
+        (source, "" if number is None else number, reason)
+        for source, rows in report["first_left_out"].items()
+        for number, reason in rows
+    ]
+    if first:
+        parts += ["The first rows left out of each source:"]
+        parts.append(aligned_table(["source", "row", "because"], first))
     return parts
 
 

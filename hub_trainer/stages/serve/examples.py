@@ -12,7 +12,7 @@ from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import RowSpec, read_rows
 from hub_trainer.rows.examples import asked_and_answers, example_of
 from hub_trainer.rows.fetch import fetch_rows
-from hub_trainer.rows.formats import Content
+from hub_trainer.rows.turns import Content
 from hub_trainer.tasks import Row, is_generation, load_task
 
 NUM_EXAMPLES = 6

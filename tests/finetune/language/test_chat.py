@@ -38,6 +38,37 @@ def test_completion_learns_the_last_turn_only(template: str) -> None:
     assert learned(made, tokenize(made, DIALOGUE, "completion")) == "No.<|im_end|>\n"
 
 
+def test_dialogue_that_the_assistant_begins_learns_its_words_only() -> None:
+    made = tokenizer(WITHOUT_TAGS)
+    tokens = tokenize(made, Example((), (CHAT[2:],)))
+    assert learned(made, tokens) == "Yes.<|im_end|>\nNo.<|im_end|>\n"
+
+
+def test_answers_to_no_prompt_begin_where_they_differ() -> None:
+    made = tokenizer(WITHOUT_TAGS)
+    turns = [({"role": "assistant", "content": said},) for said in ("Avast", "Good day")]
+    tokens = tokenize(made, Example((), tuple(turns)))
+    assert made.decode(tokens.prompt) == "<|im_start|>assistant\n"
+    assert [made.decode(ids) for ids in tokens.answers] == [
+        "Avast<|im_end|>\n",
+        "Good day<|im_end|>\n",
+    ]
+    tokens = tokenize(made, Example("", ("Avast", "Good day")))
+    assert (tokens.prompt, learned(made, tokens, 1)) == ([], "Good day<|im_end|>")
+
+
+def test_template_that_writes_arguments_as_they_are_gets_them_as_json() -> None:
+    made = tokenizer(
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}"
+        "{{'<|im_start|>' + c.function.name + c.function.arguments}}{% endfor %}"
+        "{{m.content or ''}}<|im_end|>{% endfor %}"
+    )
+    call = {"type": "function", "function": {"name": "f", "arguments": {"b": 1, "a": None}}}
+    turn = {"role": "assistant", "tool_calls": [call]}
+    tokens = tokenize(made, Example((), ((CHAT[1], turn),)), "all")
+    assert '<|im_start|>f{"b": 1, "a": null}<|im_end|>' in made.decode(tokens.answers[0])
+
+
 def test_all_learns_every_token() -> None:
     made = tokenizer()
     for example in (DIALOGUE, ANSWER, Example("Hi ", ("there",))):

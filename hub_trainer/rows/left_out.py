@@ -1,0 +1,65 @@
+"""Rows that are left out: how many, for which reasons, and which of them came first."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+MAX_NAMED = 3
+"""Rows that are named; more would hide what is wrong with them."""
+MANY = 0.1
+"""Share of a source's rows from which on their loss is a warning."""
+COUNTABLE = ("duplicate", "label")
+"""Last words of reasons that are things, which have a plural."""
+
+
+@dataclass
+class Losses:
+    """What a source of rows has lost."""
+
+    rows: int = 0
+    """That it had."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: list[tuple[int | None, str]] = field(default_factory=list)
+    """The first rows that went: which of its split, from 1, if that is known, and why."""
+
+    def add(self, number: int | None, reason: str) -> None:
+        """One more row goes."""
+        self.reasons[reason] += 1
+        if len(self.first) < MAX_NAMED:
+            self.first.append((number, reason))
+
+    def warning(self, source: str) -> str | None:
+        """What to say of the source; None when it has lost little."""
+        lost = self.reasons.total()
+        if lost == 0 or lost < MANY * self.rows:
+            return None
+        told = f"{source}: {lost:,} of {self.rows:,} rows left out: {reasons_text(self.reasons)}"
+        named = [f"row {number:,} ({why})" for number, why in self.first if number is not None]
+        return f"{told}; the first: {', '.join(named)}" if named else told
+
+
+def reasons_text(reasons: Mapping[str, int]) -> str:
+    """Counts and reasons, most rows first: "158 near duplicates, 26 no text"."""
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count:,} {_counted(reason, count)}" for reason, count in ordered if count)
+
+
+def left_out_text(reasons: Mapping[str, int]) -> str:
+    """One line for people: how many rows were left out, and why."""
+    return f"{sum(reasons.values()):,} left out: {reasons_text(reasons)}"
+
+
+def total_of(many: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts by reason over several sources, most rows first."""
+    total: Counter[str] = Counter()
+    for reasons in many:
+        total.update(reasons)
+    return dict(total.most_common())
+
+
+def _counted(reason: str, count: int) -> str:
+    return (
+        f"{reason}s"
+        if count != 1 and reason.endswith(COUNTABLE) and reason[:3] != "no "
+        else reason
+    )

@@ -1,0 +1,69 @@
+"""Rows that a chat template does not take."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub_trainer.errors import DataError
+from hub_trainer.finetune.language.fit import LanguageFit
+from hub_trainer.finetune.language.preview import read_rows
+from hub_trainer.finetune.language.refusals import refused_rows
+from hub_trainer.recipe import TrainSection
+from tests.finetune.language.tiny import FORGETFUL, WITHOUT_TAGS
+from tests.tasks.language import language_base, rows_of
+
+ALTERNATING = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    + WITHOUT_TAGS.split("{% for m in messages %}")[1]
+)
+USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}
+GOOD, ODD = {"messages": [USER, BOT]}, {"messages": [USER, BOT, USER, USER]}
+LONG = {"messages": [USER, BOT, USER, BOT]}
+
+
+def fit(folder: Path, template: str | None, **language: Any) -> LanguageFit:
+    base = language_base(folder / "base", template=template)
+    train = TrainSection.model_validate({"method": "full", "language": language})
+    return LanguageFit(base, None, train, None, lambda share, doing: None)
+
+
+def reasons(rows: list[dict[str, Any]], fit: LanguageFit) -> list[str | None]:
+    return [refusal and refusal.reason for refusal in refused_rows(rows_of(rows), fit)]
+
+
+def test_rows_whose_roles_the_template_refuses_are_told(tmp_path: Path) -> None:
+    made = fit(tmp_path, ALTERNATING)
+    reason = "the chat template refuses the dialogue"
+    assert reasons([GOOD, ODD, LONG], made) == [None, reason, None]
+    asked = [{"prompt": [USER, USER], "chosen": [BOT], "rejected": [USER, USER, BOT]}]
+    asked[0]["rejected"] = [{**BOT, "content": "No"}]
+    assert reasons(asked, made) == [reason]
+    (refusal,) = refused_rows(rows_of([ODD]), made)
+    assert "user, assistant, user, user: roles must alternate" in str(refusal)
+
+
+def test_rows_whose_answers_cannot_be_located_are_told(tmp_path: Path) -> None:
+    reason = "what the assistant says cannot be told from the rest"
+    assert reasons([GOOD, LONG], fit(tmp_path, FORGETFUL)) == [None, reason]
+    tags = "{% if 0 %}{% generation %}{% endgeneration %}{% endif %}"
+    unmarked = "{% for m in messages %}{{m['content']}}{% endfor %}" + tags
+    found = reasons([GOOD], fit(tmp_path, unmarked))
+    assert found == ["the chat template marks nothing as the assistant's"]
+
+
+def test_rows_without_turns_need_no_template(tmp_path: Path) -> None:
+    made = fit(tmp_path, None)
+    plain = [{"text": "a"}]
+    assert reasons(plain, made) == [None]
+    assert reasons([{"question": "a", "answer": "b"}], made) == [None]
+    assert reasons([GOOD], made) == ["a dialogue, for which the tokenizer has no chat template"]
+
+
+def test_preview_when_some_rows_are_refused_then_they_are_counted(tmp_path: Path) -> None:
+    made = fit(tmp_path, ALTERNATING)
+    encoded, _ = read_rows(rows_of([ODD, GOOD, LONG]), made)
+    assert (len(encoded.rows), encoded.num_dropped) == (2, 1)
+    with pytest.raises(DataError, match="does not take this dialogue"):
+        read_rows(rows_of([ODD]), made)
