@@ -1,6 +1,7 @@
 """Ratings: kept durably where they are given, then packed into a dataset on the Hub."""
 
 from hub_trainer.ratings.card import ratings_card
+from hub_trainer.ratings.counting import Anonymous, Counted, count_ratings, flood_note
 from hub_trainer.ratings.outbox import Outbox, OutboxStatus
 from hub_trainer.ratings.records import (
     Generation,
@@ -14,6 +15,8 @@ from hub_trainer.ratings.shards import read_shards
 from hub_trainer.ratings.store import RatingStore
 
 __all__ = [
+    "Anonymous",
+    "Counted",
     "Generation",
     "NewRating",
     "Outbox",
@@ -22,7 +25,9 @@ __all__ = [
     "RatedGeneration",
     "RatingRefused",
     "RatingStore",
+    "count_ratings",
     "facet_of",
+    "flood_note",
     "ratings_card",
     "read_shards",
 ]

@@ -10,6 +10,7 @@ LABELS = """\
 | `row_id`        | sha256 of what was shown to the model, the same for the same content      |
 | `rater`         | Pseudonym: a keyed hash, not reversible without the Space's key           |
 | `rater_tier`    | `account` for a signed-in rater, `anonymous` for a session                |
+| `source`        | Of an anonymous rating a pseudonym, for a day, of its network; else null  |
 | `kind`          | `right` or `wrong`                                                        |
 | `answer`        | The right label, according to the rater                                   |
 | `prediction`    | The label that the model gave; `scores` holds the probability of each     |
@@ -27,6 +28,7 @@ DIALOGUES = """\
 | `row_id`        | sha256 of the readable prompt                                             |
 | `rater`         | Pseudonym: a keyed hash, not reversible without the Space's key           |
 | `rater_tier`    | `account` for a signed-in rater, `anonymous` for a session                |
+| `source`        | Of an anonymous rating a pseudonym, for a day, of its network; else null  |
 | `kind`          | Of an answer `up`, `down`, `edit` or `report`; of a pair `prefer` or `tie` |
 | `text`          | The prompt as people read it, with the turns before it                    |
 | `prompt`        | The prompt as JSON: a string, or a list of `{role, content}` turns        |

@@ -7,11 +7,11 @@ from typing import Any
 from hub_trainer.stats import PairVote
 
 
-def pair_votes(shard_rows: Iterable[Mapping[str, Any]], *, task: str) -> list[PairVote]:
-    """What raters of this task said of pairs, oldest first; a pair without its models is none."""
+def pair_votes(counted_rows: Iterable[Mapping[str, Any]]) -> list[PairVote]:
+    """What the ratings that count say of pairs, oldest first; a pair without its models is none."""
     votes = []
-    for row in shard_rows:
-        if row["kind"] not in ("prefer", "tie") or row["task"] != task:
+    for row in counted_rows:
+        if row["kind"] not in ("prefer", "tie"):
             continue
         other = (json.loads(row["rival"]) if row.get("rival") else {}).get("model")
         if row["model"] and isinstance(other, str):

@@ -65,6 +65,8 @@ class NewRating:
     created: float
     pair_id: str | None = None
     """The pair that is rated; `generation_id` is then the preferred side, and of a tie the left."""
+    source: str | None = None
+    """Pseudonym, for a day, of the network that an anonymous rating came from."""
 
     @property
     def subject(self) -> str:

@@ -18,6 +18,8 @@ SHARDS = f"{FOLDER}/**/*.parquet"
 COMMON: tuple[str, ...] = ("rating_id", "generation_id", "row_id", "rater", "rater_tier", "kind")
 COMMON += ("answer", "prediction", "model", "task", "consent", "day")
 """Columns of strings in every shard; `epoch`, `seq`, `scores` and the rated row are the rest."""
+LATER = ("source",)
+"""Columns of strings that earlier shards lack; they are null there."""
 ROW_COLUMN: Mapping[str, str] = {
     "dialogue": "prompt",
     "text": "text",
@@ -102,6 +104,8 @@ def _read_shard(path: Path, name: str) -> list[dict[str, Any]]:
         ) from error
     modality = next((m for m, c in ROW_COLUMN.items() if c in table.column_names), "text")
     expected = _schema(modality).remove_metadata()
+    for column in set(LATER) - set(table.column_names):
+        table = table.append_column(column, pa.nulls(table.num_rows, pa.string()))
     missing = sorted(set(expected.names) - set(table.column_names))
     try:
         ratings = [] if missing else table.select(expected.names).cast(expected).to_pylist()
@@ -196,6 +200,7 @@ def _shard_row(one: RatedGeneration, modality: Modality, task: str, epoch: str) 
         "consent": rating.consent,
         "day": datetime.fromtimestamp(rating.created, UTC).date().isoformat(),
         "epoch": epoch,
+        "source": rating.source,
         "seq": one.seq,
     }
     if modality == "dialogue":
@@ -235,7 +240,7 @@ def _schema(modality: str) -> Any:
     """Arrow schema with the features that `datasets` reads: an image is decoded as an image."""
     import pyarrow as pa
 
-    fields = [(name, pa.string()) for name in (*COMMON, "epoch")]
+    fields = [(name, pa.string()) for name in (*COMMON, "epoch", *LATER)]
     fields += [("seq", pa.int64())]
     features: dict[str, Any] = {"seq": {"dtype": "int64", "_type": "Value"}}
     text = {"dtype": "string", "_type": "Value"}

@@ -34,7 +34,7 @@ GENERATION = (
 )
 RATED = f"""
 SELECT r.seq, r.rating_id, r.generation_id, r.rater, r.rater_tier, r.kind, r.answer, r.consent,
-  r.created, r.pair_id, p.left_id, p.right_id, {GENERATION}
+  r.created, r.pair_id, r.source, p.left_id, p.right_id, {GENERATION}
 FROM rating r JOIN generation g USING (generation_id)
 LEFT JOIN media m ON m.sha256 = g.media_sha256
 LEFT JOIN pair p USING (pair_id)
@@ -177,8 +177,8 @@ class RatingStore:
         return Counts(kept, begun + loose)
 
     def _rated(self, found: tuple[Any, ...]) -> RatedGeneration:
-        seq, rating, (left_id, right_id) = found[0], NewRating(*found[1:10]), found[10:12]
-        generation = _generation(found[12:])
+        seq, rating, (left_id, right_id) = found[0], NewRating(*found[1:11]), found[11:13]
+        generation = _generation(found[13:])
         if left_id is None:
             return RatedGeneration(seq, rating, generation)
         is_left = left_id == rating.generation_id
@@ -296,8 +296,8 @@ def _check_rater(connection: sqlite3.Connection, rating: NewRating) -> None:
 
 def _check_rate(connection: sqlite3.Connection, rating: NewRating, max_per_hour: int) -> None:
     [(recent,)] = connection.execute(
-        "SELECT count(*) FROM rating WHERE rater = ? AND created > ?",
-        (rating.rater, rating.created - HOUR_SECONDS),
+        "SELECT count(*) FROM rating WHERE coalesce(source, rater) = ? AND created > ?",
+        (rating.source or rating.rater, rating.created - HOUR_SECONDS),
     ).fetchall()
     if recent >= max_per_hour:
         raise RatingRefused(

@@ -3,8 +3,9 @@
 import secrets
 import sqlite3
 
-VERSION = 1
-"""`user_version` of a file with these tables; it was 0 before answers and pairs were kept."""
+VERSION = 2
+"""`user_version` of a file with these tables: 0 before answers and pairs were kept, 1 before the
+source of a rating was."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -43,13 +44,14 @@ CREATE TABLE IF NOT EXISTS rating (
   superseded_by TEXT,
   pair_id TEXT REFERENCES pair (pair_id),
   subject TEXT NOT NULL,
-  facet TEXT NOT NULL
+  facet TEXT NOT NULL,
+  source TEXT
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS current_rating
   ON rating (rater, subject, facet) WHERE superseded_by IS NULL;
 CREATE INDEX IF NOT EXISTS rating_generation ON rating (generation_id);
 CREATE INDEX IF NOT EXISTS rating_pair ON rating (pair_id);
-CREATE INDEX IF NOT EXISTS rating_by_time ON rating (rater, created);
+CREATE INDEX IF NOT EXISTS rating_by_source ON rating (coalesce(source, rater), created);
 CREATE TABLE IF NOT EXISTS shard (
   first INTEGER PRIMARY KEY,
   last INTEGER NOT NULL,
@@ -86,6 +88,8 @@ def prepare(connection: sqlite3.Connection) -> str:
         raise sqlite3.DatabaseError(
             f"a later version of hub_trainer wrote it: format {version}, and {VERSION} is known"
         )
+    if version == 1:
+        connection.execute("ALTER TABLE rating ADD COLUMN source TEXT")
     _make_tables(connection, upgrade=version == 0 and _has_ratings(connection))
     connection.execute(
         "INSERT INTO meta VALUES ('epoch', ?) ON CONFLICT DO NOTHING", (secrets.token_hex(8),)

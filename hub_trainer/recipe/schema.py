@@ -286,6 +286,12 @@ class CurateSection(Section):
     answers, which seldom two people see."""
     max_ratings_per_rater: int = Field(500, gt=0)
     """Ratings of one rater that count in a round; the earliest are kept."""
+    anonymous: Literal["none", "capped"] = "none"
+    """What ratings without an account weigh: nothing, or as one rater per network and day, whatever
+    the number of sessions."""
+    gold: int | None = Field(None, gt=0)
+    """Rows of the dataset that a rater must have rated, most of them rightly, before what they say
+    of other rows counts; null asks for none."""
 
     def raters_needed(self, *, of_answers: bool) -> int:
         """`min_raters`, or its default."""

@@ -100,6 +100,7 @@ class RatingDesk:
             consent=self._consent_version,
             created=self.now(),
             pair_id=pair_id,
+            source=rater.source,
         )
 
     async def save(self, rating: NewRating) -> str:

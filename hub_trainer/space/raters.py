@@ -15,6 +15,8 @@ from typing import Any
 from hub_trainer.errors import HubError
 from hub_trainer.hub import Hub
 from hub_trainer.ratings.records import RaterTier, RatingRefused
+from hub_trainer.space.settings import is_on_the_hub
+from hub_trainer.space.sources import Sources
 
 KEY_FILE = "rater.key"
 CACHE_SECONDS = 300.0
@@ -29,6 +31,13 @@ class Rater:
 
     pseudonym: str
     tier: RaterTier
+    source: str | None = None
+    """Of an anonymous rater the network, under a pseudonym for a day: limits hold for all of it."""
+
+    @property
+    def limited_as(self) -> str:
+        """Who has a limit: the account, or all sessions of a network together."""
+        return self.source or self.pseudonym
 
 
 def rater_key(folder: Path, environment: Mapping[str, str] = os.environ) -> bytes:
@@ -51,8 +60,13 @@ class Raters:
     """Turns requests into pseudonyms; a token is asked about at the Hub and never kept."""
 
     def __init__(
-        self, key: bytes, whoami: Callable[[str], Mapping[str, Any]], clock: Callable[[], float]
+        self,
+        key: bytes,
+        whoami: Callable[[str], Mapping[str, Any]],
+        clock: Callable[[], float],
+        sources: Sources | None = None,
     ) -> None:
+        self.sources = sources or Sources(behind_proxy=False)
         self._key, self._whoami, self._clock = key, whoami, clock
         self._cache: OrderedDict[str, tuple[float, str | None]] = OrderedDict()
         self._lock = threading.Lock()
@@ -75,9 +89,9 @@ class Raters:
         """The rater that an account id of the Hub is, signed in or by token."""
         return Rater(self._pseudonym(f"hf:{account}"), "account")
 
-    def of_session(self, session: str) -> Rater:
+    def of_session(self, session: str, source: str) -> Rater:
         """Somebody unknown, for as long as their page is open."""
-        return Rater(self._pseudonym(f"session:{session}"), "anonymous")
+        return Rater(self._pseudonym(f"session:{session}"), "anonymous", source)
 
     def _pseudonym(self, identity: str) -> str:
         return hmac.new(self._key, identity.encode(), hashlib.sha256).hexdigest()[:16]
@@ -119,7 +133,7 @@ def ask_hub(url: str) -> Callable[[str], Mapping[str, Any]]:
 
 def build_raters(key: bytes, url: str) -> Raters:
     """Raters of the Hub at `url`."""
-    return Raters(key, ask_hub(url), time.monotonic)
+    return Raters(key, ask_hub(url), time.monotonic, Sources(behind_proxy=is_on_the_hub()))
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from hub_trainer.ratings import RatingStore
 from hub_trainer.space.application import build_app
 from hub_trainer.space.examples import read_examples
 from hub_trainer.space.routes import until_leaving
-from hub_trainer.space.settings import load_settings, ratings_folder
+from hub_trainer.space.settings import is_on_the_hub, load_settings, ratings_folder
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run(folder: Path) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=2,
-            proxy_headers=_is_on_the_hub(),
+            proxy_headers=is_on_the_hub(),
             forwarded_allow_ips="*",
         )
         # uvicorn raises the signal again once it has shut down in order.
@@ -64,11 +64,7 @@ def _leave(store: RatingStore) -> None:
     os._exit(0)
 
 
-def _is_on_the_hub() -> bool:
-    return bool(os.environ.get("SPACE_ID"))
-
-
 def _host() -> str:
     """Everywhere behind the Hub's proxy, this machine alone elsewhere."""
     everywhere = "0.0.0.0"  # noqa: S104 - the Hub's proxy is the only way in
-    return os.environ.get("GRADIO_SERVER_NAME") or (everywhere if _is_on_the_hub() else "127.0.0.1")
+    return os.environ.get("GRADIO_SERVER_NAME") or (everywhere if is_on_the_hub() else "127.0.0.1")

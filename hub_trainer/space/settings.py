@@ -75,6 +75,11 @@ def load_settings(folder: Path, environment: Mapping[str, str] = os.environ) -> 
         ) from None
 
 
+def is_on_the_hub(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the Hub runs this Space, behind its proxy."""
+    return bool(environment.get("SPACE_ID"))
+
+
 def ratings_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """RATINGS_DIR; else /data, which outlives a restart of a Space that has it; else here."""
     if environment.get("RATINGS_DIR"):

@@ -4,6 +4,7 @@ import html
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
@@ -22,7 +23,13 @@ def rater_of(request: gr.Request, raters: Raters) -> Rater:
     account = _signed_in(request)
     if account:
         return raters.of_account(account)
-    return raters.of_session(str(request.session_hash))
+    return raters.of_session(str(request.session_hash), source_of(request.request, raters))
+
+
+def source_of(request: Any, raters: Raters) -> str:
+    """The network that a Starlette request comes from, under its pseudonym of the day."""
+    peer = request.client.host if request.client else None
+    return raters.sources.of_request(peer, request.headers.getlist("x-forwarded-for"))
 
 
 @contextmanager

@@ -84,22 +84,10 @@ def latest_annotations(annotations: Iterable[tuple[str, str, str]]) -> list[Anno
     return [Annotation(*key, label) for key, label in votes.items()]
 
 
-def cap_annotations(annotations: Iterable[Annotation], max_per_rater: int) -> list[Annotation]:
-    """Each rater's first `max_per_rater` annotations: nobody's flood drowns the others."""
-    seen: Counter[str] = Counter()
-    kept = []
-    for annotation in annotations:
-        seen[annotation.rater_id] += 1
-        if seen[annotation.rater_id] <= max_per_rater:
-            kept.append(annotation)
-    return kept
-
-
 def majority_labels(
     annotations: Iterable[tuple[str, str, str]],
     *,
     min_raters: int = 3,
-    max_per_rater: int | None = None,
 ) -> Aggregation:
     """The label that more than half of at least `min_raters` raters gave; otherwise undecided.
 
@@ -107,18 +95,17 @@ def majority_labels(
     A rater's accuracy is the share of agreement with the other raters' majority.
     """
     latest = latest_annotations(annotations)
-    counted = cap_annotations(latest, max_per_rater) if max_per_rater is not None else latest
     votes: dict[str, Counter[str]] = {one.example_id: Counter() for one in latest}
-    for one in counted:
+    for one in latest:
         votes[one.example_id][one.label] += 1
     labels = tuple(_majority(key, votes[key], min_raters) for key in sorted(votes))
     agreements: dict[str, list[bool]] = {}
-    for one in counted:
+    for one in latest:
         others = votes[one.example_id] - Counter([one.label])
         if others and (label := _majority("", others, 1)).decided:
             agreements.setdefault(one.rater_id, []).append(label.label == one.label)
     accuracy = {rater: sum(agreed) / len(agreed) for rater, agreed in agreements.items()}
-    return Aggregation(labels, summarise_raters(latest, counted, accuracy, {}))
+    return Aggregation(labels, summarise_raters(latest, latest, accuracy, {}))
 
 
 def _majority(example_id: str, votes: Counter[str], min_raters: int) -> AggregatedLabel:

@@ -21,7 +21,6 @@ from hub_trainer.stats.aggregate import (
     AggregatedLabel,
     Aggregation,
     Annotation,
-    cap_annotations,
     latest_annotations,
     summarise_raters,
 )
@@ -52,7 +51,6 @@ def dawid_skene_labels(
     min_raters: int = 3,
     min_confidence: float = 0.8,
     min_gold: int = 3,
-    max_per_rater: int | None = None,
 ) -> Aggregation:
     """Labels of the examples that are not gold, from raters weighed by what gold says of them.
 
@@ -68,8 +66,7 @@ def dawid_skene_labels(
         )
     latest = latest_annotations(annotations)
     excluded = _short_of_gold(latest, gold, min_gold)
-    heard = [one for one in latest if one.rater_id not in excluded]
-    counted = cap_annotations(heard, max_per_rater) if max_per_rater is not None else heard
+    counted = [one for one in latest if one.rater_id not in excluded]
     label_names = sorted({*gold.values(), *(one.label for one in latest)})
     example_ids, rater_ids, votes = _index(counted, gold, label_names)
     posterior, accuracy = _fit(votes)

@@ -4,7 +4,6 @@ A tie is half a win. Between people the votes of one rater go together: raters a
 votes, so that a thousand votes of one person are the opinion of one person.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -65,21 +64,16 @@ def win_rate(scores: ArrayLike, baseline_scores: ArrayLike, *, seed: int = 0) ->
     return _counted(estimate, signs)
 
 
-def crowd_win_rates(
-    votes: Iterable[PairVote], *, max_per_rater: int | None = None, seed: int = 0
-) -> list[CrowdWinRate]:
+def crowd_win_rates(votes: Iterable[PairVote], *, seed: int = 0) -> list[CrowdWinRate]:
     """For each two models that raters have compared; a rater's last vote on a pair counts.
 
     Votes are oldest first. Each entry's model is that of the two which wins more often.
     """
     latest = {(vote.rater, vote.pair): vote for vote in votes}
-    given: Counter[str] = Counter()
     between: dict[tuple[str, str], list[PairVote]] = {}
     for vote in latest.values():
-        given[vote.rater] += 1
-        within = max_per_rater is None or given[vote.rater] <= max_per_rater
         first, second = sorted((vote.preferred, vote.other))
-        if within and first != second:
+        if first != second:
             between.setdefault((first, second), []).append(vote)
     return [_crowd(*models, between[models], seed) for models in sorted(between)]
 

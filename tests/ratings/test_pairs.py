@@ -14,7 +14,7 @@ def rating(kind: str = "prefer", **changes: Any) -> dict[str, Any]:
 
 
 def votes(*rows: dict[str, Any]) -> list[PairVote]:
-    return pair_votes(rows, task="text-generation")
+    return pair_votes(rows)
 
 
 def test_pairs_when_preferred_or_tied_then_votes_in_order() -> None:
@@ -26,7 +26,7 @@ def test_pairs_when_preferred_or_tied_then_votes_in_order() -> None:
 
 def test_pairs_when_rated_otherwise_then_no_votes() -> None:
     others = [rating(kind, rival=None) for kind in ("up", "down", "edit", "report")]
-    assert votes(*others, rating(task="text-classification")) == []
+    assert votes(*others) == []
 
 
 def test_pairs_when_a_model_is_not_named_then_no_vote() -> None:

@@ -283,6 +283,34 @@ def test_store_when_of_the_earlier_version_is_taken_over_as_it_was(tmp_path: Pat
     store.close()
 
 
+def test_store_when_of_the_version_without_sources_is_taken_over(tmp_path: Path) -> None:
+    store = RatingStore(tmp_path)
+    store.add_generation(generation("g1")).result()
+    assert _rate(store, "g1") == "rating-g1"
+    store.close()
+    with sqlite3.connect(tmp_path / "ratings.sqlite3") as connection:
+        connection.execute("DROP INDEX rating_by_source")
+        connection.execute("ALTER TABLE rating DROP COLUMN source")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    store = RatingStore(tmp_path)
+    [kept] = store.rated(Shard(1, 9))
+    assert kept.rating == rating("g1")
+    store.close()
+
+
+def test_limit_when_sessions_share_a_source_holds_for_all_of_them(store: RatingStore) -> None:
+    for n in range(3):
+        store.add_generation(generation(f"g{n}", rater=f"session{n}")).result()
+    for n in range(2):
+        new = rating(f"g{n}", rater=f"session{n}", rater_tier="anonymous", source="net")
+        store.add_rating(new, max_per_hour=2).result()
+    third = rating("g2", rater="session2", rater_tier="anonymous", source="net")
+    with pytest.raises(RatingRefused, match="You have sent 2 ratings"):
+        store.add_rating(third, max_per_hour=2).result()
+    assert [one.rating.source for one in store.rated(Shard(1, 9))] == ["net", "net"]
+
+
 def test_store_when_of_a_later_version_says_so(tmp_path: Path) -> None:
     RatingStore(tmp_path).close()
     with sqlite3.connect(tmp_path / "ratings.sqlite3") as connection:
@@ -290,7 +318,7 @@ def test_store_when_of_a_later_version_says_so(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(DataError, match="cannot be read") as caught:
         RatingStore(tmp_path)
-    assert "a later version of hub_trainer wrote it: format 9, and 1 is known" in str(caught.value)
+    assert "a later version of hub_trainer wrote it: format 9, and 2 is known" in str(caught.value)
 
 
 KILLED = """

@@ -47,8 +47,8 @@ def test_pseudonym_when_made_hides_the_name_and_needs_the_key() -> None:
     assert first != second
     assert len(first.pseudonym) == 16
     assert "ada" not in first.pseudonym
-    assert _raters().of_account("x") != _raters().of_session("x")
-    assert _raters().of_session("x").tier == "anonymous"
+    assert _raters().of_account("x") != _raters().of_session("x", "net")
+    assert _raters().of_session("x", "net").tier == "anonymous"
 
 
 @pytest.mark.parametrize(

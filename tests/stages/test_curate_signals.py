@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub_trainer.duplicates import content_keys
+from hub_trainer.recipe import CurateSection
 from hub_trainer.stages.curate.signals import (
     Seen,
     canonical_of,
@@ -48,7 +49,8 @@ def preferred(better: str, worse: str, rater: str = "ann") -> dict[str, Any]:
 
 
 def opinions(*rows: dict[str, Any], cap: int = 100) -> Any:
-    return count_opinions(rows, "text-generation", max_per_rater=cap)
+    section = CurateSection(max_ratings_per_rater=cap)
+    return count_opinions(rows, "text-generation", section)
 
 
 def test_opinions_when_not_of_use_then_they_are_counted_by_reason() -> None:
@@ -199,3 +201,22 @@ def test_numbers_when_summarised_then_signals_and_trust_are_there() -> None:
     assert numbers["trust"]["min"] <= numbers["trust"]["max"]
     empty = opinions()
     assert summarise_opinions(empty, agreed)["trust"] == {}
+
+
+def test_thumbs_when_repeated_for_the_same_answer_are_one() -> None:
+    """An answer written by taking the likeliest words is the same each time it is asked for."""
+    found = opinions(*(said("up", "eve") for _ in range(30)), said("down"), said("down", "bob"))
+    assert [one.rater for one in found.all] == ["eve", "ann", "bob"]
+    assert found.dropped == {"of the same rater about the same answer": 29}
+    assert found.notes == ["30 ratings of one source about one row count as one"]
+
+
+def test_thumbs_when_anonymous_weigh_nothing_or_as_one_source() -> None:
+    flood = [
+        said("up", f"s{n}", rater_tier="anonymous", source=f"net{n % 2}", answer="b")
+        for n in range(40)
+    ]
+    assert list(opinions(*flood).all) == []
+    section = CurateSection(anonymous="capped")
+    found = count_opinions(flood, "text-generation", section)
+    assert [one.rater for one in found.all] == ["net0", "net1"]

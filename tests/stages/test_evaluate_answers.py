@@ -14,7 +14,7 @@ from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.ratings.records import Generation, NewRating, RatedGeneration
+from hub_trainer.ratings.records import Generation, NewRating, RatedGeneration, RaterTier
 from hub_trainer.ratings.shards import pack_shard, shard_path
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import evaluate
@@ -397,7 +397,9 @@ def test_run_when_the_new_model_is_an_adapter_then_its_base_goes_along(
     assert found["metrics"]["exact_match"]["value"] > 0.7
 
 
-def rated(kind: str, rater: str, pair: str, models: tuple[str, str]) -> RatedGeneration:
+def rated(
+    kind: str, rater: str, pair: str, models: tuple[str, str], tier: RaterTier = "account"
+) -> RatedGeneration:
     first, second = (
         Generation(
             generation_id=f"{pair}-{model}",
@@ -416,7 +418,7 @@ def rated(kind: str, rater: str, pair: str, models: tuple[str, str]) -> RatedGen
         rating_id=f"{pair}-{rater}-{kind}",
         generation_id=first.generation_id,
         rater=rater,
-        rater_tier="anonymous",
+        rater_tier=tier,
         kind=kind,  # type: ignore[arg-type]
         answer="",
         consent="1",
@@ -429,6 +431,7 @@ def rated(kind: str, rater: str, pair: str, models: tuple[str, str]) -> RatedGen
 def push_ratings(hub: Hub, name: str) -> PinnedRepo:
     new, old = f"{name}@{'2' * 40}", f"{name}@{'1' * 40}"
     said = [rated("prefer", f"r{n}", f"p{n}", (new, old)) for n in range(12)]
+    said += [rated("prefer", f"s{n}", f"q{n}", (old, new), "anonymous") for n in range(50)]
     said += [rated("prefer", "r0", "p20", (old, new)), rated("tie", "r1", "p21", (new, old))]
     content = pack_shard(said, modality="dialogue", task="text-generation", epoch="e1")
     repo = Repo(f"{name}-ratings", "dataset")

@@ -42,22 +42,6 @@ def test_majority_when_a_rater_votes_again_counts_the_last_vote():
     assert (found.label, found.num_raters) == ("dog", 3)
 
 
-def test_majority_with_a_cap_drops_the_rest_of_a_flood():
-    votes = [(f"e{n}", "flooder", "dog") for n in range(5)]
-    for n in range(5):
-        votes += _votes(f"e{n}", "cat", "cat", "cat", first_rater=3 * n)
-    aggregation = majority_labels(votes, max_per_rater=2)
-    flooder = next(rater for rater in aggregation.raters if rater.rater_id == "flooder")
-    assert (flooder.num_ratings, flooder.num_counted) == (5, 2)
-    assert [one.num_raters for one in aggregation.labels] == [4, 4, 3, 3, 3]
-
-
-def test_majority_when_all_votes_are_beyond_the_cap_has_no_label():
-    votes = [("a", "r", "cat"), ("b", "r", "cat")]
-    first, second = majority_labels(votes, max_per_rater=1).labels
-    assert (first.label, second.label, second.num_raters) == ("cat", None, 0)
-
-
 def test_rater_accuracy_is_agreement_with_the_others():
     votes = [vote for n in range(4) for vote in _votes(f"e{n}", "cat", "cat", "cat")]
     votes += [(f"e{n}", "saboteur", "dog") for n in range(4)]

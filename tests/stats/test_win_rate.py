@@ -67,12 +67,6 @@ def test_crowd_when_one_rater_votes_a_thousand_times_then_it_is_one_opinion() ->
     assert crowd_win_rates(many)[0].rate.estimate.interval.low > 0.9
 
 
-def test_crowd_when_votes_are_capped_then_each_raters_first_ones_count() -> None:
-    flood = [vote("ann", f"p{i}") for i in range(100)] + [vote("bob", "q", OLD, NEW)]
-    (found,) = crowd_win_rates(flood, max_per_rater=3)
-    assert (found.rate.wins, found.rate.losses, found.num_pairs) == (3, 1, 4)
-
-
 def test_crowd_when_a_model_meets_itself_then_that_says_nothing() -> None:
     assert crowd_win_rates([vote("ann", "p1", NEW, NEW)]) == []
     assert crowd_win_rates([]) == []

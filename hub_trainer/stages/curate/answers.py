@@ -6,6 +6,7 @@ from typing import Any
 
 from hub_trainer.artifacts import Draft
 from hub_trainer.duplicates import content_keys
+from hub_trainer.errors import UsageError
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows.examples import KIND_OF, as_prompts
 from hub_trainer.rows.formats import Kind
@@ -35,8 +36,15 @@ NAMES: Mapping[Kind, str] = {"sft": "demonstrations", "dpo": "preferences", "kto
 def agreed_answers(bench: Bench, draft: Draft) -> tuple[Kind, Agreed]:
     """What the crowd says, as examples of the kind that the dataset holds."""
     section = bench.recipe.curate
+    if section.gold is not None:
+        raise UsageError(
+            "Answers that people write have no gold: no answer is the right one.",
+            where="curate.gold",
+            got=str(section.gold),
+            do="Leave it out, or ask for more raters: curate.min_raters.",
+        )
     shards = bench.read_ratings()
-    opinions = count_opinions(shards, bench.task.name, max_per_rater=section.max_ratings_per_rater)
+    opinions = count_opinions(shards, bench.task.name, section)
     rows = list(bench.rows_of(bench.source, "target")) if bench.has(bench.source) else []
     kind = _kind(bench, rows, opinions)
     seen = Seen(frozenset(content_keys(rows, "text")), _sealed_prompts(bench))

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_trainer.duplicates import content_keys
+from hub_trainer.ratings import count_ratings, flood_note
 from hub_trainer.recipe import CurateSection
 from hub_trainer.stats import Aggregation, dawid_skene_labels, majority_labels
 from hub_trainer.tasks import ClassificationTask, Row
+
+UNPROVEN = "of raters who lack right answers to known rows"
+REPEATED = "of the same rater about the same row"
+GOLD_NEEDED = 3
+"""Gold answers of a rater before Dawid-Skene hears them, when the recipe names no number."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class KnownRows:
 
 @dataclass(frozen=True)
 class Ratings:
-    """The ratings that count, each rater's last one per generation, oldest first."""
+    """The ratings that count, each rater's last one of each row."""
 
     votes: Sequence[tuple[str, str, str]]
     """(content key, rater, label)."""
@@ -31,6 +37,8 @@ class Ratings:
     """Content key -> the rated row."""
     dropped: Mapping[str, int]
     """Reason -> ratings that do not count."""
+    notes: Sequence[str] = ()
+    """What a person should know of where the ratings came from."""
 
 
 @dataclass(frozen=True)
@@ -44,38 +52,58 @@ class Outcome:
     aggregation: Aggregation
 
 
-def count_ratings(shard_rows: Sequence[Mapping[str, Any]], task: ClassificationTask) -> Ratings:
-    """The votes of a ratings dataset, oldest first: a rater's later rating replaces the earlier."""
-    latest: dict[tuple[str, str], Mapping[str, Any]] = {}
-    dropped: Counter[str] = Counter()
-    for one in shard_rows:
-        if one["task"] != task.name:
-            dropped["of another task"] += 1
-        elif task.problems({**one["row"], "label": one["answer"]}):
-            dropped["not usable by the task"] += 1
-        else:
-            dropped["superseded"] += (one["rater"], one["generation_id"]) in latest
-            latest.pop((one["rater"], one["generation_id"]), None)
-            latest[one["rater"], one["generation_id"]] = one
-    counted = list(latest.values())
-    keys = content_keys([one["row"] for one in counted], task.modality)
-    votes = [(key, one["rater"], one["answer"]) for key, one in zip(keys, counted, strict=True)]
-    rows = {key: one["row"] for key, one in reversed(list(zip(keys, counted, strict=True)))}
-    return Ratings(votes, rows, +dropped)
+def read_votes(
+    shard_rows: Sequence[Mapping[str, Any]], task: ClassificationTask, section: CurateSection
+) -> Ratings:
+    """The votes of a ratings dataset: of one source about one content the last one counts."""
+    counted = count_ratings(
+        shard_rows,
+        task=task.name,
+        anonymous=section.anonymous,
+        max_per_source=section.max_ratings_per_rater,
+        is_usable=lambda one: not task.problems({**one["row"], "label": one["answer"]}),
+    )
+    keys = content_keys([one["row"] for one in counted.rows], task.modality)
+    keyed = list(zip(keys, counted.rows, strict=True))
+    latest = {(key, one["rater"]): one["answer"] for key, one in keyed}
+    repeats = Counter((key, one["rater"]) for key, one in keyed)
+    dropped = Counter(counted.dropped) + Counter({REPEATED: len(keyed) - len(latest)})
+    return Ratings(
+        votes=[(key, rater, answer) for (key, rater), answer in latest.items()],
+        rows={key: one["row"] for key, one in reversed(keyed)},
+        dropped=dict(dropped),
+        notes=[*counted.notes, *flood_note(list(repeats.values()))],
+    )
 
 
 def aggregate(ratings: Ratings, known: KnownRows, section: CurateSection) -> Aggregation:
-    """One label per rated row, by the recipe's rule; rows of the dataset are Dawid-Skene's gold."""
-    cap = section.max_ratings_per_rater
+    """One label per rated row, by the recipe's rule; rows of the dataset are the gold."""
     needed = section.raters_needed(of_answers=False)
-    if section.aggregate == "majority" or not ratings.votes:
-        return majority_labels(ratings.votes, min_raters=needed, max_per_rater=cap)
     gold = {
         key: next(iter(known.labels_of[key]))
         for key in ratings.rows
-        if len(known.labels_of.get(key, ())) == 1
+        if len(known.labels_of.get(key, ())) == 1 and key not in known.sealed
     }
-    return dawid_skene_labels(ratings.votes, gold, min_raters=needed, max_per_rater=cap)
+    if section.aggregate == "majority" or not ratings.votes:
+        return majority_labels(_of_the_proven(ratings, gold, section.gold), min_raters=needed)
+    least = section.gold or GOLD_NEEDED
+    return dawid_skene_labels(ratings.votes, gold, min_raters=needed, min_gold=least)
+
+
+def _of_the_proven(
+    ratings: Ratings, gold: Mapping[str, str], needed: int | None
+) -> Sequence[tuple[str, str, str]]:
+    """The votes of raters who have given so many gold answers and most of them right; all without
+    a number."""
+    if needed is None:
+        return ratings.votes
+    asked = Counter(rater for key, rater, _ in ratings.votes if key in gold)
+    right = Counter(rater for key, rater, label in ratings.votes if gold.get(key) == label)
+    return [
+        vote
+        for vote in ratings.votes
+        if asked[vote[1]] >= needed and 2 * right[vote[1]] > asked[vote[1]]
+    ]
 
 
 def examples_of(
@@ -105,12 +133,15 @@ def summarise(ratings: Ratings, outcome: Outcome) -> dict[str, Any]:
     """What is said of the ratings in the artifact and in the pull request."""
     decided = [one for one in outcome.aggregation.labels if one.decided]
     agreement = sum(one.confidence for one in decided) / len(decided) if decided else None
+    heard = sum(rater.num_counted for rater in outcome.aggregation.raters)
+    dropped = Counter(ratings.dropped) + Counter({UNPROVEN: len(ratings.votes) - heard})
     return {
+        "notes": list(ratings.notes),
         "num_ratings": len(ratings.votes),
         "num_raters": len({rater for _, rater, _ in ratings.votes}),
         "num_rated_rows": len(ratings.rows),
         "num_decided": len(decided),
         "agreement": agreement,
-        "dropped_ratings": dict(ratings.dropped),
+        "dropped_ratings": dict(dropped),
         "skipped_rows": dict(outcome.skipped),
     }

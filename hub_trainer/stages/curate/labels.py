@@ -10,8 +10,8 @@ from hub_trainer.stages.curate.crowd import (
     KnownRows,
     Outcome,
     aggregate,
-    count_ratings,
     examples_of,
+    read_votes,
     summarise,
 )
 from hub_trainer.tasks import classification
@@ -20,7 +20,7 @@ from hub_trainer.tasks import classification
 def agreed_labels(bench: Bench, draft: Draft) -> Outcome:
     """What the crowd agrees on; the numbers go into the draft's outputs."""
     task = classification(bench.task)
-    ratings = count_ratings(bench.read_ratings(), task)
+    ratings = read_votes(bench.read_ratings(), task, bench.recipe.curate)
     known = _known_rows(bench) if ratings.votes else KnownRows({}, frozenset())
     aggregation = aggregate(ratings, known, bench.recipe.curate)
     outcome = examples_of(ratings, aggregation, known, task)

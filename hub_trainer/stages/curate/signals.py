@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hub_trainer.duplicates import content_keys
-from hub_trainer.ratings import facet_of
+from hub_trainer.ratings import count_ratings, flood_note
+from hub_trainer.recipe import CurateSection
 from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FINISHED, Kind, detect_format
 from hub_trainer.rows.store import WEIGHT
@@ -53,6 +54,8 @@ class Opinions:
 
     all: Sequence[Opinion]
     dropped: Mapping[str, int]
+    notes: Sequence[str] = ()
+    """What a person should know of where the ratings came from."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +76,22 @@ class Agreed:
     skipped: Mapping[str, int]
 
 
-def count_opinions(shard_rows: Sequence[ShardRow], task: str, *, max_per_rater: int) -> Opinions:
-    """A rater's last word on each generation and last edit of it, of the first that they rated."""
-    latest: dict[tuple[str, str, str], ShardRow] = {}
-    dropped: Counter[str] = Counter()
-    seen: Counter[str] = Counter()
-    for row in shard_rows:
-        key = row["rater"], row["generation_id"], facet_of(row["kind"])
-        if row["task"] != task:
-            dropped["of another task"] += 1
-        elif key not in latest and seen[row["rater"]] >= max_per_rater:
-            dropped["over the limit of a rater"] += 1
-        else:
-            dropped["superseded"] += key in latest
-            seen[row["rater"]] += key not in latest
-            latest.pop(key, None)
-            latest[key] = row
-    counted = [row for row in latest.values() if row["kind"] in SIGNAL_OF]
-    dropped["without a preference"] = len(latest) - len(counted)
-    return Opinions([_opinion(row) for row in counted], +dropped)
+def count_opinions(shard_rows: Sequence[ShardRow], task: str, section: CurateSection) -> Opinions:
+    """What each source says last of each item."""
+    counted = count_ratings(
+        shard_rows,
+        task=task,
+        anonymous=section.anonymous,
+        max_per_source=section.max_ratings_per_rater,
+    )
+    said = [_opinion(row) for row in counted.rows if row["kind"] in SIGNAL_OF]
+    latest = {(one.rater, one.signal, one.item): one for one in said}
+    repeats = Counter((one.rater, one.signal, one.item) for one in said)
+    dropped = Counter(counted.dropped)
+    dropped["without a preference"] = len(counted.rows) - len(said)
+    dropped["of the same rater about the same answer"] = len(said) - len(latest)
+    notes = [*counted.notes, *flood_note(list(repeats.values()))]
+    return Opinions(list(latest.values()), +dropped, notes)
 
 
 def trust_of(opinions: Sequence[Opinion]) -> dict[str, float]:
@@ -149,6 +149,7 @@ def summarise_opinions(opinions: Opinions, agreed: Agreed) -> dict[str, Any]:
     """What is said of the ratings in the artifact and in the pull request."""
     signals = Counter(one.signal for one in opinions.all)
     return {
+        "notes": list(opinions.notes),
         "num_ratings": len(opinions.all),
         "num_raters": len({one.rater for one in opinions.all}),
         "signals": dict(sorted(signals.items())),

@@ -9,7 +9,7 @@ from typing import Any
 from hub_trainer.hub import Repo
 from hub_trainer.lineage import pinned_ratings
 from hub_trainer.metrics.answers import compare, estimate
-from hub_trainer.ratings import read_shards
+from hub_trainer.ratings import count_ratings, read_shards
 from hub_trainer.ratings.pairs import pair_votes
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.rows.store import ROW_ID
@@ -147,9 +147,15 @@ def _crowd(bench: Bench, task: GenerationTask) -> list[CrowdWinRate]:
     repo = Repo(pinned.repo_id, "dataset")
     with tempfile.TemporaryDirectory(prefix="hub-trainer-crowd-") as scratch:
         folder = bench.hub.download(repo, pinned.commit_sha, allow=[SHARDS], into=Path(scratch))
-        votes = pair_votes(read_shards(folder), task=task.name)
-    cap, seed = bench.recipe.curate.max_ratings_per_rater, bench.recipe.train.seed
-    return crowd_win_rates(votes, max_per_rater=cap, seed=seed)
+        shard_rows = read_shards(folder)
+    section = bench.recipe.curate
+    counted = count_ratings(
+        shard_rows,
+        task=task.name,
+        anonymous=section.anonymous,
+        max_per_source=section.max_ratings_per_rater,
+    )
+    return crowd_win_rates(pair_votes(counted.rows), seed=bench.recipe.train.seed)
 
 
 def _crowd_entry(one: CrowdWinRate) -> dict[str, Any]:
