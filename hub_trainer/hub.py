@@ -341,9 +341,9 @@ class Hub:
         message: str,
         run_id: str,
         parent_commit: str | None = None,
-        pull_request: str | None = None,
+        pull_request: str | int | None = None,
     ) -> Commit:
-        """One atomic commit on main, or as a new pull request whose description is given.
+        """One atomic commit on main, on a pull request by number, or as a new one as described.
 
         The first line of `message` is the title, what follows a blank line the body.
         `run_id` names the intent: after a lost answer it is searched for before trying again, so
@@ -353,7 +353,9 @@ class Hub:
         operations = _operations(changes)
         title, _, body = message.partition("\n\n")
         trailer = "\n".join(part for part in (body, f"{RUN_TRAILER}: {run_id}") if part)
-        opens = pull_request is not None
+        opens = isinstance(pull_request, str)
+        number = pull_request if isinstance(pull_request, int) else None
+        revision = f"refs/pr/{number}" if number else None
 
         def send() -> Commit:
             additions = [op for op in operations if hasattr(op, "path_or_fileobj")]
@@ -361,6 +363,7 @@ class Hub:
                 repo.repo_id,
                 additions,
                 repo_type=repo.repo_type,
+                revision=revision,
                 create_pr=opens,
                 free_memory=False,
             )
@@ -370,13 +373,17 @@ class Hub:
                 commit_message=title,
                 commit_description=f"{pull_request}\n\n{trailer}" if opens else trailer,
                 repo_type=repo.repo_type,
+                revision=revision,
                 parent_commit=parent_commit,
                 create_pr=opens,
             )
-            return Commit(made.oid, str(made.commit_url), made.pr_num if opens else None)
+            return Commit(made.oid, str(made.commit_url), made.pr_num if opens else number)
 
         def find() -> Commit | None:
-            return self._find_run(repo, run_id, in_pull_requests=opens)
+            if revision is None:
+                return self._find_run(repo, run_id, in_pull_requests=opens)
+            [(tip, told)] = self._newest(repo, revision, 1)
+            return Commit(tip, self.url, number) if run_id in told else None
 
         with self._errors(f"the commit to {repo.repo_type} {repo.repo_id}"):
             return find() or _send_once(send, find)

@@ -198,11 +198,17 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
 def print_curated(outputs: dict[str, Any]) -> None:
     """What curate proposed."""
-    request = outputs.get("pull_request")
-    if request is None:
-        say("No row has enough agreeing ratings yet: nothing to propose.")
-    else:
-        say(f"Pull request {request} proposes {outputs['rows']} rows.")
+    say(outputs["summary"])
+    left_out = outputs.get("left_out") or {}
+    if left_out:
+        reasons = ", ".join(f"{count:,} {why}" for why, count in sorted(left_out.items()))
+        say(f"{sum(left_out.values()):,} agreed examples left out: {reasons}.")
+    for note in outputs.get("notes") or ():
+        say(f"{note[0].upper()}{note[1:]}.")
+    review = outputs.get("review")
+    if review and review["verdict"] == "human":
+        why = [c["detail"] for c in review["checks"] if not c["passed"]]
+        say(f"Review will leave it to a person: {'; '.join(why)}.")
 
 
 def print_json(content: Any) -> None:

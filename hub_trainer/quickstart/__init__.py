@@ -17,6 +17,8 @@ from hub_trainer.recipe import RecipeFile, load_recipe
 RECIPE = Path(__file__).with_name("recipe.yaml")
 SEED = 0
 FLIPPED_FRACTION = 0.2
+HURRIED = ("RATINGS_PER_HOUR", "PREDICTIONS_PER_MINUTE")
+"""Limits of the Space that the simulated people, who need no time to think, would reach."""
 Report = Callable[[str, float, str], None]
 
 
@@ -84,7 +86,7 @@ def collect_ratings(
         recipe_file,
         people.maintainer,
         round_dir=folder / "round-001",
-        variables={"RATINGS_PER_HOUR": str(len(parts.rated.pictures))},
+        variables=dict.fromkeys(HURRIED, str(len(parts.rated.pictures))),
     )
     try:
         report("serve", 1.0, f"the Space answers at {space.url}")

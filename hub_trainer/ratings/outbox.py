@@ -4,10 +4,12 @@ import logging
 import random
 import threading
 import time
+from collections import deque
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from hub_trainer.errors import HubTrainerError
+from hub_trainer.errors import HubError, HubTrainerError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.ratings.shards import (
     Modality,
@@ -22,6 +24,10 @@ log = logging.getLogger(__name__)
 MAX_SHARD_ROWS = 500
 MAX_SHARD_BYTES = 50_000_000
 MAX_PAUSE_SECONDS = 300.0
+HOUR_SECONDS = 3600.0
+GATHER_SECONDS, SLOW_GATHER_SECONDS = 0.5, 60.0
+FAST_COMMITS = 60
+"""Commits within an hour after which ratings are gathered for longer: the Hub takes about 128."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,9 @@ class Outbox:
         self._new_rows = 0
         self._last_flush: str | None = None
         self._last_error: str | None = None
+        self._asking = threading.Lock()
+        self._asked: list[Future[None]] = []
+        self._commits: deque[float] = deque(maxlen=FAST_COMMITS)
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._flushing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="ratings-outbox", daemon=True)
@@ -95,6 +104,14 @@ class Outbox:
         self._new_rows += 1
         if self._new_rows >= self._flush_rows and not self._failures:
             self._wake.set()
+
+    def stored(self) -> "Future[None]":
+        """Done once the Hub has all that is kept now; fails with what the attempt fails with."""
+        future: Future[None] = Future()
+        with self._asking:
+            self._asked.append(future)
+        self._wake.set()
+        return future
 
     def flush(self) -> int:
         """Send everything that waits; returns the number of ratings sent. Raises HubError."""
@@ -119,11 +136,14 @@ class Outbox:
         while not self._stopping.is_set():
             self._attempt()
             self._wake.wait(self._pause_seconds())
+            self._stopping.wait(self._gather_seconds())
             self._wake.clear()
         self._attempt()
 
     def _attempt(self) -> None:
         started = time.monotonic()
+        with self._asking:
+            asked, self._asked = self._asked, []
         try:
             sent = self.flush()
         except Exception as error:  # the thread outlives any failure: it is shown, and tried again
@@ -133,9 +153,14 @@ class Outbox:
             known = isinstance(error, HubTrainerError)
             self._last_error = str(error).splitlines()[0] if known else repr(error)
             log.warning("ratings are waiting: %s", self._last_error)
+            for future in asked:
+                _settle_future(future, HubError(self._last_error))
             return
+        for future in asked:
+            _settle_future(future, None)
         self._failures, self._last_error = 0, None
         if sent:
+            self._commits.append(started)
             log.info("sent %d ratings in %.1f s", sent, time.monotonic() - started)
 
     def _pause_seconds(self) -> float:
@@ -143,6 +168,14 @@ class Outbox:
             return self._flush_seconds
         pause = min(self._flush_seconds * 2.0 ** min(self._failures, 10), MAX_PAUSE_SECONDS)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+    def _gather_seconds(self) -> float:
+        """How long ratings that somebody waits for are gathered, so that commits stay few."""
+        with self._asking:
+            if not self._asked:
+                return 0.0
+        recent = [at for at in self._commits if at > time.monotonic() - HOUR_SECONDS]
+        return GATHER_SECONDS if len(recent) < FAST_COMMITS else SLOW_GATHER_SECONDS
 
     def _settle(self) -> None:
         """Compare the store with the dataset: resend what is missing there, skip what is there."""
@@ -168,3 +201,13 @@ class Outbox:
         )
         self.store.mark_sent(shard, made.commit_sha)
         return len(rated)
+
+
+def _settle_future(future: "Future[None]", error: HubError | None) -> None:
+    """Tell who waits, unless they have given up."""
+    if not future.set_running_or_notify_cancel():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -12,10 +12,12 @@ from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.space.chat.service import ChatModel, ChatService
 from hub_trainer.space.desk import RatingDesk
+from hub_trainer.space.guard import guarded
 from hub_trainer.space.raters import Raters, build_raters, rater_key
 from hub_trainer.space.routes import RatedService, lifespan, rate_route, with_headers
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
+from hub_trainer.space.storage import Durability
 from hub_trainer.space.view import View, page_options
 from hub_trainer.tasks import (
     ClassificationTask,
@@ -31,7 +33,14 @@ MAX_UPLOAD = "10mb"
 MAX_PIXELS = 16_000_000
 
 
-def build_app(settings: SpaceSettings, hub: Hub, store: RatingStore, *, examples: list[Row]) -> Any:
+def build_app(
+    settings: SpaceSettings,
+    hub: Hub,
+    store: RatingStore,
+    *,
+    examples: list[Row],
+    durability: Durability = "disk",
+) -> Any:
     """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
     key = rater_key(store.path.parent)
     task = load_task(settings.task)
@@ -43,7 +52,7 @@ def build_app(settings: SpaceSettings, hub: Hub, store: RatingStore, *, examples
     )
     outbox = Outbox(store, hub, destination, flush_seconds=settings.flush_seconds)
     signs_in = bool(os.environ.get("OAUTH_CLIENT_ID"))
-    desk = RatingDesk(settings, outbox, key=key, needs_account=signs_in)
+    desk = RatingDesk(settings, outbox, key=key, needs_account=signs_in, durability=durability)
     view = View(
         f"{hub.url}/{settings.model_repo_id}/tree/{settings.commit_sha}", examples, signs_in
     )
@@ -101,6 +110,8 @@ def mount(service: RatedService, raters: Raters, page: Any, *, css: str = "") ->
     import gradio
     from fastapi import FastAPI
 
+    from hub_trainer.space.visitors import asking_refusal
+
     _limit_pictures()
     app = FastAPI(openapi_url=None, lifespan=lambda _: lifespan(service.desk))
     app.add_api_route("/health", service.health, methods=["GET"])
@@ -114,7 +125,8 @@ def mount(service: RatedService, raters: Raters, page: Any, *, css: str = "") ->
         app_kwargs={"openapi_url": None},
         **page_options(css),
     )
-    return with_headers(app)
+    refusal = asking_refusal(service.desk.limits, raters, page)
+    return with_headers(guarded(app, refusal))
 
 
 def _limit_pictures() -> None:

@@ -12,15 +12,20 @@ from typing import Any, TypeVar
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
+from hub_trainer.errors import HubTrainerError
 from hub_trainer.ratings import Generation, NewRating, Outbox, Pair, RatingRefused
 from hub_trainer.ratings.records import Kind
+from hub_trainer.space.limits import AskingLimits
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.settings import SpaceSettings, consent_text
+from hub_trainer.space.storage import Durability
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 TICKET_SECONDS = 24 * 3600
 MAX_TICKET_CHARACTERS = 1_000
+ACKNOWLEDGE_SECONDS = 100.0
+"""How long a rater waits for the Hub to have a rating."""
 
 
 class RatingDesk:
@@ -33,6 +38,7 @@ class RatingDesk:
         *,
         key: bytes,
         needs_account: bool = False,
+        durability: Durability = "disk",
         now: Callable[[], float] = time.time,
     ) -> None:
         self.settings, self.outbox, self.needs_account, self.now = (
@@ -45,7 +51,11 @@ class RatingDesk:
         self.model = f"{settings.model_repo_id}@{settings.commit_sha}"
         self.signer = URLSafeTimedSerializer(key, salt="hub-trainer generation")
         self._consent_version = hashlib.sha256(self.consent.encode()).hexdigest()[:12]
+        self.durability = durability
         self._store = outbox.store
+        self.limits = AskingLimits(
+            settings.predictions_per_minute, settings.predictions_per_day, now=now
+        )
 
     # --- what is shown
 
@@ -104,14 +114,28 @@ class RatingDesk:
         )
 
     async def save(self, rating: NewRating) -> str:
-        """Keep a rating; returns its id once it is on the disk."""
+        """Keep a rating; returns its id once it is where `durability` says."""
         future = self._store.add_rating(rating, max_per_hour=self.settings.ratings_per_hour)
         try:
             rating_id = await asyncio.wrap_future(future)
         except sqlite3.Error as error:
             raise _not_kept(error) from error
-        self.outbox.notify()
+        if self.durability == "hub":
+            await self._on_the_hub()
+        else:
+            self.outbox.notify()
         return rating_id
+
+    async def _on_the_hub(self) -> None:
+        """Wait until what is kept has been stored through the Hub's API."""
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(self.outbox.stored()), ACKNOWLEDGE_SECONDS)
+        except (TimeoutError, HubTrainerError):
+            raise RatingRefused(
+                "Your rating is not on the Hub yet, which does not take it at the moment.",
+                reason="busy",
+                do="It is sent again by itself; to be sure, rate once more in a while.",
+            ) from None
 
     def forget_unrated(self) -> None:
         """Delete inputs whose ticket has run out and that nobody rated."""
@@ -128,6 +152,7 @@ class RatingDesk:
             "task": settings.task,
             "model": {"repo_id": settings.model_repo_id, "commit_sha": settings.commit_sha},
             "consent": self.consent,
+            "durability": self.durability,
             "ratings": {
                 "repo_id": settings.ratings_repo_id,
                 "kept": status.kept,

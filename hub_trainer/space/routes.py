@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 from hub_trainer.ratings import RatingRefused
 from hub_trainer.ratings.records import Reason
 from hub_trainer.space.desk import RatingDesk
+from hub_trainer.space.guard import BadBody, parsed
 from hub_trainer.space.raters import Rater, Raters
 
 log = logging.getLogger(__name__)
@@ -106,9 +106,11 @@ async def _body(request: Any) -> tuple[str, str, str]:
         if len(content) > MAX_BODY_BYTES:
             raise RatingRefused(f"The body is over {MAX_BODY_BYTES:,} bytes.", reason="invalid")
     try:
-        values = json.loads(content)
+        values = parsed(content)
         found = (values["generation_id"], values["rating"], values.get("answer") or "")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except BadBody as error:
+        raise RatingRefused(str(error), reason="invalid") from None
+    except (KeyError, TypeError, AttributeError):
         found = (None, None, None)
     if not all(isinstance(value, str) for value in found):
         raise RatingRefused(

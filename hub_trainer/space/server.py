@@ -12,7 +12,8 @@ from hub_trainer.ratings import RatingStore
 from hub_trainer.space.application import build_app
 from hub_trainer.space.examples import read_examples
 from hub_trainer.space.routes import until_leaving
-from hub_trainer.space.settings import is_on_the_hub, load_settings, ratings_folder
+from hub_trainer.space.settings import is_on_the_hub, load_settings
+from hub_trainer.space.storage import ratings_place
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,12 @@ def run(folder: Path) -> None:
     settings = load_settings(folder)
     # Only this object writes to the Hub: what else runs here does not find the token.
     hub = Hub(token=os.environ.pop("HF_TOKEN", None))
-    store = RatingStore(ratings_folder())
+    place = ratings_place()
+    log.info("ratings in %s, safe once on the %s: %s", place.folder, place.durability, place.reason)
+    store = RatingStore(place.folder)
     try:
-        app = build_app(settings, hub, store, examples=read_examples(folder))
+        examples = read_examples(folder)
+        app = build_app(settings, hub, store, examples=examples, durability=place.durability)
         config = uvicorn.Config(
             until_leaving(app, lambda: server.should_exit),
             host=_host(),

@@ -42,6 +42,7 @@ class SpaceService:
     def predict(self, values: Sequence[Any], rater: Rater) -> Shown:
         """Ask the model, and keep what was asked and answered."""
         row = self._row(values)
+        self.desk.limits.take(rater.limited_as)
         [prediction] = self.loaded.task.predict(self.loaded.model_dir, [row])
         generation_id = secrets.token_hex(16)
         generation = Generation(

@@ -11,6 +11,12 @@ from hub_trainer.errors import UsageError
 from hub_trainer.recipe import GenerationSection
 
 SETTINGS_FILE = "space.json"
+FROM_ENVIRONMENT = (
+    "ratings_per_hour",
+    "predictions_per_minute",
+    "predictions_per_day",
+    "flush_seconds",
+)
 
 
 class RivalModel(BaseModel):
@@ -44,6 +50,10 @@ class SpaceSettings(BaseModel):
     """Licence of the ratings dataset."""
     ratings_per_hour: int = Field(60, gt=0)
     """Ratings that one rater may send within an hour."""
+    predictions_per_minute: int = Field(60, gt=0)
+    """Questions that one account, or one network without sign-in, may ask within a minute."""
+    predictions_per_day: int = Field(2_000, gt=0)
+    """The same within a day."""
     flush_seconds: float = Field(30.0, gt=0)
     """Pause between two commits of ratings."""
 
@@ -57,11 +67,11 @@ class SpaceSettings(BaseModel):
 
 
 def load_settings(folder: Path, environment: Mapping[str, str] = os.environ) -> SpaceSettings:
-    """Settings from space.json; RATINGS_PER_HOUR and FLUSH_SECONDS of the environment go first."""
+    """Settings from space.json; RATINGS_PER_HOUR and the like of the environment go first."""
     path = folder / SETTINGS_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("ratings_per_hour", "flush_seconds"):
+        for name in FROM_ENVIRONMENT:
             if name.upper() in environment:
                 values[name] = environment[name.upper()]
         return SpaceSettings.model_validate(values)

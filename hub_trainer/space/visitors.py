@@ -2,7 +2,7 @@
 
 import html
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.ratings import OutboxStatus
+from hub_trainer.space.limits import AskingLimits
 from hub_trainer.space.raters import Rater, Raters
 
 MARKDOWN = frozenset("\\`*_{}[]()#+-.!|~$")
@@ -67,6 +68,37 @@ def status_line(status: OutboxStatus) -> str:
     if status.last_error:
         return f"{kept}; the Hub cannot be reached, {status.waiting:,} will be sent later."
     return f"{kept}, {status.waiting:,} not on the Hub yet."
+
+
+def asking_refusal(
+    limits: AskingLimits, raters: Raters, page: gr.Blocks
+) -> Callable[[Mapping[str, Any], Any], str | None]:
+    """Why a request may not ask the model now, told before it joins the queue.
+
+    Who is signed in by cookie is known only to Gradio: their limit is looked at in the queue.
+    """
+    from starlette.requests import Request
+
+    asking = {
+        number: fn.api_name for number, fn in page.fns.items() if fn.concurrency_id == "model"
+    }
+
+    def refusal(scope: Mapping[str, Any], sent: Any) -> str | None:
+        request = Request(dict(scope))
+        name = scope["path"].rstrip("/").rsplit("/", 1)[-1]
+        number = sent.get("fn_index") if isinstance(sent, dict) else None
+        asks = name in asking.values() or (isinstance(number, int) and number in asking)
+        if not asks or "session" in request.cookies:
+            return None
+        try:
+            by_token = raters.from_token(request.headers)
+        except HubTrainerError:  # told where the question is asked
+            return None
+        visitor = by_token.limited_as if by_token else source_of(request, raters)
+        refused = limits.refusal(visitor)
+        return sentence(refused) if refused else None
+
+    return refusal
 
 
 def _signed_in(request: gr.Request) -> str | None:

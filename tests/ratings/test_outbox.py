@@ -320,3 +320,40 @@ def test_flush_when_others_commit_too_then_both_are_kept(
     outbox.flush()
     assert hub.read_file(repo, "notes.txt", "main") == b"by hand"
     assert _published(hub, destination, tmp_path) == ["g1", "g2"]
+
+
+def test_stored_when_asked_comes_back_once_the_hub_has_all_that_was_kept(
+    store: RatingStore, hub: Hub, destination: Destination, tmp_path: Path
+) -> None:
+    outbox = Outbox(store, hub, destination, flush_seconds=3600.0)
+    outbox.start()
+    _rate(store, 1, 2)
+    waiting = [outbox.stored(), outbox.stored()]
+    for future in waiting:
+        future.result(30)
+    assert _published(hub, destination, tmp_path) == ["g1", "g2"]
+    assert outbox.status().waiting == 0
+    assert outbox.stop()
+
+
+def test_stored_when_the_hub_is_down_fails_with_what_it_said(
+    store: RatingStore, destination: Destination, no_sleep: None
+) -> None:
+    outbox = Outbox(store, Hub("http://127.0.0.1:9", "hf_x"), destination, flush_seconds=3600.0)
+    outbox.start()
+    _rate(store, 1)
+    with pytest.raises(HubError, match="does not answer"):
+        outbox.stored().result(30)
+    assert outbox.status().waiting == 1
+    outbox.stop()
+
+
+def test_ratings_when_commits_are_many_are_gathered_for_longer(
+    store: RatingStore, hub: Hub, destination: Destination
+) -> None:
+    outbox = Outbox(store, hub, destination)
+    assert outbox._gather_seconds() == 0
+    outbox.stored()
+    assert outbox._gather_seconds() == 0.5
+    outbox._commits.extend([time.monotonic()] * 60)
+    assert outbox._gather_seconds() == 60

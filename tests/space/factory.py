@@ -108,6 +108,8 @@ def settings_of(**changes: Any) -> SpaceSettings:
         "label_names": LABELS,
         "license": "cc0-1.0",
         "flush_seconds": 0.2,
+        "predictions_per_minute": 10_000,
+        "predictions_per_day": 100_000,
     }
     return SpaceSettings(**{**values, **changes})
 
@@ -162,7 +164,10 @@ def served(app: Any) -> Iterator[str]:
     """An ASGI application in a thread."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = until_leaving(app, lambda: server.should_exit)
-    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
+    # As the server does away from the Hub: no header says who is at the other end.
+    config = uvicorn.Config(
+        app, log_level="error", timeout_graceful_shutdown=1, proxy_headers=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
+from hub_trainer.ratings.store import Shard
 from hub_trainer.space.routes import until_leaving
 from tests.space.factory import QUIET, RunningSpace, running_space
 
@@ -117,13 +119,19 @@ def test_post_when_refused_has_a_status_and_says_what_to_do(
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b'{"rating": "right"}', b'{"generation_id": 1, "rating": 2}'],
+    [b"", b"[]", b"null", b'{"rating": "right"}', b'{"generation_id": 1, "rating": 2}'],
 )
 def test_post_when_the_body_is_no_rating_says_so(space: RunningSpace, content: bytes) -> None:
     headers = {**ADA, "content-type": "application/json"}
     answer = httpx.post(f"{space.url}/rate", content=content, headers=headers)
     assert answer.status_code == 422
     assert answer.json()["error"] == "The body is not a rating."
+
+
+def test_post_when_the_body_is_no_json_says_so(space: RunningSpace) -> None:
+    headers = {**ADA, "content-type": "application/json"}
+    answer = httpx.post(f"{space.url}/rate", content=b"{", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (422, "The body is not JSON.")
 
 
 def test_post_when_the_body_is_a_form_or_huge_is_refused(space: RunningSpace) -> None:
@@ -133,9 +141,80 @@ def test_post_when_the_body_is_a_form_or_huge_is_refused(space: RunningSpace) ->
     assert huge.json()["error"] == "The body is over 65,536 bytes."
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+BODIES = {
+    "nested": DEEP,
+    "nested data": b'{"data":' + DEEP + b"}",
+    "surrogate": b'{"data":["\\ud800"],"fn_index":0,"session_hash":"s"}',
+    "nul": b'{"data":["a\\u0000"],"fn_index":0,"session_hash":"s"}',
+    "huge": b'{"data":["' + b"x" * 1_000_001 + b'"]}',
+    "infinite": b'{"data":["a"],"fn_index":1e400}',
+    "no object": b"null",
+    "no data": b"{}",
+    "unknown function": b'{"data":["a"],"fn_index":-1,"session_hash":"s"}',
+    "wrong types": b'{"data":{"a":[1]},"fn_index":"x","session_hash":{}}',
+    "too few": b'{"data":[]}',
+    "no text": b'{"data":[null]}',
+}
+
+
+@pytest.mark.parametrize("path", ["queue/join", "call/predict", "call/v2/rate", "run/predict"])
+def test_route_when_the_body_is_hostile_answers_with_a_sentence(
+    space: RunningSpace, path: str
+) -> None:
+    for name, body in BODIES.items():
+        headers = {"content-type": "application/json"}
+        answer = httpx.post(f"{space.url}/gradio_api/{path}", content=body, headers=headers)
+        assert answer.status_code < 500, name
+        if answer.status_code != 200:
+            assert answer.json().get("detail") or answer.json()["error"], name
+    assert httpx.get(f"{space.url}/health").status_code == 200
+
+
+def test_post_when_nested_or_half_a_character_says_so(space: RunningSpace) -> None:
+    headers = {**ADA, "content-type": "application/json"}
+    body = b'{"generation_id": ' + b"[" * 30_000 + b"]" * 30_000 + b"}"
+    answer = httpx.post(f"{space.url}/rate", content=body, headers=headers)
+    assert (answer.status_code, "nested 30,001 deep" in answer.text) == (422, True)
+    body = b'{"generation_id": "x", "rating": "right", "answer": "\\ud800"}'
+    answer = httpx.post(f"{space.url}/rate", content=body, headers=headers)
+    assert (answer.status_code, "lone surrogate" in answer.text) == (422, True)
+
+
+def test_refusal_when_by_the_plain_api_has_its_sentence_and_no_500(space: RunningSpace) -> None:
+    answer = httpx.post(f"{space.url}/gradio_api/run/predict", json={"data": [""]})
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "There is no text to classify. Write one first."
+
+
+def test_sessions_when_new_for_each_question_share_one_limit_and_one_source(
+    local: LocalHub, tmp_path: Path
+) -> None:
+    with running_space(
+        tmp_path, local, ratings_repo_id="admin/flood", predictions_per_minute=6
+    ) as space:
+        url = f"{space.url}/gradio_api/run/predict"
+        forged = [{"x-forwarded-for": f"{n}.{n}.{n}.{n}"} for n in range(1, 12)]
+        answers = [
+            httpx.post(url, json={"data": ["one"], "session_hash": f"s{n}"}, headers=headers)
+            for n, headers in enumerate(forged)
+        ]
+        codes = [answer.status_code for answer in answers]
+        assert set(codes) == {200, 429}
+        assert codes.count(200) in (6, 12)  # a minute may have ended meanwhile
+        assert answers[-1].json()["detail"].startswith("The model answers 6 times a minute")
+        for n, answer in enumerate(answers):
+            if answer.status_code == 200:
+                said = {"data": [answer.json()["data"][1], "right", ""], "session_hash": f"s{n}"}
+                httpx.post(f"{space.url}/gradio_api/run/rate", json=said).raise_for_status()
+        rated = space.store.rated(Shard(1, 99))
+        assert len({one.rating.rater for one in rated}) == len(rated) >= 6
+        assert len({one.rating.source for one in rated}) == 1
+
+
 def test_health_when_asked_names_the_model_and_what_waits(space: RunningSpace) -> None:
     health = httpx.get(f"{space.url}/health").json()
-    assert health["status"] == "ok"
+    assert (health["status"], health["durability"]) == ("ok", "disk")
     assert health["model"] == {
         "repo_id": "org/model",
         "commit_sha": space.service.desk.settings.commit_sha,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.hub import Hub
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import RatingRefused
 from hub_trainer.ratings.store import Shard
 from hub_trainer.space.raters import Rater
@@ -205,3 +206,33 @@ def test_consent_when_its_words_change_has_another_version(tmp_path: Path) -> No
         versions.add(service.desk.outbox.store.rated(Shard(1, 1))[0].rating.consent)
         service.desk.outbox.store.close()
     assert len(versions) == 2
+
+
+def test_rating_when_the_disk_may_be_lost_is_acknowledged_by_the_hub(tmp_path: Path) -> None:
+    with LocalHub() as local:
+        hub = Hub(local.url, local.token)
+        hub.create_repo(Repo("admin/ratings", "dataset"))
+        service, _ = service_of(tmp_path, hub, settings_of(flush_seconds=3600.0))
+        service.desk.durability = "hub"
+        assert service.health()["durability"] == "hub"
+        service.desk.outbox.start()
+        assert _rate(service, service.predict(["one two"], ADA).ticket, "right")
+        files = hub.list_files(Repo("admin/ratings", "dataset"), "main")
+        assert [file.path for file in files if file.path.endswith(".parquet")]
+        assert service.desk.outbox.status().waiting == 0
+        service.desk.outbox.stop()
+        service.desk.outbox.store.close()
+
+
+def test_rating_when_the_hub_does_not_take_it_is_kept_and_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub_trainer.hub.time.sleep", lambda seconds: None)
+    service, _ = service_of(tmp_path, NOWHERE, settings_of(flush_seconds=3600.0))
+    service.desk.durability = "hub"
+    service.desk.outbox.start()
+    with pytest.raises(RatingRefused, match="not on the Hub yet") as refused:
+        _rate(service, service.predict(["one two"], ADA).ticket, "right")
+    assert (refused.value.reason, service.desk.outbox.status().waiting) == ("busy", 1)
+    service.desk.outbox.stop()
+    service.desk.outbox.store.close()

@@ -111,7 +111,7 @@ def test_thumbs_when_there_is_no_dataset_then_one_is_made_that_loads(
     told = _run(_recipe("thumbs"), tmp_path, hub)
     assert told["summary"] == "Made admin/thumbs with 2 examples."
     assert (told["kind"], told["pull_request"]) == ("ratings", None)
-    assert told["skipped_rows"] == {"with personal data": 1}
+    assert told["left_out"] == {"with personal data": 1}
     assert told["dropped_ratings"] == {"without a preference": 1}
     rows = sorted(_loaded(hub, told, tmp_path), key=lambda row: str(row["prompt"]))
     assert rows == [

@@ -10,7 +10,7 @@ from hub_trainer.contribute.own_schema import OwnSchema
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Repo, RepoFile
 from hub_trainer.recipe import DatasetSource
-from hub_trainer.stages.curate.proposal import Target, build_file
+from hub_trainer.stages.curate.proposal import Target, build_file, fitting_rows
 
 CLASSES = OwnSchema(
     Features({"text": Value("string"), "label": ClassLabel(names=["a", "b"])}).to_dict()
@@ -40,7 +40,6 @@ def _plain() -> OwnSchema:
 )
 def test_file_when_placed_is_read_after_those_that_are_there(there: str, place: str) -> None:
     file = build_file([{"text": "x", "label": "a"}], _target(there), _plain(), "text")
-    assert file is not None
     assert file.path.startswith(place)
     assert file.path.rsplit(".", 1)[1] == there.rsplit(".", 1)[1]
 
@@ -53,10 +52,18 @@ def test_file_when_the_same_examples_is_the_same() -> None:
 
 def test_file_when_a_label_is_unknown_leaves_its_examples_out() -> None:
     rows = [{"text": "x", "label": "odd"}, {"text": "y", "label": "b"}]
-    file = build_file(rows, _target("train.parquet"), CLASSES, "text")
-    assert file is not None
-    assert (file.rows, file.unknown_labels) == (1, 1)
-    assert build_file(rows[:1], _target("train.parquet"), CLASSES, "text") is None
+    left_out = {"with a label that the dataset does not have": 1}
+    assert fitting_rows(rows, _target("train.parquet"), CLASSES) == (rows[1:], left_out)
+
+
+def test_file_when_one_row_does_not_fit_the_columns_leaves_only_that_one_out() -> None:
+    schema = OwnSchema(Features({"age": Value("int64"), "label": Value("string")}).to_dict())
+    ages: list[Any] = [1, 1.5, "many", 2**70, float("nan"), "\ud800", 4.0]
+    rows = [{"age": age, "label": "a"} for age in ages]
+    fitting, left_out = fitting_rows(rows, _target("train.csv"), schema)
+    assert [row["age"] for row in fitting] == [1, 4.0]
+    assert left_out == {"with values that the dataset's columns do not take": 5}
+    assert build_file(fitting, _target("train.csv"), schema, "table").rows == 2
 
 
 def test_file_when_the_card_names_one_file_says_what_to_widen() -> None:

@@ -185,6 +185,7 @@ class ChatService:
     def _turns(self, message: str, after: str, rater: Rater) -> list[Turn]:
         """The conversation up to the message."""
         said = _said(checked(message, name="message", max_characters=MAX_MESSAGE_CHARACTERS))
+        self.desk.limits.take(rater.limited_as)
         if not after or not self.remembers:
             return [said]
         earlier = self._earlier(after, rater)

@@ -13,15 +13,16 @@ from hub_trainer.rows.formats import Kind
 from hub_trainer.stages.curate.answers import agreed_answers
 from hub_trainer.stages.curate.bench import Bench, key_of, ratings_ref, target_source
 from hub_trainer.stages.curate.creation import Origin, create_dataset
+from hub_trainer.stages.curate.earlier import own_requests
 from hub_trainer.stages.curate.labels import agreed_labels
 from hub_trainer.stages.curate.proposal import (
+    UNKNOWN_LABEL,
     answer_numbers,
-    build_file,
     describe,
     label_numbers,
     propose,
-    read_schema,
 )
+from hub_trainer.stages.curate.vetting import vet, vet_first
 from hub_trainer.tasks import is_generation, load_task
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         "test": test.model_dump() if test else None,
         "commits": sorted((*key, sha) for key, sha in shas.items()),
         "curate": recipe.curate.model_dump(),
+        "proposed": _proposed(hub, source),
     }
     folder = round_dir / "curate"
     done = find_artifact(folder, inputs)
@@ -84,6 +86,14 @@ def _resolve(hub: Hub, refs: Sequence[RepoRef]) -> dict[tuple[str, str], str]:
     return found
 
 
+def _proposed(hub: Hub, source: RepoRef) -> list[tuple[int, str, str | None]]:
+    """What has become of earlier proposals: a closed one is not told of as open."""
+    repo = Repo(source.repo_id, "dataset")
+    if not hub.exists(repo):
+        return []
+    return [(one.number, one.status, one.head_sha) for one in own_requests(hub, repo)]
+
+
 def _curate(bench: Bench, draft: Draft, progress: Progress) -> None:
     progress(0.0, "reading ratings and rows")
     kind: Kind | None = None
@@ -105,6 +115,11 @@ def _curate(bench: Bench, draft: Draft, progress: Progress) -> None:
 
 
 def _create(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]], kind: Kind) -> None:
+    examples, left_out = vet_first(bench, examples)
+    draft.outputs.update(left_out=left_out)
+    if not examples:
+        _nothing(draft, f"No new example: {_reasons(left_out)}.")
+        return
     repo_id, serve = bench.source.repo_id, bench.recipe.serve
     private = serve.private if serve else True
     made = create_dataset(
@@ -126,16 +141,25 @@ def _create(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]], k
 
 
 def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) -> None:
-    target = bench.target
-    schema = read_schema(bench.hub, target, bench.scratch)
-    file = build_file(examples, target, schema, bench.task.modality)
+    """Offer what review will take; say what stays out, and what is not offered at all."""
+    vetted = vet(bench, examples)
+    checks = [check.to_dict() for check in vetted.checks]
+    draft.outputs.update(
+        left_out=dict(vetted.left_out),
+        unknown_labels=vetted.left_out.get(UNKNOWN_LABEL, 0),
+        review={"verdict": vetted.verdict, "checks": checks} if checks else None,
+    )
+    file = vetted.file
     if file is None:
-        count = len(examples)
-        _nothing(draft, f"No new example: {count} have labels that the dataset does not.")
+        _nothing(draft, f"No new example: {_reasons(vetted.left_out)}.")
+        return
+    if vetted.verdict == "refuse":
+        why = "; ".join(vetted.reasons)
+        _nothing(draft, f"{file.rows:,} examples are not proposed, as review would refuse: {why}.")
         return
     numbers = answer_numbers if is_generation(bench.task) else label_numbers
     told = describe(bench.recipe, bench.ratings, file, numbers(bench.recipe, draft.outputs))
-    made = propose(bench.hub, target, file, told)
+    made = propose(bench.hub, bench.target, file, told, vetted.open)
     (draft.folder / PurePosixPath(file.path).name).write_bytes(file.content)
     repo_id = bench.source.repo_id
     draft.outputs.update(
@@ -145,7 +169,6 @@ def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) 
         url=made.url,
         path=file.path,
         rows=file.rows,
-        unknown_labels=file.unknown_labels,
         summary=f"Pull request {made.pull_request} on {repo_id} adds {file.rows} examples.",
     )
 

@@ -7,7 +7,6 @@ from typing import Any
 from hub_trainer.artifacts import Draft
 from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import UsageError
-from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows.examples import KIND_OF, as_prompts
 from hub_trainer.rows.formats import Kind
 from hub_trainer.stages.curate.bench import Bench
@@ -16,7 +15,6 @@ from hub_trainer.stages.curate.signals import (
     Agreed,
     Opinions,
     Seen,
-    canonical_of,
     count_opinions,
     examples_of_kind,
     summarise_opinions,
@@ -45,12 +43,11 @@ def agreed_answers(bench: Bench, draft: Draft) -> tuple[Kind, Agreed]:
         )
     shards = bench.read_ratings()
     opinions = count_opinions(shards, bench.task.name, section)
-    rows = list(bench.rows_of(bench.source, "target")) if bench.has(bench.source) else []
+    rows = bench.dataset_rows()
     kind = _kind(bench, rows, opinions)
     seen = Seen(frozenset(content_keys(rows, "text")), _sealed_prompts(bench))
     needed = section.raters_needed(of_answers=True)
     agreed = examples_of_kind(opinions.all, kind, seen, min_raters=needed)
-    agreed = _without_personal_data(agreed)
     draft.outputs.update(kind=NAMES[kind], **summarise_opinions(opinions, agreed))
     return kind, agreed
 
@@ -67,17 +64,4 @@ def _kind(bench: Bench, rows: Sequence[Mapping[str, Any]], opinions: Opinions) -
 
 
 def _sealed_prompts(bench: Bench) -> frozenset[str]:
-    test = bench.recipe.prepare.test_split
-    if test is None:
-        return frozenset()
-    return frozenset(content_keys(as_prompts(list(bench.rows_of(test, "test"))), "text"))
-
-
-def _without_personal_data(agreed: Agreed) -> Agreed:
-    """Strangers write prompts: what looks like a person's or a secret goes no further."""
-    found = find_personal_data([canonical_of(one) for one in agreed.examples])
-    marked = {number for rows in found.rows.values() for number in rows}
-    if not marked:
-        return agreed
-    kept = [one for number, one in enumerate(agreed.examples) if number not in marked]
-    return Agreed(kept, {**agreed.skipped, "with personal data": len(marked)})
+    return frozenset(content_keys(as_prompts(bench.sealed_rows()), "text"))

@@ -1,18 +1,21 @@
 """What the stage works with: the recipe's datasets at the commits that they have now."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.bench import load_tip, whole_split
+from hub_trainer.checks.bench import load_tip, prepare_bench, whole_split
+from hub_trainer.checks.inspection import Bench as ReviewBench
+from hub_trainer.checks.policy import Policy, find_policy
 from hub_trainer.errors import UsageError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import DatasetSource, Recipe, RepoRef
-from hub_trainer.rows import RowSpec
+from hub_trainer.rows import RowSpec, read_rows, write_rows
 from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.stages.curate.proposal import Target
 from hub_trainer.tasks import Task
@@ -38,7 +41,7 @@ class Bench:
         source = target_source(self.recipe)
         return source.model_copy(update={"split": whole_split(source), "fraction": 1.0})
 
-    @property
+    @cached_property
     def target(self) -> Target:
         """That split at its commit."""
         repo = Repo(self.source.repo_id, "dataset")
@@ -71,17 +74,45 @@ class Bench:
         found = card.get("license")
         return found if isinstance(found, str) and LICENSE.fullmatch(found) else None
 
-    def rows_of(self, source: DatasetSource, name: str) -> Iterator[dict[str, Any]]:
-        """Canonical rows of a split."""
-        spec = RowSpec(
-            modality=self.task.modality,
-            kinds=dict(self.task.columns),
-            columns=dict(source.columns),
-            drop_columns=tuple(source.drop_columns),
-        )
-        into = self.scratch / name
-        fetched = fetch_rows(self.hub, source, self.sha(source), spec, scratch=into)
-        yield from fetched.table.to_pylist()
+    @cached_property
+    def policy(self) -> Policy:
+        """The rules by which a review of the dataset goes."""
+        return find_policy(self.hub, self.source.repo_id, self.recipe)
+
+    @cached_property
+    def stand(self) -> ReviewBench:
+        """What a review compares new rows with: the dataset's rows, the sealed ones, the model."""
+        return prepare_bench(self.hub, self.policy, self.target.tip, self.scratch / "review")
+
+    def dataset_rows(self) -> list[dict[str, Any]]:
+        """Canonical rows of the dataset; none when it does not exist yet."""
+        return read_rows(self.stand.base.path) if self.has(self.source) else []
+
+    def sealed_rows(self) -> list[dict[str, Any]]:
+        """Canonical rows of the test split, which nobody may train on."""
+        path = self.sealed_file()
+        return read_rows(path) if path else []
+
+    def sealed_file(self) -> Path | None:
+        """Where the sealed rows are, None when there are none."""
+        if self.has(self.source):
+            return self.stand.test.path if self.stand.test else None
+        source = self.recipe.prepare.test_split
+        return self._fetch(source) if source else None
+
+    def _fetch(self, source: DatasetSource) -> Path:
+        out = self.scratch / "test.parquet"
+        if not out.exists():
+            spec = RowSpec(
+                modality=self.task.modality,
+                kinds=dict(self.task.columns),
+                columns=dict(source.columns),
+                drop_columns=tuple(source.drop_columns),
+            )
+            into = self.scratch / "test"
+            fetched = fetch_rows(self.hub, source, self.sha(source), spec, scratch=into)
+            write_rows(out, fetched.table)
+        return out
 
 
 def key_of(ref: RepoRef) -> tuple[str, str]:

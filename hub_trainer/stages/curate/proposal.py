@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub_trainer.checks.bench import Tip, fetch_files
 from hub_trainer.checks.comment import inert
@@ -15,10 +15,16 @@ from hub_trainer.hub import Changes, Commit, Hub
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import Modality, RawSplit, SplitFiles, write_card
 from hub_trainer.sandbox import run_sandboxed
+from hub_trainer.stages.curate.earlier import FILE_PREFIX, TITLE, Earlier
 from hub_trainer.tasks import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
 """Reader of a dataset -> suffix of the file that joins it."""
+UNKNOWN_LABEL = "with a label that the dataset does not have"
+MISFIT = "with values that the dataset's columns do not take"
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,11 @@ class Target:
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file for a dataset, and the examples it holds and could not hold."""
+    """A file for a dataset, and how many examples it holds."""
 
     path: str
     content: bytes
     rows: int
-    unknown_labels: int
-    """Examples left out because the dataset does not have their label."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Numbers:
 
     rule: str
     table: Sequence[tuple[str, str]]
+    notes: Sequence[str] = ()
 
 
 def read_schema(hub: Hub, target: Target, scratch: Path) -> OwnSchema:
@@ -67,10 +72,22 @@ def read_schema(hub: Hub, target: Target, scratch: Path) -> OwnSchema:
     return OwnSchema(answer["features"])
 
 
+def fitting_rows(
+    examples: Sequence[Row], target: Target, schema: OwnSchema
+) -> tuple[list[Row], dict[str, int]]:
+    """The examples that the dataset's labels and columns can hold, and why others are left out."""
+    known = _known_labels(target, schema)
+    named = [row for row in examples if known is None or _named(row["label"]) in known]
+    fitting = named if _fits(named, target, schema) else []
+    fitting = fitting or [row for row in named if _fits([row], target, schema)]
+    left_out = {UNKNOWN_LABEL: len(examples) - len(named), MISFIT: len(named) - len(fitting)}
+    return fitting, {reason: count for reason, count in left_out.items() if count}
+
+
 def build_file(
     examples: Sequence[Row], target: Target, schema: OwnSchema, modality: Modality
-) -> NewFile | None:
-    """The examples as a file of the dataset's format; None when it has none of their labels."""
+) -> NewFile:
+    """The examples as a file of the dataset's format."""
     source, reader = target.source, target.files.reader
     suffix = FORMATS.get(reader)
     if suffix is None or (modality == "image" and suffix != "parquet"):
@@ -80,30 +97,34 @@ def build_file(
             got=f"a dataset of the kind {reader}",
             do="Convert it once: load_dataset(...).push_to_hub(...), which writes parquet.",
         )
-    label = source.columns.get("label", "label")
-    known = schema.label_names(label) if label in schema.features else None
-    fitting = [row for row in examples if known is None or _named(row["label"]) in known]
-    if not fitting:
-        return None
-    table = in_own_schema(
-        _raw(fitting, source, schema), schema, {}, where=f"ratings for {source.repo_id}"
-    )
-    content = encode_table(table, suffix)
-    name = f"ratings-{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
-    left = len(examples) - len(fitting)
-    return NewFile(_place(target, name), content, len(fitting), left)
+    content = encode_table(_in_own_schema(examples, target, schema), suffix)
+    name = f"{FILE_PREFIX}{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
+    return NewFile(_place(target, name), content, len(examples))
 
 
-def propose(hub: Hub, target: Target, file: NewFile, description: str) -> Commit:
-    """Open the pull request with the file; the same file again finds the same one."""
+def propose(
+    hub: Hub, target: Target, file: NewFile, description: str, waiting: Sequence[Earlier]
+) -> Commit:
+    """Open the pull request with the file, or put it in the place of what an open one adds.
+
+    The same file again is the proposal that is there; of several open ones the newest stays.
+    """
+    repo = target.tip.repo
     digest = hashlib.sha256(file.path.encode() + b"\0" + file.content).hexdigest()
-    return hub.commit(
-        target.tip.repo,
-        Changes({file.path: file.content}),
-        message="Add examples that raters agree on",
-        run_id=f"curate-{digest}",
-        pull_request=description,
-    )
+    run_id = f"curate-{digest}"
+    changes = Changes({file.path: file.content})
+    if not waiting:
+        return hub.commit(repo, changes, message=TITLE, run_id=run_id, pull_request=description)
+    *older, newest = waiting
+    for one in older:
+        hub.close(repo, one.number, f"Pull request {newest.number} has what is agreed on by now.")
+    if newest.added == (file.path,):
+        page = f"{hub.url}/datasets/{repo.repo_id}/discussions/{newest.number}"
+        return Commit(newest.tip.commit_sha, page, newest.number)
+    replaced = Changes(changes.files, deletions=tuple(p for p in newest.added if p != file.path))
+    made = hub.commit(repo, replaced, message=TITLE, run_id=run_id, pull_request=newest.number)
+    hub.comment(repo, newest.number, f"Updated: {description}")
+    return made
 
 
 def describe(recipe: Recipe, ratings: str, file: NewFile, numbers: Numbers) -> str:
@@ -120,6 +141,7 @@ def describe(recipe: Recipe, ratings: str, file: NewFile, numbers: Numbers) -> s
             *(f"| {name:{width}} | {value:>{values}} |" for name, value in numbers.table),
             "",
             f"Rule: {numbers.rule}; at most {cap:,} ratings of one rater count.",
+            *(f"{note[0].upper()}{note[1:]}." for note in numbers.notes),
             f"Ratings: `{ratings}`.",
         ]
     )
@@ -142,7 +164,7 @@ def label_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
         ("mean agreement on those", f"{outputs['agreement']:.1%}"),
         *_left_out(outputs),
     ]
-    return Numbers(rule, table)
+    return Numbers(rule, table, outputs["notes"])
 
 
 def answer_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
@@ -161,13 +183,35 @@ def answer_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
         ("most trust in a rater", f"{outputs['trust']['max']:.2f}"),
         *_left_out(outputs),
     ]
-    return Numbers(rule, table)
+    return Numbers(rule, table, outputs["notes"])
 
 
 def _left_out(outputs: Mapping[str, Any]) -> list[tuple[str, str]]:
-    skipped = [(f"left out: {why}", n) for why, n in sorted(outputs["skipped_rows"].items())]
+    out = {**outputs["skipped_rows"], **outputs["left_out"]}
+    skipped = [(f"left out: {why}", n) for why, n in sorted(out.items())]
     dropped = [(f"ratings {why}", n) for why, n in sorted(outputs["dropped_ratings"].items())]
     return [(what, f"{n:,}") for what, n in (*skipped, *dropped)]
+
+
+def _known_labels(target: Target, schema: OwnSchema) -> Sequence[str] | None:
+    label = target.source.columns.get("label", "label")
+    return schema.label_names(label) if label in schema.features else None
+
+
+def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:
+    import pyarrow as pa
+
+    try:
+        _in_own_schema(examples, target, schema)
+    except (DataError, pa.ArrowException, OverflowError, UnicodeError):
+        return False
+    return True
+
+
+def _in_own_schema(examples: Sequence[Row], target: Target, schema: OwnSchema) -> "pa.Table":
+    source = target.source
+    raw = _raw(examples, source, schema)
+    return in_own_schema(raw, schema, {}, where=f"ratings for {source.repo_id}")
 
 
 def _raw(examples: Sequence[Row], source: DatasetSource, schema: OwnSchema) -> RawSplit:

@@ -1,0 +1,190 @@
+"""Rows that review would stop a pull request for, each with the reason: curate leaves them out."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.checks.contents import check_personal_data
+from hub_trainer.checks.flags import FLAGS, text_flags
+from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
+from hub_trainer.checks.worker import read_files
+from hub_trainer.duplicates import Modality, find_duplicates, find_leakage
+from hub_trainer.errors import DataError
+from hub_trainer.privacy import MAX_CHARACTERS, SECRET_KINDS, find_personal_data
+from hub_trainer.rows import read_rows
+from hub_trainer.rows.leakage import find_sealed
+from hub_trainer.rows.media import image_problem
+from hub_trainer.sandbox import run_sandboxed
+
+Row = Mapping[str, Any]
+MAX_ROWS = 1_000_000
+SECRET, PERSONAL, HIDDEN = "with a secret", "with personal data", "with hidden text"
+SEALED, KNOWN = "sealed for the test", "nearly in the dataset already"
+REPEATED, CONTRARY = "nearly the same as another", "in the dataset under another label, too many"
+TOO_LONG, BROKEN, BLANK = "too long", "with a broken picture", "with a picture of one colour"
+
+
+def screen(
+    new: Path,
+    base: Path | None,
+    test: Path | None,
+    *,
+    modality: Modality,
+    near: float | None,
+    max_repeats: float,
+) -> dict[int, str]:
+    """Place of a row in the file `new` -> why it is left out; a sandboxed child looks at them.
+
+    The files hold canonical rows. `max_repeats` is the share of rows that may contradict a row of
+    the dataset, as what a crowd corrects does.
+    """
+    arguments = {
+        "new": str(new),
+        "base": str(base) if base else None,
+        "test": str(test) if test else None,
+        "modality": modality,
+        "near": near,
+        "max_repeats": max_repeats,
+    }
+    function = f"{__name__}:unfit_rows"
+    found = run_sandboxed(function, arguments, folder=new.parent, limits=READ_LIMITS)
+    return {int(number): str(reason) for number, reason in found}
+
+
+def screen_files(
+    folder: Path, out: Path, bench: Bench, *, split: str, near: float | None, max_repeats: float
+) -> dict[int, str]:
+    """As `screen`, of files in the dataset's own form; their canonical rows are at `out` then."""
+    spec = bench.base.answer["spec"]
+    arguments = {
+        "folder": str(folder.resolve()),
+        "out": str(out.resolve()),
+        "split": split,
+        "spec": spec,
+        "compared": {
+            "base": str(bench.base.path),
+            "test": str(bench.test.path) if bench.test else None,
+            "modality": spec["modality"],
+            "near": near,
+            "max_repeats": max_repeats,
+        },
+    }
+    function = f"{__name__}:unfit_rows_of_files"
+    found = run_sandboxed(function, arguments, folder=out.parent, limits=READ_LIMITS)
+    if "error" in found:
+        raise DataError(**found["error"])
+    return {int(number): str(reason) for number, reason in found["unfit"]}
+
+
+def unfit_rows_of_files(
+    folder: str,
+    out: str,
+    *,
+    split: str,
+    spec: Mapping[str, Any],
+    compared: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Read a split's files into canonical rows at `out`, then as `unfit_rows`."""
+    limits = {"max_rows": MAX_ROWS, "max_cell_bytes": MAX_CELL_BYTES}
+    answer = read_files(folder, out, config=None, split=split, spec=spec, limits=limits)
+    if answer["error"]:
+        return {"error": answer["error"]}
+    return {"unfit": unfit_rows(out, **compared)}
+
+
+def unfit_rows(
+    new: str,
+    base: str | None,
+    test: str | None,
+    *,
+    modality: Modality,
+    near: float | None,
+    max_repeats: float,
+) -> list[tuple[int, str]]:
+    """(place, reason) of each row that must not be proposed; the first reason is told.
+
+    As review does, it looks at each row by itself, then compares what is left.
+    """
+    rows = read_rows(Path(new))
+    known = read_rows(Path(base)) if base else []
+    sealed = read_rows(Path(test)) if test else []
+    reasons: dict[int, str] = {}
+    _mark(
+        reasons,
+        (number for number, row in enumerate(rows) if _length(row) > MAX_CHARACTERS),
+        TOO_LONG,
+    )
+    if modality == "image":
+        for number, row in enumerate(rows):
+            problem = _picture_problem(row["image"])
+            _mark(reasons, [number] if problem else [], str(problem))
+    _mark(reasons, _with_secrets(rows), SECRET)
+    _mark(reasons, (n for n, row in enumerate(rows) if _hides_text(row)), HIDDEN)
+    usable = [
+        number for number in range(len(rows)) if reasons.get(number) not in (BROKEN, TOO_LONG)
+    ]
+    fit = [rows[number] for number in usable]
+    leaked = find_sealed(fit, sealed, modality, near) if sealed else []
+    _mark(reasons, (usable[match.row] for match in leaked), SEALED)
+    # The rows of a table repeat each other's values by their nature.
+    close = None if modality == "table" else near
+    repeats = find_leakage(fit, known, modality, close)
+    _mark(reasons, (usable[match.row] for match in repeats if match.kind == "near"), KNOWN)
+    for group in find_duplicates(fit, modality, close):
+        _mark(reasons, (usable[place] for place in group.near), REPEATED)
+    _mark_personal(reasons, rows, known)
+    exact = (usable[match.row] for match in repeats if match.kind == "exact")
+    contrary = [number for number in exact if number not in reasons]
+    if len(contrary) > max_repeats * (len(rows) - len(reasons)):
+        _mark(reasons, contrary, CONTRARY)
+    return sorted(reasons.items())
+
+
+def _mark(reasons: dict[int, str], numbers: Iterable[int], reason: str) -> None:
+    for number in numbers:
+        reasons.setdefault(number, reason)
+
+
+def _length(row: Row) -> int:
+    return max((len(text) for text in _texts(row)), default=0)
+
+
+def _texts(row: Row) -> list[str]:
+    return [v for name, v in row.items() if isinstance(v, str) and not name.startswith("_")]
+
+
+def _picture_problem(content: bytes) -> str | None:
+    from PIL import Image
+
+    if image_problem(content):
+        return BROKEN
+    with Image.open(io.BytesIO(content)) as image:
+        bands = image.convert("RGBA").getextrema()
+    return BLANK if all(low == high for low, high in bands) else None
+
+
+def _with_secrets(rows: Sequence[Row]) -> set[int]:
+    found = find_personal_data(rows).rows
+    return {number for kind in SECRET_KINDS for number in found.get(kind, ())}
+
+
+def _hides_text(row: Row) -> bool:
+    flags = text_flags([row])
+    return any(flags[flag] for flag in FLAGS if flag != "formula")
+
+
+def _mark_personal(reasons: dict[int, str], rows: Sequence[Row], known: Sequence[Row]) -> None:
+    """Kinds of personal data that are beyond the dataset's nature, among the rows that are left."""
+    nature = find_personal_data(known).counts
+    found = find_personal_data(rows).rows
+    for kind in sorted(set(found) - SECRET_KINDS):
+        left = [number for number in found[kind] if number not in reasons]
+        checks = check_personal_data(
+            {kind: len(left)},
+            nature,
+            num_rows=len(rows) - len(reasons),
+            num_base_rows=len(known),
+        )
+        if not all(check.passed for check in checks):
+            _mark(reasons, left, PERSONAL)
