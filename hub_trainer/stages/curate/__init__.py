@@ -151,7 +151,8 @@ def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) 
     )
     file = vetted.file
     if file is None:
-        _nothing(draft, f"No new example: {_reasons(vetted.left_out)}.")
+        counts = {**draft.outputs["skipped_rows"], **vetted.left_out}
+        _nothing(draft, f"No new example: {_reasons(counts)}.")
         return
     if vetted.verdict == "refuse":
         why = "; ".join(vetted.reasons)
