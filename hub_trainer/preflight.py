@@ -172,6 +172,7 @@ def _look_at_split(
 ) -> tuple[str, list[dict[str, Any]]]:
     """Open the split's first file and read its first rows, in a child without token."""
     from hub_trainer.rows.fetch import fetch_rows
+    from hub_trainer.rows.labels import in_order
     from hub_trainer.stages.collect import Source, row_spec
 
     sha = look.hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
@@ -181,9 +182,10 @@ def _look_at_split(
     read = fetch_rows(look.hub, first, sha, spec, scratch=folder, first_file_only=True)
     rows = read.table.to_pylist()
     good = _good_rows(task, rows, split.where)
-    labels = read.result.label_names or sorted({row["label"] for row in rows})
+    labels = read.result.label_names or in_order({row["label"] for row in rows})
     kinds = ", ".join(labels) if is_generation(task) else _named(labels)
-    return f"data        {split.where}: {len(rows)} rows read, {kinds}", good
+    notes = [f"\n            note: {note}" for note in read.result.notes]
+    return f"data        {split.where}: {len(rows)} rows read, {kinds}{''.join(notes)}", good
 
 
 def _good_rows(task: Task, rows: Sequence[dict[str, Any]], where: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hub_trainer.checks.labels import FloatArray, IntArray, Scored
+from hub_trainer.pictures import open_image
 
 Row = Mapping[str, Any]
 Modality = Literal["text", "image", "table"]
@@ -116,14 +117,12 @@ def _text_features(base: list[str], new: list[str]) -> tuple[Any, Any]:
 
 def _pixels(rows: Sequence[Row]) -> FloatArray:
     """Small RGB copies of the images. (rows, IMAGE_SIDE * IMAGE_SIDE * 3)"""
-    from io import BytesIO
-
     from PIL import Image
 
     pixels = []
     for row in rows:
-        with Image.open(BytesIO(row["image"])) as image:
-            small = image.convert("RGB").resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BOX)
+        picture = open_image(row["image"])
+        small = picture.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BOX)
         pixels.append(np.asarray(small, dtype=np.float64).ravel() / 255)
     return np.stack(pixels)
 

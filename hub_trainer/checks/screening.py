@@ -11,10 +11,10 @@ from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
 from hub_trainer.checks.worker import read_files
 from hub_trainer.duplicates import Modality, find_duplicates, find_leakage
 from hub_trainer.errors import DataError
+from hub_trainer.pictures import image_problem
 from hub_trainer.privacy import MAX_CHARACTERS, SECRET_KINDS, find_personal_data
 from hub_trainer.rows import read_rows
 from hub_trainer.rows.leakage import find_sealed
-from hub_trainer.rows.media import image_problem
 from hub_trainer.sandbox import run_sandboxed
 
 Row = Mapping[str, Any]

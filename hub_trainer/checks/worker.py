@@ -27,6 +27,7 @@ from hub_trainer.rows import (
     read_split,
     write_rows,
 )
+from hub_trainer.rows.labels import in_order
 from hub_trainer.rows.leakage import find_sealed
 
 Row = Mapping[str, Any]
@@ -67,7 +68,7 @@ def read_files(
         "dropped": dict(rows.dropped),
         "spec": {**vars(wanted), "slices": list(wanted.slices)},
         "labels": dict(labels),
-        "label_names": list(rows.label_names or sorted(labels)),
+        "label_names": list(rows.label_names or in_order(labels)),
     }
 
 

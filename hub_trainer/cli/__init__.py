@@ -251,6 +251,57 @@ def schema_command() -> None:
 
 
 @app.command()
+def init(
+    task: Annotated[str, typer.Option(help="What the model is for, as text-classification.")],
+    data: Annotated[
+        Path, typer.Option(help="csv, jsonl, parquet, or a folder of pictures in folders by label.")
+    ],
+    repo_id: Annotated[
+        str | None, typer.Option(help="The dataset to make; <you>/<name of the file> otherwise.")
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="What to start from; a small one as usual otherwise.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The recipe to write; <name of the file>.yaml otherwise.")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Test rows; a fifth of the rows is held back otherwise.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="ours=theirs, as label=species, where it cannot be guessed; repeatable."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="The rows' licence, as cc-by-4.0.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make the dataset public.")] = False,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset on the Hub from one's own file, and a recipe that trains on it."""
+    with errors_shown(as_json):
+        use_endpoint(endpoint)
+        from hub_trainer.cli.init import default_out, init_from
+        from hub_trainer.contribute.creation import Beginning
+
+        wanted = Beginning(
+            task=task,
+            data=data,
+            out=out or default_out(data),
+            test=test,
+            repo_id=repo_id,
+            base_model=base_model,
+            license=licence,
+            columns=dict(pair_of(text) for text in column or []),
+            private=not public,
+        )
+        told = init_from(Hub(), wanted)
+        if as_json:
+            print_json(told)
+
+
+@app.command()
 def contribute(
     dataset: Annotated[str, typer.Argument(metavar="DATASET_REPO", help="As in org/name.")],
     file: Annotated[Path, typer.Argument(help="csv, jsonl, parquet, or a folder of pictures.")],
@@ -258,21 +309,24 @@ def contribute(
         list[str] | None,
         typer.Option(help="dataset_column=file_column, where the names differ; repeatable."),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Open it whatever review would say; ask nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what review would say; send nothing.")
+    ] = False,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
 ) -> None:
     """Propose rows to a dataset: a pull request in the dataset's own schema."""
     with errors_shown(as_json):
         use_endpoint(endpoint)
-        from hub_trainer.contribute import contribute as propose
+        from hub_trainer.cli.contributing import contribute_file
 
         columns = dict(pair_of(text) for text in column or [])
-        made = propose(Hub(), dataset, file, columns=columns)
-        say(f"Pull request {made.pull_request} proposes {made.rows:,} rows: {made.url}")
-        for warning in made.warnings:
-            say(f"review may say: {warning}", style="yellow")
+        told = contribute_file(Hub(), dataset, file, columns=columns, yes=yes, dry_run=dry_run)
         if as_json:
-            print_json(made.to_dict())
+            print_json(told)
 
 
 @app.command()

@@ -2,14 +2,15 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hub_trainer.errors import DataError, UsageError
-from hub_trainer.rows import IMAGE_SUFFIXES, Limits, RawSplit, read_split
+from hub_trainer.rows import IMAGE_SUFFIXES, Limits, RawSplit, read_split, write_card
+from hub_trainer.rows.containers import held_back, refusal
 
-SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
@@ -18,7 +19,12 @@ def read_local(path: Path, *, max_bytes: int) -> RawSplit:
     if not path.exists():
         raise UsageError("There is no such file.", where=str(path), do="Check the path.")
     with _as_dataset(path, max_bytes) as folder:
-        return read_split(folder, where=str(path), limits=Limits(max_bytes=4 * max_bytes))
+        try:
+            return read_split(folder, where=str(path), limits=Limits(max_bytes=4 * max_bytes))
+        except DataError as error:
+            # The copy's name means nothing to who gave the file.
+            error.where = str(error.where).replace(f": train{path.suffix}", "")
+            raise
 
 
 @contextmanager
@@ -35,15 +41,35 @@ def _as_dataset(path: Path, max_bytes: int) -> Iterator[Path]:
         )
     with tempfile.TemporaryDirectory(prefix="hub-trainer-contribute-") as scratch:
         folder = Path(scratch)
+        top = _train_folder(path, files) if path.is_dir() else Path()
         for file in files:
-            inside = file.relative_to(path) if path.is_dir() else Path(f"train{file.suffix}")
-            target = folder / ("train" if path.is_dir() else ".") / inside
+            inside = (
+                file.relative_to(path) if path.is_dir() else Path(f"train{file.suffix.lower()}")
+            )
+            target = folder / top / inside
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+        if path.is_dir() and not any(file.name in METADATA for file in files):
+            # A single folder is a label too, which `datasets` believes only when it is told.
+            data = [{"split": "train", "path": "train/**"}]
+            named = {"config_name": "default", "data_files": data, "drop_labels": False}
+            write_card(folder, {"configs": [named]})
         yield folder
 
 
+def _train_folder(path: Path, files: Sequence[Path]) -> Path:
+    """Where the files of a folder of images go; its own name is the label of those right in it."""
+    labelled = any(file.name in METADATA for file in files)
+    inside = all(file.parent == path for file in files)
+    return Path("train", path.resolve().name) if inside and not labelled else Path("train")
+
+
 def _data_file(path: Path) -> Path:
+    if held_back([path.name]):
+        raise refusal([path.name], where=str(path))
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        do = "Put it into a folder named by its label, and give that folder."
+        raise UsageError("A picture alone has no label.", where=str(path), do=do)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             "Files of this kind are not contributed.",
@@ -58,7 +84,11 @@ def _data_file(path: Path) -> Path:
 
 def _image_files(path: Path) -> list[Path]:
     """The images of a folder, and the table that labels them if there is one."""
-    images = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+    images = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    ]
     tables = [path / name for name in METADATA if (path / name).is_file()]
     if not images:
         raise DataError(
@@ -67,11 +97,12 @@ def _image_files(path: Path) -> list[Path]:
             got=f"{sum(1 for file in path.rglob('*') if file.is_file())} other files",
             do="Put images into folders named by label, or beside a metadata.csv with file_name.",
         )
-    if not tables and any(image.parent == path for image in images):
+    here = [image for image in images if image.parent == path]
+    if not tables and 0 < len(here) < len(images):
         raise DataError(
             "Some images have no label.",
             where=str(path),
-            got=next(image.name for image in images if image.parent == path),
+            got=here[0].name,
             do="Put images into folders named by label, or beside a metadata.csv with file_name.",
         )
     return images + tables

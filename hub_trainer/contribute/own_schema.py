@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.checks.columns import infer_spec
 from hub_trainer.errors import DataError
-from hub_trainer.rows import RawSplit, vet_folder
-from hub_trainer.rows.layout import open_builder
+from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
+from hub_trainer.rows.canonical import EXAMPLE, label_texts
+from hub_trainer.rows.card import card_configs
+from hub_trainer.rows.csv_files import CsvFile, CsvSettings
+from hub_trainer.rows.formats import detect_format
+from hub_trainer.rows.labels import is_alike, plain_label
+from hub_trainer.rows.layout import open_builder, reader_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_LISTED = 20
+SAMPLE_ROWS = 1000
+"""Rows of the dataset from which its own columns are told."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,12 @@ class OwnSchema:
 
     features: Mapping[str, Any]
     """`datasets.Features.to_dict()`"""
+    label: str | None = None
+    """The column of plain labels, if there is one; their white space does not count."""
+    optional: frozenset[str] = frozenset()
+    """Columns that may be empty: a file without them leaves them so."""
+    separator: str = ","
+    encoding: str = "utf-8"
 
     @property
     def columns(self) -> list[str]:
@@ -40,20 +54,66 @@ class OwnSchema:
         entry = self.features[column]
         return isinstance(entry, dict) and entry.get("_type") == "Image"
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "OwnSchema":
+        """From the answer of `describe_folder`."""
+        return cls(**{**content, "optional": frozenset(content["optional"])})
+
 
 def describe_folder(folder: str, split: str) -> dict[str, Any]:
-    """The features of a split, for a sandboxed child: `{"features": ...}`."""
-    import datasets
-
+    """What the rows of a split look like, for a sandboxed child; `OwnSchema.from_json` reads it."""
     path = Path(folder).resolve()
     vet_folder(path, where="the dataset")
+    raw = read_split(path, split=f"{split}[:{SAMPLE_ROWS}]", where="the dataset")
     with open_builder(path, where="the dataset") as builder:
-        stream = builder.as_streaming_dataset(split=split)
-        features = stream.features
-        if features is None:
-            table = next(iter(stream.with_format("arrow").iter(batch_size=1000)))
-            features = datasets.Features.from_arrow_schema(table.schema)
-    return {"features": features.to_dict()}
+        reader = reader_of(builder, where="the dataset")
+        features, csv = _features(builder, raw, split, reader), builder.config
+        file = Path(builder.config.data_files[split][0])
+    label, needed = _needed(raw)
+    empty = {name for name in raw.table.column_names if raw.table[name].null_count}
+    answer = {
+        "features": features.to_dict(),
+        "label": label,
+        "optional": sorted(({*features} - needed) | (empty - {label})),
+    }
+    if reader == "csv":
+        settings = CsvSettings.of(csv, card_configs(read_card(path)).get(raw.config, {}))
+        own = CsvFile(file, settings, Limits(), where="the dataset").settings
+        answer |= {"separator": own.sep, "encoding": settings.encoding or "utf-8"}
+    return answer
+
+
+def _features(builder: Any, raw: RawSplit, split: str, reader: str) -> Any:
+    """The columns as `datasets` types them; those of a CSV as we read them, a row counter too."""
+    import datasets
+    import pyarrow as pa
+
+    if reader == "csv" and not (builder.info.features or builder.config.features):
+        kinds = {
+            f.name: pa.string() if pa.types.is_null(f.type) else f.type for f in raw.table.schema
+        }
+        kinds = dict.fromkeys(raw.left_out, pa.int64()) | kinds
+        return datasets.Features.from_arrow_schema(pa.schema(list(kinds.items())))
+    stream = builder.as_streaming_dataset(split=split)
+    if stream.features is not None:
+        return stream.features
+    table = next(iter(stream.with_format("arrow").iter(batch_size=SAMPLE_ROWS)))
+    return datasets.Features.from_arrow_schema(table.schema)
+
+
+def _needed(raw: RawSplit) -> tuple[str | None, set[str]]:
+    """The column of labels, and the columns without which a row is none."""
+    columns = set(raw.table.column_names)
+    try:
+        spec = infer_spec(raw)
+    except DataError:
+        return None, columns
+    if EXAMPLE in spec.kinds:
+        return None, set(detect_format(raw.table.column_names).columns)
+    label = spec.columns.get("label", "label")
+    if spec.modality == "table":
+        return label, columns
+    return label, {spec.columns.get(name, name) for name in spec.kinds}
 
 
 def in_own_schema(
@@ -65,17 +125,32 @@ def in_own_schema(
     """
     import pyarrow as pa
 
-    names = {name: columns.get(name, name) for name in schema.columns}
-    _assert_present(names, raw.table.column_names, where)
+    present = raw.table.column_names
+    names = {name: columns.get(name) or _named_alike(name, present) for name in schema.columns}
+    absent = {
+        name for name, theirs in names.items()
+        if theirs not in present and name in schema.optional and name not in columns
+    }  # fmt: skip
+    _assert_present({k: v for k, v in names.items() if k not in absent}, present, where)
     arrow_schema = _arrow_schema(schema)
     arrays = [
-        _column(raw, theirs, schema, name, arrow_schema.field(name).type, where)
+        pa.nulls(raw.table.num_rows, arrow_schema.field(name).type)
+        if name in absent
+        else _column(raw, theirs, schema, name, arrow_schema.field(name).type, where)
         for name, theirs in names.items()
     ]
     return pa.table(arrays, schema=arrow_schema)
 
 
-def encode_table(table: "pa.Table", suffix: str) -> bytes:
+def _named_alike(name: str, present: Sequence[str]) -> str:
+    """The file's column of this name, whatever its case and white space."""
+    alike = [other for other in present if other.strip().casefold() == name.strip().casefold()]
+    return alike[0] if len(alike) == 1 and name not in present else name
+
+
+def encode_table(
+    table: "pa.Table", suffix: str, *, separator: str = ",", encoding: str = "utf-8"
+) -> bytes:
     """The table as the bytes of one file of the dataset's format; the same rows, the same bytes."""
     import pyarrow as pa
     import pyarrow.csv
@@ -84,8 +159,9 @@ def encode_table(table: "pa.Table", suffix: str) -> bytes:
     out = io.BytesIO()
     if suffix == "parquet":
         pq.write_table(table, out, compression="zstd")
-    elif suffix == "csv":
-        pa.csv.write_csv(table, out)
+    elif suffix in ("csv", "tsv"):
+        pa.csv.write_csv(table, out, pa.csv.WriteOptions(delimiter=separator))
+        return out.getvalue().decode().encode(encoding, "replace")
     else:
         import json
 
@@ -108,11 +184,17 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
     known = schema.label_names(name)
     if known is not None:
         values = _named(column.to_pylist(), raw.class_names.get(theirs))
+        if theirs in raw.written:
+            values = label_texts(raw, theirs).to_pylist()
         return pa.array(_label_numbers(values, known, place), kind)
     if schema.is_image(name):
         return _images(column, kind, place)
     if theirs in raw.class_names:
         column = pa.array(_named(column.to_pylist(), raw.class_names[theirs]), pa.string())
+    elif name == schema.label and pa.types.is_string(kind):
+        column = label_texts(raw, theirs)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        column = raw.as_written(theirs).combine_chunks()
     try:
         return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -159,15 +241,26 @@ def _label_numbers(values: Sequence[Any], known: Sequence[str], where: str) -> l
     return [number for number in numbers if number is not None]
 
 
+def known_label(label: str, known: Sequence[str], *, where: str) -> str:
+    """The dataset's name of a label. Raises DataError that lists its names for another one."""
+    [number] = _label_numbers([label], known, where)
+    return known[number]
+
+
 def _label_number(value: Any, index: Mapping[str, int]) -> int | None:
     """By name; a whole number that is no name is taken as the dataset's own class number."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None or isinstance(value, bool | float):
         return None
-    if str(value) in index:
-        return index[str(value)]
-    return value if isinstance(value, int) and 0 <= value < len(index) else None
+    name = str(value) if str(value) in index else plain_label(value)
+    if name is not None and name in index:
+        return index[name]
+    alike = [number for known, number in index.items() if is_alike(known, str(value))]
+    if len(alike) == 1:
+        return alike[0]
+    whole = name is not None and name.isascii() and name.isdigit() and int(name) < len(index)
+    return int(name) if whole and name is not None else None
 
 
 def _assert_present(names: Mapping[str, str], present: Sequence[str], where: str) -> None:

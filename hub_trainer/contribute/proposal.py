@@ -17,6 +17,7 @@ from hub_trainer.checks.placement import check_placement
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.contribute.own_schema import OwnSchema, encode_table, in_own_schema
+from hub_trainer.contribute.picture_files import picture_files
 from hub_trainer.duplicates import find_duplicates
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
@@ -31,6 +32,28 @@ if TYPE_CHECKING:
 FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
 """Reader of a dataset -> suffix of the file that joins it."""
 MAX_LISTED = 100
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Rows in the dataset's own schema, not yet sent."""
+
+    dataset: Repo
+    tip: Tip
+    there: SplitFiles
+    split: str
+    files: Mapping[str, bytes]
+    rows: int
+    labels: Mapping[str, int]
+    checks: tuple[Check, ...]
+    """What can be seen of the rows alone."""
+    notes: tuple[str, ...]
+    """How the file was read, where that may surprise."""
+
+    @property
+    def path(self) -> str:
+        """The file that is added, or the first of several pictures."""
+        return next(iter(self.files))
 
 
 @dataclass(frozen=True)
@@ -62,35 +85,67 @@ def contribute(
 
     `columns` maps the dataset's column names to the file's, where they differ.
     """
+    return send(hub, propose(hub, dataset_id, path, columns=columns, config=config, split=split))
+
+
+def propose(
+    hub: Hub,
+    dataset_id: str,
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    config: str | None = None,
+    split: str = "train",
+) -> Proposal:
+    """The rows of a file as the dataset would hold them; nothing is sent."""
     limits = ReviewSection()
     raw = read_local(path, max_bytes=limits.max_bytes)
     repo = Repo(dataset_id, "dataset")
     tip = load_tip(hub, repo, hub.resolve(repo))
     there = tip.split_files(config, split)
-    suffix = _format_of(there, dataset_id)
-    schema = _own_schema(hub, tip, there, split)
-    _assert_used(columns or {}, schema, dataset_id)
-    table = in_own_schema(raw, schema, columns or {}, where=str(path))
-    checks, labels = _check_rows(table, schema, limits, where=str(path))
-    content = encode_table(table, suffix)
-    digest = hashlib.sha256(content).hexdigest()
-    target = _place(tip, there, f"{digest[:12]}.{suffix}", config=config, split=split)
+    where = str(path)
+    if there.reader == "imagefolder":
+        files, table = picture_files(raw, there.files[split], where=where), raw
+    else:
+        suffix = _format_of(there, split, dataset_id)
+        schema = _own_schema(hub, tip, there, split)
+        _assert_used(columns or {}, schema, dataset_id)
+        own = in_own_schema(raw, schema, columns or {}, where=where)
+        content = encode_table(own, suffix, separator=schema.separator, encoding=schema.encoding)
+        name = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
+        files = {_place(tip, there, name, config=config, split=split): content}
+        table = _as_raw(own, schema)
+    checks, labels = _check_rows(table, limits, where=where)
+    rows = table.table.num_rows
+    return Proposal(
+        repo, tip, there, split, files, rows, labels, tuple(checks), (*there.notes, *raw.notes)
+    )
+
+
+def send(hub: Hub, proposal: Proposal, checks: Sequence[Check] | None = None) -> Contribution:
+    """Open the pull request; `checks` are those of a foresight, where there was one."""
+    repo, files = proposal.dataset, proposal.files
+    digest = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()
     made = hub.commit(
         repo,
-        Changes(files={target: content}),
-        message=f"Add {table.num_rows} rows",
+        Changes(files=files),
+        message=f"Add {proposal.rows} rows",
         run_id=f"contribute-{digest}",
-        pull_request=_describe(table.num_rows, labels, tip),
+        pull_request=_describe(proposal.rows, proposal.labels, proposal.tip),
     )
     assert made.pull_request is not None, "a commit that opens a pull request has its number"
-    warnings = tuple(f"{check.name}: {check.detail}" for check in checks if not check.passed)
-    url = f"{hub.url}/datasets/{dataset_id}/discussions/{made.pull_request}"
-    return Contribution(made.pull_request, url, target, table.num_rows, labels, warnings)
+    url = f"{hub.url}/datasets/{repo.repo_id}/discussions/{made.pull_request}"
+    failed = [one for one in (checks or proposal.checks) if not one.passed]
+    warnings = tuple(f"{check.name}: {check.detail}" for check in failed)
+    return Contribution(
+        made.pull_request, url, proposal.path, proposal.rows, proposal.labels, warnings
+    )
 
 
-def _format_of(there: SplitFiles, dataset_id: str) -> str:
+def _format_of(there: SplitFiles, split: str, dataset_id: str) -> str:
     if there.reader in FORMATS:
-        return FORMATS[there.reader]
+        tabs = there.files[split][0].lower().endswith(".tsv")
+        return "tsv" if tabs else FORMATS[there.reader]
     raise UsageError(
         "This dataset takes no file of rows.",
         where=dataset_id,
@@ -110,7 +165,7 @@ def _own_schema(hub: Hub, tip: Tip, there: SplitFiles, split: str) -> OwnSchema:
         arguments = {"folder": str(folder), "split": split}
         function = "hub_trainer.contribute.own_schema:describe_folder"
         answer = run_sandboxed(function, arguments, folder=Path(scratch) / "out")
-    return OwnSchema(answer["features"])
+    return OwnSchema.from_json(answer)
 
 
 def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str) -> None:
@@ -125,17 +180,16 @@ def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str)
 
 
 def _check_rows(
-    table: "pa.Table", schema: OwnSchema, limits: ReviewSection, *, where: str
+    raw: RawSplit, limits: ReviewSection, *, where: str
 ) -> tuple[list[Check], dict[str, int]]:
     """What review will find in the rows alone, and rows per label. Secrets stop here."""
-    if table.num_rows > limits.max_rows:
+    if raw.table.num_rows > limits.max_rows:
         raise DataError(
             "That is more than a pull request may bring.",
             where=where,
-            got=f"{table.num_rows:,} rows of at most {limits.max_rows:,}",
+            got=f"{raw.table.num_rows:,} rows of at most {limits.max_rows:,}",
             do="Split it into several contributions.",
         )
-    raw = _as_raw(table, schema)
     spec = infer_spec(raw)
     canonical = canonical_rows(raw, spec, source=where, where=where)
     rows = canonical.table.to_pylist()

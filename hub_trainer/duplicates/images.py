@@ -7,10 +7,11 @@ from 1. A picture of few pixels has less to tell it from its likes, so below 48 
 the distance that is let through shrinks with the side.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from hub_trainer.pictures import open_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ class _Thumbs:
 
 def pixels(content: bytes) -> bytes:
     """Size and decoded RGB pixels of an image, upright."""
-    image = _open(content)
+    image = open_image(content)
     return f"{image.size}".encode() + bytes(image.tobytes())
 
 
@@ -109,7 +110,7 @@ def _thumbs(contents: Sequence[bytes]) -> _Thumbs:
     colour = np.zeros((len(contents), SIDE * SIDE, 3), np.uint8)
     sides = np.zeros(len(contents), np.float32)
     for number, content in enumerate(contents):
-        image = _open(content)
+        image = open_image(content)
         sides[number] = min(image.size)
         thumb = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         small = thumb.convert("L").resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX)
@@ -126,10 +127,3 @@ def _levelled(values: "np.ndarray") -> "np.ndarray":
     flat = (values - values.mean(1, keepdims=True)).reshape(len(values), -1)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     return np.where(norm > FLAT, flat / np.maximum(norm, FLAT), 0.0)
-
-
-def _open(content: bytes) -> Any:
-    from PIL import Image, ImageOps
-
-    with Image.open(io.BytesIO(content)) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")

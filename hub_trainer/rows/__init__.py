@@ -1,5 +1,6 @@
 """Rows of datasets, from a stranger's folder to the canonical table that every stage reads."""
 
+from hub_trainer.pictures import IMAGE_FORMATS, IMAGE_SUFFIXES, image_problem, open_image
 from hub_trainer.rows.canonical import CanonicalRows, RowSpec, canonical_rows
 from hub_trainer.rows.card import (
     CardFault,
@@ -12,7 +13,6 @@ from hub_trainer.rows.card import (
 )
 from hub_trainer.rows.layout import SplitFiles, find_split_files
 from hub_trainer.rows.limits import Limits
-from hub_trainer.rows.media import IMAGE_FORMATS, IMAGE_SUFFIXES, image_problem, open_image
 from hub_trainer.rows.read import RawSplit, read_split, vet_folder
 from hub_trainer.rows.store import (
     Modality,

@@ -1,11 +1,13 @@
 """Budgets of the files of a split: counted while they are decoded, never taken on trust."""
 
 import gzip
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.rows.containers import assert_plain
 from hub_trainer.rows.layout import first_line
 from hub_trainer.rows.limits import Limits
 
@@ -22,10 +24,10 @@ def check_files(paths: Sequence[Path], reader: str, limits: Limits, *, where: st
             raise _too_large("The split decodes to too many bytes.", where, limits.max_bytes)
 
 
-def under_budget(stream: Any, where: str, limits: Limits) -> Iterator["pa.Table"]:
+def under_budget(tables: Iterable["pa.Table"], where: str, limits: Limits) -> Iterator["pa.Table"]:
     """The tables of a stream, until they are more than the limits allow."""
     rows, total = 0, 0
-    for table in stream.with_format("arrow").iter(batch_size=10_000):
+    for table in tables:
         rows, total = rows + table.num_rows, total + table.nbytes
         if rows > limits.max_rows:
             raise _too_large("The split has too many rows.", where, limits.max_rows)
@@ -59,13 +61,11 @@ def _decoded_bytes(path: Path, reader: str, limits: Limits, where: str) -> int:
     size = path.stat().st_size
     if size == 0:
         raise DataError("A data file is empty.", where=f"{where}: {path.name}", got="0 bytes")
+    assert_plain(path, where=where)
     if reader == "parquet":
         return _parquet_bytes(path, limits, where)
     if path.suffix == ".gz":
         return _gzip_bytes(path, limits, where)
-    if path.suffix == ".zst" or path.suffix == ".zip":
-        do = "Use parquet, or gzip."
-        raise DataError("Archives of this kind are not read.", where=where, got=path.name, do=do)
     return size
 
 
@@ -126,9 +126,9 @@ def _gzip_bytes(path: Path, limits: Limits, where: str) -> int:
             while chunk := file.read(1 << 20):
                 total += len(chunk)
                 _assert_no_bomb(total, path, limits, place)
-    except (OSError, EOFError) as error:
-        got = first_line(error)
-        raise DataError("The compressed file is broken.", where=place, got=got) from error
+    except (OSError, EOFError, zlib.error) as error:
+        got, do = first_line(error), "Pack it again with gzip and upload it again."
+        raise DataError("The compressed file is broken.", where=place, got=got, do=do) from error
     return total
 
 

@@ -1,14 +1,18 @@
 """The columns of a dataset become the columns of a task: labels as names, images as bytes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.pictures import image_problem
+from hub_trainer.rows.counters import counted_columns
+from hub_trainer.rows.csv_files import GAP_WORDS
+from hub_trainer.rows.csv_types import odd_numbers
 from hub_trainer.rows.examples import canonical_examples
+from hub_trainer.rows.labels import alike_notes, plain_label, truth_value, whole_number
 from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
-from hub_trainer.rows.media import image_problem
 from hub_trainer.rows.read import RawSplit
 from hub_trainer.rows.store import LABEL, ROW_NUMBER, SOURCE, Modality, with_row_ids
 from hub_trainer.rows.written import plain_values
@@ -52,6 +56,8 @@ class CanonicalRows:
     """Reason -> rows that were left out."""
     first_dropped: Sequence[tuple[int, str]] = ()
     """The first of them: which row of the split, from 1, and the reason."""
+    notes: tuple[str, ...] = ()
+    """What a person should know: columns left out, labels alike, numbers that are none."""
 
 
 def canonical_rows(
@@ -63,7 +69,7 @@ def canonical_rows(
     where = where or source
     if EXAMPLE in spec.kinds:
         return _canonical_examples(raw, spec, source, where)
-    names = _mapped_columns(raw.table.column_names, spec, where)
+    names = _mapped_columns(raw, spec, where)
     columns: dict[str, Any] = {}
     for name, theirs in names.items():
         place = f"{where}, column {theirs}"
@@ -72,8 +78,13 @@ def canonical_rows(
     table, left_out = _kept(table, _reasons(table, spec), spec, where)
     table = _with_provenance(table, spec, source)
     features = _feature_kinds(table, names, spec) if spec.modality == "table" else {}
+    notes = (
+        *raw.notes,
+        *alike_notes(Counter(table[LABEL].to_pylist())),
+        *_feature_notes(raw, names, features),
+    )
     label_names = raw.class_names.get(names[LABEL])
-    return CanonicalRows(table, label_names, features, *_counted(left_out))
+    return CanonicalRows(table, label_names, features, *_counted(left_out), notes)
 
 
 def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -> CanonicalRows:
@@ -85,10 +96,10 @@ def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -
     _assert_present({our: their for their, our in ours.items()}, present, where)
     columns: dict[str, Any] = {}
     for name in spec.drop_columns:
-        if name not in present:
+        if name not in present and name not in raw.left_out:
             raise _missing_dropped(name, present, where)
     for name in (name for name in present if name not in spec.drop_columns):
-        values = plain_values(raw.json.get(name, raw.table[name]))
+        values = plain_values(raw.json.get(name, raw.as_written(name)))
         named = raw.class_names.get(name)
         columns[ours.get(name, name)] = _named(values, named) if named else values
     rows = (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
@@ -101,7 +112,7 @@ def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -
     made |= {name: _slice_values(columns[name]) for name in spec.slices}
     table, left_out = _kept(pa.table(made), reasons, spec, where)
     table = _with_provenance(table, spec, source)
-    return CanonicalRows(table, None, {}, *_counted(left_out))
+    return CanonicalRows(table, None, {}, *_counted(left_out), raw.notes)
 
 
 def _named(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
@@ -120,8 +131,9 @@ def _slice_values(values: Sequence[Any]) -> Any:
         return pa.array([None if v is None else str(v) for v in values], pa.string())
 
 
-def _mapped_columns(present: Sequence[str], spec: RowSpec, where: str) -> dict[str, str]:
+def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
     """Our column -> theirs, for every column that is kept."""
+    present: Sequence[str] = raw.table.column_names
     twice = [name for name, count in Counter(present).items() if count > 1]
     if twice:
         do = "Give each column a name of its own."
@@ -136,13 +148,14 @@ def _mapped_columns(present: Sequence[str], spec: RowSpec, where: str) -> dict[s
     if spec.modality == "table":
         used = {*taken.values(), *taken}
         taken |= {name: name for name in present if name not in used and name[:1] != "_"}
-    return _without_dropped(taken, present, spec, where)
+    return _without_dropped(taken, raw, spec, where)
 
 
 def _without_dropped(
-    taken: dict[str, str], present: Sequence[str], spec: RowSpec, where: str
+    taken: dict[str, str], raw: RawSplit, spec: RowSpec, where: str
 ) -> dict[str, str]:
-    for name in spec.drop_columns:
+    present = raw.table.column_names
+    for name in (name for name in spec.drop_columns if name not in raw.left_out):
         if name not in present:
             raise _missing_dropped(name, present, where)
         ours = [our for our, theirs in taken.items() if theirs == name]
@@ -166,8 +179,10 @@ def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
     if name in raw.class_names:
         return _class_names(column, raw.class_names[name], where)
     if kind == "text":
-        return _texts(column, where)
-    return _labels(column, where) if kind == "label" else _values(column, where)
+        return _texts(raw.as_written(name), where)
+    if kind == "label":
+        return label_texts(raw, name, where)
+    return _values(column, where, gap_words=GAP_WORDS if raw.untyped else frozenset())
 
 
 def _images(column: Any, where: str) -> Any:
@@ -207,27 +222,26 @@ def _texts(column: Any, where: str) -> Any:
     return column.cast(pa.string())
 
 
-def _labels(column: Any, where: str) -> Any:
-    """Plain values as names: whole numbers without a fraction, whatever their type."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def label_texts(raw: RawSplit, name: str, where: str = "") -> "pa.Array":
+    """A column's plain values as names: whole numbers without a fraction, whatever their type.
 
+    Words among the numbers of a CSV, such as None, are labels too.
+    """
+    import pyarrow as pa
+
+    column, written = raw.table[name], raw.written.get(name)
     if _is_nested(column.type) or pa.types.is_binary(column.type):
         do = "Name a column with one label per row under columns: in the recipe."
         raise DataError("A label is not a single value.", where=where, got=str(column.type), do=do)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
-    return pa.array([None if v is None else _label(v) for v in column.to_pylist()], pa.string())
+    values = column.to_pylist()
+    if written is not None:
+        said = truth_value if pa.types.is_boolean(column.type) else whole_number
+        values = [None if v is None else said(v) for v in written.to_pylist()]
+    return pa.array([None if v is None else plain_label(v) for v in values], pa.string())
 
 
-def _label(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _values(column: Any, where: str) -> Any:
-    """Numbers, booleans and strings as they are; what is not a number is null."""
+def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset()) -> Any:
+    """Numbers, booleans and strings as they are; NaN and gap words are null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -240,7 +254,9 @@ def _values(column: Any, where: str) -> Any:
     if types.is_integer(kind) or types.is_boolean(kind):
         return column if types.is_boolean(kind) else column.cast(pa.int64())
     if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-        return column.cast(pa.string())
+        column = column.cast(pa.string())
+        gaps = pc.is_in(column, pa.array(sorted(gap_words), pa.string()))
+        return pc.if_else(gaps, pa.scalar(None, pa.string()), column)
     raise DataError(
         "A feature is neither number, text nor boolean.",
         where=where,
@@ -319,6 +335,21 @@ def _feature_kinds(table: "pa.Table", names: Mapping[str, str], spec: RowSpec) -
     return kinds
 
 
+def _feature_notes(
+    raw: RawSplit, names: Mapping[str, str], features: Mapping[str, str]
+) -> Iterator[str]:
+    """What is odd about a table's features: numbers that are read as categories, a row counter."""
+    for name, kind in features.items():
+        seen = odd_numbers(raw.table[names[name]]) if kind == "category" else ""
+        if seen:
+            yield f"the column {names[name]!r} {seen}"
+    for name in counted_columns(raw.table.select([names[name] for name in features])):
+        yield (
+            f"the column {name!r} counts the rows one by one; if it says nothing of them, name it "
+            "in drop_columns"
+        )
+
+
 def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: str) -> None:
     missing = {name: theirs for name, theirs in wanted.items() if theirs not in present}
     if not missing:
@@ -329,7 +360,12 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
         f"The dataset has no column {theirs!r} for {name}.",
         where=where,
         got=f"columns {', '.join(present)}",
-        do=f"Name it in the recipe: columns: {{{guess}}}",
+        do=f"Name it in the recipe: columns: {{{guess}}}"
+        + (
+            "; or, if that is a whole line, its separator in the card: sep"
+            if len(present) == 1
+            else ""
+        ),
     )
 
 

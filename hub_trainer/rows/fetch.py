@@ -4,7 +4,7 @@ import glob
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ def fetch_rows(
         where=where,
     )
     [result] = read_sandboxed([job], folder=scratch / "rows")
+    result = replace(result, notes=(*found.notes, *result.notes))
     return FetchedRows(read_table(job.out), result, found)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.pictures import IMAGE_SUFFIXES
 from hub_trainer.rows.card import (
     READER_SETTINGS,
     assert_safe_card,
@@ -16,12 +17,21 @@ from hub_trainer.rows.card import (
     unsafe_path,
     write_card,
 )
+from hub_trainer.rows.containers import held_back, refusal
 from hub_trainer.rows.limits import Limits
-from hub_trainer.rows.media import IMAGE_SUFFIXES
 from hub_trainer.rows.splits import split_names
 
 READERS = ("parquet", "json", "csv", "text", "imagefolder")
 """Builders of `datasets` that only parse; every other kind of file is refused."""
+READ_SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "parquet": (".parquet",),
+    "json": (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
+    "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
+    "text": (".txt", ".text", ".md", ".txt.gz"),
+    "imagefolder": (*IMAGE_SUFFIXES, ".csv", ".jsonl", ".parquet"),
+}
+"""How the names of the files end that a reader reads."""
+ROW_SUFFIXES = READ_SUFFIXES["parquet"] + READ_SUFFIXES["json"] + READ_SUFFIXES["csv"]
 IGNORED_NAMES = ("README.md", "dataset_infos.json")
 
 
@@ -34,6 +44,8 @@ class SplitFiles:
     files: Mapping[str, tuple[str, ...]]
     """Split -> paths from the top of the repo."""
     card: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    """What a person should know of the files that are not read."""
 
     def first_files(self) -> "SplitFiles":
         """The same with only the first file of each split; of images, the first of each folder."""
@@ -57,16 +69,62 @@ def find_split_files(
     if len(names) > Limits.max_files:
         got = f"{len(names):,} files"
         raise DataError(f"The repo has more than {Limits.max_files:,} files.", where=where, got=got)
+    wanted, archives = split_names(split, where=where), held_back(names)
     with tempfile.TemporaryDirectory(prefix="hub-trainer-names-") as scratch:
         folder = Path(scratch).resolve()
-        _touch(folder, names)
+        _touch(folder, sorted({*names} - {*archives}))
         write_card(folder, only_config(card, config))
-        with open_builder(folder, where=where) as builder:
-            reader, files = reader_of(builder, where=where), files_of(builder, folder)
-    wanted = split_names(split, where=where)
-    assert_known(wanted, list(files), "split", where=where)
+        try:
+            with open_builder(folder, where=where) as builder:
+                reader, files = reader_of(builder, where=where), files_of(builder, folder)
+            assert_known(wanted, list(files), "split", where=where)
+        except DataError:
+            if archives:
+                raise refusal(archives, where=where) from None
+            raise
     chosen = {name: tuple(files[name]) for name in wanted}
-    return SplitFiles(config, reader, chosen, only_config(card, config, chosen))
+    _assert_one_kind(chosen, reader, where)
+    notes = tuple(_left_aside(names, files, chosen, reader))
+    return SplitFiles(config, reader, chosen, only_config(card, config, chosen), notes)
+
+
+def _left_aside(
+    names: Sequence[str],
+    files: Mapping[str, Sequence[str]],
+    chosen: Mapping[str, Sequence[str]],
+    reader: str,
+) -> Iterator[str]:
+    """Files of rows beside those of a split that a reader of another kind would have to read."""
+    read = {path for paths in files.values() for path in paths}
+    for split, paths in chosen.items():
+        folders = {str(PurePosixPath(path).parent) for path in paths}
+        other = [
+            name
+            for name in names
+            if name.lower().endswith(ROW_SUFFIXES)
+            and name not in read
+            and str(PurePosixPath(name).parent) in folders
+            and split in PurePosixPath(name).name
+        ]
+        if other:
+            yield (
+                f"the split {split} has files of several kinds: {', '.join(other[:3])} are left "
+                f"aside, and only files for the reader {reader} are read"
+            )
+
+
+def _assert_one_kind(files: Mapping[str, Sequence[str]], reader: str, where: str) -> None:
+    """Refuse a file among those of a split that its reader does not read: it would be misread."""
+    for split, paths in files.items():
+        other = [path for path in paths if not path.lower().endswith(READ_SUFFIXES[reader])]
+        if other:
+            raise DataError(
+                "The files of a split are of several kinds.",
+                where=f"{where}: {other[0]}",
+                got=f"{len(paths)} files, most of them for the reader {reader}",
+                do="Name the files to read in the card, as in configs: [{config_name: default, "
+                f"data_files: [{{split: {split}, path: {split}-*{READ_SUFFIXES[reader][0]}}}]}}].",
+            )
 
 
 def choose_config(card: Mapping[str, Any], config: str | None, *, where: str) -> str:

@@ -1,14 +1,17 @@
 """One split of a dataset folder becomes a table in memory, under budgets, with no path followed."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.rows.budget import assert_small_cells, check_files, under_budget
-from hub_trainer.rows.card import assert_safe_card, read_card
+from hub_trainer.rows.card import assert_safe_card, card_configs, read_card
+from hub_trainer.rows.counters import NAMELESS, without_counters
+from hub_trainer.rows.csv_files import CsvFile, CsvSettings
+from hub_trainer.rows.csv_types import as_declared, with_types
 from hub_trainer.rows.layout import (
     assert_known,
     choose_config,
@@ -19,7 +22,7 @@ from hub_trainer.rows.layout import (
 )
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.splits import row_ranges, rows_needed, split_names
-from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, keep_texts
+from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +45,18 @@ class RawSplit:
     json: Mapping[str, Any] = field(default_factory=dict)
     """Columns of JSON as they are; in the table they are the texts that they show, unless the
     split was read as written."""
+    written: Mapping[str, "pa.ChunkedArray"] = field(default_factory=dict)
+    """Column -> its cells as the file writes them, for those of a CSV that were read as numbers."""
+    untyped: bool = False
+    """Whether the files say nothing of types, so that a word such as NA may stand for a gap."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Columns that only count rows, and what was seen in each."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how the files were read."""
+
+    def as_written(self, name: str) -> "pa.ChunkedArray":
+        """A column for a use that wants texts: None, 007 and 1.50 as the file has them."""
+        return self.written.get(name, self.table[name])
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,10 @@ class _Folder:
     reader: str
     where: str
     limits: Limits
+    csv: CsvSettings
     as_written: bool = False
+    notes: list[str] = field(default_factory=list)
+    """What is seen while reading that a person should know."""
 
 
 def read_split(
@@ -66,25 +84,27 @@ def read_split(
 ) -> RawSplit:
     """Read a split, or a slice or sum of splits, of a dataset folder that came from a stranger.
 
-    `as_written` keeps the cells of CSV and JSON files as their authors wrote them, for language
-    data: its columns have no one type.
+    `as_written` keeps the cells of JSON files as their authors wrote them, for language data:
+    its columns have no one type. The cells of a CSV are kept in either case.
     """
     path = folder.resolve()
     where = where or f"{folder.name}, split {split}"
     vet_folder(path, where=where)
-    config = choose_config(read_card(path, where=where), config, where=where)
+    card = read_card(path, where=where)
+    config = choose_config(card, config, where=where)
     with open_builder(path, where=where, config=config) as builder:
-        source = _Folder(
-            path, reader_of(builder, where=where), where, limits or Limits(), as_written
-        )
+        reader = reader_of(builder, where=where)
+        said = card_configs(card).get(config, {})
+        settings = CsvSettings.of(builder.config, said) if reader == "csv" else CsvSettings()
+        source = _Folder(path, reader, where, limits or Limits(), settings, as_written)
         names = split_names(split, where=where)
         files = files_of(builder, path)
         assert_known(names, list(files), "split", where=where)
         paths = [path / file for name in names for file in files[name]]
         check_files(paths, source.reader, source.limits, where=where)
+        for name in names:
+            _assert_same_columns([path / file for file in files[name]], source)
         _size_batches(builder, source.reader, paths)
-        if as_written and source.reader == "csv":
-            keep_texts(builder, paths[0])
         parts = {}
         for name in names:
             try:
@@ -136,15 +156,63 @@ def _read_one(
             files = JsonFiles(paths, config.encoding, config.field, source.where, source.limits)
             return files.table(needed), dict(config.features or {})
     tables: list[pa.Table] = []
-    stream = builder.as_streaming_dataset(split=name)
-    features = dict(stream.features or {})
-    stream = stream.decode(False) if features else stream
-    for table in under_budget(stream, source.where, source.limits):
+    if source.reader == "csv":
+        features = dict(builder.info.features or builder.config.features or {})
+        found = _csv_tables([Path(path) for path in builder.config.data_files[name]], source)
+    else:
+        stream = builder.as_streaming_dataset(split=name)
+        features = dict(stream.features or {})
+        stream = stream.decode(False) if features else stream
+        found = stream.with_format("arrow").iter(batch_size=10_000)
+    for table in under_budget(found, source.where, source.limits):
         tables.append(table)
         if needed is not None and sum(t.num_rows for t in tables) >= needed:
             break
     joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
     return joined, features
+
+
+def _csv_tables(paths: Sequence[Path], source: _Folder) -> Iterator["pa.Table"]:
+    """The rows of CSV files that have the same columns, in whatever order."""
+    first: CsvFile | None = None
+    for path in paths:
+        file = CsvFile(path, source.csv, source.limits, where=source.where)
+        first = first or file
+        _assert_same((first.path, first.names), (path, file.names), source.where)
+        yield from file.tables()
+        if file.short_rows:
+            source.notes.append(
+                f"{path.name}: {len(file.short_rows):,} rows have fewer cells than the header, the "
+                f"first in line {file.short_rows[0]}; the cells they lack are empty"
+            )
+
+
+def _assert_same_columns(paths: Sequence[Path], source: _Folder) -> None:
+    """Refuse a parquet file that has other columns than the first of its split."""
+    if source.reader != "parquet":
+        return
+    import pyarrow.parquet as pq
+
+    first = pq.read_schema(paths[0]).names
+    for path in paths[1:]:
+        _assert_same((paths[0], first), (path, pq.read_schema(path).names), source.where)
+
+
+def _assert_same(
+    first: tuple[Path, Sequence[str]], other: tuple[Path, Sequence[str]], where: str
+) -> None:
+    ours, theirs = (
+        {name for name in names if not NAMELESS.match(name)} for _, names in (first, other)
+    )
+    faults = [f"lacks {', '.join(sorted(ours - theirs))}"] if ours - theirs else []
+    faults += [f"has also {', '.join(sorted(theirs - ours))}"] if theirs - ours else []
+    if faults:
+        raise DataError(
+            "A file has other columns than the first of its split.",
+            where=f"{where}: {other[0].name}, beside {first[0].name}",
+            got="; ".join(faults),
+            do="Give all files the same columns, or list the files to read in the card's configs.",
+        )
 
 
 def _unreadable(
@@ -180,6 +248,12 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
     import datasets
     import pyarrow as pa
 
+    written: Mapping[str, Any] = {}
+    if source.reader == "csv":
+        table, written = with_types(table, source.csv)
+        if features:
+            table, written = as_declared(table, written, features, where=source.where), {}
+    table, left_out = without_counters(table)
     kinds = {name: kind for name, kind in features.items() if name in table.column_names}
     images = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
     for name in images:
@@ -196,7 +270,16 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         for name, kind in kinds.items()
         if isinstance(kind, datasets.ClassLabel)
     }
-    return RawSplit(table, config, class_names, frozenset(images), as_json)
+    raw = RawSplit(table, config, class_names, frozenset(images), as_json, left_out=left_out)
+    return replace(
+        raw,
+        written=written,
+        untyped=source.reader == "csv" and not features,
+        notes=(
+            *source.notes,
+            *(f"the column {name!r} {why}: it is left out" for name, why in left_out.items()),
+        ),
+    )
 
 
 def _image_bytes(column: Any, name: str, source: _Folder) -> Any:

@@ -37,6 +37,8 @@ class ReadResult:
     features: Mapping[str, str]
     dropped: Mapping[str, int]
     first_dropped: Sequence[tuple[int, str]] = ()
+    notes: tuple[str, ...] = ()
+    """What a person should know of the rows."""
 
 
 def read_sandboxed(
@@ -54,6 +56,7 @@ def read_sandboxed(
             features=result["features"],
             dropped=result["dropped"],
             first_dropped=tuple((int(row), str(why)) for row, why in result["first_dropped"]),
+            notes=tuple(result["notes"]),
         )
         for result in results
     ]
@@ -82,6 +85,7 @@ def _carry_out(job: ReadJob) -> dict[str, Any]:
         rows.features,
         rows.dropped,
         rows.first_dropped,
+        rows.notes,
     )
     return asdict(result)
 

@@ -267,19 +267,3 @@ def _has_bytes(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-# CSV files
-
-
-def keep_texts(builder: Any, path: Path) -> None:
-    """Have a reader of CSV give every cell as the text that it is; an empty one is null."""
-    import datasets
-    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-
-    config = builder.config
-    config.keep_default_na, config.na_values = False, [""]
-    columns = pd.read_csv(
-        path, **{**config.pd_read_csv_kwargs, "nrows": 0, "chunksize": None, "iterator": False}
-    ).columns
-    config.features = datasets.Features({str(name): datasets.Value("string") for name in columns})

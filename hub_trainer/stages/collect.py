@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ from hub_trainer.rows import (
 )
 from hub_trainer.rows.examples import KIND_OF
 from hub_trainer.rows.fetch import fetch_files
+from hub_trainer.rows.labels import alike_notes, in_order
 from hub_trainer.rows.left_out import Losses, left_out_text, total_of
 from hub_trainer.tasks import Task, load_task
 
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 Role = Literal["train", "test", "validation"]
 SCRATCH = ".collect-files-"
+MIN_ROWS = 20
+"""Rows from which a label for each of them is no chance."""
 
 
 def silent(share: float, doing: str) -> None:
@@ -90,11 +93,11 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             collected = _collect(recipe, sources, hub, Path(scratch), progress)
         _write(collected, hub, draft)
     assert draft.artifact is not None
+    for warning in draft.outputs["warnings"]:
+        logger.warning("collect: %s", warning)
     logger.info("collect: %s", ", ".join(_summary(collected)))
     if draft.outputs["left_out"]:
         logger.info("collect: %s", left_out_text(draft.outputs["left_out"]))
-    for warning in filter(None, (_losses(part).warning(part.source.where) for part in collected)):
-        logger.warning("collect: %s", warning)
     return draft.artifact
 
 
@@ -149,12 +152,13 @@ def _collect(
 ) -> list[Collected]:
     """Fetch all sources, then read them in one child without token and network."""
     task = load_task(recipe.task)
-    jobs, licenses = [], []
+    jobs, licenses, notes = [], [], []
     for number, source in enumerate(sources):
         progress(0.7 * number / len(sources), f"fetching {source.dataset.repo_id}")
         folder = scratch / f"source-{number}"
         found, card = fetch_split(hub, source, folder)
         licenses.append(_license(card))
+        notes.append(found.notes)
         jobs.append(
             ReadJob(
                 folder=folder,
@@ -167,7 +171,12 @@ def _collect(
             )
         )
     progress(0.7, "reading rows")
-    results = read_sandboxed(jobs, folder=scratch / "rows")
+    results = [
+        replace(result, notes=(*of_files, *result.notes))
+        for of_files, result in zip(
+            notes, read_sandboxed(jobs, folder=scratch / "rows"), strict=True
+        )
+    ]
     tables = [
         _fraction(read_table(job.out), source, recipe.train.seed)
         for job, source in zip(jobs, sources, strict=True)
@@ -213,7 +222,7 @@ def _write(collected: Sequence[Collected], hub: Hub, draft: Draft) -> None:
             for part in collected
             if part.result.first_dropped
         },
-        warnings=list(_warnings(collected)),
+        warnings=list(_warnings(collected, tables["train"])),
     )
 
 
@@ -252,17 +261,24 @@ def _like_train(
 
 
 def _label_names(collected: Sequence[Collected], tables: Mapping[str, "pa.Table"]) -> list[str]:
-    """Classes of the training data in their order, then any other training label, sorted."""
+    """Classes of the training data in their order, then other labels: numbers by their size."""
     names: dict[str, None] = {}
     for part in collected:
         if part.source.role == "train":
             names |= dict.fromkeys(part.result.label_names or ())
     rest = set(tables["train"]["label"].unique().to_pylist()) - set(names)
-    return [*names, *sorted(rest)]
+    return [*names, *in_order(rest)]
 
 
 def _assert_labels_seen(tables: Mapping[str, "pa.Table"]) -> None:
     seen = set(tables["train"]["label"].unique().to_pylist())
+    if len(seen) == tables["train"].num_rows >= MIN_ROWS:
+        raise DataError(
+            "Every training row has a label of its own, so that nothing can be learned.",
+            where="collect.datasets",
+            got=f"{len(seen):,} labels, as {next(iter(in_order(seen)))!r:.60}",
+            do="Name the column that holds one of a few labels: columns: {label: ...}.",
+        )
     for role, table in tables.items():
         unseen = sorted(set(table["label"].unique().to_pylist()) - seen)
         if unseen:
@@ -300,8 +316,14 @@ def _described(part: Collected, hub: Hub) -> dict[str, Any]:
     }
 
 
-def _warnings(collected: Sequence[Collected]) -> Iterator[str]:
+def _warnings(collected: Sequence[Collected], train: "pa.Table") -> Iterator[str]:
     yield from filter(None, (_losses(part).warning(part.source.where) for part in collected))
+    for part in collected:
+        for note in part.result.notes:
+            yield f"{part.source.dataset.repo_id}, {part.source.dataset.split}: {note}"
+    if sum(part.source.role == "train" for part in collected) > 1:
+        for note in alike_notes(Counter(train["label"].to_pylist())):
+            yield f"the training rows together: {note}"
     for repo_id in dict.fromkeys(p.source.dataset.repo_id for p in collected if p.license is None):
         yield f"{repo_id}: its card names no licence; ask its owner before you publish a model"
 

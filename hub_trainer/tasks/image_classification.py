@@ -1,6 +1,5 @@
 """Image classification: a picture in, one of the label names out, by a vision model with a head."""
 
-import io
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -49,8 +47,8 @@ from hub_trainer.finetune.model_folder import IMAGE_PROCESSOR_FILES, file_stamp,
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.metrics import metric_names
+from hub_trainer.pictures import as_png, image_problem, open_image
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows.media import image_problem, open_image
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     BasePredictions,
@@ -195,7 +193,9 @@ class ImageClassification:
         """A picture to upload, and the labels with their probabilities."""
         del examples
         shown = {"label": "Prediction", "num_top_classes": min(5, len(label_names))}
-        picture = {"label": "Picture", "type": "pil", "sources": ["upload", "clipboard"]}
+        # The file itself, whatever its mode: Gradio would decode it in a way of its own.
+        picture: dict[str, Any] = {"label": "Picture", "type": "filepath", "image_mode": None}
+        picture["sources"] = ["upload", "clipboard"]
         return Widgets([("Image", picture)], [("Label", shown)], _image_row)
 
     def example_from_rating(self, row: Row, label: str) -> dict[str, Any] | None:
@@ -298,12 +298,13 @@ def _loaded(model_dir: Path, stamp: str) -> tuple[Any, Any]:
 
 
 def _image_row(values: Sequence[Any]) -> dict[str, Any]:
-    picture = values[0]
-    if not isinstance(picture, Image.Image):
+    """The uploaded file, decoded as training pictures are, without what its EXIF data tells."""
+    if not isinstance(values[0], str):
         raise DataError("There is no picture to classify.", do="upload or paste one first")
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return {"image": file.getvalue()}
+    content = Path(values[0]).read_bytes()
+    if problem := image_problem(content):
+        raise DataError(f"The model cannot take this: {problem}.", do="choose another picture")
+    return {"image": as_png(content)}
 
 
 TASK = ImageClassification()

@@ -89,7 +89,9 @@ def _png(grey: int) -> bytes:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(np.full((8, 8), grey, "uint8")).save(out, "PNG")
+    pixels = np.full((8, 8), grey, "uint8")
+    pixels[0, 0] = 255 - grey
+    Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
 
 
@@ -317,8 +319,83 @@ def test_folder_when_without_images_or_labels_then_error_says_how(
     (tmp_path / "a.txt").write_text("x")
     assert _error(shop, tmp_path, shop.pictures).what == "The folder holds no images."
     (tmp_path / "b.png").write_bytes(_png(1))
+    (tmp_path / "dark").mkdir()
+    (tmp_path / "dark" / "c.png").write_bytes(_png(2))
     error = _error(shop, tmp_path, shop.pictures)
     assert (error.what, error.got) == ("Some images have no label.", "b.png")
+    error = _error(shop, tmp_path / "b.png", shop.pictures)
+    assert error.what == "A picture alone has no label."
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_folder_when_of_one_class_then_its_name_is_the_label(
+    shop: Shop, tmp_path: Path, inside: bool
+) -> None:
+    folder = tmp_path / "new" / "light"
+    folder.mkdir(parents=True)
+    for number in (1, 2):
+        (folder / f"{number}.png").write_bytes(_png(190 + number + 10 * inside))
+    (folder / "._1.png").write_bytes(b"what a Mac leaves behind")
+    made = contribute(shop.alice, shop.pictures.repo_id, folder if inside else tmp_path / "new")
+    assert [row["label"] for row in shop.rows_of(shop.pictures, made)] == [1, 1]
+
+
+def test_folder_when_its_name_is_no_label_then_error_lists_them(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "grey").mkdir()
+    (tmp_path / "grey" / "1.png").write_bytes(_png(99))
+    error = _error(shop, tmp_path, shop.pictures)
+    assert (error.what, error.got) == ("The dataset does not have these labels.", "'grey' (1 rows)")
+    assert "dark, light" in error.do
+
+
+def test_file_when_written_by_hand_then_becomes_the_datasets_own(
+    shop: Shop, tmp_path: Path
+) -> None:
+    file = tmp_path / "more.csv"
+    file.write_text("\ufeff Label ;TEXT\n Spam;007\nham ;None\n1;x, y\n", encoding="utf-8")
+    made = contribute(shop.alice, shop.texts.repo_id, file)
+    assert shop.rows_of(shop.texts, made) == [
+        {"text": "007", "label": 1},
+        {"text": "None", "label": 0},
+        {"text": "x, y", "label": 1},
+    ]
+
+
+def test_columns_when_the_dataset_can_do_without_then_are_left_empty(
+    shop: Shop, tmp_path: Path
+) -> None:
+    chats = {"id": ["1", "2"], "source": ["a", "b"], "prompt": ["hi", "ho"]}
+    content = _parquet({**chats, "completion": ["x", "y"]}, None)
+    repo = shop._dataset(f"{shop.local.user}/chats", content)
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"completion": "well", "prompt": "how are you"}\n')
+    made = contribute(shop.alice, repo.repo_id, file)
+    row = {"id": None, "source": None, "prompt": "how are you", "completion": "well"}
+    assert shop.rows_of(repo, made) == [row]
+    file.write_text('{"prompt": "how are you", "id": "3"}\n')
+    assert _error(shop, file, repo).what == "The file lacks columns of the dataset: completion."
+
+
+def test_dataset_when_it_has_a_row_counter_then_none_is_asked_for(
+    shop: Shop, tmp_path: Path
+) -> None:
+    files = {"train.csv": b";text;label\n0;a b;x\n1;c d;y\n"}
+    repo = shop.dataset(f"{shop.local.user}/counted", files, card="---\nlanguage: en\n---\n#")
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\ne f,x\n")
+    made = contribute(shop.alice, repo.repo_id, file)
+    head = shop.owner.pull_request(repo, made.pull_request).head_sha
+    assert head is not None
+    written = shop.owner.read_file(repo, made.path, head)
+    assert written == b'"Unnamed: 0";"text";"label"\n;"e f";"x"\n'
+
+
+@pytest.mark.parametrize("name", ["x.xlsx", "x.zip"])
+def test_file_when_a_sheet_or_an_archive_then_error_says_what_to_do(
+    shop: Shop, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    assert "Save each sheet" in (do := _error(shop, tmp_path / name).do) or "Unpack" in do
 
 
 def test_texts_when_given_for_images_then_error(shop: Shop, tmp_path: Path) -> None:
@@ -363,6 +440,20 @@ def test_dataset_when_a_folder_of_images_then_error_says_what_to_do(
     error = _error(shop, file, repo)
     assert error.what == "This dataset takes no file of rows."
     assert "hf upload" in error.do
+
+
+def test_pictures_when_the_dataset_is_of_folders_then_join_its_folders(
+    shop: Shop, tmp_path: Path
+) -> None:
+    files = {"train/dark/1.png": _png(1), "train/light/2.png": _png(250)}
+    repo = shop.dataset(f"{shop.local.user}/folders", files, card="---\nlanguage: en\n---\n#")
+    (tmp_path / "Light").mkdir()
+    (tmp_path / "Light" / "a.png").write_bytes(_png(240))
+    made = contribute(shop.alice, repo.repo_id, tmp_path)
+    assert made.path.startswith("train/light/")
+    head = shop.owner.pull_request(repo, made.pull_request).head_sha
+    assert head is not None
+    assert shop.owner.read_file(repo, made.path, head) == _png(240)
 
 
 def test_card_when_it_names_one_file_then_error_says_there_is_no_room(

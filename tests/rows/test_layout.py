@@ -102,9 +102,9 @@ def test_split_when_not_one_then_shows_how_to_write_it(split: str) -> None:
 
 
 def test_reader_when_it_would_do_more_than_parse_then_is_refused() -> None:
-    with pytest.raises(DataError, match="reader 'webdataset'") as caught:
-        find(["train.tar"], {})
-    assert ".tar" in str(caught.value)
+    with pytest.raises(DataError, match="reader 'arrow'") as caught:
+        find(["train.arrow"], {})
+    assert ".arrow" in str(caught.value)
     assert "Use parquet" in str(caught.value)
 
 

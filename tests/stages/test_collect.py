@@ -105,7 +105,7 @@ def test_collect_when_run_then_rows_and_what_is_known_of_them_are_kept(
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["collect", "pins.json"]
     assert steps[0] == (0.0, "fetching ada/words")
-    assert len(caplog.records) == 2
+    assert [one.name for one in caplog.records].count("hub_trainer.stages.collect") == 2
 
 
 @pytest.mark.usefixtures("in_process")
@@ -229,6 +229,32 @@ def test_collect_when_a_test_label_is_unseen_in_training_then_names_it(
     ) == ["pins.json"]
 
 
+@pytest.mark.usefixtures("in_process")
+def test_collect_when_every_row_has_a_label_of_its_own_then_says_so(
+    hub: Hub, tmp_path: Path
+) -> None:
+    lines = "utterance,intent\n" + "".join(f"text {n},{n}\n" for n in range(30))
+    put(hub, "ada/own-labels", {"train.csv": lines})
+    with pytest.raises(DataError, match="a label of its own") as caught:
+        collected(hub, tmp_path, recipe(datasets=[{**SOURCE, "repo_id": "ada/own-labels"}]))
+    assert "30 labels, as '0'" in str(caught.value)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_collect_when_something_is_odd_then_warns_and_orders_labels(
+    hub: Hub, tmp_path: Path
+) -> None:
+    labels = ["10", "2", "1", "neg", "Neg"]
+    lines = ",utterance,intent\n" + "".join(f"{n},text {n},{labels[n % 5]}\n" for n in range(30))
+    put(hub, "ada/odd-labels", {"train.csv": lines})
+    plan = recipe(datasets=[{**SOURCE, "repo_id": "ada/odd-labels"}])
+    artifact = collected(hub, tmp_path, plan)
+    assert artifact.outputs["label_names"] == ["1", "2", "10", "Neg", "neg"]
+    said = " ".join(artifact.outputs["warnings"])
+    assert "'Unnamed: 0' counts the rows" in said
+    assert "'Neg' (6 rows), 'neg' (6 rows)" in said
+
+
 Case = tuple[dict[str, str], dict[str, Any], str, str]
 ESCAPE = "---\nconfigs:\n- config_name: x\n  data_files: /etc/passwd\n---\n"
 WRONG: dict[str, Case] = {
@@ -240,7 +266,7 @@ WRONG: dict[str, Case] = {
     "empty": ({"train.csv": "utterance,intent\n"}, SOURCE, "has no rows", "split train"),
     "corrupt": ({"train.parquet": "PAR1"}, SOURCE, "parquet file is broken", "train.parquet"),
     "script": ({"run.py": "raise SystemExit"}, SOURCE, "cannot be told apart", "parquet, csv"),
-    "archive": ({"train.tar": "x"}, SOURCE, "reader 'webdataset'", ".tar"),
+    "archive": ({"train.tar": "x"}, SOURCE, "Archives are not read", ".tar"),
     "escape": ({"README.md": ESCAPE, "a.csv": "x"}, SOURCE, "outside the repo", "data_files"),
 }
 

@@ -192,7 +192,7 @@ def test_images_when_agreed_join_and_sealed_ones_do_not(hub: Hub, tmp_path: Path
     assert outputs["skipped_rows"] == {"in the dataset already": 1, "sealed for the test": 1}
     merged = _merged(hub, repo, outputs, tmp_path)
     assert [row["label"] for row in merged] == [0, 1]
-    assert merged[1]["image"].getpixel((0, 0)) == (0, 0, 255)
+    assert merged[1]["image"].getpixel((1, 1)) == (0, 0, 255)
 
 
 def test_tables_when_agreed_join_with_their_own_types(hub: Hub, tmp_path: Path) -> None:

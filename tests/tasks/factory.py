@@ -116,7 +116,9 @@ def text_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
 
 def picture(label: str, *, rng: random.Random, size: tuple[int, int] = (20, 16)) -> Image.Image:
     noise = tuple(max(0, min(255, band + rng.randint(-30, 30))) for band in COLORS[label])
-    return Image.new("RGB", size, noise)
+    image = Image.new("RGB", size, noise)
+    image.paste("black", (0, 0, 2, 2))  # a picture of one colour alone shows nothing
+    return image
 
 
 def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
@@ -126,7 +128,7 @@ def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
 
 
 def image_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
-    """Pictures of one colour, in PNG and JPEG."""
+    """Pictures of one colour with a black corner, in PNG and JPEG."""
     rng = random.Random(seed)
     rows = []
     for index in range(count):

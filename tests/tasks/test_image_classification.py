@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +13,7 @@ from transformers import pipeline
 
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.augment import AUGMENTATIONS
+from hub_trainer.pictures import open_image
 from hub_trainer.tasks import load_task
 from hub_trainer.tasks.image_classification import TASK, Pictures
 from tests.tasks.factory import (
@@ -106,7 +108,6 @@ def test_predict_when_compared_with_pipeline_then_agrees(fitted: Path) -> None:
         picture("blue", rng=rng, size=(7, 31)).convert("L"),
         picture("green", rng=rng).convert("RGBA"),
         picture("green", rng=rng).convert("P"),
-        Image.merge("RGBA", [*picture("red", rng=rng).split(), Image.new("L", (20, 16), 60)]),
     ]
     turned = Image.new("RGB", (20, 12), (200, 0, 0))
     turned.paste((0, 0, 200), (0, 0, 10, 12))
@@ -229,13 +230,22 @@ def test_problems_when_a_row_is_broken_then_says_how() -> None:
     assert TASK.problems({"image": b"hello", "label": "red"}) == ["no image in a known format"]
 
 
-def test_widgets_when_a_picture_is_given_then_it_becomes_a_row() -> None:
+def test_widgets_when_a_picture_is_given_then_it_becomes_a_row(tmp_path: Path) -> None:
     widgets = TASK.widgets(LABELS, [])
     assert widgets.inputs[0][0] == "Image"
-    assert widgets.inputs[0][1]["type"] == "pil"
-    row = widgets.to_row([Image.new("RGB", (3, 2), (1, 2, 3))])
+    assert (widgets.inputs[0][1]["type"], widgets.inputs[0][1]["image_mode"]) == ("filepath", None)
+    ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    row = widgets.to_row([str(tmp_path / "deep.png")])
     assert TASK.problems({**row, "label": "red"}) == []
-    assert Image.open(io.BytesIO(row["image"])).getpixel((0, 0)) == (1, 2, 3)
+    assert Image.open(io.BytesIO(row["image"])).mode == "RGB"
+    assert open_image(row["image"]).getpixel((32, 31)) == (126, 126, 126)
+
+
+def test_widgets_when_the_picture_cannot_be_decoded_then_says_why(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"hello")
+    with pytest.raises(DataError, match="no image in a known format"):
+        TASK.widgets(LABELS, []).to_row([str(tmp_path / "bad.png")])
 
 
 def test_widgets_when_there_is_no_picture_then_says_so() -> None:

@@ -13,12 +13,13 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import read_rows, row_id, write_rows
+from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.left_out import left_out_text, total_of
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 from hub_trainer.stages.prepare.clean import clean_rows, without_problems
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
 from hub_trainer.stages.prepare.report import Ledger, describe, short, to_json, to_markdown
-from hub_trainer.stages.prepare.split import hold_back_test, take_validation
+from hub_trainer.stages.prepare.split import take_validation
 from hub_trainer.tasks import ModelFolders, Task, is_generation, load_task
 
 logger = logging.getLogger(__name__)

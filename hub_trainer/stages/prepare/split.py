@@ -1,29 +1,11 @@
-"""Which rows train, validate and test: by their content, so that a row keeps its place."""
+"""Which training rows validate: by the seed and their content; see `rows.holdout` for the test."""
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hub_trainer.duplicates import Modality, content_keys
-from hub_trainer.rows.examples import as_prompts
-
 Row = dict[str, Any]
-
-
-def hold_back_test(
-    rows: Sequence[Row], modality: Modality, fraction: float
-) -> tuple[list[Row], list[Row]]:
-    """(train, test): a row is a test row when the hash of its content says so.
-
-    Later rounds bring more rows and move none, and copies of a row share its side, as do all
-    answers to the same prompt.
-    """
-    train: list[Row] = []
-    test: list[Row] = []
-    for row, key in zip(rows, content_keys(as_prompts(rows), modality), strict=True):
-        (test if int(key[:16], 16) / 2**64 < fraction else train).append(row)
-    return train, test
 
 
 def take_validation(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:

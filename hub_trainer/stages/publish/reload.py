@@ -106,11 +106,9 @@ def _pipeline_scores(
 def _plain_input(row: dict[str, Any], modality: str) -> Any:
     if modality == "text":
         return row["text"]
-    from io import BytesIO
+    from hub_trainer.pictures import open_image
 
-    from PIL import Image
-
-    return Image.open(BytesIO(row["image"]))
+    return open_image(row["image"])
 
 
 if __name__ == "__main__":

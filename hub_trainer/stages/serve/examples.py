@@ -8,6 +8,7 @@ from typing import Any
 
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord
+from hub_trainer.pictures import as_png
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import RowSpec, read_rows
 from hub_trainer.rows.examples import asked_and_answers, example_of
@@ -49,7 +50,8 @@ def _one_per_label(rows: Sequence[Row], modality: str) -> list[Row]:
     for row in rows:
         fits = modality == "image" or len(row[modality]) <= MAX_EXAMPLE_CHARACTERS
         if fits and row["label"] not in found and len(found) < NUM_EXAMPLES:
-            found[row["label"]] = {modality: row[modality]}
+            shown = as_png(row["image"]) if modality == "image" else row[modality]
+            found[row["label"]] = {modality: shown}
     return list(found.values())
 
 

@@ -1,0 +1,78 @@
+"""`hub-trainer contribute`: say what review would say, ask where somebody can answer, then send."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from hub_trainer.checks.verdict import Check
+from hub_trainer.cli.output import say
+from hub_trainer.contribute import foresee, propose, send
+from hub_trainer.errors import DataError
+from hub_trainer.hub import Hub
+
+MAX_LABELS = 8
+
+
+def contribute_file(
+    hub: Hub,
+    dataset_id: str,
+    path: Path,
+    *,
+    columns: Mapping[str, str],
+    yes: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Propose a file's rows, and give what `--json` shows.
+
+    Without a terminal nobody is asked: what a person would look at goes ahead, and what review
+    would refuse is an error unless `yes`.
+    """
+    proposal = propose(hub, dataset_id, path, columns=columns)
+    for note in proposal.notes:
+        say(f"note: {note}", style="yellow")
+    say(f"{proposal.rows:,} rows for {dataset_id}: {_counted(proposal.labels)}")
+    checks = foresee(hub, proposal)
+    failed = [check for check in checks if not check.passed]
+    refused = [check for check in failed if check.blocks == "refuse"]
+    for check in failed:
+        does = "would refuse" if check.blocks == "refuse" else "would ask a person"
+        say(f"review {does}: {check.name}: {check.detail}", style="yellow")
+    told = {
+        "rows": proposal.rows,
+        "labels": dict(proposal.labels),
+        "notes": list(proposal.notes),
+        "warnings": [f"{check.name}: {check.detail}" for check in failed],
+        "would_refuse": [check.name for check in refused],
+    }
+    asked = sys.stdin.isatty() and not yes and not dry_run
+    if refused and not yes and not asked:
+        raise _would_be_refused(refused, dataset_id, path)
+    if dry_run:
+        say("Nothing was sent. Leave out --dry-run to open the pull request.")
+        return {**told, "pull_request": None}
+    if asked and not typer.confirm("Open the pull request?", default=not refused, err=True):
+        say("Nothing was sent.")
+        return {**told, "pull_request": None}
+    made = send(hub, proposal, checks)
+    say(f"Pull request {made.pull_request} proposes {made.rows:,} rows: {made.url}")
+    return {**told, **made.to_dict()}
+
+
+def _would_be_refused(refused: Sequence[Check], dataset_id: str, path: Path) -> DataError:
+    return DataError(
+        "Review would refuse these rows, so nothing was sent.",
+        where=str(path),
+        got="; ".join(f"{check.name}: {check.detail}" for check in refused),
+        do="Correct the rows; or open the pull request all the same: "
+        f"hub-trainer contribute {dataset_id} {path} --yes",
+    )
+
+
+def _counted(labels: Mapping[str, int]) -> str:
+    shown = sorted(labels.items(), key=lambda entry: (-entry[1], entry[0]))
+    named = ", ".join(f"{name} {count:,}" for name, count in shown[:MAX_LABELS])
+    more = len(shown) - MAX_LABELS
+    return f"{named} and {more} more labels" if more > 0 else named

@@ -1,0 +1,34 @@
+"""`hub-trainer init`: from one's own file to a dataset on the Hub and a recipe."""
+
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.cli.output import say
+from hub_trainer.contribute.creation import Beginning, begin
+from hub_trainer.hub import Hub
+
+
+def init_from(hub: Hub, wanted: Beginning) -> dict[str, Any]:
+    """Begin, say what was made and which command is next, and give what `--json` shows."""
+    begun = begin(hub, wanted)
+    for note in begun.notes:
+        say(f"note: {note}", style="yellow")
+    if begun.dropped:
+        reasons = ", ".join(f"{count:,} with {why}" for why, count in begun.dropped.items())
+        say(f"{sum(begun.dropped.values()):,} rows were left out: {reasons}", style="yellow")
+    rows = ", ".join(f"{count:,} {name} rows" for name, count in begun.rows.items())
+    say(f"The dataset is made: {begun.url} ({'private' if wanted.private else 'public'}; {rows})")
+    for ours, theirs in begun.columns.items():
+        say(f"  {theirs} is the {ours}")
+    if not wanted.license:
+        say("  it has no licence yet: add one to its card before others use it")
+    say(f"The recipe is written: {begun.recipe}")
+    say(f"Next: hub-trainer check {begun.recipe}")
+    say(f"Then: hub-trainer run {begun.recipe}")
+    next_commands = [f"hub-trainer {verb} {begun.recipe}" for verb in ("check", "run")]
+    return {**begun.to_dict(), "next": next_commands}
+
+
+def default_out(data: Path) -> Path:
+    """The recipe's file, beside where the command is given."""
+    return Path(f"{data.resolve().stem}.yaml")

@@ -1,0 +1,372 @@
+"""One's own rows become a dataset on the Hub and a first recipe: what `hub-trainer init` does."""
+
+import io
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hub_trainer.checks.columns import LABEL_NAMES, TEXT_NAMES
+from hub_trainer.checks.comment import inert
+from hub_trainer.contribute.local_file import read_local
+from hub_trainer.errors import DataError, UsageError
+from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.recipe import load_recipe
+from hub_trainer.recipe.schema import REPO_ID
+from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
+from hub_trainer.rows.canonical import EXAMPLE, label_texts
+from hub_trainer.rows.holdout import hold_back_test
+from hub_trainer.rows.labels import in_order
+from hub_trainer.tasks import Task, load_task
+from hub_trainer.tasks.starters import STARTERS, Starter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_BYTES = 2_000_000_000
+TEST_FRACTION = 0.2
+MIN_ROWS = 20
+SETTINGS = ".gitattributes"
+NUMBER = "_number"
+"""A column that says which row of the file a canonical row was."""
+FILES = {"train": "data/train-00000-of-00001.parquet", "test": "data/test-00000-of-00001.parquet"}
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What somebody begins with."""
+
+    task: str
+    data: Path
+    out: Path
+    test: Path | None = None
+    """Test rows of their own; None holds a fifth of the rows back by their content."""
+    repo_id: str | None = None
+    base_model: str | None = None
+    license: str | None = None
+    columns: Mapping[str, str] | None = None
+    """Our column -> theirs, where it cannot be guessed."""
+    private: bool = True
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What there is now: a dataset on the Hub and a recipe."""
+
+    dataset: str
+    url: str
+    commit_sha: str
+    recipe: str
+    base_model: str | None
+    rows: Mapping[str, int]
+    labels: Mapping[str, int]
+    columns: Mapping[str, str]
+    dropped: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` shows it."""
+        return {**vars(self), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Rows that can be used: the file's own columns, and the same rows as stages will see them."""
+
+    table: "pa.Table"
+    rows: list[dict[str, Any]]
+    dropped: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+def begin(hub: Hub, wanted: Beginning) -> Begun:
+    """Make the dataset and write the recipe; nothing is written unless all of it can be."""
+    task, starter = load_task(wanted.task), STARTERS[wanted.task]
+    repo = _free_repo(hub, wanted)
+    base_model = _base_model(hub, wanted, starter)
+    raw = read_local(wanted.data, max_bytes=MAX_BYTES)
+    columns = find_columns(raw, task, wanted.columns or {}, where=str(wanted.data))
+    whole = _usable(raw, task, columns, where=str(wanted.data))
+    splits = _splits(wanted, task, whole, columns)
+    text = _recipe_text(wanted, starter, repo.repo_id, base_model, columns)
+    _assert_loads(text, wanted.out)
+    labels = Counter(row["label"] for row in whole.rows)
+    files = {FILES[name]: _parquet(part.table) for name, part in splits.items()}
+    files["README.md"] = _card(wanted, repo.repo_id, splits, labels).encode()
+    hub.create_repo(repo, private=wanted.private)
+    made = hub.commit(
+        repo,
+        Changes(files=files),
+        message=f"Add {len(whole.rows):,} rows",
+        run_id=f"init-{repo.repo_id}",
+    )
+    wanted.out.parent.mkdir(parents=True, exist_ok=True)
+    wanted.out.write_text(text, encoding="utf-8")
+    return Begun(
+        dataset=repo.repo_id,
+        url=f"{hub.url}/datasets/{repo.repo_id}",
+        commit_sha=made.commit_sha,
+        recipe=str(wanted.out),
+        base_model=base_model,
+        rows={name: part.table.num_rows for name, part in splits.items()},
+        labels={name: labels[name] for name in in_order(labels)},
+        columns=columns,
+        dropped=dict(whole.dropped),
+        notes=whole.notes,
+    )
+
+
+def find_columns(
+    raw: RawSplit, task: Task, given: Mapping[str, str], *, where: str
+) -> dict[str, str]:
+    """Our column -> the file's, for those whose names differ: as given, or as can be guessed.
+
+    Language data is known by its columns, and needs no names. Raises DataError that lists what
+    there is when no column can be told to be the task's.
+    """
+    present: list[str] = raw.table.column_names
+    unknown = [name for name in given.values() if name not in present]
+    if unknown:
+        raise DataError(
+            f"The file has no column {unknown[0]!r}.",
+            where=where,
+            got=f"columns {', '.join(present)}",
+            do="Write --column ours=theirs, with one of these.",
+        )
+    found = dict(given)
+    usual = {"label": LABEL_NAMES, "text": TEXT_NAMES, "image": ("image", "img", "picture")}
+    for name in (name for name in task.columns if name not in (*given, EXAMPLE)):
+        guess = [
+            known for known in (name, *usual.get(name, ())) for known in _alike(known, present)
+        ]
+        left = [other for other in present if other not in found.values()]
+        free = [other for other in guess if other in left] or (left if len(left) == 1 else [])
+        if not free:
+            raise DataError(
+                f"No column can be told to be the {name}.",
+                where=where,
+                got=f"columns {', '.join(present)}",
+                do=f"Name it: --column {name}={left[-1] if left else '...'}",
+            )
+        found[name] = free[0]
+    return {ours: theirs for ours, theirs in found.items() if ours != theirs}
+
+
+def _alike(name: str, present: Sequence[str]) -> list[str]:
+    return [other for other in present if other.casefold() == name]
+
+
+def _free_repo(hub: Hub, wanted: Beginning) -> Repo:
+    """The dataset to make. Raises UsageError when it, or the recipe, is there already."""
+    if wanted.out.exists():
+        do = "Name another file with --out, or remove this one."
+        raise UsageError("The recipe is there already.", where=str(wanted.out), do=do)
+    slug = re.sub(r"[^a-z0-9]+", "-", wanted.data.resolve().stem.lower()).strip("-") or "data"
+    repo_id = wanted.repo_id or f"{hub.user()['name']}/{slug}"
+    if not REPO_ID.match(repo_id):
+        do = "Write owner/name."
+        raise UsageError("That is no name of a dataset repo.", where=repo_id, do=do)
+    repo = Repo(repo_id, "dataset")
+    # An empty one may be what an earlier call left when it was cut off.
+    if hub.exists(repo) and {file.path for file in hub.list_files(repo, "main")} - {SETTINGS}:
+        raise UsageError(
+            "The dataset is there already.",
+            where=f"{hub.url}/datasets/{repo_id}",
+            do=f"Add rows with: hub-trainer contribute {repo_id} {wanted.data}; or name another "
+            "dataset with --repo-id.",
+        )
+    hub.assert_can_write(repo)
+    return repo
+
+
+def _base_model(hub: Hub, wanted: Beginning, starter: Starter) -> str | None:
+    """The base model that is named, or the task's usual one, if the Hub has it."""
+    if wanted.base_model and starter.base_model is None and starter.train_on_base is None:
+        do = "Leave --base-model out."
+        raise UsageError(f"{wanted.task} starts from no base model.", got=wanted.base_model, do=do)
+    name = wanted.base_model or starter.base_model
+    if name and not hub.exists(Repo(name.partition("@")[0])):
+        raise UsageError(
+            "The base model is not on this Hub.",
+            where=f"{hub.url}/{name}",
+            got=name if wanted.base_model else f"{name}, the usual one of {wanted.task}",
+            do="Name one that is there: --base-model org/name.",
+        )
+    return name
+
+
+def _usable(raw: RawSplit, task: Task, columns: Mapping[str, str], *, where: str) -> _Split:
+    """The rows that the task can use, in the file's own columns and as the stages see them."""
+    import pyarrow as pa
+
+    numbers = pa.array(range(raw.table.num_rows))
+    spec = RowSpec(task.modality, dict(task.columns), dict(columns), slices=[NUMBER])
+    numbered = replace(raw, table=raw.table.append_column(NUMBER, numbers))
+    canonical = canonical_rows(numbered, spec, source=where, where=where)
+    rows = canonical.table.drop_columns([NUMBER]).to_pylist()
+    faults = [task.problems(row) for row in rows]
+    kept = [number for number, found in enumerate(faults) if not found]
+    dropped = Counter(canonical.dropped) + Counter(found[0] for found in faults if found)
+    table = _own_table(raw, task, columns)
+    own = table.take(canonical.table[NUMBER].take(pa.array(kept, pa.int64())))
+    notes = tuple(note for note in canonical.notes if NUMBER not in note)
+    return _Split(own, [rows[number] for number in kept], dropped, notes)
+
+
+def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Table":
+    """The file's columns as the dataset will hold them: labels by name, texts as written."""
+    import datasets
+    import pyarrow as pa
+
+    label, text = columns.get("label", "label"), columns.get("text", "text")
+    made, kinds = {}, {}
+    for name in raw.table.column_names:
+        column = raw.table[name]
+        if name in raw.class_names:
+            column = pa.array(raw.class_names[name], pa.string()).take(column.combine_chunks())
+        elif name == label and "label" in task.columns:
+            column = label_texts(raw, name)
+        elif name == text or (EXAMPLE in task.columns and name != "label"):
+            column = raw.as_written(name)
+        if name in raw.images:
+            cells = [{"bytes": cell, "path": None} for cell in column.to_pylist()]
+            kinds[name], column = datasets.Image(), pa.array(cells, datasets.Image().pa_type)
+        elif pa.types.is_null(column.type):
+            column = column.cast(pa.string())
+        made[name] = column
+    table = pa.table(made)
+    if not kinds:
+        return table
+    plain = datasets.Features.from_arrow_schema(table.schema)
+    return table.cast(datasets.Features({**plain, **kinds}).arrow_schema)
+
+
+def _splits(
+    wanted: Beginning, task: Task, whole: _Split, columns: Mapping[str, str]
+) -> dict[str, _Split]:
+    """Train and test rows. Raises DataError for rows from which nothing can be learned."""
+    where = str(wanted.data)
+    if wanted.test is not None:
+        raw = read_local(wanted.test, max_bytes=MAX_BYTES)
+        return {"train": whole, "test": _usable(raw, task, columns, where=str(wanted.test))}
+    if len(whole.rows) < MIN_ROWS:
+        raise DataError(
+            "Too few rows to hold some of them back for a test.",
+            where=where,
+            got=f"{len(whole.rows)} rows that can be used",
+            do=f"Bring at least {MIN_ROWS}, or give test rows of their own: --test FILE.",
+        )
+    counts = Counter(row["label"] for row in whole.rows)
+    if EXAMPLE not in task.columns and not 1 < len(counts) < len(whole.rows):
+        seen = "one label" if len(counts) == 1 else "a label of its own for each row"
+        raise DataError(
+            "These labels cannot be learned.",
+            where=f"{where}, column {columns.get('label', 'label')}",
+            got=f"{seen}, as {next(iter(counts))!r:.60}",
+            do="Name the column that holds one of a few labels: --column label=...",
+        )
+    numbered = [{**row, NUMBER: number} for number, row in enumerate(whole.rows)]
+    _, held = hold_back_test(numbered, task.modality, TEST_FRACTION)
+    test = {row[NUMBER] for row in held}
+    taught = {row["label"] for n, row in enumerate(whole.rows) if n not in test}
+    # A label whose rows were all held back could not be learned.
+    test = {number for number in test if whole.rows[number]["label"] in taught} or {0}
+    sides = {"train": [n for n in range(len(whole.rows)) if n not in test], "test": sorted(test)}
+    return {
+        name: replace(whole, table=whole.table.take(side), rows=[whole.rows[n] for n in side])
+        for name, side in sides.items()
+    }
+
+
+def _recipe_text(
+    wanted: Beginning,
+    starter: Starter,
+    repo_id: str,
+    base_model: str | None,
+    columns: Mapping[str, str],
+) -> str:
+    """The recipe, with what a maintainer will want to change first said beside it."""
+    source: dict[str, Any] = {"repo_id": repo_id, "split": "train"}
+    sealed: dict[str, Any] = {"repo_id": repo_id, "split": "test"}
+    for one in (source, sealed):
+        one |= {"columns": dict(columns)} if columns else {}
+    train = starter.train_on_base if base_model and starter.train_on_base else starter.train
+    licence = {"license": wanted.license} if wanted.license else {}
+    parts: list[tuple[str, dict[str, Any]]] = [
+        ("What the model is for: a pipeline tag of the Hub.", {"task": wanted.task}),
+        ("The rows. More datasets may follow; pull requests add to this one.",
+         {"collect": {"datasets": [source]}}),
+        ("The test rows are sealed: no model ever learns from them.",
+         {"prepare": {"test_split": sealed}}),
+        ("How it learns: `hub-trainer plan` says what that costs.", {"train": dict(train)}),
+        ("What is measured, and what the gate goes by.",
+         {"evaluate": {"metrics": list(starter.metrics), "primary": starter.metrics[0]}}),
+        ("Where the model goes. To share it, set private: false and name a licence.",
+         {"publish": {"repo_id": f"{repo_id}-model", "private": True, **licence}}),
+        ("The Space in which people try and rate it.",
+         {"serve": {"repo_id": f"{repo_id}-demo", "ratings_repo_id": f"{repo_id}-ratings"}}),
+    ]  # fmt: skip
+    if base_model:
+        parts.insert(1, ("What it starts from.", {"base_model": base_model}))
+    head = f"# Made by hub-trainer init from {wanted.data.name}. Every key: docs/recipe.md.\n"
+    head += f"#   hub-trainer run {wanted.out}\n"
+    return head + "".join(
+        f"# {said}\n{yaml.safe_dump(part, sort_keys=False, allow_unicode=True)}"
+        for said, part in parts
+    )
+
+
+def _assert_loads(text: str, out: Path) -> None:
+    """A recipe that cannot be loaded is an error before anything is made on the Hub."""
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-init-") as scratch:
+        path = Path(scratch) / out.name
+        path.write_text(text, encoding="utf-8")
+        load_recipe(path)
+
+
+def _parquet(table: "pa.Table") -> bytes:
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    return out.getvalue()
+
+
+def _card(
+    wanted: Beginning, repo_id: str, splits: Mapping[str, _Split], labels: Mapping[str, int]
+) -> str:
+    """The dataset's card, which says of the licence what is known."""
+    files = [{"split": name, "path": f"data/{name}-*"} for name in splits]
+    metadata: dict[str, Any] = {"license": wanted.license} if wanted.license else {}
+    metadata |= {
+        "task_categories": [wanted.task],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    block = yaml.safe_dump(metadata, sort_keys=False)
+    counts = ", ".join(f"{part.table.num_rows:,} {name}" for name, part in splits.items())
+    columns = ", ".join(f"`{name}`" for name in splits["train"].table.column_names)
+    kinds = "".join(f"| {inert(name, 80)} | {labels[name]:,} |\n" for name in in_order(labels))
+    held = (
+        "The test rows were given apart."
+        if wanted.test
+        else "The test rows were held back by a hash of their content."
+    )
+    terms = (
+        f"{wanted.license}."
+        if wanted.license
+        else "None has been chosen, so nobody but the owner may use these rows. Before you share "
+        "them, make sure that you may, and add `license:` to the block at the top of this card."
+    )
+    return (
+        f"---\n{block}---\n# {repo_id.split('/')[1]}\n\n"
+        f"{counts} rows for {wanted.task}, with the columns {columns}. {held}\n\n"
+        f"## Labels\n\n| label | rows |\n| --- | ---: |\n{kinds}\n"
+        f"## Licence\n\n{terms}\n\n"
+        f"## Contributing\n\nRows are proposed as pull requests:\n\n"
+        f"    hub-trainer contribute {repo_id} new_rows.csv\n"
+    )

@@ -1,0 +1,51 @@
+"""What review will say of rows that are not yet sent: its own checks, run by the contributor."""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hub_trainer.checks.bench import prepare_bench, whole_split
+from hub_trainer.checks.inspection import inspect_files
+from hub_trainer.checks.policy import Policy, find_policy
+from hub_trainer.checks.verdict import Check
+from hub_trainer.contribute.proposal import Proposal
+from hub_trainer.errors import DataError, HubError
+from hub_trainer.hub import Hub
+from hub_trainer.recipe import DatasetSource, ReviewSection
+from hub_trainer.rows import write_card
+
+log = logging.getLogger(__name__)
+
+
+def foresee(hub: Hub, proposal: Proposal) -> Sequence[Check]:
+    """The checks of review on these rows, as far as a contributor can run them.
+
+    The published model is not fetched for this: a probe of the dataset's rows judges the labels.
+    Where the dataset itself cannot be read, what is seen of the rows alone.
+    """
+    policy = replace(_policy(hub, proposal.dataset.repo_id), model=None)
+    split = whole_split(policy.source)
+    if split != proposal.split:
+        return proposal.checks
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-foresight-") as scratch:
+        folder = Path(scratch) / "new"
+        for path, content in proposal.files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        write_card(folder, proposal.there.card)
+        try:
+            bench = prepare_bench(hub, policy, proposal.tip, Path(scratch))
+            return inspect_files(folder, bench, split=split).checks
+        except (DataError, HubError) as error:
+            log.warning("The rows cannot be compared with the dataset's: %s", error.what)
+            return proposal.checks
+
+
+def _policy(hub: Hub, dataset_id: str) -> Policy:
+    """The rules that review will go by, where a contributor may read them."""
+    try:
+        return find_policy(hub, dataset_id)
+    except (DataError, HubError):
+        return Policy(DatasetSource(repo_id=dataset_id), ReviewSection(), "the dataset itself")

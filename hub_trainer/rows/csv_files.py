@@ -1,0 +1,342 @@
+"""CSV files as tables of text: encoding and separator found, header names stripped, cells counted.
+
+`datasets` leaves this to pandas, which guesses neither, takes words such as None for gaps, and
+shifts a row's cells when it has one more than the header.
+"""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.errors import DataError
+from hub_trainer.rows.limits import Limits
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+BOMS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+HEAD_CHARACTERS = 100_000
+HEAD_RECORDS = 100
+BATCH_ROWS = 10_000
+MOST = 0.9
+"""Share of the first records that must have as many cells as the header, for a separator."""
+NAMELESS = "Unnamed: {}"
+"""What pandas, and so the Hub's viewer, calls a column without a name."""
+GAP_WORDS = frozenset(
+    {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"}
+    | {"<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+"""Words that stand for a gap among numbers; pandas' own list."""
+
+
+@dataclass(frozen=True)
+class CsvSettings:
+    """How the files of a config are written, as its card says or as is usual."""
+
+    sep: str = ","
+    sep_is_said: bool = False
+    """Whether the card names the separator; else it is looked for in each file."""
+    encoding: str | None = None
+    names: tuple[str, ...] | None = None
+    header: int | None = 0
+    """Records before the header; None when there is none."""
+    skipped: int | frozenset[int] = 0
+    """Lines before the records, or the numbers of the lines to skip."""
+    dialect: Mapping[str, Any] | None = None
+    """Quotes and escapes, as the csv module names them."""
+    decimal: str = "."
+    thousands: str | None = None
+    gaps: frozenset[str] = frozenset({""})
+    """Cells that are empty, whatever their column holds."""
+    gap_words: frozenset[str] = GAP_WORDS
+    """Cells that are gaps in a column of numbers."""
+
+    @classmethod
+    def of(cls, config: Any, said: Mapping[str, Any]) -> "CsvSettings":
+        """The settings of a builder's config; `said` is what the card says of it."""
+        given = config.na_values or ()
+        names = tuple(config.names) if config.names else None
+        header = config.header if isinstance(config.header, int) else None
+        if config.header == "infer":
+            header = None if names else 0
+        skipped = config.skiprows or 0
+        return cls(
+            sep=config.sep,
+            sep_is_said=bool({"sep", "delimiter"} & set(said)),
+            encoding=config.encoding,
+            names=names,
+            header=header,
+            skipped=skipped if isinstance(skipped, int) else frozenset(skipped),
+            dialect={
+                "quotechar": config.quotechar,
+                "quoting": config.quoting,
+                "escapechar": config.escapechar,
+                "doublequote": config.doublequote,
+            },
+            decimal=config.decimal,
+            thousands=config.thousands,
+            gaps=frozenset({""} | {given} if isinstance(given, str) else {"", *map(str, given)}),
+            gap_words=GAP_WORDS if config.keep_default_na else frozenset(),
+        )
+
+
+class CsvFile:
+    """One file, opened and its header read; `tables` reads its rows."""
+
+    def __init__(self, path: Path, settings: CsvSettings, limits: Limits, *, where: str) -> None:
+        self.path, self.where, self.limits = path, where, limits
+        encoding = settings.encoding or encoding_of(path)
+        self.settings = replace(settings, encoding=encoding)
+        self.short_rows: list[int] = []
+        """Lines of rows that have fewer cells than the header."""
+        head = self._head()
+        if not settings.sep_is_said:
+            self.settings = replace(self.settings, sep=find_separator(head, self.settings))
+        self._records = self._read()
+        self.names = self._header(list(_head_records(head, self.settings)))
+
+    def tables(self) -> Iterator["pa.Table"]:
+        """The rows, every cell a text or null, by the thousand."""
+        import pyarrow as pa
+
+        schema = pa.schema([(name, pa.string()) for name in self.names])
+        for batch in _batches(self._rows()):
+            columns = [
+                pa.array(
+                    [None if cell in self.settings.gaps else cell for cell in cells], pa.string()
+                )
+                for cells in zip(*batch, strict=True)
+            ]
+            yield pa.table(columns, schema=schema)
+
+    def _rows(self) -> Iterator[Sequence[str]]:
+        width = len(self.names)
+        for line, record in self._records:
+            if len(record) > width and any(record[width:]):
+                raise self._fault(
+                    "A row has more cells than the header.",
+                    line,
+                    f"{len(record)} cells under {width} names",
+                    "Put cells that hold the separator between double quotes; the separator is a "
+                    f"{self._separator} (`sep` in the card).",
+                )
+            if len(record) < width:
+                self.short_rows.append(line)
+                record = [*record, *[""] * (width - len(record))]
+            yield record[:width]
+
+    def _header(self, head: Sequence[Sequence[str]]) -> list[str]:
+        """Names of the columns, stripped; those without one as pandas calls them."""
+        settings = self.settings
+        found = list(settings.names or ())
+        if settings.header is not None:
+            record: Sequence[str] = ()
+            for _ in range(settings.header + 1):
+                _, record = next(self._records, (0, ()))
+            found = found or list(record)
+        elif not found:
+            found = [str(number) for number in range(max(map(len, head), default=0))]
+        rows = head[settings.header + 1 :] if settings.header is not None else head
+        if rows and all(len(row) == len(found) + 1 and row[-1] for row in rows):
+            found = ["", *found]  # R writes a column of row names and no name for it
+        while (
+            found and not found[-1].strip() and not any(any(row[len(found) - 1 :]) for row in rows)
+        ):
+            found.pop()  # separators at the ends of lines
+        names = [name.strip() or NAMELESS.format(i) for i, name in enumerate(found)]
+        for name in names:
+            if names.count(name) > 1:
+                do = "Give each column a name of its own."
+                raise self._fault("Two columns have the same name.", 1, name, do)
+        if len(names) > self.limits.max_columns:
+            got, do = f"{len(names):,} columns", f"The limit is {self.limits.max_columns:,}."
+            raise self._fault("The file has too many columns.", 1, got, do)
+        return names
+
+    def _read(self) -> Iterator[tuple[int, list[str]]]:
+        """(line, cells) of each record that is not blank."""
+        lines: list[str] = []
+        with self._opened() as file:
+            reader = csv.reader(self._lines(file, lines), **_dialect(self.settings))
+            csv.field_size_limit(self.limits.max_cell_bytes)
+            while True:
+                try:
+                    record = next(reader)
+                except StopIteration:
+                    break
+                except UnicodeError as error:
+                    raise self._not_decoded(error) from None
+                except csv.Error as error:
+                    raise self._fault(
+                        "The dataset cannot be read.", reader.line_num, str(error),
+                        "Correct this line: one row per line, quotes in pairs.",
+                    ) from None  # fmt: skip
+                if record and (len(record) > 1 or record[0].strip()):
+                    yield reader.line_num, record
+                self._assert_closed(lines, reader.line_num)
+                lines.clear()
+
+    def _lines(self, file: Any, kept: list[str]) -> Iterator[str]:
+        """The lines of a file that count, each also kept until its record is read."""
+        skipped = self.settings.skipped
+        for number, line in enumerate(file):
+            drop = number < skipped if isinstance(skipped, int) else number in skipped
+            if not drop:
+                kept.append(line)
+                yield line
+
+    def _assert_closed(self, lines: Sequence[str], line: int) -> None:
+        """A quote that is never closed swallows all rows after it, and the reader does not mind."""
+        if len(lines) < 2:
+            return
+        try:
+            list(csv.reader(lines, **_dialect(self.settings), strict=True))
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise self._fault(
+                    "A quote is opened and never closed.",
+                    line - len(lines) + 1,
+                    lines[0].strip()[:60],
+                    'Close it, or write a quote inside a text twice ("").',
+                ) from None
+
+    def _opened(self) -> io.TextIOWrapper:
+        raw = _unpacked(self.path)
+        encoding = self.settings.encoding or "utf-8"
+        try:
+            return io.TextIOWrapper(raw, encoding=encoding, newline="")
+        except LookupError:
+            raw.close()
+            do = "Name one that Python knows, as utf-8 or latin-1."
+            raise self._fault("The card names an unknown encoding.", 0, encoding, do) from None
+
+    def _head(self) -> str:
+        """The beginning of the file, up to the end of its last whole line."""
+        try:
+            with self._opened() as file:
+                text = file.read(HEAD_CHARACTERS)
+                whole = len(text) < HEAD_CHARACTERS
+        except UnicodeError as error:
+            raise self._not_decoded(error) from None
+        cut = max(text.rfind("\n"), text.rfind("\r")) + 1
+        return text if whole or not cut else text[:cut]
+
+    def _not_decoded(self, error: UnicodeError) -> DataError:
+        encoding = str(self.settings.encoding).replace("-sig", "")
+        with _unpacked(self.path) as file:
+            line, byte = _first_undecodable(file, self.settings.encoding or "utf-8")
+        got = f"{byte} in line {line}" if line else str(error)[:120]
+        return DataError(
+            f"The file's text is not {encoding.upper()}.",
+            where=f"{self.where}: {self.path.name}",
+            got=got,
+            do="Save it as UTF-8 (in Excel: CSV UTF-8; or iconv -f WINDOWS-1252 -t UTF-8), or name "
+            "its encoding in the card, as in configs: [{..., encoding: latin-1}].",
+        )
+
+    @property
+    def _separator(self) -> str:
+        return SEPARATORS.get(self.settings.sep, repr(self.settings.sep))
+
+    def _fault(self, what: str, line: int, got: str, do: str) -> DataError:
+        place = f"{self.where}: {self.path.name}" + (f", line {line}" if line else "")
+        return DataError(what, where=place, got=got, do=do)
+
+
+def encoding_of(path: Path) -> str:
+    """By the mark at the file's beginning, or by zeros in every other byte; else UTF-8."""
+    with _unpacked(path) as file:
+        head: bytes = file.read(4096)
+    for mark, name in BOMS.items():
+        if head.startswith(mark):
+            return name
+    if len(head) >= 8:
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        if max(even, odd) > 0.7 * len(head) / 2 and min(even, odd) < 0.1 * len(head) / 2:
+            return "utf-16-be" if even > odd else "utf-16-le"
+    return "utf-8"
+
+
+def _unpacked(path: Path) -> Any:
+    """The bytes of a file, unpacked if it is packed by gzip."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def find_separator(head: str, settings: CsvSettings) -> str:
+    """The usual separator, unless another one parts the first records into as many cells each."""
+    scores = {}
+    for sep in dict.fromkeys((settings.sep, *SEPARATORS)):
+        records = list(_head_records(head, replace(settings, sep=sep)))
+        width = len(records[0]) if records else 0
+        alike = [len(record) in (width, width + 1) for record in records[1:]]
+        scores[sep] = width, sum(alike) / len(alike) if alike else 1.0
+    width, share = scores[settings.sep]
+    if width > 1 and share >= MOST:
+        return settings.sep
+    good = {sep: width for sep, (width, share) in scores.items() if width > 1 and share >= MOST}
+    return max(good, key=lambda sep: good[sep]) if good else settings.sep
+
+
+def _head_records(head: str, settings: CsvSettings) -> Iterator[list[str]]:
+    """The first records of a text that are not blank; as many as can be parsed."""
+    lines = io.StringIO(head, newline="")
+    skipped = settings.skipped
+    kept = (
+        line
+        for number, line in enumerate(lines)
+        if not (number < skipped if isinstance(skipped, int) else number in skipped)
+    )
+    found = 0
+    try:
+        for record in csv.reader(kept, **_dialect(settings)):
+            if record:
+                yield record
+                found += 1
+            if found > HEAD_RECORDS:
+                return
+    except csv.Error:
+        return
+
+
+def _dialect(settings: CsvSettings) -> dict[str, Any]:
+    if len(settings.sep) != 1:
+        raise DataError(
+            "The card's separator is not one character.",
+            got=repr(settings.sep),
+            do='Name it in the card, as in sep: ";" or sep: "\\t".',
+        )
+    return {"delimiter": settings.sep, **(settings.dialect or {})}
+
+
+def _batches(rows: Iterator[Sequence[str]]) -> Iterator[list[Sequence[str]]]:
+    batch: list[Sequence[str]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _first_undecodable(lines: Iterable[bytes], encoding: str) -> tuple[int, str]:
+    """(line, byte) that is not text in this encoding; line 0 when lines cannot be told apart."""
+    if encoding.startswith(("utf-16", "utf-32")):
+        return 0, ""
+    for number, line in enumerate(lines, start=1):
+        try:
+            line.decode(encoding)
+        except UnicodeDecodeError as error:
+            return number, f"byte 0x{line[error.start]:02x}"
+    return 0, ""

@@ -1,0 +1,140 @@
+"""Types of a CSV's columns: whole numbers, numbers, truth values, or the texts that they are."""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.errors import DataError
+from hub_trainer.rows.csv_files import CsvSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WHOLE = r"^\s*[+-]?[0-9]{1,18}\s*$"
+NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$|^\s*[+-]?(?i:inf|infinity)\s*$"
+EUROPEAN = r"^\s*[+-]?[0-9]{1,3}(\.?[0-9]{3})*,[0-9]+\s*$"
+THOUSANDS = r"^\s*[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\s*$"
+MOSTLY = 0.8
+"""Share of a column's cells from which those that are no numbers are the odd ones."""
+TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+
+
+def with_types(
+    table: "pa.Table", settings: CsvSettings
+) -> tuple["pa.Table", Mapping[str, "pa.ChunkedArray"]]:
+    """The table with a type for each column, and the cells as written of those that are no texts.
+
+    A gap word among numbers is null in the table, and stays the word among the cells as written:
+    whether it is a gap or a name, what the column is used for says.
+    """
+    written = {}
+    for place, name in enumerate(table.column_names):
+        typed = _typed(table[name], settings)
+        if typed is not None:
+            written[name] = table[name]
+            table = table.set_column(place, name, typed)
+    return table, written
+
+
+def as_declared(
+    table: "pa.Table",
+    written: Mapping[str, "pa.ChunkedArray"],
+    features: Mapping[str, Any],
+    *,
+    where: str,
+) -> "pa.Table":
+    """The columns in the types that a card declares for them; others are left aside."""
+    import pyarrow as pa
+    from datasets.table import cast_array_to_feature
+
+    made = {}
+    for name, feature in features.items():
+        if name not in table.column_names:
+            raise DataError(
+                f"The card declares a column that the files do not have: {name}.",
+                where=where,
+                got=f"columns {', '.join(table.column_names)}",
+                do="Correct dataset_info in the card, or the header of the files.",
+            )
+        # A class may be given by its name or its number, which only its text tells apart.
+        by_text = hasattr(feature, "names") or getattr(feature, "dtype", "") == "string"
+        column = written.get(name, table[name]) if by_text else table[name]
+        try:
+            made[name] = cast_array_to_feature(column.combine_chunks(), feature)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise DataError(
+                "A column is not of the type that the card declares.",
+                where=f"{where}, column {name}",
+                got=str(error).splitlines()[0][:200],
+                do=f"Correct the cells, or dataset_info in the card: {feature}.",
+            ) from None
+    return pa.table(made)
+
+
+def odd_numbers(column: Any) -> str:
+    """Why a column of texts should probably be one of numbers; "" when it should not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = column.cast(pa.string()).drop_null()
+    rule = "it is read as categories"
+    for pattern, form, key in (
+        (EUROPEAN, "with a decimal comma", 'decimal: ","'),
+        (THOUSANDS, "with commas between thousands", 'thousands: ","'),
+    ):
+        fits = pc.match_substring_regex(column, f"{pattern}|{NUMBER}")
+        own = pc.match_substring_regex(column, pattern)
+        if len(column) and pc.all(fits).as_py() and pc.any(own).as_py():
+            first = column.filter(own)[0].as_py()
+            return f"holds numbers written {form} ({first!r}): {rule} unless the card says {key}"
+    fits = pc.match_substring_regex(column, NUMBER)
+    share = (pc.sum(fits).as_py() or 0) / max(1, len(column))
+    if MOSTLY <= share < 1:
+        first = column.filter(pc.invert(fits))[0].as_py()
+        return f"is numbers in {share:.0%} of its cells, and {first!r:.40} in one: {rule}"
+    return ""
+
+
+def _typed(column: Any, settings: CsvSettings) -> Any:
+    """The column as numbers or truth values; None when it is neither."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.null_count == len(column):
+        return column.cast(pa.null())
+    words = pa.array(sorted(settings.gap_words), pa.string())
+    plain = pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column)
+    if plain.null_count == len(plain):
+        return None
+    if pc.all(pc.is_in(plain.drop_null(), pa.array(list(TRUTHS)))).as_py():
+        return pc.equal(pc.utf8_lower(plain), "true")
+    numbers = _dotted(plain, settings)
+    if pc.all(pc.match_substring_regex(numbers, WHOLE)).as_py():
+        stripped = pc.replace_substring_regex(pc.utf8_trim_whitespace(numbers), r"^\+", "")
+        return stripped.cast(pa.int64())
+    if pc.all(pc.match_substring_regex(numbers, NUMBER)).as_py():
+        return _floats(numbers)
+    return None
+
+
+def _dotted(column: Any, settings: CsvSettings) -> Any:
+    """Numbers with a point for their decimal sign and no sign between thousands."""
+    import pyarrow.compute as pc
+
+    if settings.thousands:
+        column = pc.replace_substring(column, settings.thousands, "")
+    if settings.decimal != ".":
+        column = pc.replace_substring(column, settings.decimal, ".")
+    return column
+
+
+def _floats(column: Any) -> Any:
+    """Numbers to the last bit as pandas reads them: the rows of earlier rounds keep their ids."""
+    import pandas as pd
+    import pyarrow as pa
+
+    lines = ["number", *("" if cell is None else cell.strip() for cell in column.to_pylist())]
+    text = io.StringIO("\n".join(lines) + "\n")
+    frame = pd.read_csv(text, skip_blank_lines=False, dtype="float64", na_values=[""])
+    values = frame["number"].to_numpy()
+    return pa.chunked_array([pa.array(values, pa.float64(), from_pandas=True)])

@@ -1,0 +1,24 @@
+"""Which rows are held back as a test: by their content, so that a row keeps its side."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hub_trainer.duplicates import Modality, content_keys
+from hub_trainer.rows.examples import as_prompts
+
+Row = dict[str, Any]
+
+
+def hold_back_test(
+    rows: Sequence[Row], modality: Modality, fraction: float
+) -> tuple[list[Row], list[Row]]:
+    """(train, test): a row is a test row when the hash of its content says so.
+
+    Later rounds bring more rows and move none, and copies of a row share its side, as do all
+    answers to the same prompt.
+    """
+    train: list[Row] = []
+    test: list[Row] = []
+    for row, key in zip(rows, content_keys(as_prompts(rows), modality), strict=True):
+        (test if int(key[:16], 16) / 2**64 < fraction else train).append(row)
+    return train, test

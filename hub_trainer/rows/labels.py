@@ -1,0 +1,69 @@
+"""Labels as people write them: white space and Unicode levelled, numbers in their own order."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_WHOLE_FRACTION = re.compile(r"^([+-]?\d+)\.0*$")
+_NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?$")
+_UNSEEN = re.compile("[\u200b\u2060\ufeff]")
+MAX_NAMED = 5
+
+
+def plain_label(value: Any) -> str | None:
+    """The name that a value stands for: NFC, without white space around it; None when empty or
+    not finite."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value.is_integer() else value
+    return unicodedata.normalize("NFC", _UNSEEN.sub("", str(value))).strip() or None
+
+
+def whole_number(text: str) -> str:
+    """The text of a number without a fraction of zeros, which a column with gaps gives to all."""
+    found = _WHOLE_FRACTION.match(text.strip())
+    return str(int(found[1])) if found else text
+
+
+def truth_value(text: str) -> str:
+    """True and False in the one way that Python writes them; other texts as they are."""
+    return text.capitalize() if text.lower() in ("true", "false") else text
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Numbers by their size (2 before 10), then all other labels by their characters."""
+    return sorted(labels, key=_place)
+
+
+def alike_labels(labels: Iterable[str]) -> list[list[str]]:
+    """Groups of labels that differ only in case, Unicode form or white space."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault(_levelled(label), []).append(label)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def is_alike(one: str, other: str) -> bool:
+    """Whether two labels differ at most in case, Unicode form or white space."""
+    return _levelled(one) == _levelled(other)
+
+
+def _levelled(label: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def alike_notes(counts: Mapping[str, int]) -> list[str]:
+    """What to say of labels that are probably the same; they stay apart."""
+    return [
+        f"labels that differ only in case or white space: "
+        f"{', '.join(f'{name!r} ({counts[name]:,} rows)' for name in group)}; they are "
+        "learned as different ones, so write them alike if they are the same"
+        for group in alike_labels(counts)[:MAX_NAMED]
+    ]
+
+
+def _place(label: str) -> tuple[int, float, str]:
+    return (0, float(label), label) if _NUMBER.match(label) else (1, 0.0, label)

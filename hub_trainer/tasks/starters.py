@@ -1,0 +1,46 @@
+"""What a first recipe of each task says, where its maker has not chosen: small, and as shipped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A first recipe's base model, its training and its metrics."""
+
+    base_model: str | None
+    train: Mapping[str, Any]
+    metrics: tuple[str, ...] = ("accuracy", "f1_macro")
+    train_on_base: Mapping[str, Any] | None = None
+    """The training where a base model is named and none is usual; None when none can be used."""
+
+
+def _arguments(rate: float, epochs: int, batch: int) -> dict[str, Any]:
+    return {
+        "learning_rate": rate,
+        "num_train_epochs": epochs,
+        "per_device_train_batch_size": batch,
+    }
+
+
+STARTERS: Mapping[str, Starter] = {
+    "text-classification": Starter(
+        base_model="sentence-transformers/all-MiniLM-L6-v2",
+        train={"method": "full", "arguments": _arguments(1.0e-4, 3, 32)},
+    ),
+    "image-classification": Starter(
+        base_model=None,
+        train={"method": "scratch", "arguments": _arguments(2.0e-3, 15, 32)},
+        train_on_base={"method": "full", "arguments": _arguments(1.0e-4, 5, 32)},
+    ),
+    "tabular-classification": Starter(
+        base_model=None,
+        train={"method": "scratch", "estimator": "hist_gradient_boosting"},
+    ),
+    "text-generation": Starter(
+        base_model="HuggingFaceTB/SmolLM2-135M-Instruct",
+        train={"method": "full", "arguments": _arguments(5.0e-5, 2, 8)},
+        metrics=("completion_loss", "perplexity"),
+    ),
+}

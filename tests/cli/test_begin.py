@@ -1,0 +1,114 @@
+"""From one's own file to a first model, and rows proposed with review's own eyes."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.recipe import load_recipe
+from hub_trainer.tasks import TASKS
+from hub_trainer.tasks.starters import STARTERS
+from tests.cli.conftest import Cli
+from tests.cli.seeded import OWNER, TEXT_BASE
+from tests.tasks.factory import table_rows
+
+WORDS = ["river", "window", "paper", "garden", "winter", "engine", "silver", "bottle", "market"]
+
+
+def texts(count: int, *, seed: int = 0, labels: str = "Spam,Ham,None") -> str:
+    rng = random.Random(seed)
+    names = labels.split(",")
+    rows = (f"{' '.join(rng.choices(WORDS, k=8))},{names[i % len(names)]}\n" for i in range(count))
+    return "text,label\n" + "".join(rows)
+
+
+def test_starters_when_compared_with_the_tasks_then_each_has_one() -> None:
+    assert set(STARTERS) == set(TASKS)
+
+
+def test_table_when_begun_then_check_accepts_and_run_trains(cli: Cli, hub: Hub) -> None:
+    rows = table_rows(150)
+    names = [name for name in rows[0] if not name.startswith("_")]
+    lines = [";".join(["", *(name.replace("label", "species") for name in names)])]
+    for number, row in enumerate(rows):
+        cells = ["" if row[name] is None else str(row[name]) for name in names]
+        lines.append(";".join([str(number), *cells]))
+    Path("zoo.csv").write_text("\n".join(lines) + "\n")
+    told = cli("init", "--task", "tabular-classification", "--data", "zoo.csv", "--json")
+    assert told.code == 0, told.err
+    assert told.json["columns"] == {"label": "species"}
+    assert "'Unnamed: 0' counts the rows: it is left out" in told.json["notes"][0]
+    assert told.json["next"] == ["hub-trainer check zoo.yaml", "hub-trainer run zoo.yaml"]
+    assert hub.is_private(Repo(f"{OWNER}/zoo", "dataset"))
+    card = hub.read_file(Repo(f"{OWNER}/zoo", "dataset"), "README.md", "main")
+    assert card is not None
+    assert b"None has been chosen" in card
+    checked = cli("check", "zoo.yaml")
+    assert checked.code == 0, checked.err
+    ran = cli("run", "zoo.yaml", "--json")
+    assert ran.json["round"] == 1, ran.err
+    again = cli("init", "--task", "tabular-classification", "--data", "zoo.csv")
+    assert again.code == 2
+    assert "The recipe is there already" in again.err
+    again = cli("init", "--task", "tabular-classification", "--data", "zoo.csv", "--out", "b.yaml")
+    assert "hub-trainer contribute admin/zoo zoo.csv" in again.err
+
+
+def test_text_when_begun_then_a_label_called_none_is_one(cli: Cli, hub: Hub) -> None:
+    Path("words.csv").write_text(texts(60))
+    args = ("init", "--task", "text-classification", "--data", "words.csv", "--json")
+    told = cli(*args)
+    assert told.code == 2
+    assert "--base-model org/name" in told.err
+    assert not hub.exists(Repo(f"{OWNER}/words", "dataset"))
+    told = cli(*args, "--base-model", TEXT_BASE, "--repo-id", f"{OWNER}/words")
+    assert told.json["labels"] == {"Ham": 20, "None": 20, "Spam": 20}
+    assert sum(told.json["rows"].values()) == 60
+    assert load_recipe(Path("words.yaml")).recipe.prepare.test_split is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (texts(5), ["Too few rows", "--test FILE"]),
+        (texts(30, labels="a"), ["cannot be learned", "one label"]),
+        ("text,label\n" + "".join(f"t {i},l{i}\n" for i in range(30)), ["a label of its own"]),
+        ("a,b,c\n1,2,3\n", ["No column can be told to be the", "--column"]),
+        ("", ["empty"]),
+    ],
+)
+def test_init_when_nothing_can_be_learned_then_nothing_is_made(
+    cli: Cli, hub: Hub, content: str, words: list[str]
+) -> None:
+    Path("bad.csv").write_text(content)
+    args = ("--task", "text-classification", "--data", "bad.csv", "--base-model", TEXT_BASE)
+    told = cli("init", *args)
+    assert told.code == 3, told.err
+    assert [word for word in words if word not in told.err] == []
+    assert not hub.exists(Repo(f"{OWNER}/bad", "dataset"))
+    assert not Path("bad.yaml").exists()
+
+
+def test_contribute_when_review_would_refuse_then_says_so_before_it_sends(
+    cli: Cli, hub: Hub
+) -> None:
+    repo = Repo(f"{OWNER}/letters", "dataset")
+    hub.create_repo(repo)
+    hub.commit(repo, Changes({"train.csv": texts(90).encode()}), message="Seed", run_id="letters")
+    Path("copies.csv").write_text(texts(30))
+    told = cli("contribute", repo.repo_id, "copies.csv", "--json")
+    assert told.code == 3
+    assert "duplicates: 0 exact and 0 near repeats within, 30 exact" in told.err
+    assert f"hub-trainer contribute {repo.repo_id} copies.csv --yes" in told.err
+    assert hub.pull_requests(repo, status=None) == []
+    Path("fresh.csv").write_text(texts(30, seed=7) + "write to jo@example.org,Ham\n")
+    dry = cli("contribute", repo.repo_id, "fresh.csv", "--dry-run", "--json")
+    assert (dry.code, dry.json["pull_request"], dry.json["rows"]) == (0, None, 31)
+    assert dry.json["warnings"] == ["personal data: email in 1 rows"]
+    assert hub.pull_requests(repo, status=None) == []
+    sent = cli("contribute", repo.repo_id, "fresh.csv", "--json")
+    assert sent.json["pull_request"] == 1, sent.err
+    assert (
+        cli("contribute", repo.repo_id, "copies.csv", "--yes", "--json").json["pull_request"] == 2
+    )

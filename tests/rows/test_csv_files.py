@@ -1,0 +1,241 @@
+"""CSV files as people write them: separators, encodings, words for gaps, counters, ragged rows."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub_trainer.errors import DataError
+from hub_trainer.rows import CanonicalRows, RowSpec, canonical_rows, read_split
+from tests.rows.conftest import Folder
+
+TEXT = RowSpec("text", {"text": "text", "label": "label"})
+TABLE = RowSpec("table", {"label": "label"})
+
+
+def rows_of(root: Path, spec: RowSpec = TEXT) -> CanonicalRows:
+    return canonical_rows(read_split(root, where="ds"), spec, source="ds")
+
+
+def cells(found: CanonicalRows, name: str) -> list[Any]:
+    return found.table[name].to_pylist()
+
+
+def test_label_when_a_word_for_a_gap_then_is_a_label(folder: Folder) -> None:
+    lines = "text,label\nbuy now,Spam\nat noon,Ham\nNA,None\nnull,nan\n"
+    found = rows_of(folder({"train.csv": lines}))
+    assert cells(found, "label") == ["Spam", "Ham", "None", "nan"]
+    assert cells(found, "text") == ["buy now", "at noon", "NA", "null"]
+
+
+def test_feature_when_numbers_hold_words_for_a_gap_then_they_are_gaps(folder: Folder) -> None:
+    found = rows_of(folder({"train.csv": "a,b,label\n1,NA,x\nnan,red,None\n3.5,None,y\n"}), TABLE)
+    assert cells(found, "a") == [1.0, None, 3.5]
+    assert cells(found, "b") == [None, "red", None]
+    assert cells(found, "label") == ["x", "None", "y"]
+
+
+@pytest.mark.parametrize("late", ["NA", "x", "2.5"])
+def test_column_when_its_kind_shows_after_many_rows_then_it_is_of_one_kind(
+    folder: Folder, late: str
+) -> None:
+    lines = "a,label\n" + "1,p\n" * 15_000 + f"{late},q\n"
+    found = rows_of(folder({"train.csv": lines}), TABLE)
+    last = {"NA": None, "x": "x", "2.5": 2.5}[late]
+    assert cells(found, "a")[-1] == last
+    assert found.features == {"a": "category" if late == "x" else "number"}
+
+
+def test_text_when_it_looks_like_a_number_then_stays_as_written(folder: Folder) -> None:
+    found = rows_of(folder({"train.csv": "text,label\n007,a\n1.50,b\n41,a\n"}))
+    assert cells(found, "text") == ["007", "1.50", "41"]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|", ","])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_separator_when_another_then_is_found(folder: Folder, mark: str, suffix: str) -> None:
+    lines = [["text", "label"], ['"so, it; is | a\tday"', "a"], ["plain", "b"]]
+    content = "".join(mark.join(line) + "\n" for line in lines)
+    found = rows_of(folder({f"train.{suffix}": content}))
+    assert cells(found, "text") == ["so, it; is | a\tday", "plain"]
+    assert cells(found, "label") == ["a", "b"]
+
+
+def test_separator_when_said_by_the_card_then_it_is_not_looked_for(folder: Folder) -> None:
+    card = "configs:\n- {config_name: default, data_files: train.csv, sep: ','}"
+    with pytest.raises(DataError, match="no column 'text'") as caught:
+        rows_of(folder({"train.csv": "text;label\na;b\n"}, card))
+    assert "separator in the card: sep" in str(caught.value)
+
+
+def test_separator_when_texts_hold_another_then_is_not_misled(folder: Folder) -> None:
+    lines = "text,label\n" + "".join(f"one; two; three {i},a\n" for i in range(9))
+    assert cells(rows_of(folder({"train.csv": lines})), "text")[0] == "one; two; three 0"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_encoding_when_it_can_be_told_then_is_read(folder: Folder, encoding: str) -> None:
+    content = "text,label\nça va bien,ünter\nje suis là,b\n".encode(encoding)
+    found = rows_of(folder({"train.csv": content}))
+    assert cells(found, "text") == ["ça va bien", "je suis là"]
+    assert cells(found, "label") == ["ünter", "b"]
+
+
+def test_encoding_when_it_cannot_be_told_then_says_line_and_key(folder: Folder) -> None:
+    content = "text,label\nplain,a\nça,b\n".encode("latin-1")
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        rows_of(folder({"train.csv": content}))
+    assert "train.csv" in str(caught.value)
+    assert "byte 0xe7 in line 3" in str(caught.value)
+    assert "encoding: latin-1" in str(caught.value)
+    card = "configs:\n- {config_name: default, data_files: train.csv, encoding: latin-1}"
+    assert cells(rows_of(folder({}, card)), "text") == ["plain", "ça"]
+
+
+def test_encoding_when_unknown_then_the_card_is_named(folder: Folder) -> None:
+    card = "configs:\n- {config_name: default, data_files: train.csv, encoding: klingon}"
+    with pytest.raises(DataError, match="unknown encoding"):
+        rows_of(folder({"train.csv": "text,label\na,b\n"}, card))
+
+
+def test_header_when_it_has_white_space_then_is_stripped(folder: Folder) -> None:
+    found = rows_of(folder({"train.csv": "\ufeff text , label \r\nhi, a\r\nho,a \r\n"}))
+    assert cells(found, "label") == ["a", "a"]
+
+
+@pytest.mark.parametrize("numbers", [range(4), range(1, 5), (7, 3, 9, 2), (0, 1, 0, 1)])
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_column_when_nameless_and_counting_then_is_left_out(
+    folder: Folder, name: str, numbers: Any
+) -> None:
+    lines = f"{name},a,label\n" + "".join(f"{n},{n}.5,x\n" for n in numbers)
+    found = rows_of(folder({"train.csv": lines}), TABLE)
+    counts = tuple(numbers) != (0, 1, 0, 1)
+    assert list(found.features) == (["a"] if counts else ["Unnamed: 0", "a"])
+    assert [note for note in found.notes if "'Unnamed: 0'" in note] != [] or not counts
+
+
+def test_column_when_pandas_wrote_its_index_to_parquet_then_is_left_out(folder: Folder) -> None:
+    import pyarrow as pa
+
+    table = pa.table({"a": [1.0, 2.0], "label": ["x", "y"], "__index_level_0__": [5, 3]})
+    found = rows_of(folder({"train.parquet": table}), TABLE)
+    assert list(found.features) == ["a"]
+    assert "__index_level_0__" in found.notes[0]
+
+
+def test_column_when_left_out_already_then_drop_columns_may_name_it(folder: Folder) -> None:
+    spec = RowSpec("table", {"label": "label"}, drop_columns=["Unnamed: 0"])
+    found = rows_of(folder({"train.csv": ",a,label\n0,1,x\n1,5,y\n"}), spec)
+    assert list(found.features) == ["a"]
+
+
+def test_column_when_r_wrote_row_names_then_no_cell_is_shifted(folder: Folder) -> None:
+    lines = '"a","label"\n"1",3.5,"x"\n"2",4.5,"y"\n'
+    found = rows_of(folder({"train.csv": lines}), TABLE)
+    assert cells(found, "a") == [3.5, 4.5]
+    assert cells(found, "label") == ["x", "y"]
+
+
+def test_column_when_named_and_counting_then_a_person_is_told(folder: Folder) -> None:
+    lines = "id,a,label\n" + "".join(f"{n},{n % 3},x\n" for n in range(1, 20))
+    found = rows_of(folder({"train.csv": lines}), TABLE)
+    assert list(found.features) == ["id", "a"]
+    assert any("'id' counts the rows" in note for note in found.notes)
+
+
+def test_separators_when_at_the_ends_of_lines_then_no_cell_is_shifted(folder: Folder) -> None:
+    found = rows_of(folder({"train.csv": "text,label,\nhi,a,\nho,b,\n"}))
+    assert (cells(found, "text"), cells(found, "label")) == (["hi", "ho"], ["a", "b"])
+    found = rows_of(folder({"train.csv": "text,label\nhi,a,\nho,b,\n"}))
+    assert (cells(found, "text"), cells(found, "label")) == (["hi", "ho"], ["a", "b"])
+
+
+def test_rows_when_shorter_than_the_header_then_are_counted(folder: Folder) -> None:
+    found = rows_of(folder({"train.csv": "text,label\nhi,a\nho\nhu,b\n"}))
+    assert found.dropped == {"no label": 1}
+    assert "1 rows have fewer cells than the header, the first in line 3" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('text,label\n"hi,a\nho,b\nhu,c\n', ["never closed", "line 2", "twice"]),
+        ("text,label\nhi,a\nho,b,c\n", ["more cells", "line 3", "3 cells under 2", "quotes"]),
+        ("text,label,label\nhi,a,b\n", ["same name", "label"]),
+        ("text,label\n", ["no rows"]),
+        ("text label\nhi a\n", ["no column 'text'", "separator in the card"]),
+    ],
+)
+def test_file_when_broken_then_says_where_and_what_to_do(
+    folder: Folder, content: str, words: list[str]
+) -> None:
+    with pytest.raises(DataError) as caught:
+        rows_of(folder({"train.csv": content}))
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert "do:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text,label\nhi,a\rho,b\r\nhu,c\n",
+        'text,label\n"hi\nyou",a\n\n"he said ""ho""",b\nh\0u,c\n',
+        "text,label\n" + "x" * 300_000 + ",a\nho,b\nhu,c\n",
+    ],
+    ids=["line endings", "quotes and zeros", "a large cell"],
+)
+def test_file_when_odd_but_sound_then_every_row_is_read(folder: Folder, content: str) -> None:
+    found = rows_of(folder({"train.csv.gz": gzip.compress(content.encode())}))
+    assert cells(found, "label") == ["a", "b", "c"]
+
+
+def test_numbers_when_they_look_like_text_then_a_person_is_told(folder: Folder) -> None:
+    lines = "a;b;c;label\n" + "1,5;2,000;?;x\n2,5;3,100;4;y\n" + "3,5;4,000;5;x\n" * 8
+    found = rows_of(folder({"train.csv": lines}), TABLE)
+    assert any("'a' holds numbers written with a decimal comma" in note for note in found.notes)
+    assert any("'c' is numbers in 90% of its cells, and '?'" in note for note in found.notes)
+    card = "configs:\n- {config_name: default, data_files: train.csv, sep: ';', decimal: ','}"
+    assert cells(rows_of(folder({}, card), TABLE), "a")[:2] == [1.5, 2.5]
+
+
+def test_floats_when_read_then_are_those_of_pandas_to_the_last_bit(folder: Folder) -> None:
+    import io
+
+    import numpy as np
+    import pandas as pd
+
+    values = [f"{v:.{d}f}" for d in (3, 6, 17) for v in np.random.default_rng(0).normal(size=500)]
+    values[0] = values[7] = ""
+    content = "a,label\n" + "".join(f"{value},x\n" for value in values)
+    found = rows_of(folder({"train.csv": content}), TABLE)
+    theirs = pd.read_csv(io.StringIO(content))["a"].tolist()
+    assert cells(found, "a") == [None if value != value else value for value in theirs]
+
+
+def test_files_when_one_has_other_columns_then_both_are_named(folder: Folder) -> None:
+    files = {"train-0.csv": "text,label\na,b\n", "train-1.csv": "label,words\nb,a\n"}
+    with pytest.raises(DataError, match="other columns") as caught:
+        rows_of(folder(files))
+    assert "train-1.csv, beside train-0.csv" in str(caught.value)
+    assert "lacks text; has also words" in str(caught.value)
+
+
+def test_files_when_their_columns_stand_in_another_order_then_are_joined(folder: Folder) -> None:
+    files = {"train-0.csv": "text,label\na,b\n", "train-1.csv": ",label;text\n".replace(",", "")}
+    files["train-1.csv"] = "label;text\nb;c\n"
+    assert cells(rows_of(folder(files)), "text") == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [("score, dtype: string", "does|do not have"), ("label, dtype: int64", "type that the card")],
+)
+def test_column_when_it_is_not_as_declared_then_says_which(
+    folder: Folder, declared: str, message: str
+) -> None:
+    card = f"dataset_info:\n  features:\n  - {{name: {declared}}}"
+    with pytest.raises(DataError, match=message) as caught:
+        rows_of(folder({"train.csv": "text,label\na,b\n"}, card))
+    assert "dataset_info" in str(caught.value)
