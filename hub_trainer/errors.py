@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -15,6 +16,15 @@ class ExitCode(IntEnum):
     TRAINING = 5
     NOT_PROMOTED = 6
     INTERRUPTED = 75
+
+
+def laid_out(what: str, *, where: str | None, got: str | None, do: str | None) -> str:
+    """What, where, got, do: the one layout of all errors."""
+    parts = [what]
+    parts += [f"  where: {where}"] if where else []
+    parts += [f"  got:   {got}"] if got else []
+    parts += [f"  do:    {do}"] if do else []
+    return "\n".join(parts)
 
 
 class HubTrainerError(Exception):
@@ -34,11 +44,7 @@ class HubTrainerError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        parts = [self.what]
-        parts += [f"  where: {self.where}"] if self.where else []
-        parts += [f"  got:   {self.got}"] if self.got else []
-        parts += [f"  do:    {self.do}"] if self.do else []
-        return "\n".join(parts)
+        return laid_out(self.what, where=self.where, got=self.got, do=self.do)
 
 
 class UsageError(HubTrainerError):
@@ -95,6 +101,27 @@ class Problem:
     key: str
     message: str
     line: int | None = None
+    where: str | None = None
+    """Beside the line of the recipe, as the repo or the file in question."""
+    got: str | None = None
+    do: str | None = None
+
+    @classmethod
+    def of(cls, error: "HubTrainerError", key: str) -> "Problem":
+        """An error met at a key of the recipe, with all that it says."""
+        return cls(key, f"{key}: {error.what}", where=error.where, got=error.got, do=error.do)
+
+    def to_json(self) -> dict[str, Any]:
+        """Key, line and the whole as one message."""
+        parts = [("where", self.where), ("got", self.got), ("do", self.do)]
+        told = [self.message, *(f"{name}: {text}" for name, text in parts if text)]
+        return {"key": self.key, "line": self.line, "message": " | ".join(told)}
+
+    def told(self, source: str) -> str:
+        """The problem in the layout of every error."""
+        at = f"{source}:{self.line}" if self.line else source
+        where = f"{at}, {self.where}" if self.where else at
+        return laid_out(self.message, where=where, got=self.got, do=self.do)
 
 
 class ProblemsError(HubTrainerError):
@@ -108,9 +135,7 @@ class ProblemsError(HubTrainerError):
 
     def __str__(self) -> str:
         lines = [self.what]
-        for problem in self.problems:
-            where = f"{self.source}:{problem.line}" if problem.line else self.source
-            lines.append(f"  {where}: {problem.message}")
+        lines += [problem.told(self.source) for problem in self.problems]
         return "\n".join(lines)
 
 

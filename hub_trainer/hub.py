@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from hub_trainer.errors import HubError
+from hub_trainer.hub_errors import OWN_ACCOUNT, explained, status_of
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
 RUN_TRAILER = "Hub-Trainer-Run"
@@ -132,6 +133,13 @@ def use_endpoint(url: str | None) -> None:
         os.environ["HF_HUB_DISABLE_XET"] = "1"
 
 
+def cache_folder() -> Path:
+    """Where the client keeps what it has fetched, HF_HOME."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME)
+
+
 class Hub:
     """One Hub, spoken to with one token; `token=None` takes HF_TOKEN or the saved login."""
 
@@ -148,8 +156,10 @@ class Hub:
             os.environ["HF_HUB_DISABLE_XET"] = "1"
         from huggingface_hub import HfApi
         from huggingface_hub.utils import disable_progress_bars
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
         disable_progress_bars()
+        tqdm.get_lock()  # made here for good: two threads that make and drop one break each other
         return HfApi(endpoint=self.url, token=self._token, library_name="hub_trainer")
 
     def child_environment(self) -> dict[str, str]:
@@ -163,7 +173,7 @@ class Hub:
 
     def user(self) -> dict[str, Any]:
         """The account of the token: {"name", "orgs": [{"name", "roleInOrg"}], "auth"}."""
-        with self._errors("who the token belongs to"):
+        with self._errors(OWN_ACCOUNT):
             return dict(self._api.whoami())
 
     def assert_can_write(self, repo: Repo) -> None:
@@ -251,6 +261,27 @@ class Hub:
                 repo.repo_id, path, repo_type=repo.repo_type, revision=revision
             )
         return Path(local).read_bytes()
+
+    def read_beginning(self, repo: Repo, path: str, commit_sha: str, num_bytes: int) -> bytes:
+        """The first bytes of a file, however large it is."""
+        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub.utils import hf_raise_for_status
+
+        url = hf_hub_url(
+            repo.repo_id, path, repo_type=repo.repo_type, revision=commit_sha, endpoint=self.url
+        )
+        headers = {**self._api._build_hf_headers(), "range": f"bytes=0-{num_bytes - 1}"}
+        found = b""
+        with (
+            self._errors(f"{path} of {repo.repo_type} {repo.repo_id} at {commit_sha}"),
+            get_session().stream("GET", url, headers=headers, follow_redirects=True) as answer,
+        ):
+            hf_raise_for_status(answer)
+            for chunk in answer.iter_bytes():  # a server may ignore the range
+                found += chunk
+                if len(found) >= num_bytes:
+                    break
+        return found[:num_bytes]
 
     def download(
         self, repo: Repo, commit_sha: str, *, allow: Sequence[str], into: Path | None = None
@@ -508,11 +539,11 @@ class Hub:
             if isinstance(error, errors.LocalTokenNotFoundError):
                 do = "Set HF_TOKEN to a token of yours, or log in with hf auth login."
                 raise HubError(f"There is no token to ask for {subject}.", do=do) from None
-            raise _explained(error, subject, self.url) from error
+            raise explained(error, subject, self.url) from error
         except RuntimeError as error:  # the client's wrapper around a failed upload
             if not isinstance(error.__cause__, errors.HTTPError | OSError):
                 raise
-            raise _explained(error.__cause__, subject, self.url) from error
+            raise explained(error.__cause__, subject, self.url) from error
         except errors.HFValidationError as error:
             raise HubError(f"The Hub has no such name: {subject}.", got=str(error)) from None
 
@@ -538,7 +569,7 @@ def _send_once(send: Callable[[], Commit], find: Callable[[], Commit | None]) ->
         try:
             return send()
         except (errors.HTTPError, OSError, JSONDecodeError, RuntimeError) as error:
-            status = _status(error)
+            status = status_of(error)
             final = status is not None and status < 500 and status not in (409, 429)
             if final or attempt == MAX_ATTEMPTS - 1:
                 raise
@@ -547,41 +578,6 @@ def _send_once(send: Callable[[], Commit], find: Callable[[], Commit | None]) ->
         if found:
             return found
     raise AssertionError("unreachable")
-
-
-def _explained(error: BaseException, subject: str, url: str) -> HubError:
-    status = _status(error)
-    got = _first_line(error)
-    if status == 401:
-        do = "Check the name; for a private repo set HF_TOKEN to a token that may read it."
-        return HubError(f"The Hub does not show {subject} to this token.", got=got, do=do)
-    if status == 403:
-        do = "Use a token with write permission, or ask for access on the repo's page."
-        return HubError(f"The Hub does not allow {subject}.", got=got, do=do)
-    if status == 404:
-        do = f"Check the name and the revision on {url}, and that HF_TOKEN may read it."
-        return HubError(f"The Hub has no {subject}.", got=got, do=do)
-    if status == 412:
-        do = "Run the command again: it starts from the new tip."
-        return HubError(f"Somebody else has written before {subject}.", got=got, do=do)
-    if status == 429:
-        return HubError(f"The Hub asks to slow down at {subject}.", got=got, do="Wait and rerun.")
-    if status is not None:
-        return HubError(f"The Hub refused {subject}.", got=f"{status}: {got}")
-    do = "Check the address and that it runs, then run the same command again: it goes on."
-    return HubError(f"The Hub at {url} does not answer for {subject}.", got=got, do=do)
-
-
-def _status(error: BaseException) -> int | None:
-    response = getattr(error, "response", None)
-    if response is not None:
-        return int(response.status_code)
-    return _status(error.__cause__) if error.__cause__ else None
-
-
-def _first_line(error: BaseException) -> str:
-    message = getattr(error, "server_message", None) or str(error) or type(error).__name__
-    return str(message).strip().splitlines()[0][:300]
 
 
 def _pull_request(found: Any, head_sha: str | None) -> PullRequest:

@@ -1,4 +1,7 @@
-"""The train stage in processes of its own, as an accelerate config file asks for them."""
+"""The train stage in processes of its own, as an accelerate config file asks for them.
+
+What this machine or this engine cannot do is refused before any process starts.
+"""
 
 import os
 import subprocess
@@ -39,7 +42,7 @@ def train_command(
     such a config goes to torchrun.
     """
     config = _read_config(config_file)
-    processes = int(config.get("num_processes", 1))
+    processes = _assert_can_run(config, str(config_file))
     target = ["-m", "hub_trainer", "train", *arguments]
     environment = {EXPECTED_PROCESSES: str(processes)}
     if config.get("use_cpu") and processes > 1:
@@ -48,6 +51,115 @@ def train_command(
         return [*_torchrun(config, processes), *target], environment
     launcher = [sys.executable, "-m", "accelerate.commands.launch"]
     return [*launcher, "--config_file", str(config_file), *target], environment
+
+
+def assert_can_train_here(environment: Mapping[str, str] = os.environ) -> None:
+    """In a process that a launcher has started: whether it can train as it was asked to.
+
+    Raises UsageError in every process alike, before any of them has done anything.
+    """
+    used = [
+        name for name in SHARDED if environment.get(f"ACCELERATE_USE_{name}", "").lower() == "true"
+    ]
+    if used:
+        raise _refused(SHARDED[used[0]], "the config of accelerate launch")
+    processes = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > 1 and not _is_on(environment, "CPU"):
+        _assert_devices(processes, "the config of accelerate launch")
+
+
+def _is_on(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(f"ACCELERATE_USE_{name}", "").lower() == "true"
+
+
+SHARDED = {
+    "FSDP": "FSDP",
+    "DEEPSPEED": "DeepSpeed",
+    "MEGATRON_LM": "Megatron-LM",
+    "TP": "tensor parallelism",
+    "PARALLELISM_CONFIG": "a parallelism_config",
+}
+"""Ways to split a model over devices, by their names in accelerate's files and variables."""
+FEW_PROCESSES = 2
+"""So many may share a processor that has fewer cores."""
+
+
+def _assert_can_run(config: Mapping[str, Any], where: str) -> int:
+    """How many processes it starts. Raises UsageError for what cannot be trained here."""
+    processes, machines = (_count(config, key, where) for key in ("num_processes", "num_machines"))
+    if processes % machines:
+        raise UsageError(
+            "The processes cannot be shared out evenly.",
+            where=where,
+            got=f"num_processes {processes} over num_machines {machines}",
+            do="Give each machine the same number of processes.",
+        )
+    kind = str(config.get("distributed_type") or "NO").upper()
+    named = [kind] + [key.upper() for key in ("parallelism_config",) if config.get(key)]
+    used = [name for name in named if name in SHARDED]
+    if used:
+        raise _refused(SHARDED[used[0]], where)
+    lacks = [key for key in ("main_process_ip", "main_process_port") if not config.get(key)]
+    if machines > 1 and lacks:
+        do = "Name the first machine there, the same on all of them."
+        raise UsageError(
+            "Several machines must find each other.",
+            where=where,
+            got=f"no {' and no '.join(lacks)}",
+            do=do,
+        )
+    if processes > 1 and not config.get("use_cpu"):
+        _assert_devices(processes // machines, where)
+    return processes
+
+
+def _count(config: Mapping[str, Any], key: str, where: str) -> int:
+    value = config.get(key, 1)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(
+            f"{key} is no number of processes or machines.",
+            where=where,
+            got=repr(value),
+            do="Write a whole number from 1 on.",
+        )
+    return value
+
+
+def _refused(by: str, where: str) -> UsageError:
+    return UsageError(
+        "Models that are split over devices cannot be trained yet: a checkpoint of theirs could not"
+        " be resumed exactly.",
+        where=where,
+        got=f"{by}, {_told(*_devices())}",
+        do="Use accelerate_configs/ddp.yaml, which gives each device the whole model, with method"
+        " lora or qlora where memory is short; both work today.",
+    )
+
+
+def _assert_devices(processes: int, where: str) -> None:
+    """Each process needs a GPU of its own or, where there is none, a core."""
+    gpus, cores = _devices()
+    most = gpus or max(cores, FEW_PROCESSES)
+    if processes > most:
+        raise UsageError(
+            "More processes are asked for than this machine has devices.",
+            where=where,
+            got=f"{processes} processes, {_told(gpus, cores)}",
+            do=f"Set num_processes to {most} or less.",
+        )
+
+
+def _devices() -> tuple[int, int]:
+    """GPUs and cores that this process may use."""
+    import torch
+
+    gpus = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+    return gpus, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def _told(gpus: int, cores: int) -> str:
+    has = f"{gpus} GPU{'s' if gpus != 1 else ''}" if gpus else f"no GPU and {cores} cores"
+    return f"on a machine with {has}"
 
 
 def _torchrun(config: Mapping[str, Any], processes: int) -> list[str]:

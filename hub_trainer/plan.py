@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hub_trainer.artifacts import Artifact, find_artifact
+from hub_trainer.base_models import assert_sound, base_folders
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, pin_round
 from hub_trainer.loop import run_stage
@@ -36,7 +37,7 @@ def plan_round(recipe_file: RecipeFile, hub: Hub) -> dict[str, Any]:
         assert prepared is not None
         rows = prepared.outputs["rows"]
         labels = prepared.outputs["label_names"]
-        task, base = load_task(recipe.task), base_folders(recipe, pins, hub)
+        task, base = load_task(recipe.task), _base_model(recipe, pins, hub)
         sizes = base and count_sizes(recipe, base, num_labels=len(labels))
         tokens = count_tokens(recipe, base, prepared) if is_generation(task) and base else None
         return {
@@ -65,17 +66,13 @@ def count_steps(arguments: Mapping[str, Any], num_rows: int, num_processes: int 
     return math.ceil(float(arguments.get("num_train_epochs", 3)) * steps_per_epoch)
 
 
-def base_folders(recipe: Recipe, pins: Pins, hub: Hub) -> ModelFolders | None:
+def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> ModelFolders | None:
     """The base model's small files, without weights; None where there is no base model."""
-    from hub_trainer.finetune.model_folder import download_folders, download_model
-
-    base = pins.base_model
-    if base is None:
+    if pins.base_model is None:
         return None
-    if is_generation(load_task(recipe.task)):
-        found = download_folders(hub, base.repo_id, base.commit_sha, with_weights=False)
-        return ModelFolders(*found)
-    return ModelFolders(download_model(hub, base.repo_id, base.commit_sha, with_weights=False))
+    folders = base_folders(recipe, pins.base_model, hub, with_weights=False)
+    assert_sound(recipe, pins.base_model, folders)
+    return folders
 
 
 def count_sizes(

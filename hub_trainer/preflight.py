@@ -1,14 +1,20 @@
-"""What is wrong with a recipe before anything is trained: opens what it names, reports it all."""
+"""What is wrong with a recipe before anything is trained: opens what it names, reports it all.
+
+What others wrote is read in children without the token: each split in one of its own, and the base
+model with the first rows in another, which has imported the task's libraries by then. This process
+imports none of them.
+"""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hub_trainer.base_models import FetchedBase, fetch_base, open_inspector
 from hub_trainer.errors import (
     DataError,
     ExitCode,
@@ -17,13 +23,18 @@ from hub_trainer.errors import (
     ProblemsError,
 )
 from hub_trainer.hub import Hub, Repo
+from hub_trainer.lineage import PinnedRepo
 from hub_trainer.recipe import Recipe, RecipeFile, load_recipe
 from hub_trainer.recipe.schema import DatasetSource
-from hub_trainer.tasks import ModelFolders, Preview, Task, is_generation, load_task
+from hub_trainer.rows.labels import in_order
+from hub_trainer.rows.store import read_rows
+from hub_trainer.sandbox import Sandbox
+from hub_trainer.tasks import ModelFolders, Preview, Segment, is_generation, load_task, outline
 
 Found = TypeVar("Found")
 FIRST_ROWS = 64
 MIN_FREE_BYTES = 2_000_000_000
+Tell = Callable[[str], None]
 
 
 @dataclass
@@ -35,6 +46,12 @@ class CheckReport:
     example: Preview | None = None
     """The first training example of a language model, as the model reads it."""
     exit_code: int = ExitCode.DONE
+    tell: Tell = lambda line: None
+
+    def say(self, line: str) -> None:
+        """A line for people, at once."""
+        self.lines.append(line)
+        self.tell(line)
 
     def add(self, problems: Sequence[Problem], exit_code: int) -> None:
         """Take in faults; the first kind of fault decides the exit code."""
@@ -62,7 +79,7 @@ class _Look:
         except ProblemsError as error:
             self.add(error.problems, error.exit_code)
         except HubTrainerError as error:
-            self.add([Problem(key, f"{key}: {_one_line(error)}")], error.exit_code)
+            self.add([Problem.of(error, key)], error.exit_code)
         return None
 
     def add(self, problems: Sequence[Problem], exit_code: int) -> None:
@@ -71,20 +88,26 @@ class _Look:
         self.report.add(located, exit_code)
 
 
-def check_recipe(path: Path, overrides: Sequence[str], hub: Hub) -> CheckReport:
+def check_recipe(
+    path: Path, overrides: Sequence[str], hub: Hub, *, tell: Tell = lambda line: None
+) -> CheckReport:
     """Every fault of a recipe and of what it names: data, base model, targets, disk."""
-    report = CheckReport()
+    report = CheckReport(tell=tell)
     try:
         recipe_file = load_recipe(path, overrides)
+        outline(recipe_file.recipe.task)
     except ProblemsError as error:
         report.add(error.problems, error.exit_code)
         return report
     look = _Look(recipe_file, hub, report)
-    task = look.guarded("task", lambda: load_task(look.recipe.task))
-    if task and _hub_answers(look):
-        base = _check_base_model(look, task)
-        _check_splits(look, task, base)
-        _check_targets(look)
+    report.say(f"recipe      {path}: {look.recipe.task} by {look.recipe.train.method}")
+    inspector = open_inspector(f"{__name__}:import_task", task=look.recipe.task)
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-check-") as scratch:
+        opened = _Opened(None, [])
+        if _hub_answers(look):
+            opened = _open(look, Path(scratch))
+            _check_targets(look)
+        _judge(look, opened, inspector, Path(scratch) / "judged")
     _check_disk(report, Path.cwd())
     return report
 
@@ -102,62 +125,194 @@ def named_splits(recipe: Recipe) -> Iterator[tuple[str, DatasetSource]]:
 def _hub_answers(look: _Look) -> bool:
     user = look.guarded("publish.repo_id", look.hub.user)
     if user:
-        look.report.lines.append(f"hub         {look.hub.url} as {user['name']}")
+        look.report.say(f"hub         {look.hub.url} as {user['name']}")
     return user is not None or not any("not answer" in p.message for p in look.report.problems)
 
 
-def _check_base_model(look: _Look, task: Task) -> ModelFolders | None:
-    from hub_trainer.finetune.model_folder import download_folders, download_model
+@dataclass(frozen=True)
+class _Split:
+    """The first rows of a split, as a child has written them."""
 
-    base = look.recipe.base_model
-    folders = None
-    if base:
-
-        def download() -> ModelFolders:
-            sha = look.hub.resolve(Repo(base.repo_id), base.revision)
-            at = (look.hub, base.repo_id, sha)
-            if is_generation(task):
-                return ModelFolders(*download_folders(*at, with_weights=False))
-            return ModelFolders(download_model(*at, with_weights=False))
-
-        folders = look.guarded("base_model", download)
-        if folders is None:
-            return None
-        look.report.lines.append(f"base model  {base.repo_id}@{base.revision}")
-    if is_generation(task):
-        problems = task.recipe_problems(look.recipe, folders)
-    else:
-        problems = task.recipe_problems(look.recipe, folders.model if folders else None)
-    look.add(problems, ExitCode.RECIPE)
-    return None if problems else folders
+    key: str
+    where: str
+    rows: Path
+    num_rows: int
+    label_names: Sequence[str] | None
+    notes: Sequence[str]
+    """What a person should know of how the rows were read."""
+    is_sealed: bool
 
 
-def _check_splits(look: _Look, task: Task, base: ModelFolders | None) -> None:
-    """Open every split, side by side: most of the time goes into starting the readers.
+@dataclass(frozen=True)
+class _Opened:
+    """What could be fetched and read of all that the recipe names."""
 
-    Of language data the first example is read as the base model will read it.
-    """
-    from hub_trainer.stages.evaluate.exam import assert_answerable
+    base: FetchedBase | None
+    splits: Sequence[_Split]
 
-    named = list(named_splits(look.recipe))
-    prefix = "hub-trainer-check-"
-    with tempfile.TemporaryDirectory(prefix=prefix) as scratch, ThreadPoolExecutor(4) as pool:
-        looks = [
-            (key, pool.submit(_look_at_split, look, task, key, source, Path(scratch) / key))
+
+def _open(look: _Look, scratch: Path) -> _Opened:
+    """Fetch and read it side by side: most of the time goes into starting the readers."""
+    with ThreadPoolExecutor(4) as pool:
+        base = pool.submit(_open_base, look, scratch)
+        named = list(named_splits(look.recipe))
+        splits: list[tuple[str, Future[_Split]]] = [
+            (key, pool.submit(_open_split, look, key, source, scratch / key))
             for key, source in named
         ]
-        for key, looked in looks:
-            found = look.guarded(key, looked.result)
-            if found is None:
-                continue
-            line, rows = found
-            look.report.lines.append(line)
-            if is_generation(task) and _is_sealed(key, look.recipe):
-                answerable = partial(assert_answerable, rows, look.recipe.evaluate.metrics)
-                look.guarded("evaluate.metrics", answerable)
-            if is_generation(task) and base and look.report.example is None:
-                preview = partial(task.preview, rows, look.recipe, base)
-                look.report.example = look.guarded(key, preview)
+        fetched = look.guarded("base_model", base.result)
+        if fetched and look.recipe.base_model:
+            ref = look.recipe.base_model
+            look.report.say(f"base model  {ref.repo_id}@{ref.revision}")
+        found = [look.guarded(key, split.result) for key, split in splits]
+        return _Opened(fetched, [split for split in found if split])
+
+
+def _open_base(look: _Look, scratch: Path) -> FetchedBase | None:
+    ref = look.recipe.base_model
+    if ref is None or outline(look.recipe.task).auto_class is None:
+        return None
+    sha = look.hub.resolve(Repo(ref.repo_id), ref.revision)
+    pinned = PinnedRepo(ref.repo_id, "model", ref.revision, sha)
+    return fetch_base(look.recipe, pinned, look.hub, scratch)
+
+
+def _open_split(look: _Look, key: str, source: DatasetSource, folder: Path) -> _Split:
+    """Open the split's first file and read its first rows, in a child without token."""
+    from hub_trainer.rows.fetch import fetch_rows
+    from hub_trainer.stages.collect import Source, row_spec
+
+    sha = look.hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
+    split = Source(source, sha, "test" if key == "prepare.test_split" else "train")
+    first = source.model_copy(update={"split": _first_rows(source.split)})
+    spec = row_spec(look.recipe, outline(look.recipe.task), split)
+    read = fetch_rows(look.hub, first, sha, spec, scratch=folder, first_file_only=True)
+    rows, names = folder / "rows" / "rows.parquet", read.result.label_names
+    sealed = _is_sealed(key, look.recipe)
+    return _Split(key, split.where, rows, read.table.num_rows, names, read.result.notes, sealed)
+
+
+# What is judged with the task's libraries, in the child
+
+
+def _judge(look: _Look, opened: _Opened, inspector: Sandbox, folder: Path) -> None:
+    arguments = {
+        "recipe": look.recipe.model_dump(mode="json"),
+        "base": opened.base.to_json() if opened.base else None,
+        "splits": [{**asdict(s), "rows": str(s.rows)} for s in opened.splits],
+    }
+    try:
+        judged = inspector.call(f"{__name__}:judge", arguments, folder=folder)
+    except DataError as error:
+        # Where no base model was opened, it is the rows that ask for too much.
+        key = "base_model" if opened.base else "collect"
+        look.add([Problem.of(error, key)], ExitCode.RECIPE)
+        return
+    for line in judged["lines"]:
+        look.report.say(line)
+    for problem, exit_code in judged["problems"]:
+        look.add([Problem(**problem)], exit_code)
+    if judged["example"]:
+        look.report.example = _preview_from(judged["example"])
+
+
+def import_task(task: str) -> None:
+    """In the child, before its limits: the libraries by which a base model and rows are judged."""
+    import sys
+
+    # Nothing is quantized here, and peft would spend a second on it.
+    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+    load_task(task)
+
+
+def judge(
+    recipe: Mapping[str, Any], base: Mapping[str, Any] | None, splits: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """In the child: faults of the settings, of the base model and of the rows."""
+    checked = Recipe.model_validate(recipe)
+    judging = _Judging(checked, [], [])
+    folders = judging.base_model(base)
+    example = None
+    for split in splits:
+        rows = judging.guarded(split["key"], partial(judging.rows, split))
+        example = example or (judging.example(split, rows, folders) if rows else None)
+    made = asdict(example) if example else None
+    return {"lines": judging.lines, "problems": judging.problems, "example": made}
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """The child's side of a check: what it has found so far."""
+
+    recipe: Recipe
+    lines: list[str]
+    problems: list[tuple[dict[str, Any], int]]
+    """Each with its exit code."""
+
+    def add(self, problems: Sequence[Problem], exit_code: int) -> None:
+        """Take in faults."""
+        self.problems.extend((asdict(problem), exit_code) for problem in problems)
+
+    def guarded(self, key: str, find: Callable[[], Found]) -> Found | None:
+        """What `find` finds, or None with its error among the problems."""
+        try:
+            return find()
+        except ProblemsError as error:
+            self.add(error.problems, error.exit_code)
+        except HubTrainerError as error:
+            self.add([Problem.of(error, key)], error.exit_code)
+        return None
+
+    def base_model(self, base: Mapping[str, Any] | None) -> ModelFolders | None:
+        """Its folders, where neither it nor a setting has a fault."""
+        from hub_trainer.base_models import look_at_weights
+
+        task, folders = load_task(self.recipe.task), None
+        if base:
+            folders = ModelFolders(Path(base["model"]), base["base"] and Path(base["base"]))
+        if is_generation(task):
+            found = task.recipe_problems(self.recipe, folders)
+        else:
+            found = task.recipe_problems(self.recipe, folders.model if folders else None)
+        if base and not any(problem.key == "base_model" for problem in found):
+            found += look_at_weights(self.recipe.task, **base)
+        self.add(found, ExitCode.RECIPE)
+        return None if found else folders
+
+    def rows(self, split: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The good ones of a split; raises DataError when they are not even half of them."""
+        task = load_task(self.recipe.task)
+        rows = read_rows(Path(split["rows"]))
+        good = _good_rows(task, rows, split["where"])
+        labels = split["label_names"] or in_order({row["label"] for row in rows})
+        kinds = ", ".join(labels) if is_generation(task) else _named(labels)
+        self.lines.append(f"data        {split['where']}: {len(rows)} rows read, {kinds}")
+        self.lines.extend(f"            note: {note}" for note in split["notes"])
+        return good
+
+    def example(
+        self,
+        split: Mapping[str, Any],
+        rows: Sequence[dict[str, Any]],
+        folders: ModelFolders | None,
+    ) -> Preview | None:
+        """Of language data, the first example as the base model will read it."""
+        from hub_trainer.stages.evaluate.exam import assert_answerable
+
+        task = load_task(self.recipe.task)
+        if not is_generation(task):
+            return None
+        if split["is_sealed"]:
+            answerable = partial(assert_answerable, rows, self.recipe.evaluate.metrics)
+            self.guarded("evaluate.metrics", answerable)
+        if folders is None:
+            return None
+        return self.guarded(split["key"], partial(task.preview, rows, self.recipe, folders))
+
+
+def _preview_from(content: Mapping[str, Any]) -> Preview:
+    answers = [[Segment(**segment) for segment in answer] for answer in content["answers"]]
+    return Preview(**{**content, "answers": answers})
 
 
 def _is_sealed(key: str, recipe: Recipe) -> bool:
@@ -167,28 +322,7 @@ def _is_sealed(key: str, recipe: Recipe) -> bool:
     return key == "prepare.test_split"
 
 
-def _look_at_split(
-    look: _Look, task: Task, key: str, source: DatasetSource, folder: Path
-) -> tuple[str, list[dict[str, Any]]]:
-    """Open the split's first file and read its first rows, in a child without token."""
-    from hub_trainer.rows.fetch import fetch_rows
-    from hub_trainer.rows.labels import in_order
-    from hub_trainer.stages.collect import Source, row_spec
-
-    sha = look.hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
-    split = Source(source, sha, "test" if key == "prepare.test_split" else "train")
-    first = source.model_copy(update={"split": _first_rows(source.split)})
-    spec = row_spec(look.recipe, task, split)
-    read = fetch_rows(look.hub, first, sha, spec, scratch=folder, first_file_only=True)
-    rows = read.table.to_pylist()
-    good = _good_rows(task, rows, split.where)
-    labels = read.result.label_names or in_order({row["label"] for row in rows})
-    kinds = ", ".join(labels) if is_generation(task) else _named(labels)
-    notes = [f"\n            note: {note}" for note in read.result.notes]
-    return f"data        {split.where}: {len(rows)} rows read, {kinds}{''.join(notes)}", good
-
-
-def _good_rows(task: Task, rows: Sequence[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+def _good_rows(task: Any, rows: Sequence[dict[str, Any]], where: str) -> list[dict[str, Any]]:
     """Those without a fault. Raises DataError when they are not even half of them."""
     bad = [(index, problems) for index, row in enumerate(rows) if (problems := task.problems(row))]
     if len(bad) > len(rows) / 2:
@@ -225,19 +359,7 @@ def _check_disk(report: CheckReport, folder: Path) -> None:
         message += f" {MIN_FREE_BYTES / 1e9:.0f} GB; free some, or choose another --round-dir"
         report.add([Problem("round_dir", message)], ExitCode.TRAINING)
     else:
-        report.lines.append(f"disk        {free / 1e9:.0f} GB free")
-
-
-def _one_line(error: HubTrainerError) -> str:
-    parts = [error.what, *(f"{name}: {value}" for name, value in _details(error))]
-    return " | ".join(parts)
-
-
-def _details(error: HubTrainerError) -> Iterator[tuple[str, str]]:
-    for name in ("where", "got", "do"):
-        value = getattr(error, name)
-        if value:
-            yield name, value
+        report.say(f"disk        {free / 1e9:.0f} GB free")
 
 
 def _first_rows(split: str) -> str:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +18,8 @@ from hub_trainer.errors import DataError
 
 # Keep the child's start plain: the parent's search path, then this module, then the function.
 _BOOTSTRAP = (
-    "import json,sys; call=json.load(sys.stdin); sys.path[:]=call['path'];"
-    "from hub_trainer.sandbox import run_child; run_child(call)"
+    "import json,sys; start=json.loads(sys.stdin.readline()); sys.path[:]=start['path'];"
+    "from hub_trainer.sandbox import serve_calls; serve_calls(start)"
 )
 _REFUSED_EVENTS = frozenset(
     {"socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo"}
@@ -25,6 +27,8 @@ _REFUSED_EVENTS = frozenset(
     | {"os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pickle.find_class"}
 )
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
+RESULT, STEP = "result.json", "step"
+"""Files in a call's folder: its answer, and what is read now."""
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
@@ -38,6 +42,112 @@ class SandboxLimits:
     wall_seconds: float = 900.0
     file_bytes: int = 4_000_000_000
     """Largest file that it may write."""
+    after_warm_up: bool = False
+    """Count memory from the end of the warm-up on: what our own libraries take is free."""
+
+
+class Sandbox:
+    """A process for children that read what strangers wrote; each call is a child of its own.
+
+    It is started at once and warms up while its caller still prepares what is to be read: `warm_up`
+    names a function of ours and its arguments, which imports what all calls need. It has an empty
+    environment (no token), and loses the network by a namespace of its own where the system
+    allows one. A call's child has an empty home and working folder, may write only into the folder
+    that the call names, and loses the network by an audit hook everywhere. The hook is best effort:
+    it stops Python code, not native code that has been taken over.
+    """
+
+    def __init__(
+        self,
+        limits: SandboxLimits | None = None,
+        *,
+        warm_up: tuple[str, Mapping[str, Any]] | None = None,
+        subject: str = "the data",
+    ) -> None:
+        self.limits, self.subject = limits or SandboxLimits(), subject
+        self._home = tempfile.TemporaryDirectory(prefix="hub-trainer-sandbox-")
+        home = Path(self._home.name)
+        with (home / "stderr").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _BOOTSTRAP],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=home,
+                env=_environment(home),
+                start_new_session=True,
+            )
+        path = [os.path.abspath(entry) for entry in sys.path if entry]
+        self._send({"path": path, "limits": asdict(self.limits), "warm_up": warm_up})
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be called; after a call that ran out of wall time it cannot."""
+        return self._process.poll() is None
+
+    def call(self, function_path: str, arguments: Mapping[str, Any], *, folder: Path) -> Any:
+        """Call `module:function` with JSON arguments in a child, and return its JSON result.
+
+        Raises DataError when the child runs out of memory or time, crashes, or raises DataError.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="hub-trainer-child-") as scratch:
+            files = Path(scratch)
+            call = {
+                "function": function_path,
+                "arguments": dict(arguments),
+                "writable": [str(folder.resolve()), str(files.resolve())],
+                "scratch": str(files.resolve()),
+            }
+            self._send(call)
+            return self._result(files, self._exit_code())
+
+    def close(self) -> None:
+        """Stop the process and what it has started, and remove its folder."""
+        if self.alive:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+        self._home.cleanup()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        # A process that has died already says why by its exit code.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _exit_code(self) -> int | None:
+        """Of the call's child; None when it ran out of time, and the process is stopped with it."""
+        assert self._process.stdout is not None
+        if select.select([self._process.stdout], [], [], self.limits.wall_seconds)[0]:
+            line = self._process.stdout.readline()
+            return int(line) if line else self._process.wait()
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        return None
+
+    def _result(self, files: Path, code: int | None) -> Any:
+        path, step_path = files / RESULT, files / STEP
+        if code == 0 and path.is_file():
+            answer = json.loads(path.read_bytes())
+            if "error" in answer:
+                raise DataError(**answer["error"])
+            return answer["value"]
+        raise DataError(
+            _reason(code, self.limits, self.subject),
+            where=step_path.read_text() if step_path.is_file() else f"reading {self.subject}",
+            do=f"Look at {self.subject} by hand: more is asked for than its kind should need.",
+        )
 
 
 def run_sandboxed(
@@ -47,50 +157,40 @@ def run_sandboxed(
     folder: Path,
     limits: SandboxLimits | None = None,
 ) -> Any:
-    """Call `module:function` with JSON arguments in a child, and return its JSON result.
+    """Call `module:function` with JSON arguments in a child; see `Sandbox.call`."""
+    with Sandbox(limits) as sandbox:
+        return sandbox.call(function_path, arguments, folder=folder)
 
-    The child has an empty environment (no token), an empty home and working folder, and may write
-    only under `folder`. It loses the network: by a namespace of its own where the system allows
-    one, and by an audit hook everywhere. The hook is best effort: it stops Python code, not native
-    code that has been taken over. Raises DataError when the child runs out of memory or time,
-    crashes, or raises DataError itself.
+
+class OutOfTime(BaseException):
+    """A step took longer than it may; no library that catches every Exception hides it."""
+
+
+@contextmanager
+def step(reading: str, *, cpu_seconds: float) -> Iterator[None]:
+    """In a child: what is read now, for the error if it is the last thing, and its time.
+
+    Raises OutOfTime where Python code goes on for longer; native code is stopped by the child's own
+    limit. Elsewhere it does nothing.
     """
-    limits = limits or SandboxLimits()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="hub-trainer-sandbox-") as scratch:
-        call = {
-            "path": [os.path.abspath(entry) for entry in sys.path if entry],
-            "function": function_path,
-            "arguments": dict(arguments),
-            "writable": [str(folder.resolve()), str(Path(scratch).resolve())],
-            "result": str(Path(scratch) / "result.json"),
-            "limits": asdict(limits),
-        }
-        code = _run(json.dumps(call).encode(), Path(scratch), limits)
-        return _result(Path(scratch) / "result.json", code, limits)
+    if _step_file is None:
+        yield
+        return
+    _step_file.write_text(reading, encoding="utf-8")
+    signal.signal(signal.SIGPROF, _out_of_time)
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _run(call: bytes, scratch: Path, limits: SandboxLimits) -> int | None:
-    """The child's exit code; None when it ran out of time."""
-    with (scratch / "stderr").open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-c", _BOOTSTRAP],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            cwd=scratch,
-            env=_environment(scratch),
-            start_new_session=True,
-        )
-        try:
-            child.communicate(call, timeout=limits.wall_seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-    return child.returncode
+def _out_of_time(number: int, frame: Any) -> None:
+    raise OutOfTime
+
+
+_step_file: Path | None = None
+"""Where a child writes its step; None in a process that is no child."""
 
 
 def _environment(scratch: Path) -> dict[str, str]:
@@ -111,41 +211,70 @@ def _environment(scratch: Path) -> dict[str, str]:
     }
 
 
-def _result(path: Path, code: int | None, limits: SandboxLimits) -> Any:
-    if code == 0 and path.is_file():
-        answer = json.loads(path.read_bytes())
-        if "error" in answer:
-            raise DataError(**answer["error"])
-        return answer["value"]
-    do = "Look at the data by hand: it asks for more than data of its kind should."
-    raise DataError(_reason(code, limits), where="the process that reads data", do=do)
-
-
-def _reason(code: int | None, limits: SandboxLimits) -> str:
+def _reason(code: int | None, limits: SandboxLimits, subject: str) -> str:
     if code is None:
-        return f"Reading the data took more than {limits.wall_seconds:g} seconds."
+        return f"Reading {subject} took more than {limits.wall_seconds:g} seconds."
     if code == -signal.SIGXCPU or code == -signal.SIGKILL:
-        return f"Reading was killed: more than {limits.cpu_seconds} CPU seconds, or no memory left."
+        most = f"more than {limits.cpu_seconds} CPU seconds, or no memory left"
+        return f"Reading {subject} was stopped: {most}."
     if code == -signal.SIGXFSZ:
-        return f"Reading the data wrote a file of more than {limits.file_bytes:,} bytes."
+        return f"Reading {subject} wrote a file of more than {limits.file_bytes:,} bytes."
+    if code == -signal.SIGABRT:
+        most = f"most likely it needs more than {limits.memory_bytes:,} bytes of memory"
+        return f"Reading {subject} made the reader give up: {most}."
     if code < 0:
-        return f"Reading the data crashed the reader ({signal.Signals(-code).name})."
-    return f"Reading the data stopped the reader with exit code {code}."
+        return f"Reading {subject} crashed the reader ({signal.Signals(-code).name})."
+    return f"Reading {subject} stopped the reader with exit code {code}."
 
 
-def run_child(call: Mapping[str, Any]) -> None:
-    """The child's side: close the doors, call the function, write its answer."""
-    limits = SandboxLimits(**call["limits"])
+def serve_calls(start: Mapping[str, Any]) -> None:
+    """The process's side: warm up, then a child for each call, whose exit code is written out."""
+    limits = SandboxLimits(**start["limits"])
     _leave_network()
-    _set_limits(limits)
-    _install_hook([*call["writable"]])
-    Path(call["result"]).write_text(json.dumps(_answer(call, limits)), encoding="utf-8")
+    if start["warm_up"]:
+        function, arguments = start["warm_up"]
+        _named(function)(**arguments)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _answer_and_exit(json.loads(line), limits)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+def _answer_and_exit(call: Mapping[str, Any], limits: SandboxLimits) -> None:
+    """The child's side: close the doors, call the function, write its answer."""
+    global _step_file
+    code = 1
+    try:
+        scratch = Path(call["scratch"])
+        os.chdir(scratch)
+        os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "HF_HOME"), str(scratch)))
+        tempfile.tempdir = None
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        os.dup2(0, 1)
+        _step_file = scratch / STEP
+        _install_hook(call["writable"])
+        if limits.after_warm_up:
+            _set_limits(limits, used_bytes=_address_space())
+        else:
+            _set_limits(limits)
+        answer = json.dumps(_answer(call, limits))
+        (scratch / RESULT).write_text(answer, encoding="utf-8")
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _named(function_path: str) -> Any:
+    module, _, name = function_path.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _answer(call: Mapping[str, Any], limits: SandboxLimits) -> dict[str, Any]:
     try:
-        module, _, name = call["function"].partition(":")
-        return {"value": getattr(import_module(module), name)(**call["arguments"])}
+        return {"value": _named(call["function"])(**call["arguments"])}
     except DataError as error:
         return {"error": _fields(error)}
     except MemoryError:
@@ -174,13 +303,22 @@ def _leave_network() -> None:
         return
 
 
-def _set_limits(limits: SandboxLimits) -> None:
+def _set_limits(limits: SandboxLimits, *, used_bytes: int = 0) -> None:
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    memory = used_bytes + limits.memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _address_space() -> int:
+    """Bytes of this process now; where the system does not say, what imports take at most."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return SandboxLimits.memory_bytes
 
 
 def _install_hook(writable: Sequence[str]) -> None:

@@ -119,7 +119,9 @@ def parse(words: list[str]) -> None:
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)
         context = command.context_class(command, info_name=name, parent=context)
-    command.make_context(name, words)
+    made = command.make_context(name, words)
+    # Where settings follow, an unknown option is refused by whoever reads them.
+    assert not [word for word in made.params.get("overrides") or [] if word.startswith("-")]
 
 
 def slug(heading: str) -> str:

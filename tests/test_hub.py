@@ -170,7 +170,7 @@ def test_token_when_of_somebody_else_then_write_is_refused(hub: Hub, local: Loca
 
 
 def test_token_when_invalid_then_says_so(local: LocalHub) -> None:
-    with pytest.raises(HubError, match="who the token belongs to"):
+    with pytest.raises(HubError, match="does not know the token"):
         Hub(local.url, "hft_wrong").user()
 
 

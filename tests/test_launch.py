@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from hub_trainer.errors import Interrupted, TrainingError, UsageError
-from hub_trainer.launch import launch_train, train_command
+from hub_trainer.launch import assert_can_train_here, launch_train, train_command
 
 SHIPPED = sorted((Path(__file__).parents[1] / "accelerate_configs").glob("*.yaml"))
 
@@ -17,7 +18,21 @@ def test_configs_when_listed_then_those_of_the_design_are_shipped() -> None:
     assert names == {"cpu", "single_gpu", "ddp", "fsdp2", "zero2", "zero3", "multi_node"}
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.fixture
+def eight_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub_trainer.launch._devices", lambda: (8, 64))
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub_trainer.launch._devices", lambda: (0, 2))
+
+
+WHOLE = [path for path in SHIPPED if path.stem not in ("fsdp2", "zero2", "zero3")]
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("eight_gpus")
 def test_config_when_shipped_then_accelerate_reads_it(path: Path) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
@@ -58,6 +73,74 @@ def test_config_when_unusable_then_says_why(
         path.write_text(content)
     with pytest.raises(UsageError, match=message):
         train_command(path, [])
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "zero2", "zero3"])
+@pytest.mark.parametrize("devices", ["two_cores", "eight_gpus"])
+def test_config_when_it_splits_the_model_then_is_refused_with_what_works(
+    name: str, devices: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(devices)
+    [path] = [path for path in SHIPPED if path.stem == name]
+    with pytest.raises(UsageError) as caught:
+        train_command(path, [])
+    told = str(caught.value)
+    assert "split over devices cannot be trained yet" in told
+    assert str(path) in told
+    assert "accelerate_configs/ddp.yaml" in told
+    assert ("8 GPUs" if devices == "eight_gpus" else "no GPU and 2 cores") in told
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_config_when_it_asks_for_more_than_there_is_then_says_how_many_there_are(
+    tmp_path: Path,
+) -> None:
+    by_name = {path.stem: path for path in SHIPPED}
+    assert "--config_file" in train_command(by_name["ddp"], [])[0]
+    with pytest.raises(UsageError, match="More processes are asked for") as caught:
+        train_command(by_name["multi_node"], [])
+    assert "8 processes, on a machine with no GPU and 2 cores" in str(caught.value)
+    assert "num_processes to 2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"num_processes": "two"}, ["num_processes", "'two'", "whole number"]),
+        ({"num_processes": 0}, ["num_processes", "0"]),
+        ({"num_processes": 3, "num_machines": 2}, ["evenly", "num_processes 3"]),
+        ({"num_processes": 2, "num_machines": 2, "use_cpu": True}, ["no main_process_ip"]),
+        ({"distributed_type": "MEGATRON_LM"}, ["Megatron-LM"]),
+        ({"parallelism_config": {"parallelism_config_tp_size": 2}}, ["parallelism_config"]),
+    ],
+)
+def test_config_when_it_cannot_be_carried_out_then_says_why(
+    tmp_path: Path, content: dict[str, Any], words: list[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UsageError) as caught:
+        train_command(path, [])
+    assert [word for word in [*words, str(path)] if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true", "LOCAL_WORLD_SIZE": "8"}, "FSDP"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed"),
+        ({"LOCAL_WORLD_SIZE": "8"}, "8 processes"),
+    ],
+)
+@pytest.mark.usefixtures("two_cores")
+def test_process_when_launched_by_accelerate_then_it_refuses_too(
+    environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        assert_can_train_here(environment)
+    assert message in str(caught.value)
+    assert_can_train_here({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"})
+    assert_can_train_here({"LOCAL_WORLD_SIZE": "8", "ACCELERATE_USE_CPU": "True"})
 
 
 @pytest.mark.parametrize(("code", "error"), [(75, Interrupted), (1, TrainingError)])

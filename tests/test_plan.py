@@ -11,13 +11,12 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from hub_trainer import tasks
-from hub_trainer.hub import Hub
+from hub_trainer.base_models import base_folders
 from hub_trainer.lineage import PinnedRepo, Pins
 from hub_trainer.plan import (
     ADAPTER_FILES,
     CARD_FILES,
     CONFUSION,
-    base_folders,
     count_sizes,
     planned_writes,
 )
@@ -34,6 +33,9 @@ class HubOfOneModel:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def list_files(self, *args: Any) -> list[Any]:
+        return []
 
     def download(self, *args: Any, **named: Any) -> Path:
         return self.folder
@@ -67,8 +69,8 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
     hub: Any = HubOfOneModel(base)
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=5)
     total = sum(parameter.numel() for parameter in model.parameters())
-    folders = base_folders(chosen, pins, hub)
-    assert folders is not None
+    assert pins.base_model is not None
+    folders = base_folders(chosen, pins.base_model, hub, with_weights=False)
     sizes = count_sizes(chosen, folders, num_labels=5)
     assert sizes is not None
     assert sizes[0] == {"total": total, "trainable": total, "quantized": 0}
@@ -97,6 +99,5 @@ def test_plan_when_the_model_is_not_of_transformers_then_no_parameters_are_count
     pins: Pins, tmp_path: Path
 ) -> None:
     chosen = recipe("tabular-classification", base_model=None)
-    assert base_folders(chosen, replace(pins, base_model=None), Hub()) is None
     assert count_sizes(chosen, ModelFolders(tmp_path), num_labels=2) is None
     assert "model.skops" in planned_writes(chosen, pins)[0]["files"]

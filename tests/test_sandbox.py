@@ -36,7 +36,7 @@ def test_call_when_it_looks_around_then_home_and_cwd_are_empty_and_gone_after(
 ) -> None:
     seen = call("places", tmp_path)
     assert seen["home"] == seen["cwd"] != str(Path.home())
-    assert seen["files"] == ["stderr"]
+    assert seen["files"] == []
     assert not Path(seen["home"]).exists()
 
 

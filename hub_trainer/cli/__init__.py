@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from hub_trainer.cli.output import (
     print_json,
     print_problems,
     print_result,
+    print_verdict,
     progress_bars,
     say,
     set_up_logging,
@@ -44,14 +45,32 @@ AccelerateConfig = Annotated[
     Path | None, typer.Option(help="Run the train stage under this accelerate config file.")
 ]
 
+ROUND, COMMUNITY, THE_HUB = "The round", "The community", "The Hub"
+"""Groups of commands in --help."""
+
+
+def _shown(group: str, example: str, *, overrides: bool = False) -> dict[str, Any]:
+    """How --help shows a command.
+
+    With `overrides`, what looks like an option and is none is read as an override, whose error
+    says what to write.
+    """
+    return {
+        "rich_help_panel": group,
+        "epilog": f"Example: hub-trainer {example}",
+        "context_settings": {"ignore_unknown_options": overrides},
+    }
+
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Community data in, measurably better models out, ratings back in.",
+    epilog="Example: hub-trainer check recipe.yaml, then hub-trainer run recipe.yaml. Completion of"
+    " commands by the tab key: hub-trainer --install-completion",
 )
 hub_app = typer.Typer(no_args_is_help=True, help="The embedded Local Hub.")
-app.add_typer(hub_app, name="hub")
+app.add_typer(hub_app, name="hub", rich_help_panel=THE_HUB)
 
 
 @app.callback(invoke_without_command=True)
@@ -62,7 +81,7 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print it."
     set_up_logging()
 
 
-@app.command()
+@app.command(**_shown(ROUND, "check recipe.yaml train.method=lora", overrides=True))
 def check(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -74,19 +93,18 @@ def check(
         use_endpoint(endpoint)
         from hub_trainer.preflight import check_recipe
 
-        report = check_recipe(recipe, overrides or [], Hub())
-        for line in report.lines:
-            say(line)
+        report = check_recipe(recipe, overrides or [], Hub(), tell=say)
         if report.example:
             print_example(report.example)
         print_problems(report.problems, str(recipe))
+        print_verdict(report.problems, ["hub-trainer", "run", str(recipe), *(overrides or [])])
         if as_json:
             example = {"example": asdict(report.example)} if report.example else {}
-            print_json({"problems": [vars(problem) for problem in report.problems], **example})
+            print_json({"problems": [problem.to_json() for problem in report.problems], **example})
         raise typer.Exit(report.exit_code)
 
 
-@app.command()
+@app.command(**_shown(ROUND, "plan recipe.yaml prepare.max_length=128", overrides=True))
 def plan(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -105,7 +123,7 @@ def plan(
             print_json(planned)
 
 
-@app.command()
+@app.command(**_shown(ROUND, "run recipe.yaml publish.repo_id=me/my-model", overrides=True))
 def run(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -131,6 +149,18 @@ def run(
             raise typer.Exit(ExitCode.NOT_PROMOTED)
 
 
+def _assert_can_train_here() -> None:
+    """All processes of a launcher find the same fault; the first one says so."""
+    from hub_trainer.launch import assert_can_train_here
+
+    try:
+        assert_can_train_here()
+    except UsageError as error:
+        if is_main_process():
+            raise
+        raise typer.Exit(error.exit_code) from None
+
+
 def _stage_command(stage: str, what: str) -> None:
     def command(
         recipe: RecipePath,
@@ -144,6 +174,8 @@ def _stage_command(stage: str, what: str) -> None:
             from hub_trainer.loop import default_round_dir, run_until
             from hub_trainer.recipe import load_recipe
 
+            if stage == "train":
+                _assert_can_train_here()
             hub = Hub()
             recipe_file = load_recipe(recipe, overrides or [])
             folder = round_dir or default_round_dir(recipe_file, hub)
@@ -152,7 +184,8 @@ def _stage_command(stage: str, what: str) -> None:
             if is_main_process():
                 print_result(result, as_json)
 
-    app.command(stage, help=what)(command)
+    shown = _shown(ROUND, f"{stage} recipe.yaml", overrides=True)
+    app.command(stage, help=what, **shown)(command)
 
 
 _stage_command("collect", "Fetch the rows of the recipe's datasets at pinned commits.")
@@ -162,7 +195,7 @@ _stage_command("evaluate", "Measure on the sealed test split and ask the gate.")
 _stage_command("publish", "Publish behind the gate: main, or a pull request.")
 
 
-@app.command()
+@app.command(**_shown(ROUND, "serve recipe.yaml", overrides=True))
 def serve(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -194,7 +227,7 @@ def serve(
             space.wait()
 
 
-@app.command()
+@app.command(**_shown(COMMUNITY, "curate recipe.yaml", overrides=True))
 def curate(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -214,7 +247,7 @@ def curate(
             print_json(outputs)
 
 
-@app.command()
+@app.command(**_shown(ROUND, "status recipe.yaml --plot rounds.png", overrides=True))
 def status(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -242,7 +275,7 @@ def status(
             print_json({"repo_id": repo_id, "rounds": rounds})
 
 
-@app.command("schema")
+@app.command("schema", **_shown(ROUND, "schema > recipe.schema.json"))
 def schema_command() -> None:
     """Print the JSON schema of a recipe, for editors."""
     from hub_trainer.recipe import json_schema
@@ -250,7 +283,7 @@ def schema_command() -> None:
     print(json.dumps(json_schema(), indent=1))
 
 
-@app.command()
+@app.command(**_shown(ROUND, "init --task text-classification --data my.csv"))
 def init(
     task: Annotated[str, typer.Option(help="What the model is for, as text-classification.")],
     data: Annotated[
@@ -301,7 +334,7 @@ def init(
             print_json(told)
 
 
-@app.command()
+@app.command(**_shown(COMMUNITY, "contribute org/data more.csv"))
 def contribute(
     dataset: Annotated[str, typer.Argument(metavar="DATASET_REPO", help="As in org/name.")],
     file: Annotated[Path, typer.Argument(help="csv, jsonl, parquet, or a folder of pictures.")],
@@ -329,7 +362,7 @@ def contribute(
             print_json(told)
 
 
-@app.command()
+@app.command(**_shown(COMMUNITY, "review org/data --all"))
 def review(
     dataset: Annotated[str, typer.Argument(metavar="DATASET_REPO", help="As in org/name.")],
     pr: Annotated[int | None, typer.Option("--pr", help="One pull request.")] = None,
@@ -369,7 +402,7 @@ def review(
             review_once(Hub(), dataset, number=pr, recipe=policy, as_json=as_json)
 
 
-@hub_app.command("serve")
+@hub_app.command("serve", epilog="Example: hub-trainer hub serve --port 8000")
 def hub_serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
@@ -385,7 +418,7 @@ def hub_serve(
         serve_hub(host, port, data, accounts)
 
 
-@app.command()
+@app.command(**_shown(THE_HUB, "quickstart --serve"))
 def quickstart(
     folder: Annotated[
         Path, typer.Option("--dir", help="Folder for the Hub's data and the rounds.")

@@ -4,9 +4,10 @@ import errno
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +26,7 @@ from hub_trainer.errors import (
     ExitCode,
     HubTrainerError,
     Interrupted,
+    Problem,
     ProblemsError,
     TrainingError,
     UsageError,
@@ -93,7 +95,7 @@ def errors_shown(as_json: bool) -> Iterator[None]:
     except ProblemsError as error:
         print_problems(error.problems, error.source)
         if as_json:
-            print_json({"problems": [vars(problem) for problem in error.problems]})
+            print_json({"problems": [problem.to_json() for problem in error.problems]})
         raise typer.Exit(error.exit_code) from None
     except HubTrainerError as error:
         _show(error, as_json)
@@ -159,11 +161,18 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def print_problems(problems: Any, source: str) -> None:
-    """A line per fault, with file and line."""
+def print_problems(problems: Sequence[Problem], source: str) -> None:
+    """Every fault in the layout of all errors, with file and line."""
     for problem in problems:
-        where = f"{source}:{problem.line}" if problem.line else source
-        say(f"{where}: {problem.message}", style="red")
+        say(f"error: {problem.told(source)}", style="red")
+
+
+def print_verdict(problems: Sequence[Problem], next_command: Sequence[str]) -> None:
+    """The last line of a check: what to do next, or how many faults there are."""
+    if problems:
+        say(f"{len(problems)} fault{'s' if len(problems) > 1 else ''}.", style="bold red")
+    else:
+        say(f"Ready. Next: {shlex.join(next_command)}", style="bold green")
 
 
 def print_example(example: Any) -> None:

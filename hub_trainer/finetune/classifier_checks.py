@@ -4,38 +4,37 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-
 from hub_trainer.errors import Problem, ProblemsError, TrainingError
 from hub_trainer.finetune.arguments import training_arguments
-from hub_trainer.finetune.classifier import quiet_transformers, set_labels
+from hub_trainer.finetune.base_look import look_at_base
 from hub_trainer.finetune.methods import apply_method
-from hub_trainer.finetune.model_folder import CONFIG, code_faults
+from hub_trainer.finetune.positions import longest_input
 from hub_trainer.recipe import TrainSection
 
 
-def base_problems(auto_class: Any, train: TrainSection, base_dir: Path) -> list[Problem]:
+def base_problems(
+    auto_class: Any,
+    train: TrainSection,
+    model_dir: Path,
+    base_dir: Path | None = None,
+    *,
+    max_length: int | None = None,
+) -> list[Problem]:
     """What is wrong with the base model for this class, or with the method on it.
 
     The model is built without memory (on the meta device), so that blocks and layer names are
-    counted in what would really be trained.
+    counted in what would really be trained. An adapter has a base model beside it.
     """
-    faults = code_faults(base_dir)
-    if not (base_dir / CONFIG).exists():
-        faults.append(f"has no {CONFIG}; name a model repo of the transformers library")
-    if faults:
-        return [Problem("base_model", f"base_model: {fault}") for fault in faults]
-    try:
-        config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
-        if auto_class is not AutoModelForCausalLM:
-            set_labels(config, "ab")
-        with torch.device("meta"), quiet_transformers():
-            model = auto_class.from_config(config, trust_remote_code=False)
-    except (ValueError, KeyError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        return [Problem("base_model", f"base_model: cannot be used for this task: {first}")]
-    return _method_problems(model, train)
+    look = look_at_base(auto_class, model_dir, base_dir)
+    problems = [Problem("base_model", f"base_model: {fault}") for fault in look.faults]
+    if look.model is None:
+        return problems
+    if look.tokenizer is not None and max_length is not None:
+        longest = longest_input(look.tokenizer, look.model.config, look.model)
+        if longest is not None and max_length > longest:
+            text = f"prepare.max_length: {max_length} tokens, but the base model takes {longest}"
+            problems.append(Problem("prepare.max_length", text))
+    return problems + _method_problems(look.model, train, is_adapter=base_dir is not None)
 
 
 def argument_problems(train: TrainSection) -> list[Problem]:
@@ -52,8 +51,8 @@ def argument_problems(train: TrainSection) -> list[Problem]:
     return []
 
 
-def _method_problems(model: Any, train: TrainSection) -> list[Problem]:
-    lora = train.lora.model_dump() if train.lora else None
+def _method_problems(model: Any, train: TrainSection, *, is_adapter: bool) -> list[Problem]:
+    lora = train.lora.model_dump() if train.lora and not is_adapter else None
     # Without weights nothing is quantized; the layers that learn are the same.
     method = "lora" if train.method == "qlora" else train.method
     try:
@@ -61,7 +60,8 @@ def _method_problems(model: Any, train: TrainSection) -> list[Problem]:
     except ProblemsError as error:
         return [Problem(p.key, _with_key(p)) for p in error.problems]
     except TrainingError as error:
-        return [Problem("train.method", f"train.method: {error.what}")]
+        do = f"; {error.do}" if error.do else ""
+        return [Problem("train.method", f"train.method: {error.what}{do}")]
     return []
 
 

@@ -1,5 +1,6 @@
 """Which parameters a method trains, found in the model's own structure."""
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -274,10 +275,10 @@ def _add_adapter(model: nn.Module, lora: Mapping[str, Any], *, quantized: bool) 
     from peft import get_peft_model, prepare_model_for_kbit_training
 
     options = dict(lora)
-    if options.get("target_modules", "all-linear") == "all-linear":
+    everywhere = options.get("target_modules", "all-linear") == "all-linear"
+    _check_targets(model, {**options, "target_modules": None} if everywhere else options)
+    if everywhere:
         options["target_modules"] = _adapter_targets(model)
-    else:
-        _check_targets(model, options["target_modules"])
     options.setdefault("modules_to_save", _head_names(model) or None)
     config = _lora_config(options)
     if quantized:
@@ -288,8 +289,16 @@ def _add_adapter(model: nn.Module, lora: Mapping[str, Any], *, quantized: bool) 
                 do="load it with quantization_config(), or use method lora",
             )
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    with _renamed_in_transformers():
-        return get_peft_model(model, config)
+    try:
+        with _renamed_in_transformers():
+            return get_peft_model(model, config)
+    except ValueError as error:
+        raise _unusable_lora(error) from error
+
+
+def _unusable_lora(error: Exception) -> RecipeError:
+    first = str(error).strip().splitlines()[0]
+    return RecipeError([Problem("train.lora", f"peft refuses it: {first}")], source="train.lora")
 
 
 def _lora_config(options: dict[str, Any]) -> Any:
@@ -303,7 +312,10 @@ def _lora_config(options: dict[str, Any]) -> Any:
     ]
     if problems:
         raise RecipeError(problems, source="train.lora")
-    return LoraConfig(**options)
+    try:
+        return LoraConfig(**options)
+    except (TypeError, ValueError) as error:
+        raise _unusable_lora(error) from error
 
 
 def _unknown(path: str, key: str, known: list[str]) -> str:
@@ -329,13 +341,44 @@ def _adapter_targets(model: nn.Module) -> list[str]:
     return linear or plain
 
 
-def _check_targets(model: nn.Module, targets: Any) -> None:
-    names = [name for name, _ in model.named_modules()]
-    listed = [] if isinstance(targets, str) else list(targets)
-    problems = [
-        Problem("train.lora.target_modules", f"{target!r} matches no module of the model")
-        for target in listed
-        if not any(name == target or name.endswith(f".{target}") for name in names)
-    ]
+def _check_targets(model: nn.Module, options: Mapping[str, Any]) -> None:
+    """Names that match nothing, and layers that another layer shares its weights with."""
+    problems, tied = [], _tied_names(model)
+    for key in ("train.lora.target_modules", "train.lora.modules_to_save"):
+        wanted = options.get(key.rpartition(".")[2]) or []
+        for target in [wanted] if isinstance(wanted, str) else wanted:
+            try:
+                found = _matching(model, target, is_pattern=isinstance(wanted, str))
+            except re.error as error:
+                problems.append(Problem(key, f"{target!r} is no regular expression: {error}"))
+                continue
+            if not found:
+                problems.append(Problem(key, f"{target!r} matches no module of the model"))
+            for name in found & tied:
+                problems.append(Problem(key, f"{target!r} names {name}, {SHARED}"))
     if problems:
         raise RecipeError(problems, source="train.lora.target_modules")
+
+
+SHARED = (
+    "whose weights are those of the embeddings too (tie_word_embeddings); what an adapter learns"
+    " there cannot be merged. Name layers of the body, or all-linear"
+)
+
+
+def _matching(model: nn.Module, target: str, *, is_pattern: bool) -> set[str]:
+    """Modules that peft takes a target for: by pattern all of a name, else its end."""
+    names = [name for name, _ in model.named_modules()]
+    if is_pattern:
+        return {name for name in names if re.fullmatch(target, name)}
+    return {name for name in names if name == target or name.endswith(f".{target}")}
+
+
+def _tied_names(model: nn.Module) -> set[str]:
+    """The output layer and the embeddings where they share their weights."""
+    config = getattr(model, "config", None)
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if head is None or not getattr(config, "tie_word_embeddings", False):
+        return set()
+    shared = {id(head), id(model.get_input_embeddings())}
+    return {name for name, module in model.named_modules() if id(module) in shared}

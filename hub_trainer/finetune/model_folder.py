@@ -6,20 +6,30 @@ a loader ask for some are keys in its JSON files.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.errors import TrainingError
-from hub_trainer.hub import MODEL_FILES, Hub, Repo
+from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
 from hub_trainer.recipe.schema import REPO_ID
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
 CODE_KEYS = ("auto_map", "custom_pipelines")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf", ".onnx")
+MAX_SETTINGS_BYTES = 20_000_000
+"""Of a JSON, text or template file; the largest index of weights has some 10 MB."""
+MAX_TOKENIZER_BYTES = 100_000_000
+"""Of a tokenizer's own file; the largest in use have 35 MB."""
+MAX_HEADER_BYTES = 25_000_000
+MAX_TENSORS = 100_000
+TOKENIZER_DATA = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "*.model")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -37,7 +47,7 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
             where=str(folder),
             do="name a model repo of the transformers library in base_model",
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise TrainingError(
             f"The model's {name} cannot be read.", where=str(path), got=str(error)
         ) from None
@@ -51,7 +61,15 @@ def download_model(hub: Hub, repo_id: str, commit_sha: str, *, with_weights: boo
 
     Raises TrainingError when it cannot be loaded so.
     """
-    allow = [p for p in MODEL_FILES if with_weights or "safetensors" not in p and "skops" not in p]
+    allow = [p for p in MODEL_FILES if with_weights or not is_weights(p)]
+    too_large = size_faults(hub.list_files(Repo(repo_id), commit_sha))
+    if too_large:
+        raise TrainingError(
+            "The model has files that no model of its kind needs.",
+            where=f"{repo_id}@{commit_sha}",
+            got="; ".join(too_large),
+            do="name another model, or ask its authors",
+        )
     folder = hub.download(Repo(repo_id), commit_sha, allow=allow)
     faults = code_faults(folder)
     if faults:
@@ -64,6 +82,129 @@ def download_model(hub: Hub, repo_id: str, commit_sha: str, *, with_weights: boo
     if with_weights:
         _assert_has_weights(folder, repo=f"{repo_id}@{commit_sha}")
     return folder
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file, or all files of a pattern, hold weights."""
+    return name.endswith((".safetensors", ".skops"))
+
+
+def size_faults(files: Iterable[RepoFile]) -> list[str]:
+    """Files that are read whole and too large for what they are."""
+    faults = []
+    for file in files:
+        if is_weights(file.path) or not any(fnmatch(file.path, p) for p in MODEL_FILES):
+            continue
+        is_tokenizer = any(fnmatch(file.path, pattern) for pattern in TOKENIZER_DATA)
+        most = MAX_TOKENIZER_BYTES if is_tokenizer else MAX_SETTINGS_BYTES
+        if file.size_bytes > most:
+            size = f"{file.size_bytes / 1e6:,.0f} MB"
+            faults.append(f"{file.path} has {size}, at most {most / 1e6:,.0f} MB are read")
+    return faults
+
+
+def weights_faults(files: Sequence[RepoFile], repo_id: str, auto_class: str) -> list[str]:
+    """What is wrong with the weights, judged by the names of the files."""
+    names = [file.path for file in files]
+    if any(name.endswith(".safetensors") for name in names):
+        return []
+    others = [name for name in names if name.endswith(OTHER_WEIGHTS)]
+    if not others:
+        return ["has no weights as safetensors; name a model with *.safetensors"]
+    shown = ", ".join(others[:3])
+    convert = (
+        f'python -c "from transformers import {auto_class} as M, AutoTokenizer as T;'
+        f" M.from_pretrained('{repo_id}').save_pretrained('converted');"
+        f" T.from_pretrained('{repo_id}').save_pretrained('converted')\""
+    )
+    if auto_class == "AutoModelForImageClassification":
+        convert = convert.replace("AutoTokenizer", "AutoImageProcessor")
+    upload = f"hf upload YOU/{repo_id.rpartition('/')[2]} converted"
+    return [
+        f"has its weights as {shown} and not as safetensors; such files can run code and are never"
+        f" loaded. Where you trust them, convert them: {convert} && {upload}"
+    ]
+
+
+def index_faults(folder: Path, names: Collection[str]) -> list[str]:
+    """Files that the index of the weights names and the repo has not."""
+    path = folder / WEIGHTS_INDEX
+    if not path.exists():
+        return []
+    try:
+        named = set(map(str, json.loads(path.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [f"{WEIGHTS_INDEX} is no index of weights"]
+    missing = sorted(named - set(names))
+    if not missing:
+        return []
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return [f"{WEIGHTS_INDEX} names {', '.join(missing[:3])}{more}, which the repo does not have"]
+
+
+def fetch_headers(
+    hub: Hub, repo_id: str, commit_sha: str, names: Iterable[str], into: Path
+) -> list[Path]:
+    """The headers of these safetensors files, each in a file that ends after it.
+
+    A header that is too long is left out of its file, so that its reader says so.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    made = []
+    for name in names:
+        content = hub.read_beginning(Repo(repo_id), name, commit_sha, FIRST_BYTES)
+        try:
+            size = 8 + header_size(content[:8])
+        except ValueError:
+            size = 8
+        if size > len(content):
+            content = hub.read_beginning(Repo(repo_id), name, commit_sha, size)
+        made.append(into / name.replace("/", "_"))
+        made[-1].write_bytes(content[:size])
+    return made
+
+
+FIRST_BYTES = 100_000
+"""Of a safetensors file: the header of nearly every one is shorter."""
+
+
+def header_size(beginning: bytes) -> int:
+    """Bytes of a safetensors header by its first eight. Raises ValueError."""
+    size = int.from_bytes(beginning, "little")
+    if len(beginning) < 8 or not 2 <= size <= MAX_HEADER_BYTES:
+        most = f"at most {MAX_HEADER_BYTES:,} are read"
+        raise ValueError(f"its header should have {size:,} bytes; {most}")
+    return size
+
+
+def read_header(path: Path) -> dict[str, dict[str, Any]]:
+    """Name -> dtype and shape of each tensor of a safetensors file. Raises ValueError."""
+    with path.open("rb") as file:
+        size = header_size(file.read(8))
+        content = file.read(size)
+    if len(content) < size:
+        raise ValueError("its header is cut off")
+    try:
+        found = json.loads(content)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"its header is no JSON: {error}") from None
+    tensors = {k: v for k, v in found.items() if k != "__metadata__"} if _is_map(found) else None
+    if tensors is None or not all(_is_tensor(value) for value in tensors.values()):
+        raise ValueError("its header does not describe tensors")
+    if len(tensors) > MAX_TENSORS:
+        raise ValueError(f"it names {len(tensors):,} tensors; no model has over {MAX_TENSORS:,}")
+    return tensors
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_tensor(value: Any) -> bool:
+    sides = value.get("shape") if _is_map(value) else None
+    return isinstance(sides, list) and all(isinstance(s, int) for s in sides) and "dtype" in value
 
 
 def download_folders(
@@ -129,6 +270,7 @@ def code_faults(folder: Path) -> list[str]:
     return [
         f"{path.name} names code of its repo in {key}"
         for path in sorted(folder.glob("*.json"))
+        if path.name not in TOKENIZER_DATA
         for key in sorted(_keys(path))
     ]
 
@@ -158,6 +300,6 @@ def _assert_has_weights(folder: Path, *, repo: str) -> None:
 def _keys(path: Path) -> set[str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return set()
     return {key for key in CODE_KEYS if content.get(key)} if isinstance(content, dict) else set()

@@ -1,5 +1,6 @@
 """A recipe file and its overrides become a checked Recipe, or every fault at once with its line."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from hub_trainer.errors import Problem, RecipeError, UsageError
 from hub_trainer.recipe.arguments import nearest, training_argument_types
-from hub_trainer.recipe.schema import Recipe
+from hub_trainer.recipe.schema import REPO_ID, Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
+INDEX = re.compile(r"\[(\d+)\]")
+"""`datasets[0]` is `datasets.0`."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UsageError(
-            "There is no such recipe.", where=str(path), do="See recipes/ for those shipped."
-        ) from None
+        raise UsageError("There is no such recipe.", where=str(path), do=_instead(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("The recipe cannot be read.", where=str(path), got=str(error)) from None
     if len(text) > MAX_RECIPE_BYTES:
@@ -81,6 +82,18 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     if not isinstance(raw, dict):
         raise RecipeError([Problem("", "is not a mapping of keys to values", 1)], source=str(path))
     return raw, lines
+
+
+def _instead(path: Path) -> str:
+    """What was probably meant by a path where no file is."""
+    if "=" in str(path):
+        return "Name the recipe first, and settings after it."
+    if REPO_ID.match(str(path)) and path.suffix not in (".yaml", ".yml"):
+        return (
+            "Name a YAML file of this machine; repos of the Hub stand in it, as base_model and"
+            " under collect.datasets. See recipes/ for those shipped."
+        )
+    return "See recipes/ for those shipped."
 
 
 def _key_lines(text: str) -> dict[str, int]:
@@ -120,8 +133,9 @@ def _apply_overrides(
     problems = []
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals or not key:
-            problems.append(Problem(override, f"override {override!r}: write key.path=value"))
+        key = INDEX.sub(r".\1", key)
+        if not equals or not key or key.startswith("-"):
+            problems.append(Problem(override, f"override {override!r}: {_way_to_write(override)}"))
             continue
         try:
             _set(raw, key.split("."), yaml.safe_load(text))
@@ -131,6 +145,16 @@ def _apply_overrides(
         for known in [name for name in lines if name == key or name.startswith(f"{key}.")]:
             del lines[known]
     return problems
+
+
+def _way_to_write(override: str) -> str:
+    plain = override.lstrip("-")
+    if plain == override or not plain:
+        return "write key.path=value"
+    key, _, value = plain.partition("=")
+    if "." in key or key in Recipe.model_fields:
+        return f"write {key}={value or 'VALUE'}, without the dashes"
+    return "is no option of this command; --help lists them, and a setting is key.path=value"
 
 
 def _set(container: Any, path: list[str], value: Any) -> None:

@@ -28,7 +28,7 @@ from hub_trainer.rows.examples import KIND_OF
 from hub_trainer.rows.fetch import fetch_files
 from hub_trainer.rows.labels import alike_notes, in_order
 from hub_trainer.rows.left_out import Losses, left_out_text, total_of
-from hub_trainer.tasks import Task, load_task
+from hub_trainer.tasks import Outline, Task, load_task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +115,7 @@ def sources_of(recipe: Recipe, pins: Pins) -> list[Source]:
     ]
 
 
-def row_spec(recipe: Recipe, task: Task, source: Source) -> RowSpec:
+def row_spec(recipe: Recipe, task: Task | Outline, source: Source) -> RowSpec:
     """What the task and the recipe want of a source's rows."""
     measured = source.role == "test" or recipe.prepare.test_split is None
     return RowSpec(

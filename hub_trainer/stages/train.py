@@ -24,12 +24,11 @@ from hub_trainer.artifacts import (
     write_artifact,
     write_durably,
 )
+from hub_trainer.base_models import assert_sound, base_folders
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.curve import plot_curve
 from hub_trainer.finetune.model_folder import (
     adapter_base,
-    download_folders,
-    download_model,
     is_adapter,
     stamp_adapter,
 )
@@ -141,13 +140,16 @@ def _logs_in(folder: Path) -> Iterator[None]:
 
 
 def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> ModelFolders | None:
-    """Its folder, and that of the model below it when it is an adapter and the task takes one."""
+    """Its folder, and that of the model below it when it is an adapter and the task takes one.
+
+    Raises RecipeError for one that does not pass the inspection.
+    """
     if pins.base_model is None:
         return None
-    base, needed = pins.base_model, recipe.train.method != "scratch"
-    if not is_generation(load_task(recipe.task)):
-        return ModelFolders(download_model(hub, *_at(base), with_weights=needed))
-    return ModelFolders(*download_folders(hub, *_at(base), with_weights=needed))
+    needed = recipe.train.method != "scratch"
+    folders = base_folders(recipe, pins.base_model, hub, with_weights=needed)
+    assert_sound(recipe, pins.base_model, folders)
+    return folders
 
 
 def _name_base(model_dir: Path, base: ModelFolders | None, pins: Pins, hub: Hub) -> None:

@@ -367,6 +367,41 @@ TASKS: Mapping[str, str] = {
 """Pipeline tag -> module that holds its `TASK`."""
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a task without its libraries, so that `check` need not import them."""
+
+    modality: Literal["text", "image", "table"]
+    columns: Mapping[str, Kind]
+    takes_adapters: bool
+    """Whether a base model may be an adapter of another; of tasks that write, it may."""
+    auto_class: str | None
+
+
+OUTLINES: Mapping[str, Outline] = {
+    "text-classification": Outline(
+        "text", {"text": "text", "label": "label"}, False, "AutoModelForSequenceClassification"
+    ),
+    "image-classification": Outline(
+        "image", {"image": "image", "label": "label"}, False, "AutoModelForImageClassification"
+    ),
+    "tabular-classification": Outline("table", {"label": "label"}, False, None),
+    "text-generation": Outline("text", {"example": "example"}, True, "AutoModelForCausalLM"),
+}
+"""Of every task, what it says itself once it is loaded."""
+
+
+def outline(name: str) -> Outline:
+    """The outline of a task by its name."""
+    return OUTLINES[name] if name in OUTLINES else outline_of(load_task(name))
+
+
+def outline_of(task: "Task") -> Outline:
+    """What a loaded task says of itself."""
+    auto_class = task.card().auto_class
+    return Outline(task.modality, dict(task.columns), is_generation(task), auto_class)
+
+
 @cache
 def load_task(name: str) -> Task:
     """The task of a pipeline tag; only then are its libraries imported."""

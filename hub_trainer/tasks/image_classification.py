@@ -43,7 +43,7 @@ from hub_trainer.finetune.label_scores import (
     label_scores,
     nearest_mean_scores,
 )
-from hub_trainer.finetune.model_folder import IMAGE_PROCESSOR_FILES, file_stamp, has_any
+from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.metrics import metric_names
@@ -105,13 +105,9 @@ class ImageClassification:
         problems += argument_problems(recipe.train)
         if recipe.train.method != "scratch":
             problems += base_model_problems(self, recipe)
-        if base_dir is None or problems:
+        if base_dir is None:
             return problems
-        problems += base_problems(AutoModelForImageClassification, recipe.train, base_dir)
-        if not has_any(base_dir, IMAGE_PROCESSOR_FILES):
-            text = "base_model: has no image processor (preprocessor_config.json)"
-            problems.append(Problem("base_model", text))
-        return problems
+        return problems + base_problems(AutoModelForImageClassification, recipe.train, base_dir)
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""

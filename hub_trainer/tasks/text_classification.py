@@ -35,8 +35,9 @@ from hub_trainer.finetune.label_scores import (
     label_scores,
     nearest_mean_scores,
 )
-from hub_trainer.finetune.model_folder import TOKENIZER_FILES, file_stamp, has_any
+from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.positions import longest_input
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.metrics import metric_names
 from hub_trainer.recipe import Recipe
@@ -59,8 +60,6 @@ from hub_trainer.tasks import (
 
 UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", *LANGUAGE_KEYS)
 MAX_TEXT_CHARACTERS = 20_000
-UNLIMITED = 1_000_000
-"""Tokenizers say a larger number than this when they know of no limit."""
 
 USAGE = """\
 from transformers import pipeline
@@ -90,13 +89,14 @@ class TextClassification:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
-        if base_dir is None or problems:
+        if base_dir is None:
             return problems
-        problems += base_problems(AutoModelForSequenceClassification, recipe.train, base_dir)
-        if not has_any(base_dir, TOKENIZER_FILES):
-            text = "base_model: has no tokenizer; name a model repo that ships one"
-            return [*problems, Problem("base_model", text)]
-        return problems + _length_problems(recipe.prepare.max_length, base_dir)
+        return problems + base_problems(
+            AutoModelForSequenceClassification,
+            recipe.train,
+            base_dir,
+            max_length=recipe.prepare.max_length,
+        )
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
@@ -198,41 +198,13 @@ def _tokenizer(folder: Path, max_length: int | None) -> Any:
     """The folder's tokenizer, which cuts at `max_length` or at what the model takes."""
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    limit = _longest(tokenizer, AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    limit = longest_input(tokenizer, AutoConfig.from_pretrained(folder, trust_remote_code=False))
     if max_length is not None or limit is not None:
         tokenizer.model_max_length = max_length or limit
     if tokenizer.pad_token is None:
         # Padding is masked by attention, so which token fills it does not matter.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def _longest(tokenizer: Any, config: Any) -> int | None:
-    """Tokens that the model takes, or None when nothing says."""
-    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < UNLIMITED else []
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions:
-        # RoBERTa and its kin count positions from the padding token's id on.
-        offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-        limits.append(positions - offset)
-    return min(limits) if limits else None
-
-
-def _length_problems(max_length: int | None, base_dir: Path) -> list[Problem]:
-    if max_length is None:
-        return []
-    try:
-        longest = _longest(
-            AutoTokenizer.from_pretrained(base_dir, trust_remote_code=False),
-            AutoConfig.from_pretrained(base_dir, trust_remote_code=False),
-        )
-    except (ValueError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        return [Problem("base_model", f"base_model: its tokenizer does not load: {first}")]
-    if longest is None or max_length <= longest:
-        return []
-    text = f"prepare.max_length: {max_length} tokens, but the base model takes {longest}"
-    return [Problem("prepare.max_length", text)]
 
 
 def _fit_data(

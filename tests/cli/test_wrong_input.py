@@ -94,7 +94,7 @@ def test_key_when_unknown_then_the_right_one_is_suggested(cli: Cli, hub: Hub, co
     recipe = write_recipe(cli.folder / "misspelt.yaml", "text", train={"metod": "full"})
     line = recipe.read_text().splitlines().index("  metod: full") + 1
     told = cli(command, recipe, "--json")
-    assert_says(told, 2, f"misspelt.yaml:{line}: train.metod", "Did you mean method?")
+    assert_says(told, 2, "error: train.metod", f"misspelt.yaml:{line}", "Did you mean method?")
     assert told.json["problems"][0]["key"] == "train.metod"
     assert told.json["problems"][0]["line"] == line
     assert_nothing_written(cli, hub, "misspelt")
@@ -197,6 +197,9 @@ def test_recipe_when_it_is_no_recipe_then_says_what_it_is(cli: Cli, command: str
         ("train.method=sideways", ["train.method", "'sideways'"]),
         ("train.arguments.learning_rte=1", ["learning_rte", "learning_rate"]),
         ("collect.datasets.7.split=test", ["collect.datasets.7.split"]),
+        ("collect.datasets[7].split=test", ["collect.datasets.7.split"]),
+        ("--train.method=lora", ["write train.method=lora, without the dashes"]),
+        ("--jsn", ["'--jsn'", "is no option of this command"]),
         ("train=[1", ["override train"]),
     ],
 )
@@ -295,3 +298,29 @@ def test_base_model_when_it_has_no_weights_then_says_so(cli: Cli, hub: Hub) -> N
     assert told.code in (2, 4, 5), told.err
     assert_says(told, told.code, "do:")
     assert_nothing_written(cli, hub, "hollow")
+
+
+def test_recipe_when_it_is_a_repo_or_a_setting_then_says_what_a_recipe_is(cli: Cli) -> None:
+    assert_says(cli("check", "org/model"), 2, "There is no such recipe.", "a YAML file of this")
+    assert_says(cli("check", "train.method=lora"), 2, "Name the recipe first")
+
+
+def test_check_when_done_then_its_last_line_says_what_is_next(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "next.yaml", "table")
+    told = cli("check", recipe, "collect.datasets[0].split=train")
+    assert told.err.splitlines()[-1] == (
+        f"Ready. Next: hub-trainer run {recipe} 'collect.datasets[0].split=train'"
+    )
+    told = cli("check", recipe, "evaluate.primary=f1_macro", "publish.repo_id=nobody/x")
+    assert told.err.splitlines()[-1] == "1 fault."
+    assert "error: publish.repo_id" in told.err
+
+
+def test_accelerate_config_when_it_splits_the_model_then_refused_before_a_round_begins(
+    cli: Cli,
+) -> None:
+    recipe = write_recipe(cli.folder / "sharded.yaml", "text")
+    config = Path(__file__).parents[2] / "accelerate_configs" / "fsdp2.yaml"
+    told = cli("run", recipe, "--accelerate-config", config)
+    assert_says(told, 2, "cannot be trained yet", "fsdp2.yaml", "ddp.yaml")
+    assert not (cli.folder / "rounds").exists()

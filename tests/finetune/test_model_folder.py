@@ -73,6 +73,9 @@ class HubOfFolders:
         self.asked.append((repo.repo_id, revision))
         return SHA
 
+    def list_files(self, repo: Repo, commit_sha: str) -> list[Any]:
+        return []
+
     def download(self, repo: Repo, commit_sha: str, **options: Any) -> Path:
         assert commit_sha == SHA
         return self.folders[repo.repo_id]

@@ -310,8 +310,12 @@ def test_recipe_problems_when_all_is_well_then_there_are_none(text_base_dir: Pat
     [
         ("config.json", {"model_type": "bert", "auto_map": {"A": "b.C"}}, "code of its repo"),
         ("tokenizer_config.json", {"auto_map": {"A": "b.C"}}, "code of its repo"),
-        ("config.json", {"model_type": "nonesuch"}, "cannot be used for this task"),
-        ("config.json", {"model_type": "vit"}, "cannot be used for this task"),
+        (
+            "config.json",
+            {"model_type": "nonesuch"},
+            "transformers does not know",
+        ),
+        ("config.json", {"model_type": "vit"}, "config.json cannot be used"),
         ("config.json", None, "has no config.json"),
         ("tokenizer.json", None, "has no tokenizer"),
     ],

@@ -575,7 +575,7 @@ def test_tokenizer_when_missing_then_it_is_named(base: ModelFolders, tmp_path: P
     found = messages(ModelFolders(folder))
     assert "base_model: has no tokenizer; name a model repo that ships one" in found
     (folder / "tokenizer.json").write_text("{")
-    assert [m for m in messages(ModelFolders(folder)) if "its tokenizer does not load" in m]
+    assert [m for m in messages(ModelFolders(folder)) if "tokenizer.json cannot be used" in m]
 
 
 def test_base_model_when_it_writes_no_text_then_it_is_named(
@@ -586,7 +586,7 @@ def test_base_model_when_it_writes_no_text_then_it_is_named(
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "vit"}))
     found = messages(ModelFolders(folder))
-    assert [m for m in found if m.startswith("base_model: cannot be used for this task")]
+    assert [m for m in found if m.startswith("base_model: config.json cannot be used")]
 
 
 def test_adapter_base_when_the_method_trains_none_then_both_faults_are_named(

@@ -9,9 +9,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from hub_trainer.errors import Problem
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.language.fit import ADAPTER_METHODS
-from hub_trainer.finetune.language.serving import load_tokenizer, longest_sequence
+from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import LOSSES
-from hub_trainer.finetune.model_folder import TOKENIZER_FILES, has_any
+from hub_trainer.finetune.positions import longest_input
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.recipe.schema import LanguageSection
 from hub_trainer.rows.examples import KIND_OF, example_of
@@ -31,11 +31,11 @@ def language_problems(recipe: Recipe, folders: Folders | None) -> list[Problem]:
     if folders is None:
         return found
     found += _as_problems(_adapter_faults(train, folders))
-    model_dir, base_dir = folders
-    built = base_problems(AutoModelForCausalLM, train, base_dir or model_dir)
-    if built:
+    max_length = recipe.prepare.max_length
+    built = base_problems(AutoModelForCausalLM, train, *folders, max_length=max_length)
+    if any(problem.key == "base_model" for problem in built):
         return found + built
-    return found + _as_problems(_length_faults(recipe, folders))
+    return found + built + _as_problems(_length_faults(recipe, folders))
 
 
 def row_faults(row: Row) -> list[str]:
@@ -141,24 +141,13 @@ def _adapter_faults(train: TrainSection, folders: Folders) -> Iterator[tuple[str
 
 
 def _length_faults(recipe: Recipe, folders: Folders) -> Iterator[tuple[str, str]]:
+    """Of a base model without faults."""
     model_dir, base_dir = folders
-    if not any(has_any(folder, TOKENIZER_FILES) for folder in folders if folder):
-        yield "base_model", "has no tokenizer; name a model repo that ships one"
-        return
-    try:
-        tokenizer = load_tokenizer(model_dir, base_dir)
-    except (ValueError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        yield "base_model", f"its tokenizer does not load: {first}"
-        return
     config = AutoConfig.from_pretrained(base_dir or model_dir, trust_remote_code=False)
-    longest = longest_sequence(tokenizer, config)
+    longest = longest_input(load_tokenizer(model_dir, base_dir), config)
     generation = recipe.evaluate.generation
-    if longest is None:
+    if longest is None or generation is None:
         return
-    if recipe.prepare.max_length is not None and recipe.prepare.max_length > longest:
-        what = f"{recipe.prepare.max_length} tokens, but the base model takes {longest}"
-        yield "prepare.max_length", what
-    if generation is not None and generation.max_new_tokens >= longest:
+    if generation.max_new_tokens >= longest:
         what = f"{generation.max_new_tokens} tokens leave no room for a prompt in the {longest}"
         yield "evaluate.generation.max_new_tokens", f"{what} that the base model takes"

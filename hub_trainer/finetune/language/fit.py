@@ -23,13 +23,14 @@ from hub_trainer.finetune.language.folders import (
     save_adapter,
 )
 from hub_trainer.finetune.language.generate import stop_ids
-from hub_trainer.finetune.language.serving import load_tokenizer, longest_sequence
+from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import (
     LanguageData,
     LanguagePlan,
     fine_tune_language_model,
 )
 from hub_trainer.finetune.plan import EarlyStopping, FitPlan
+from hub_trainer.finetune.positions import longest_input
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.recipe import TrainSection
 from hub_trainer.recipe.schema import LanguageSection
@@ -89,7 +90,7 @@ def reading_of(fit: LanguageFit, tokenizer: Any) -> Reading:
     """How this run reads examples, by the recipe and by what the model's small files say."""
     folder = fit.base_dir or fit.model_dir
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    length = fit.max_length or longest_sequence(tokenizer, config) or DEFAULT_MAX_LENGTH
+    length = fit.max_length or longest_input(tokenizer, config) or DEFAULT_MAX_LENGTH
     return Reading(length, fit.language.train_on, stop_ids(generation_config(folder), tokenizer))
 
 

@@ -22,11 +22,9 @@ from hub_trainer.finetune.language.scoring import can_be_dense
 from hub_trainer.finetune.language.tune import tokens_per_pass
 from hub_trainer.finetune.methods import with_adapter
 from hub_trainer.finetune.model_folder import TOKENIZER_FILES, file_stamp, has_any, is_adapter
+from hub_trainer.finetune.positions import longest_input
 from hub_trainer.rows.examples import asked_and_answers
 from hub_trainer.rows.formats import Example
-
-UNLIMITED = 1_000_000
-"""Tokenizers say a larger number than this when they know of no limit."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def _served(model_dir: Path, base_dir: Path | None, stamp: str) -> ServedModel:
     tokenizer = load_tokenizer(model_dir, base_dir)
     model = _load(model_dir, base_dir).to(device()).eval()
     packing = Packing(tokens_per_pass(device().type), dense=can_be_dense(model))
-    longest = longest_sequence(tokenizer, model.config)
+    longest = longest_input(tokenizer, model.config, model)
     return ServedModel(
         model, tokenizer, longest, stop_ids(model.generation_config, tokenizer), packing
     )
@@ -116,13 +114,6 @@ def load_tokenizer(model_dir: Path, base_dir: Path | None) -> Any:
     folder = model_dir if base_dir is None or has_any(model_dir, TOKENIZER_FILES) else base_dir
     with quiet_transformers():
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-
-
-def longest_sequence(tokenizer: Any, config: Any) -> int | None:
-    """Tokens that the model takes, or None when nothing says."""
-    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < UNLIMITED else []
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return min([*limits, positions]) if positions else min(limits, default=None)
 
 
 def _load(model_dir: Path, base_dir: Path | None) -> Any:

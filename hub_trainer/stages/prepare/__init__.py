@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
+from hub_trainer.base_models import assert_sound, base_folders
 from hub_trainer.errors import DataError, Problem, RecipeError, RowRefused
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, load_pins
@@ -20,7 +21,7 @@ from hub_trainer.stages.prepare.clean import clean_rows, without_problems
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
 from hub_trainer.stages.prepare.report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.split import take_validation
-from hub_trainer.tasks import ModelFolders, Task, is_generation, load_task
+from hub_trainer.tasks import Task, is_generation, load_task
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +86,9 @@ def _refusals(recipe: Recipe, task: Task, base: PinnedRepo | None, hub: Hub) -> 
     """What tells the rows that the base model cannot be given; nothing without one."""
     if base is None or not is_generation(task):
         return lambda rows: [None] * len(rows)
-    from hub_trainer.finetune.model_folder import download_folders
-
-    at = (hub, base.repo_id, base.commit_sha)
-    folders = ModelFolders(*download_folders(*at, with_weights=False))
+    folders = base_folders(recipe, base, hub, with_weights=False)
+    # Before any of its templates is run here: they are a stranger's program.
+    assert_sound(recipe, base, folders)
     return partial(task.refusals, recipe=recipe, base=folders)
 
 

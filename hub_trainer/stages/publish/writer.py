@@ -67,10 +67,11 @@ def _likelihood(model: Any, tokenizer: Any, row: dict[str, Any]) -> tuple[float,
     """By the logits of one whole pass, without packing, padding or chunks."""
     import torch
 
-    from hub_trainer.finetune.language.serving import first_answer, longest_sequence
+    from hub_trainer.finetune.language.serving import first_answer
+    from hub_trainer.finetune.positions import longest_input
     from hub_trainer.rows.examples import example_of
 
-    longest = longest_sequence(tokenizer, model.config)
+    longest = longest_input(tokenizer, model.config, model)
     tokens = first_answer(tokenizer, example_of(row), longest)
     ids = torch.tensor([tokens.prompt + tokens.answers[0]])
     learned = torch.tensor([False] * len(tokens.prompt) + tokens.trained[0])[1:]
