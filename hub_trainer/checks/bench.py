@@ -84,12 +84,12 @@ def prepare_bench(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> Bench:
     base = _read_split(hub, policy.source, main.commit_sha, work_dir / "base", spec)
     wanted = base.answer["spec"]
     test = _read_test(hub, policy, main, work_dir / "test", wanted)
-    is_table, is_language = wanted["modality"] == "table", EXAMPLE in wanted["kinds"]
+    is_language = EXAMPLE in wanted["kinds"]
     return Bench(
         folder=work_dir,
         base=base,
         test=test,
-        near=None if is_table else policy.near,
+        near=policy.near,
         review=policy.review,
         model=_fetch_model(hub, policy, work_dir / "model") if test and not is_language else None,
     )

@@ -1,4 +1,4 @@
-"""Checks over what the worker counted: rows, duplicates, leakage, personal data, hidden text."""
+"""Checks over what the worker counted: rows, duplicates, personal data, hidden text."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,6 @@ from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.verdict import Check
 from hub_trainer.privacy import SECRET_KINDS
 
-MAX_LEAKED_FRACTION = 0.01
-"""Share of rows up to which a person may find that the repeats of sealed rows are chance."""
 CHANCE = 0.01
 
 
@@ -41,23 +39,6 @@ def check_duplicates(counts: Mapping[str, int], *, max_fraction: float) -> list[
             "human",
         ),
     ]
-
-
-def check_leakage(counts: Mapping[str, int]) -> Check:
-    """Rows of the sealed test split; says how many, never which.
-
-    Where the dataset's own rows repeat sealed ones as often, as short texts do, a person decides.
-    """
-    if not counts["test_rows"]:
-        return Check("test leakage", True, "there is no sealed test split to compare with")
-    leaked = counts["leaked_exact"] + counts["leaked_near"]
-    detail = (
-        f"{counts['leaked_exact']} exact and {counts['leaked_near']} near repeats "
-        "of sealed test rows"
-    )
-    few = leaked <= counts["rows"] * MAX_LEAKED_FRACTION
-    usual = not _beyond(leaked, counts["rows"], counts["base_leaked"], counts["base_rows"])
-    return Check("test leakage", not leaked, detail, "human" if few or usual else "refuse")
 
 
 def check_personal_data(

@@ -9,12 +9,12 @@ from typing import Any
 from hub_trainer.checks.contents import (
     check_duplicates,
     check_label_quality,
-    check_leakage,
     check_personal_data,
     check_rows,
     check_text,
 )
 from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.leakage import Leakage, check_leakage
 from hub_trainer.checks.schema import Schema, check_schema
 from hub_trainer.checks.spread import check_known_labels, check_label_spread
 from hub_trainer.checks.verdict import Check
@@ -130,10 +130,11 @@ def _check_contents(new: Reading, bench: Bench) -> tuple[list[Check], tuple[int,
         "test": str(bench.test.path) if bench.test else None,
     }
     found = _call("compare_rows", {**paths, "modality": modality, "near": bench.near}, bench.folder)
-    counts, left_out = found["counts"], tuple(found["left_out_rows"])
+    counts, leakage = found["counts"], Leakage(**found["leakage"])
+    left_out = tuple(found["left_out_rows"])
     checks = [
         *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
-        check_leakage(counts),
+        check_leakage(leakage),
         *check_personal_data(
             found["personal"], found["base_personal"],
             num_rows=counts["rows"], num_base_rows=counts["base_rows"],

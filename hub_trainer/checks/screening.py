@@ -9,7 +9,7 @@ from hub_trainer.checks.contents import check_personal_data
 from hub_trainer.checks.flags import FLAGS, text_flags
 from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
 from hub_trainer.checks.worker import read_files
-from hub_trainer.duplicates import Modality, find_duplicates, find_leakage
+from hub_trainer.duplicates import Modality, find_duplicates, find_repeats
 from hub_trainer.errors import DataError
 from hub_trainer.pictures import image_problem
 from hub_trainer.privacy import MAX_CHARACTERS, SECRET_KINDS, find_personal_data
@@ -129,7 +129,7 @@ def unfit_rows(
     _mark(reasons, (usable[match.row] for match in leaked), SEALED)
     # The rows of a table repeat each other's values by their nature.
     close = None if modality == "table" else near
-    repeats = find_leakage(fit, known, modality, close)
+    repeats = find_repeats(fit, known, modality, close)
     _mark(reasons, (usable[match.row] for match in repeats if match.kind == "near"), KNOWN)
     for group in find_duplicates(fit, modality, close):
         _mark(reasons, (usable[place] for place in group.near), REPEATED)

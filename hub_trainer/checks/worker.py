@@ -7,15 +7,17 @@ Three children, so that the one which parses a stranger's files never holds the 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.checks.columns import infer_spec
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.labels import Scored, judge_labels
+from hub_trainer.checks.leakage import Leakage
 from hub_trainer.checks.probe import cross_scores, label_indices, sample_rows, with_labels
 from hub_trainer.checks.schema import schema_of
-from hub_trainer.duplicates import find_duplicates, find_leakage
+from hub_trainer.duplicates import find_duplicates, find_repeats, is_copy
 from hub_trainer.errors import DataError
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows import (
@@ -28,12 +30,14 @@ from hub_trainer.rows import (
     write_rows,
 )
 from hub_trainer.rows.labels import in_order
-from hub_trainer.rows.leakage import find_sealed
+from hub_trainer.rows.leakage import SealedExamples
 
 Row = Mapping[str, Any]
 
 MAX_JUDGED_ROWS = 2_000
 """New rows that a model is asked about; of more, a sample stands for all."""
+MAX_COMPARED_ROWS = 4_000
+"""Rows of the dataset from which is told what chance repeats of the sealed rows."""
 MAX_HELD_OUT_ROWS = 1_000
 """Sealed rows that a published model is asked about, to learn what it gets wrong."""
 
@@ -75,32 +79,52 @@ def read_files(
 def compare_rows(
     new: str, base: str, test: str | None, *, modality: Modality, near: float | None
 ) -> dict[str, Any]:
-    """What the new rows repeat, of themselves, the dataset and the sealed rows; what they hold."""
+    """What the new rows repeat, of themselves, the dataset and the sealed rows; what they hold.
+
+    Rows of a table repeat each other by chance and are plain repeats only where they are equal.
+    """
     rows, known = read_rows(Path(new)), read_rows(Path(base))
-    sealed = read_rows(Path(test)) if test else []
-    within = find_duplicates(rows, modality, near)
-    repeated = find_leakage(rows, known, modality, near)
-    leaked = find_sealed(rows, sealed, modality, near)
+    plain = None if modality == "table" else near
+    within = find_duplicates(rows, modality, plain)
+    repeated = find_repeats(rows, known, modality, plain)
     counts = {
         "rows": len(rows),
         "base_rows": len(known),
-        "test_rows": len(sealed),
         "within_exact": sum(len(group.exact) for group in within),
         "within_near": sum(len(group.near) for group in within),
         "base_exact": sum(match.kind == "exact" for match in repeated),
         "base_near": sum(match.kind == "near" for match in repeated),
         "conflicting": _conflicts(rows, known, repeated),
-        "base_leaked": len(find_sealed(known, sealed, modality, None)),
-        "leaked_exact": sum(match.kind == "exact" for match in leaked),
-        "leaked_near": sum(match.kind == "near" for match in leaked),
     }
+    sealed = read_rows(Path(test)) if test else []
+    leakage, copies = _leakage(rows, known, SealedExamples(sealed, modality, near))
     return {
         "counts": counts,
-        "left_out_rows": [],
+        "leakage": asdict(leakage),
+        "left_out_rows": copies,
         "flags": text_flags(rows),
         "personal": dict(find_personal_data(rows).counts),
         "base_personal": dict(find_personal_data(known).counts),
     }
+
+
+def _leakage(
+    rows: Sequence[Row], known: Sequence[Row], sealed: SealedExamples
+) -> tuple[Leakage, list[int]]:
+    """How near the new rows and the dataset's own come to sealed ones; the places of copies."""
+    nearest = sealed.nearest(rows)
+    compared = sample_rows(known, MAX_COMPARED_ROWS)
+    copies = [match for match in nearest if is_copy(match)]
+    found = Leakage(
+        rows=len(rows),
+        test_rows=len(sealed),
+        exact=sum(match.kind == "exact" for match in copies),
+        near=sum(match.kind == "near" for match in copies),
+        remoteness=tuple(match.remoteness for match in nearest),
+        base_rows=len(compared),
+        base_remoteness=tuple(match.remoteness for match in sealed.nearest(compared)),
+    )
+    return found, [match.row for match in copies]
 
 
 def score_labels(

@@ -1,14 +1,37 @@
-"""Rows that repeat each other: exactly, once normalised, or nearly, as far as their kind allows."""
+"""Rows that repeat each other: exactly, once normalised, or nearly, as far as their kind allows.
+
+Two questions. Repeats among rows of one dataset are plain: the same row again, by `near` alone.
+Leakage is what somebody may have disguised: altered copies of sealed rows, told from honest rows
+by what chance brings.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from hub_trainer.duplicates import images, tables, texts
+from hub_trainer.duplicates import (
+    altered_images,
+    altered_tables,
+    altered_texts,
+    images,
+    tables,
+    texts,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Modality = Literal["text", "image", "table"]
 Row = Mapping[str, Any]
+
+DEFAULT_NEAR = 0.85
+"""The recipe's `near` at which an altered copy may be as far away as its kind says (`REACH`)."""
+CHANCE_SHARE = 0.04
+"""Share of the sealed rows that may lie so near to another one that they would count as its copy.
+Where chance brings more, only nearer rows count."""
+FAR, UNALTERED = 1e9, 0.5
 
 
 @dataclass(frozen=True)
@@ -30,7 +53,9 @@ class Match:
     reference: int
     kind: Literal["exact", "near"]
     similarity: float
-    """1.0 when exact; else as near's threshold counts it."""
+    """1.0 when exact; else as near's threshold counts it, or 1 less the distance of a copy."""
+    remoteness: float = 0.0
+    """Distance of an altered copy over the allowed one: from 1.0 on it may be chance."""
 
 
 def content_keys(rows: Sequence[Row], modality: Modality) -> list[str]:
@@ -67,27 +92,121 @@ def find_duplicates(
     ]
 
 
-def find_leakage(
-    rows: Sequence[Row], reference_rows: Sequence[Row], modality: Modality, near: float | None
+def find_repeats(
+    rows: Sequence[Row], known: Sequence[Row], modality: Modality, near: float | None
 ) -> list[Match]:
-    """The rows that repeat a reference row, each with the first or most similar one."""
-    reference_keys: dict[str, int] = {}
-    for number, key in enumerate(content_keys(reference_rows, modality)):
-        reference_keys.setdefault(key, number)
-    keys = content_keys(rows, modality)
-    found = [
-        Match(number, reference_keys[key], "exact", 1.0)
-        for number, key in enumerate(keys)
-        if key in reference_keys
-    ]
-    if near is None or not reference_rows:
+    """The rows that repeat a known row, each with the first or most similar one."""
+    found, left = _split_exact(rows, known, modality)
+    if near is None or not known:
         return found
-    left = [number for number, key in enumerate(keys) if key not in reference_keys]
     contents = _contents([rows[number] for number in left], modality)
-    references = _contents(reference_rows, modality)
+    references = _contents(known, modality)
     for place, reference, similarity in _near(modality).between(contents, references, near):
         found.append(Match(left[place], reference, "near", similarity))
     return sorted(found, key=lambda match: match.row)
+
+
+def find_leakage(
+    rows: Sequence[Row], reference_rows: Sequence[Row], modality: Modality, near: float | None
+) -> list[Match]:
+    """The rows that are copies of a reference row, altered ones too, each with the nearest."""
+    return SealedRows(reference_rows, modality, near).copies_among(rows)
+
+
+def is_copy(match: Match) -> bool:
+    """Whether a row is nearer to a sealed one than chance often brings honest rows."""
+    return match.remoteness < 1
+
+
+@dataclass(frozen=True)
+class SealedRows:
+    """Rows of which no other row may be a copy, made ready to be compared with many."""
+
+    rows: Sequence[Row]
+    modality: Modality
+    near: float | None
+    """None compares exactly only, once normalised."""
+
+    def copies_among(self, rows: Sequence[Row]) -> list[Match]:
+        """The copies among the rows, each with the nearest sealed row."""
+        return [match for match in self.nearest(rows) if is_copy(match)]
+
+    def nearest(self, rows: Sequence[Row]) -> list[Match]:
+        """Each row within the reach of `near` from a sealed row, copies and chance alike."""
+        found, left = _split_exact(rows, self.rows, self.modality)
+        if self.near is None or not self.rows:
+            return found
+        contents = _contents([rows[number] for number in left], self.modality)
+        places, distances = self._references.nearest(contents)
+        for number, place, distance in zip(left, places, distances, strict=True):
+            if distance < self.reach:
+                reference = self._distinct[int(place)]
+                remoteness = float(distance) / self.allowed if self.allowed else FAR
+                found.append(Match(number, reference, "near", 1 - float(distance), remoteness))
+        nearest = {match.row: match for match in found} | self._plain_repeats(rows, left)
+        return [nearest[row] for row in sorted(nearest)]
+
+    def _plain_repeats(self, rows: Sequence[Row], left: Sequence[int]) -> dict[int, Match]:
+        """Rows that are near a sealed one as they are: copies even where chance comes as near."""
+        if self.modality == "table":
+            return {}
+        repeats = find_repeats([rows[n] for n in left], self.rows, self.modality, self.near)
+        return {left[m.row]: replace(m, row=left[m.row], remoteness=UNALTERED) for m in repeats}
+
+    @property
+    def reach(self) -> float:
+        """Distance that `near` stands for."""
+        if self.near is None:
+            return 0.0
+        return float(_altered(self.modality).REACH * (1 - self.near) / (1 - DEFAULT_NEAR))
+
+    @cached_property
+    def allowed(self) -> float:
+        """Distance from which rows are no copies: the reach, or less where chance comes nearer."""
+        import numpy as np
+
+        own = np.sort(self._references.own)
+        return min(self.reach, float(own[int(CHANCE_SHARE * len(own))]))
+
+    @cached_property
+    def _distinct(self) -> list[int]:
+        """The first of the rows with each content."""
+        firsts: dict[str, int] = {}
+        for number, key in enumerate(content_keys(self.rows, self.modality)):
+            firsts.setdefault(key, number)
+        return list(firsts.values())
+
+    @cached_property
+    def _references(self) -> "_References":
+        distinct = [self.rows[number] for number in self._distinct]
+        made: _References = _altered(self.modality).References(_contents(distinct, self.modality))
+        return made
+
+
+class _References(Protocol):
+    """References of one modality, by their contents."""
+
+    own: "np.ndarray"
+    """Distance of each from the nearest other one."""
+
+    def nearest(self, contents: Sequence[Any]) -> tuple["np.ndarray", "np.ndarray"]:
+        """Per content the nearest reference, and its distance."""
+
+
+def _split_exact(
+    rows: Sequence[Row], known: Sequence[Row], modality: Modality
+) -> tuple[list[Match], list[int]]:
+    """The rows that repeat a known row exactly, and the numbers of all others."""
+    known_keys: dict[str, int] = {}
+    for number, key in enumerate(content_keys(known, modality)):
+        known_keys.setdefault(key, number)
+    keys = content_keys(rows, modality)
+    found = [
+        Match(number, known_keys[key], "exact", 1.0)
+        for number, key in enumerate(keys)
+        if key in known_keys
+    ]
+    return found, [number for number, key in enumerate(keys) if key not in known_keys]
 
 
 def _normal(row: Row, modality: Modality) -> bytes:
@@ -106,3 +225,7 @@ def _contents(rows: Sequence[Row], modality: Modality) -> Sequence[Any]:
 
 def _near(modality: Modality) -> Any:
     return {"text": texts, "image": images, "table": tables}[modality]
+
+
+def _altered(modality: Modality) -> Any:
+    return {"text": altered_texts, "image": altered_images, "table": altered_tables}[modality]

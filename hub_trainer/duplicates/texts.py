@@ -1,5 +1,6 @@
 """Near-duplicate texts: MinHash over character shingles finds them, exact Jaccard verifies them."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,49 @@ NUM_PERMUTATIONS = 128
 RECALL = 0.99
 """Share of the pairs at the threshold itself that must become candidates."""
 
+# Controls but white space, and the code points that Unicode has nothing drawn for by default:
+# soft hyphens, joiners, directions, fillers, selectors of variants, tags.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+_ALIKE = {
+    "a": "\u0430\u03b1\u0251\u1d00",
+    "b": "\u0432\u044c",
+    "c": "\u0441\u03f2\u1d04",
+    "d": "\u0501",
+    "e": "\u0435\u04bd\u1d07",
+    "g": "\u0261\u0581",
+    "h": "\u043d\u04bb\u0570",
+    "i": "\u0456\u03b9\u0131\u0269",
+    "j": "\u0458\u03f3",
+    "k": "\u043a\u03ba",
+    "l": "\u04cf\u029f",
+    "m": "\u043c",
+    "n": "\u03b7\u0274\u057c",
+    "o": "\u043e\u03bf\u0585\u1d0f",
+    "p": "\u0440\u03c1",
+    "q": "\u051b",
+    "r": "\u0433\u0280",
+    "s": "\u0455\ua731",
+    "t": "\u0442\u03c4",
+    "u": "\u03c5\u057d\u1d1c",
+    "v": "\u0475\u03bd",
+    "w": "\u051d\u0461",
+    "x": "\u0445\u03c7",
+    "y": "\u0443\u04af\u03b3\u028f",
+}
+_DRAWN_ALIKE = {ord(sign): letter for letter, signs in _ALIKE.items() for sign in signs}
+
 
 def normal_text(text: str) -> str:
-    """Text with one Unicode form (NFKC), no case, and single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Text with one Unicode form (NFKC), no unseen signs, no case, and single spaces.
+
+    Letters of other scripts that are drawn like Latin ones become those; a text of such a script
+    keeps its differences from others, which is all that comparing needs.
+    """
+    seen = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+    return " ".join(seen.casefold().translate(_DRAWN_ALIKE).split())
 
 
 def within(contents: Sequence[str], near: float) -> list[tuple[int, int, float]]:

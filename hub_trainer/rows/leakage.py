@@ -1,21 +1,72 @@
-"""Rows that repeat what is sealed: by their content, and in language data by what they ask."""
+"""Rows that repeat what is sealed: by their content, and in language data by question or answer."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
-from hub_trainer.duplicates import Match, Modality, Row, find_leakage
+from hub_trainer.duplicates import Match, Modality, Row, SealedRows, is_copy
 from hub_trainer.rows.examples import as_prompts
+
+
+class SealedExamples:
+    """Sealed rows of a dataset, made ready to be compared with many others.
+
+    In language data a row must repeat neither a sealed example, nor its prompt with another answer,
+    nor its answer under another prompt. A prompt that is the same counts always; parts of rows that
+    are altered or stand inside another text count as far as chance does not bring them.
+    """
+
+    def __init__(self, sealed: Sequence[Row], modality: Modality, near: float | None) -> None:
+        self._sealed, self._modality, self._near = sealed, modality, near
+
+    def __len__(self) -> int:
+        return len(self._sealed)
+
+    def nearest(self, rows: Sequence[Row]) -> list[Match]:
+        """Each row that is any near to a sealed one, once, with the nearest."""
+        found: dict[int, Match] = {}
+        for match in self._all_matches(rows):
+            known = found.get(match.row)
+            if known is None or match.remoteness < known.remoteness:
+                found[match.row] = match
+        return [found[row] for row in sorted(found)]
+
+    def copies_among(self, rows: Sequence[Row]) -> list[Match]:
+        """The rows that repeat a sealed one, each once."""
+        return [match for match in self.nearest(rows) if is_copy(match)]
+
+    def _all_matches(self, rows: Sequence[Row]) -> list[Match]:
+        matches = self._whole.nearest(rows)
+        if not self._prompted:
+            return matches
+        matches += self._prompts.nearest(as_prompts(rows))
+        for part in self._parts:
+            matches += part.nearest(rows)
+        return matches
+
+    @cached_property
+    def _whole(self) -> SealedRows:
+        return SealedRows(self._sealed, self._modality, self._near)
+
+    @cached_property
+    def _prompted(self) -> list[Row]:
+        return [row for row in self._sealed if row.get("prompt")]
+
+    @cached_property
+    def _prompts(self) -> SealedRows:
+        return SealedRows(as_prompts(self._sealed), self._modality, None)
+
+    @cached_property
+    def _parts(self) -> list[SealedRows]:
+        """Prompts alone and answers alone, to be found inside of rows."""
+        if self._near is None:
+            return []
+        answers = [{"text": row["text"].removeprefix(row["prompt"])} for row in self._prompted]
+        prompts = [{"text": row["prompt"]} for row in self._prompted]
+        return [SealedRows(part, self._modality, self._near) for part in (prompts, answers)]
 
 
 def find_sealed(
     rows: Sequence[Row], sealed: Sequence[Row], modality: Modality, near: float | None
 ) -> list[Match]:
-    """Rows that repeat a sealed row, or give another answer to its prompt, each once.
-
-    Prompts are compared exactly: those written by one pattern are all nearly the same.
-    """
-    matches = find_leakage(rows, sealed, modality, near)
-    if not any(row.get("prompt") for row in sealed):
-        return matches
-    whole = {match.row for match in matches}
-    asked = find_leakage(as_prompts(rows), as_prompts(sealed), modality, None)
-    return matches + [match for match in asked if match.row not in whole]
+    """Rows that repeat a sealed row or a part of it, each once; see SealedExamples."""
+    return SealedExamples(sealed, modality, near).copies_among(rows)

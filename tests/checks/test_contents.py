@@ -1,9 +1,6 @@
-import pytest
-
 from hub_trainer.checks.contents import (
     check_duplicates,
     check_label_quality,
-    check_leakage,
     check_personal_data,
     check_rows,
     check_text,
@@ -12,14 +9,13 @@ from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.verdict import decide
 
 COUNTS = dict.fromkeys(
-    ("within_exact", "within_near", "base_exact", "base_near", "conflicting", "base_leaked")
-    + ("leaked_exact", "leaked_near"),
+    ("within_exact", "within_near", "base_exact", "base_near", "conflicting"),
     0,
 )
 
 
 def _counts(**changes: int) -> dict[str, int]:
-    return {**COUNTS, "rows": 100, "base_rows": 1000, "test_rows": 200, **changes}
+    return {**COUNTS, "rows": 100, "base_rows": 1000, **changes}
 
 
 def test_rows_when_too_many_none_or_broken_then_refused() -> None:
@@ -41,25 +37,6 @@ def test_duplicates_when_over_the_share_then_refused() -> None:
 def test_contradictions_when_several_then_a_person_decides() -> None:
     assert decide(check_duplicates(_counts(conflicting=1), max_fraction=1)) == "merge"
     assert decide(check_duplicates(_counts(conflicting=2), max_fraction=1)) == "human"
-
-
-@pytest.mark.parametrize(
-    ("leaked", "verdict"), [(0, "merge"), (1, "human"), (2, "refuse"), (100, "refuse")]
-)
-def test_leakage_when_found_then_never_merged(leaked: int, verdict: str) -> None:
-    assert decide([check_leakage(_counts(leaked_exact=leaked))]) == verdict
-    assert decide([check_leakage(_counts(leaked_near=leaked))]) == verdict
-
-
-def test_leakage_when_as_usual_for_the_dataset_then_a_person_decides() -> None:
-    assert decide([check_leakage(_counts(leaked_exact=3, base_leaked=25))]) == "human"
-    assert decide([check_leakage(_counts(leaked_exact=20, base_leaked=25))]) == "refuse"
-
-
-def test_leakage_when_nothing_is_sealed_then_says_so() -> None:
-    check = check_leakage(_counts(test_rows=0))
-    assert check.passed
-    assert check.detail == "there is no sealed test split to compare with"
 
 
 def test_personal_data_when_as_usual_for_the_dataset_then_passes() -> None:

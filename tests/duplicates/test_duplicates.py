@@ -14,6 +14,7 @@ from hub_trainer.duplicates import (
     content_keys,
     find_duplicates,
     find_leakage,
+    find_repeats,
     tables,
     texts,
 )
@@ -264,7 +265,7 @@ def test_tables_when_near_is_asked_for_then_numbers_are_rounded_and_case_is_leve
     ]
     assert find_duplicates(rows, "table", 0.85) == [DuplicateGroup(0, (), (1,))]
     assert find_duplicates(rows, "table", 0.999) == []
-    (match,) = find_leakage(rows[1:], rows[:1], "table", 0.85)
+    (match,) = find_repeats(rows[1:], rows[:1], "table", 0.85)
     assert (match.row, match.reference, match.kind) == (0, 0, "near")
 
 

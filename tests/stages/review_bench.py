@@ -1,5 +1,6 @@
 """A Local Hub with the corpus' datasets on it: pull requests are opened there and reviewed."""
 
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -66,6 +67,14 @@ class Bench:
             return review_pull_request(
                 self.owner, repo.repo_id, opened, self.policy(repo), Path(work)
             )
+
+    def is_right(self, case: Case, verdict: Verdict) -> bool:
+        """Whether a verdict is right: a leak may be merged too when all its rows are left out."""
+        details = [check.detail for check in verdict.checks if check.name == "test leakage"]
+        counts = [sum(map(int, re.findall(r"(\d+) (?:exact|near)", detail))) for detail in details]
+        left_out = counts[0] if counts and details[0].endswith("what is merged") else 0
+        merged = verdict.verdict == "merge" and 0 < case.leaked <= left_out
+        return merged or verdict.verdict in case.right
 
     @cached_property
     def url(self) -> str:

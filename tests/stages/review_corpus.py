@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.alterations import ALTERATIONS, TABLES
+
 Row = dict[str, Any]
 Files = Mapping[str, bytes]
 
@@ -36,6 +38,10 @@ class Kind:
     input_column: str | None
     """None for a table."""
 
+    @property
+    def modality(self) -> str:
+        return self.input_column or "table"
+
     def features(self, label_names: Sequence[str] | None = None) -> Any:
         import datasets
 
@@ -57,6 +63,9 @@ class Case:
     kind: str
     files: Files
     right: frozenset[str]
+    """Verdicts that are right. A leak may also be merged if all its rows are left out."""
+    leaked: int = 0
+    """Rows at the file's end that are copies of sealed ones."""
     deletions: tuple[str, ...] = ()
 
 
@@ -180,20 +189,38 @@ def _near_repeats(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
 
 
 def _leak_exact(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
-    return _joins(parquet(d.kind, rows[:-5] + d.sealed[:5]), REFUSED)
+    return _leaking(d, rows[:-5], d.sealed[:5])
 
 
 def _leak_one(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
-    return _joins(parquet(d.kind, rows[:-1] + d.sealed[:1]), STOPPED)
+    return _leaking(d, rows[:-1], d.sealed[:1])
 
 
 def _leak_near(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
     near = [_nearly(d.kind, row, rng) for row in d.sealed[:8]]
-    return _joins(parquet(d.kind, rows[:-8] + near), STOPPED)
+    return _leaking(d, rows[:-8], near)
+
+
+def _leaking(d: Draw, rows: list[Row], copies: list[Row]) -> Case:
+    case = _joins(parquet(d.kind, rows + copies), REFUSED)
+    return replace(case, leaked=len(copies))
+
+
+def altered_leak(alteration: str, name: str, seed: int) -> Case:
+    """A third of the rows are sealed ones, altered."""
+    divided, rng = draw(name, seed % 3), np.random.default_rng(seed)
+    chosen = rng.choice(len(divided.fresh), 80, replace=False)
+    alter = ALTERATIONS[divided.kind.modality][alteration]
+    sealed = [divided.sealed[n] for n in rng.choice(len(divided.sealed), 40, replace=False)]
+    copies = [alter(row, rng, divided.base) for row in sealed]
+    case = _leaking(divided, [divided.fresh[number] for number in chosen], copies)
+    return replace(case, name=f"{alteration}/{name}/{seed}", kind=name)
 
 
 def _nearly(kind: Kind, row: Row, rng: np.random.Generator) -> Row:
     """The row again with a small change that a person would not call another row."""
+    if kind.input_column is None:
+        return TABLES["one number by 3"](row, rng, kind.rows)
     if kind.input_column == "text":
         words = row["text"].split()
         words[int(rng.integers(len(words)))] += "s"
@@ -361,7 +388,7 @@ DEFECTS: dict[str, Callable[[Draw, list[Row], np.random.Generator], Case]] = {
 }
 TEXT_ONLY = {"personal data", "secret", "bidi", "html", "bomb"}
 IMAGE_ONLY = {"picture by address", "picture by path", "broken picture", "picture bomb"}
-NO_TABLE = {"near repeats", "leak, near"}
+NO_TABLE = {"near repeats"}
 
 
 def kinds_for(defect: str) -> list[str]:
@@ -385,14 +412,22 @@ def _png(pixels: Any) -> bytes:
 
 
 def _digits() -> Kind:
+    """Handwritten digits in the form of MNIST: 28 x 28, the digit itself 20 x 20."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
     rows = [
-        {"image": _png((pixels * 15.9).astype("uint8")), "label": str(label)}
+        {"image": _png(_drawn(pixels)), "label": str(label)}
         for pixels, label in zip(found.images, found.target, strict=True)
     ]
     return Kind("digits", tuple(rows), tuple(str(n) for n in range(10)), "image")
+
+
+def _drawn(pixels: Any) -> Any:
+    from PIL import Image
+
+    small = Image.fromarray((pixels * 15.9).astype("uint8"))
+    return np.pad(np.asarray(small.resize((20, 20), Image.Resampling.BICUBIC)), 4)
 
 
 def _tumours() -> Kind:

@@ -327,6 +327,30 @@ def test_prepare_when_a_table_then_only_equal_rows_of_equal_label_are_repeats(
     assert near["dropped"]["near duplicate"] >= 1
 
 
+def test_prepare_when_sealed_rows_of_a_table_come_back_altered_then_they_go(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    names = [f"x{n}" for n in range(8)]
+
+    def drawn(count: int) -> list[dict[str, Any]]:
+        values = np.round(rng.normal(100, 20, (count, len(names))))
+        return [
+            {
+                **dict(zip(names, map(float, row), strict=True)),
+                "arm": "lr"[n % 2],
+                "label": "ab"[n % 2],
+            }
+            for n, row in enumerate(values)
+        ]
+
+    train, test = drawn(200), drawn(60)
+    copies = [{**row, names[n % 8]: row[names[n % 8]] + 3} for n, row in enumerate(test[:40])]
+    collected(tmp_path, "table", train=[*train, *copies], test=test)
+    out = prepared(tmp_path, "table").outputs
+    assert out["dropped"]["nearly repeats a test row"] == 40
+    assert out["rows"]["train"] + out["rows"]["validation"] == 200
+    assert out["leakage"]["train in test"] == {"exact": 0, "near": 40, "sealed_rows": 40}
+
+
 def test_prepare_when_a_table_keeps_repeats_then_leakage_is_left_to_chance(tmp_path: Path) -> None:
     rows = [{"arm": "lr"[i % 2], "label": "ab"[i % 2]} for i in range(40)]
     collected(tmp_path, "table", train=rows, test=rows[:8])
@@ -359,7 +383,7 @@ def test_prepare_when_images_repeat_then_the_copies_go(tmp_path: Path) -> None:
     artifact = prepared(tmp_path, "image")
     assert artifact.outputs["dropped"] == {
         "exact duplicate": 1,
-        "repeats a test row": 1,
+        "nearly repeats a test row": 1,
         "no label": 2,
     }
     assert artifact.outputs["leakage"]["train in test"] == {"exact": 0, "near": 1, "sealed_rows": 1}

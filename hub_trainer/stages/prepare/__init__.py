@@ -101,6 +101,7 @@ def _inputs(recipe: Recipe, collected: Artifact, reader: PinnedRepo | None) -> d
         "collect": collected.digest,
         "prepare": section,
         "near": near,
+        "sealed_near": _sealed_near(recipe),
         "seed": recipe.train.seed,
     }
     if reader:
@@ -111,12 +112,18 @@ def _inputs(recipe: Recipe, collected: Artifact, reader: PinnedRepo | None) -> d
 
 
 def _near(recipe: Recipe) -> float | None:
-    """The threshold in use. Rows of a table are compared exactly unless the recipe names one."""
+    """The threshold among the rows of a split; tables have none unless the recipe names it."""
     section = recipe.prepare.deduplicate
     if section is None:
         return None
     named = "near" in section.model_fields_set
     return section.near if named or load_task(recipe.task).modality != "table" else None
+
+
+def _sealed_near(recipe: Recipe) -> float | None:
+    """The threshold in use against sealed rows, for tables as well."""
+    section = recipe.prepare.deduplicate
+    return section.near if section else None
 
 
 def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
@@ -216,7 +223,9 @@ def _separate(splits: Splits, made: _Preparation) -> dict[str, Any]:
     if section.deduplicate is not None or task.modality != "table":
         for split, sealed in (("validation", "test"), ("train", "test"), ("train", "validation")):
             if split in splits and sealed in splits:
-                leakage[f"{split} in {sealed}"] = _unleak(splits, split, sealed, task, near, ledger)
+                leakage[f"{split} in {sealed}"] = _unleak(
+                    splits, split, sealed, task, _sealed_near(recipe), ledger
+                )
     if "validation" not in splits:
         before = len(splits["train"])
         taken = take_validation(splits["train"], section.validation_fraction, recipe.train.seed)
@@ -239,8 +248,9 @@ def _unleak(
     splits: Splits, split: str, sealed: str, task: Task, near: float | None, ledger: Ledger
 ) -> dict[str, int]:
     before = splits[split]
-    splits[split], found = without_leakage(before, splits[sealed], task.modality, near)
-    gone = [(row, f"repeats a {sealed} row") for row in _gone(before, splits[split])]
+    splits[split], copies, found = without_leakage(before, splits[sealed], task.modality, near)
+    reasons = {"exact": f"repeats a {sealed} row", "near": f"nearly repeats a {sealed} row"}
+    gone = [(row, reasons[kind]) for row, kind in copies]
     ledger.drop(split, f"drop what {sealed} holds", before, gone)
     return found
 

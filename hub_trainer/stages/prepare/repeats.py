@@ -51,16 +51,20 @@ def without_repeats(
 
 def without_leakage(
     rows: Sequence[Row], sealed: Sequence[Row], modality: Modality, near: float | None
-) -> tuple[list[Row], dict[str, int]]:
-    """Rows that repeat no sealed row, and how many did so, exactly and nearly."""
+) -> tuple[list[Row], list[tuple[Row, str]], dict[str, int]]:
+    """Rows that repeat no sealed row; those that do, exactly or nearly; and their numbers."""
     matches = find_sealed(rows, sealed, modality, near)
     leaked = {match.row for match in matches}
     kept = [row for number, row in enumerate(rows) if number not in leaked]
-    return kept, {
-        "exact": sum(match.kind == "exact" for match in matches),
-        "near": sum(match.kind == "near" for match in matches),
-        "sealed_rows": len({match.reference for match in matches}),
-    }
+    return (
+        kept,
+        [(rows[match.row], match.kind) for match in matches],
+        {
+            "exact": sum(match.kind == "exact" for match in matches),
+            "near": sum(match.kind == "near" for match in matches),
+            "sealed_rows": len({match.reference for match in matches}),
+        },
+    )
 
 
 def _settle(

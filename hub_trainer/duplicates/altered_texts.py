@@ -1,0 +1,223 @@
+"""Copies of texts that were altered, told from texts that only resemble each other by chance.
+
+Each word of a reference that a text holds gives evidence, in nats: how seldom a text of that length
+holds it by chance, from the references themselves. So a copy is seen with filler before, behind or
+between its words, in another order, with typing errors, with some words replaced, written without
+spaces or with one behind each letter, and inside a longer text. The distance is the share of the
+reference's evidence that is missing; a reference whose words prove too little is never near.
+"""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.duplicates.texts import normal_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REACH = 0.4
+"""Distance within which texts are near when the recipe's `near` is 0.85."""
+MARGIN = 5.0
+"""Nats by which the evidence must exceed what the best of all references has by chance."""
+MISSING = 1.5
+"""Nats that a word costs which the text does not hold; a rare word may have been replaced."""
+TYPED = 0.7
+"""Similarity of a word and its misspelling."""
+SHORT_WORD = 3
+MOST_COMPARISONS = 10_000
+"""Pairs of words that are compared for typing errors, per pair of texts."""
+LONG_WORD = 12
+"""Letters from which a word of a script without case is taken for a phrase without spaces."""
+GRAM = 3
+COMMON_SHARE, COMMON = 0.1, 20
+"""Share and number of references from which a feature no longer says which it may be."""
+CANDIDATES = 3
+BLOCK = 256
+
+_WORD = re.compile(r"\w+")
+_IDEOGRAPH = re.compile("[\u2e80-\u9fff]")
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text as it is compared."""
+
+    words: tuple[str, ...]
+    distinct: frozenset[str]
+    joined: str
+    """All words without a space."""
+
+
+class References:
+    """Texts that no other text may be a copy of."""
+
+    def __init__(self, contents: Sequence[str]) -> None:
+        import numpy as np
+
+        texts = [_read(content) for content in contents]
+        self._texts, self._size = texts, len(texts)
+        self._counts = Counter(word for text in texts for word in text.distinct)
+        self._full = [sum(map(self._rarity, text.distinct)) for text in texts]
+        self._least = math.log(max(1, self._size)) + MARGIN
+        self._features = _telling_features(texts)
+        rarity = [math.log((self._size + 1) / count) for _, count in self._features.values()]
+        self._weights = np.array(rarity or [0.0], np.float32)
+        held = self._matrix(texts)
+        self._norms = np.maximum(held @ self._weights, 1e-6)
+        self._weighted = held.multiply(self._weights).tocsr().T
+        self.own = self._nearest(texts, others_only=True)[1]
+        """Distance of each reference from the nearest other one: what chance brings."""
+
+    def nearest(self, contents: Sequence[str]) -> tuple["np.ndarray", "np.ndarray"]:
+        """Per text the nearest reference, and its distance; infinite when none is any near."""
+        return self._nearest([_read(content) for content in contents], others_only=False)
+
+    def _nearest(
+        self, texts: Sequence[_Text], *, others_only: bool
+    ) -> tuple["np.ndarray", "np.ndarray"]:
+        import numpy as np
+
+        best, distances = np.zeros(len(texts), np.int64), np.full(len(texts), np.inf)
+        for row, candidates in self._candidates(texts):
+            for reference in candidates:
+                if others_only and reference == row:
+                    continue
+                distance = self._distance(texts[row], int(reference))
+                if distance < distances[row]:
+                    best[row], distances[row] = reference, distance
+        return best, distances
+
+    def _candidates(self, texts: Sequence[_Text]) -> Iterator[tuple[int, set[int]]]:
+        """Each text with references that share most features: of theirs, or of both."""
+        import numpy as np
+
+        if not self._size or not self._features:
+            return
+        count = min(CANDIDATES + 1, self._size)
+        for start in range(0, len(texts), BLOCK):
+            held = self._matrix(texts[start : start + BLOCK])
+            norms = np.maximum(held @ self._weights, 1e-6)
+            shared = (held @ self._weighted).toarray()
+            for scores in (shared / self._norms, shared / np.sqrt(self._norms * norms[:, None])):
+                top = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+                for row, places in enumerate(top):
+                    likely = {int(n) for n in places if scores[row, n] > 0}
+                    yield start + row, likely
+
+    def _matrix(self, texts: Sequence[_Text]) -> Any:
+        import numpy as np
+        from scipy.sparse import csr_matrix
+
+        places: list[int] = []
+        ends = [0]
+        for text in texts:
+            places += [self._features[f][0] for f in _features(text) if f in self._features]
+            ends.append(len(places))
+        ones = np.ones(len(places), np.float32)
+        return csr_matrix((ones, places, ends), (len(texts), max(1, len(self._features))))
+
+    def _rarity(self, word: str, longer: float = 1.0) -> float:
+        """Nats that the word proves in a text so many times as long as the reference."""
+        share = (self._counts.get(word, 0) + 0.5) / (self._size + 1)
+        return -math.log(share if longer <= 1 else 1 - (1 - share) ** longer)
+
+    def _distance(self, text: _Text, number: int) -> float:
+        reference, full = self._texts[number], self._full[number]
+        if full < self._least or not text.words:
+            return math.inf
+        longer = len(text.joined) / max(1, len(reference.joined))
+        if reference.joined in text.joined:
+            evidence = full - math.log(max(1.0, longer))
+        else:
+            evidence = self._evidence(text, reference, max(1.0, longer))
+            if len(text.words) > 2 * len(reference.words) + 8:
+                window = self._window(text, reference)
+                evidence = max(evidence, self._evidence(window, reference) - math.log(longer))
+        return max(0.0, 1 - evidence / full) if evidence >= self._least else math.inf
+
+    def _evidence(self, text: _Text, reference: _Text, longer: float = 1.0) -> float:
+        rarities = {word: self._rarity(word, longer) for word in reference.distinct}
+        missing = [word for word in reference.distinct if word not in text.distinct]
+        found = sum(rarities.values()) - sum(rarities[word] for word in missing)
+        return found + sum(
+            share * rarities[word] if share else -min(rarities[word], MISSING)
+            for word, share in _altered_words(missing, text)
+        )
+
+    def _window(self, text: _Text, reference: _Text) -> _Text:
+        """The part of a longer text that holds most of the reference's words."""
+        import numpy as np
+
+        proven = [self._rarity(w) if w in reference.distinct else 0.0 for w in text.words]
+        length = 2 * len(reference.words) + 4
+        sums = np.convolve(proven, np.ones(length), "valid")
+        start = int(sums.argmax())
+        return _as_text(text.words[start : start + length])
+
+
+def _altered_words(missing: Sequence[str], text: _Text) -> Iterator[tuple[str, float]]:
+    """How much of each missing word a text holds: within another word, or with typing errors.
+
+    In long texts only some of the words are looked for, and the others share their mean.
+    """
+    from rapidfuzz.distance import Indel
+    from rapidfuzz.process import extractOne
+
+    long_words = sorted(word for word in missing if len(word) > SHORT_WORD)
+    step = 1 + len(long_words) * len(text.distinct) // MOST_COMPARISONS
+    shares = []
+    for word in long_words[::step]:
+        if word in text.joined:
+            shares.append(0.9)
+            continue
+        typed = extractOne(
+            word, text.distinct, scorer=Indel.normalized_similarity, score_cutoff=TYPED
+        )
+        shares.append(typed[1] - 0.1 if typed else 0.0)
+    mean = sum(shares) / max(1, len(shares))
+    looked_for = dict(zip(long_words[::step], shares, strict=True))
+    for word in missing:
+        yield word, looked_for.get(word, mean if len(word) > SHORT_WORD else 0.0)
+
+
+def _read(content: str) -> _Text:
+    words = _WORD.findall(_bare(content))
+    return _as_text(tuple(part for word in words for part in _parts(word)))
+
+
+def _as_text(words: Sequence[str]) -> _Text:
+    return _Text(tuple(words), frozenset(words), "".join(words))
+
+
+def _bare(content: str) -> str:
+    """The normal text without accents."""
+    parts = unicodedata.normalize("NFKD", normal_text(content))
+    return "".join(sign for sign in parts if unicodedata.category(sign) != "Mn")
+
+
+def _parts(word: str) -> list[str]:
+    """The word itself; of a phrase in a script that sets no spaces, its pairs of signs."""
+    caseless = all(unicodedata.category(sign) == "Lo" for sign in word)
+    if not caseless or len(word) < LONG_WORD and not _IDEOGRAPH.search(word):
+        return [word]
+    return [word[n : n + 2] for n in range(max(1, len(word) - 1))]
+
+
+def _features(text: _Text) -> set[str]:
+    """What candidates are found by: words, and trigrams of the joined text whatever its spaces."""
+    padded = text.joined.ljust(GRAM)
+    trigrams = {padded[n : n + GRAM] for n in range(len(padded) - GRAM + 1)}
+    return trigrams | {f" {word}" for word in text.distinct}
+
+
+def _telling_features(texts: Sequence[_Text]) -> dict[str, tuple[int, int]]:
+    """Feature -> its place and the references that have it, of those that not too many have."""
+    counts = Counter(feature for text in texts for feature in _features(text))
+    most = max(COMMON, COMMON_SHARE * len(texts))
+    known = [(feature, count) for feature, count in sorted(counts.items()) if count <= most]
+    return {feature: (place, count) for place, (feature, count) in enumerate(known)}

@@ -1,0 +1,104 @@
+"""Altered copies of sealed rows are seen, and honest rows are not taken for them."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hub_trainer.duplicates import SealedRows, find_leakage
+from tests.alterations import ALTERATIONS
+from tests.stages.review_corpus import kinds
+
+Row = dict[str, Any]
+KINDS = {"text": "requests", "image": "digits", "table": "tumours"}
+HARD = {
+    "words replaced": 0.8, "typos": 0.8, "turned by 3": 0.8, "turned, mirrored, noise": 0.8,
+    "blurred": 0.8, "smaller": 0.8, "shifted by 2": 0.8, "shifted, negative": 0.8,
+}  # fmt: skip
+"""Alterations after which single rows may be lost; all others lose one in twenty at most."""
+CASES = [(modality, name) for modality, made in ALTERATIONS.items() for name in made]
+
+
+@cache
+def divided(modality: Any) -> tuple[SealedRows, list[Row], list[Row]]:
+    """Sealed rows, the same as a list, and honest ones."""
+    rows = kinds()[KINDS[modality]].rows
+    order = np.random.default_rng(7).permutation(len(rows))
+    sealed = [rows[number] for number in order[:150]]
+    honest = [rows[number] for number in order[150:450]]
+    return SealedRows(sealed, modality, 0.85), sealed, honest
+
+
+@pytest.mark.parametrize(("modality", "name"), CASES)
+def test_copies_when_altered_then_seen(modality: Any, name: str) -> None:
+    index, sealed, honest = divided(modality)
+    rng = np.random.default_rng(1)
+    copies = [ALTERATIONS[modality][name](row, rng, honest) for row in sealed[:40]]
+    found = {match.row: match.reference for match in index.copies_among(copies)}
+    right = sum(found.get(number) == number for number in range(40))
+    assert right >= HARD.get(name, 0.95) * 40
+
+
+@pytest.mark.parametrize("modality", list(KINDS))
+def test_copies_when_rows_are_honest_then_few_are_taken_for_some(modality: Any) -> None:
+    index, _, honest = divided(modality)
+    assert len(index.copies_among(honest)) <= 0.06 * len(honest)
+
+
+@pytest.mark.parametrize("modality", list(KINDS))
+def test_copies_when_near_is_stricter_then_less_is_near(modality: Any) -> None:
+    index, sealed, honest = divided(modality)
+    assert SealedRows(sealed, modality, 0.95).reach < index.reach
+    assert SealedRows(sealed, modality, 1.0).copies_among(honest) == []
+    assert [m.kind for m in find_leakage(sealed[:2], sealed, modality, None)] == ["exact"] * 2
+
+
+def test_tables_when_numbers_are_text_and_words_have_another_case_then_seen() -> None:
+    _, sealed, honest = divided("table")
+    named = [{**row, "site": "Upper Hall"} for row in sealed]
+    copies = [{name: str(value).upper() for name, value in row.items()} for row in named[:10]]
+    found = find_leakage(copies, named, "table", 0.85)
+    assert [match.reference for match in found] == list(range(10))
+
+
+def test_tables_when_a_few_categories_are_all_then_only_equal_rows_are_copies() -> None:
+    rng = np.random.default_rng(0)
+    rows = [{name: "xyz"[int(rng.integers(3))] for name in "abcd"} for _ in range(200)]
+    found = find_leakage(rows[100:], rows[:100], "table", 0.85)
+    assert {match.kind for match in found} == {"exact"}
+
+
+def test_tables_when_columns_are_lacking_or_new_then_compared_by_those_there_are() -> None:
+    _, sealed, honest = divided("table")
+    copies = [{**dict(list(row.items())[2:]), "new": 1.0} for row in sealed[:20]]
+    found = find_leakage(copies, sealed, "table", 0.85)
+    assert [match.reference for match in found] == list(range(20))
+
+
+def test_texts_when_short_then_only_equal_ones_are_copies() -> None:
+    sealed = [{"text": text} for text in ("ok", "thank you", "yes please", "see you", "not yet")]
+    rows = [{"text": text} for text in ("OK", "ok then", "thank you all", "yes", "")]
+    assert [match.row for match in find_leakage(rows, sealed, "text", 0.85)] == [0]
+
+
+def test_texts_when_of_a_script_without_spaces_then_copies_are_seen() -> None:
+    rng = np.random.default_rng(0)
+    signs = [chr(0x4E00 + n) for n in range(600)]
+    texts = ["".join(rng.choice(signs, 30)) for _ in range(60)]
+    sealed = [{"text": text} for text in texts[:30]]
+    copies = [{"text": text[20:] + signs[0] + text[:20]} for text in texts[:30]]
+    assert len(find_leakage(copies, sealed, "text", 0.85)) >= 29
+    assert find_leakage([{"text": text} for text in texts[30:]], sealed, "text", 0.85) == []
+
+
+def test_texts_when_without_any_word_then_only_equal_ones_are_copies() -> None:
+    sealed = [{"text": "?!"}, {"text": ""}, {"text": "\u200b"}]
+    found = find_leakage([{"text": "!?"}, {"text": "?!"}], sealed, "text", 0.85)
+    assert [(match.row, match.kind) for match in found] == [(1, "exact")]
+
+
+def test_copies_when_there_is_nothing_to_compare_then_none() -> None:
+    for modality, row in (("text", {"text": "a"}), ("table", {"a": 1.0}), ("table", {})):
+        assert find_leakage([], [row], modality, 0.85) == []  # type: ignore[arg-type]
+        assert find_leakage([row], [], modality, 0.85) == []  # type: ignore[arg-type]
