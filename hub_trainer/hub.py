@@ -33,18 +33,8 @@ MODEL_FILES: tuple[str, ...] = (
     "*.model",
 )
 MODEL_FILES += ("*.jinja", "*.skops", "*.md", "*.yaml")
-DATA_SUFFIXES: tuple[str, ...] = (
-    "parquet",
-    "jsonl",
-    "json",
-    "csv",
-    "tsv",
-    "txt",
-    "arrow",
-    "gz",
-    "zst",
-    "md",
-)
+DATA_SUFFIXES: tuple[str, ...] = ("parquet", "jsonl", "json", "csv", "tsv", "txt", "arrow", "gz")
+DATA_SUFFIXES += ("zst", "md")
 DATA_SUFFIXES += ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "wav", "flac", "mp3")
 _FRONT_MATTER = re.compile(rb"\s*---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
 DATA_FILES = tuple(f"*.{suffix}" for suffix in DATA_SUFFIXES)
@@ -511,6 +501,17 @@ class Hub:
         """Write a comment under a discussion or pull request."""
         with self._errors(f"a comment on number {number} of {repo.repo_id}"):
             self._api.comment_discussion(repo.repo_id, number, text, repo_type=repo.repo_type)
+
+    def rewrite_comment(self, repo: Repo, number: int, text: str, *, marker: str) -> None:
+        """Put `text` in place of one's own comment that holds `marker`, or write it."""
+        mine, where = self.user()["name"], {"repo_type": repo.repo_type}
+        with self._errors(f"a comment on number {number} of {repo.repo_id}"):
+            found = self._api.get_discussion_details(repo.repo_id, number, **where)
+            for event in found.events:
+                if event.type == "comment" and event.author == mine and marker in event.content:
+                    self._api.edit_discussion_comment(repo.repo_id, number, event.id, text, **where)
+                    return
+        self.comment(repo, number, text)
 
     def close(self, repo: Repo, number: int, comment: str | None = None) -> None:
         """Close a discussion or pull request."""

@@ -40,6 +40,9 @@ class PictureFault(ValueError):
     """A picture that decodes, but not into what it shows."""
 
 
+ONE_COLOUR = "image of one colour"
+
+
 def image_problem(content: bytes, *, max_pixels: int = MAX_PIXELS) -> str | None:
     """Why these bytes are no usable image; None when they are one and decode to the end."""
     from PIL import Image
@@ -58,7 +61,7 @@ def image_problem(content: bytes, *, max_pixels: int = MAX_PIXELS) -> str | None
     except BROKEN:
         return "image that cannot be decoded"
     if all(low == high for low, high in picture.getextrema()):
-        return "image of one colour"
+        return ONE_COLOUR
     return None
 
 

@@ -51,7 +51,7 @@ def _check_paths(metadata: dict[str, Any]) -> Check:
     """A `data_files` entry resolves on the disk of whoever loads the dataset."""
     faults = [f"{fault.key} {fault.reason}: {fault.got[:80]!r}" for fault in card_faults(metadata)]
     detail = "; ".join(faults[:5]) or "data_files stay inside the repo"
-    return Check("card paths", not faults, detail)
+    return Check("card paths", not faults, detail, hostile=True)
 
 
 def _check_license(before: dict[str, Any], after: dict[str, Any]) -> Check:

@@ -2,43 +2,126 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from hub_trainer.checks.verdict import Verdict
+from hub_trainer.checks.verdict import Check, Verdict
 
 MARKER = "hub-trainer-review"
 MAX_DETAIL = 400
+MAX_NUMBERS = 12
+"""Row numbers that are named of a check; of more, the count is told."""
 HEADLINES = {
-    "merge": "Every check passed; these rows are merged.",
-    "refuse": "This pull request is refused.",
-    "human": "A person has to look at this pull request.",
+    "merge": "Merged.",
+    "refuse": "Not merged yet. To be mended first: {}.",
+    "human": "Not merged yet. A person has to look at: {}.",
 }
+CLOSED = "Closed: this is not a contribution of rows."
+ADVICE = {
+    "label quality": "Look at the labels of the rows named, and correct or drop them.",
+    "labels one by one": "Look at the labels of the rows named, and correct or drop them.",
+    "test leakage": "Drop rows that were taken from the test set; new ones must be your own.",
+    "duplicates": "Drop the rows that are there already.",
+    "new rows": "Send rows that the dataset does not have.",
+    "secrets": "Take the secrets out, and revoke them: what was pushed once must count as known.",
+    "personal data": "Take out what names or reaches a person.",
+    "hidden text": "Take out hidden characters and active HTML.",
+    "ranges": "Check units, codes for missing values and the spelling of categories.",
+    "triggers": "Say in a comment why these rows share it, or drop them.",
+    "known labels": "Use the dataset's labels, or ask its owner to add the new ones.",
+    "label spread": "Say in a comment why the labels are spread so.",
+    "whole rows": "Fill in or drop the rows that are empty or broken.",
+    "rows": "Split the rows into several pull requests.",
+    "contributor": "Wait until others have brought rows too, or ask the dataset's owner.",
+    "conversion": "Use the dataset's columns and labels: --column NAME=YOURS names a column.",
+    "columns": "Use the dataset's columns.",
+    "file types": "Remove these files from the pull request.",
+    "file names": "Rename these files.",
+    "size": "Split the files into several pull requests.",
+    "existing files": "Only add files; changes to those that are there are for the owner to make.",
+    "placement": "Name the files so that they join the split for training.",
+    "readable": "Write the file again: UTF-8, one row per line, and the same columns in each.",
+}
+"""Check -> what its contributor can do."""
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SIGNS = re.compile(r"([\\`*_\[\]|~#!&<>])")
 _ADDRESSES = ((re.compile(r"(?i)(www)\."), r"\1[.]"), (re.compile(r":(?=//)"), "[:]"))
 
 
 def render_comment(verdict: Verdict, *, dataset_id: str) -> str:
-    """Markdown: what was vetted, a table that lines up, and the command that repeats it."""
-    rows = [
-        (inert(check.name), "pass" if check.passed else "**fail**", inert(check.detail))
-        for check in verdict.checks
-    ]
-    command = f"hub-trainer review {dataset_id} --pr {int(verdict.number)}"
+    """Markdown: the verdict and its reasons, what mends it, what passed folded, and the commit."""
+    failed = [check for check in verdict.checks if not check.passed]
+    passed = [check for check in verdict.checks if check.passed]
+    parts = [_headline(verdict), _reasons(failed), _mending(verdict, failed, dataset_id)]
+    told = [(inert(check.name), inert(check.detail)) for check in passed]
+    table = _table([("check", "what was found"), *told])
+    parts += [_folded(f"{len(passed)} checks passed", "\n".join(table))] if passed else []
+    parts += [_folded("What was reviewed", _reviewed(verdict, dataset_id)), marker_of(verdict.sha)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _headline(verdict: Verdict) -> str:
+    says = CLOSED if verdict.closes else HEADLINES[verdict.verdict]
+    deciding = [check.name for check in verdict.checks if check.outcome == verdict.verdict]
+    says = says.format(inert(", ".join(deciding)))
+    kept = verdict.rows - verdict.left_out
+    rows = f"these {verdict.rows:,} rows" if verdict.rows else "this pull request"
+    lines = [f"**Review: {verdict.verdict}.** {says} Thank you for {rows}."]
+    if verdict.verdict == "merge" and verdict.left_out:
+        lines.append(
+            f"{kept:,} of them are new and were added; {verdict.left_out:,} are there already and "
+            "were left out."
+        )
+    if verdict.verdict == "merge" and verdict.made:
+        lines.append("They were written in the dataset's own schema, exactly as they were checked.")
+    return " ".join(lines)
+
+
+def _reasons(failed: Sequence[Check]) -> str:
+    """A line for each check that did not pass: what follows from it, and what was found."""
+    return "\n".join(
+        f"- {check.outcome}, **{inert(check.name)}**: {inert(check.detail)}.{_numbers(check)}"
+        for check in sorted(failed, key=lambda check: check.outcome != "refuse")
+    )
+
+
+def _numbers(check: Check) -> str:
+    """Which rows a check is about, as far as there is room."""
+    if not check.rows:
+        return ""
+    shown = ", ".join(str(int(number)) for number in check.rows[:MAX_NUMBERS])
+    more = len(check.rows) - MAX_NUMBERS
+    rest = f" and {more:,} more" if more > 0 else ""
+    return f" {'Row' if len(check.rows) == 1 else 'Rows'} {shown}{rest}."
+
+
+def _mending(verdict: Verdict, failed: Sequence[Check], dataset_id: str) -> str:
+    """What the contributor can do now; nothing of it for what is merged or closed."""
+    if not failed or verdict.closes:
+        return ""
+    advice = dict.fromkeys(ADVICE[check.name] for check in failed if check.name in ADVICE)
+    again = (
+        "This pull request stays open: push a new commit to it, and it is reviewed again. "
+        "To see beforehand what a review says of a file:"
+    )
+    counted = any(check.rows for check in failed)
+    how = "Rows are counted from 1, over the added files in the order of their paths."
+    command = f"hub-trainer contribute {dataset_id} FILE --dry-run"
+    lines = [f"- {line}" for line in advice]
+    told = [*(["What mends it:", "", *lines] if lines else []), *([f"- {how}"] if counted else [])]
+    return "\n".join([*told, "", again, "", f"    {command}"])
+
+
+def _folded(summary: str, body: str) -> str:
+    return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def _reviewed(verdict: Verdict, dataset_id: str) -> str:
     return "\n".join(
         [
-            f"**Review: {verdict.verdict}.** {HEADLINES[verdict.verdict]}",
+            f"Commit `{_hex(verdict.sha)}`, against main at `{_hex(verdict.base_sha)}`. "
+            "A later push is not covered and is reviewed anew. To repeat it:",
             "",
-            *_table([("check", "result", "detail"), *rows]),
-            "",
-            f"Vetted commit: `{_hex(verdict.sha)}`, against main at `{_hex(verdict.base_sha)}`. "
-            "A later push is not covered and is reviewed anew.",
-            "",
-            "To repeat it:",
-            "",
-            f"    {command}",
-            "",
-            marker_of(verdict.sha),
+            f"    hub-trainer review {dataset_id} --pr {int(verdict.number)}",
         ]
     )
 
@@ -78,8 +161,8 @@ def _hex(sha: str) -> str:
     return re.sub(r"[^0-9a-f]", "", sha.lower())[:64]
 
 
-def _table(rows: list[tuple[str, str, str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in rows

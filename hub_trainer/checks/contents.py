@@ -1,12 +1,17 @@
 """Checks over what the worker counted: rows, duplicates, personal data, hidden text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from hub_trainer.checks.label_groups import LabelGroup
 from hub_trainer.checks.labels import LabelQuality
-from hub_trainer.checks.verdict import Check
+from hub_trainer.checks.verdict import Blocks, Check
 from hub_trainer.privacy import SECRET_KINDS
 
 CHANCE = 0.01
+MAX_WRONG_OF_A_LABEL = 0.5
+"""Share of one label's rows that must be wrong for certain before they are refused."""
+MAX_NAMED = 3
 
 
 def check_rows(rows: int, dropped: Mapping[str, int], *, max_rows: int) -> list[Check]:
@@ -85,7 +90,51 @@ def check_label_quality(
         f"{quality.wrong_fraction:.0%} look wrong ({quality.low:.0%} to {quality.high:.0%}), "
         f"at most {max_wrong_fraction:.0%}"
     )
-    return Check("label quality", blocks is None, detail, blocks or "refuse")
+    rows = quality.doubtful if blocks else ()
+    return Check("label quality", blocks is None, detail, blocks or "refuse", rows)
+
+
+def check_label_groups(groups: Sequence[LabelGroup], *, max_wrong_fraction: float) -> Check:
+    """No single label may be wrong throughout, however few its rows are among all."""
+    over = [one for one in groups if one.low > max_wrong_fraction]
+    said = {
+        "claimed": "of {n} rows labelled {label!r}, {k} look like another label",
+        "judged": "of {n} rows that look like {label!r}, {k} have another label",
+    }
+    detail = "; ".join(
+        said[one.by].format(n=one.num_rows, k=one.wrong, label=one.label)
+        + f", at least {one.low:.0%} of them wrongly"
+        for one in over[:MAX_NAMED]
+    )
+    numbers = tuple(sorted({number for one in over for number in one.numbers}))
+    worst = max((one.low for one in over), default=0.0)
+    blocks: Blocks = "refuse" if worst > MAX_WRONG_OF_A_LABEL else "human"
+    return Check("labels one by one", not over, detail or "none stands out", blocks, numbers)
+
+
+def check_triggers(triggers: Sequence[Mapping[str, Any]]) -> Check:
+    """No sign that the dataset hardly knows goes with one label."""
+    detail = "; ".join(
+        f"{one['kind']} is in {len(one['rows'])} rows, {one['pure']} of them to one answer, "
+        f"and in {one['num_base']} rows of the dataset"
+        for one in triggers
+    )
+    rows = tuple(sorted({row for one in triggers for row in one["rows"]}))
+    return Check("triggers", not triggers, detail or "no sign goes with one label", "human", rows)
+
+
+def check_shifts(shifts: Sequence[Mapping[str, Any]]) -> Check:
+    """Values lie where those of the dataset do."""
+    detail = "; ".join(f"{one['column']}: {one['what']}" for one in shifts[:MAX_NAMED])
+    rows = tuple(sorted({row for one in shifts for row in one["rows"]}))
+    return Check("ranges", not shifts, detail or "as those of the dataset", "human", rows)
+
+
+def check_left_out(rows: Sequence[int]) -> Check:
+    """Rows, by their places from 0, that a merge leaves out, as they are there already."""
+    detail = f"{len(rows)} rows that are there already are left out of a merge"
+    numbers = tuple(row + 1 for row in rows)
+    return Check("left out", True, detail if rows else "every row is new", rows=numbers)
 
 
 def _beyond(count: int, num_rows: int, base_count: int, num_base_rows: int) -> bool:

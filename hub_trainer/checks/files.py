@@ -17,6 +17,11 @@ CARD = "README.md"
 SETTINGS = ".gitattributes"
 CARD_FILES = frozenset({CARD, SETTINGS})
 """`.huggingface.yaml` is none of them: it can redirect the card's data_files."""
+CODE_SUFFIXES = frozenset(
+    "py pyc pkl pickle pt pth bin npy npz joblib ipynb so dll exe sh bat js html svg h5".split()  # noqa: SIM905 - one word per suffix is how it stays readable
+)
+"""Files that run, or that run something when they are opened: none comes by mistake."""
+HOSTILE_FAULTS = frozenset({"leaves its folder", "holds invisible characters"})
 MAX_FILES = 2_000
 MAX_PATH_LENGTH = 200
 
@@ -93,7 +98,9 @@ def _check_names(changes: FileChanges) -> Check:
         for file in (*changes.added, *changes.modified)
         if file.path not in CARD_FILES and (fault := path_fault(file.path))
     }
-    return Check("file names", not faults, _listed(faults) or "plain relative paths")
+    hostile = bool(set(faults.values()) & HOSTILE_FAULTS)
+    detail = _listed(faults) or "plain relative paths"
+    return Check("file names", not faults, detail, hostile=hostile)
 
 
 def _check_suffixes(changes: FileChanges) -> Check:
@@ -104,7 +111,8 @@ def _check_suffixes(changes: FileChanges) -> Check:
     }
     allowed = ", ".join(sorted(DATA_SUFFIXES))
     detail = f"{_listed(refused)}; allowed: {allowed}" if refused else "data files only"
-    return Check("file types", not refused, detail)
+    hostile = any(suffix_of(path) in CODE_SUFFIXES for path in refused)
+    return Check("file types", not refused, detail, hostile=hostile)
 
 
 def _check_budget(changes: FileChanges, max_bytes: int, max_files: int) -> Check:

@@ -8,11 +8,16 @@ from typing import Any
 
 from hub_trainer.checks.contents import (
     check_duplicates,
+    check_label_groups,
     check_label_quality,
+    check_left_out,
     check_personal_data,
     check_rows,
+    check_shifts,
     check_text,
+    check_triggers,
 )
+from hub_trainer.checks.label_groups import LabelGroup
 from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.leakage import Leakage, check_leakage
 from hub_trainer.checks.schema import Schema, check_schema
@@ -21,11 +26,13 @@ from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows.canonical import EXAMPLE
+from hub_trainer.rows.formats import detect_format
 from hub_trainer.sandbox import SandboxLimits, run_sandboxed
 
 log = logging.getLogger(__name__)
 
-WORKER = "hub_trainer.checks.worker"
+WORKER, POISON = "hub_trainer.checks.worker", "hub_trainer.checks.poison"
+SCHEMA_CHECKS = frozenset({"columns", "label names", "usable rows"})
 READ_LIMITS = SandboxLimits(cpu_seconds=300, wall_seconds=600)
 MAX_CELL_BYTES = 20_000_000
 
@@ -66,6 +73,21 @@ class Bench:
     model: Mapping[str, Any] | None = None
     """task, folder and label_names of the published model; None asks a probe."""
 
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        """Columns that may be empty: no task looks at them, or rows of the dataset lack them."""
+        spec, schema = self.base.answer["spec"], self.base.schema
+        names = list(schema.types)
+        ours = {theirs: our for our, theirs in spec["columns"].items()}
+        used = {spec["columns"].get(our, our) for our in (*spec["kinds"], *spec["slices"])}
+        if EXAMPLE in spec["kinds"]:
+            wanted = detect_format([ours.get(name, name) for name in names]).columns
+            used |= {name for name in names if ours.get(name, name) in wanted}
+        elif spec["modality"] == "table":
+            used |= {name for name in names if not schema.null_fractions[name]}
+            used -= set(spec["drop_columns"])
+        return tuple(name for name in names if name not in used)
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -77,6 +99,11 @@ class Inspection:
     left_out_rows: tuple[int, ...] = ()
     """Rows that a merge must leave out, as chance repeats of sealed rows are: ascending places,
     from 0, in the order in which the split's files are read."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the files are in the dataset's own schema, as far as they were read."""
+        return all(one.passed for one in self.checks if one.name in SCHEMA_CHECKS)
 
 
 def read_trusted(
@@ -102,14 +129,15 @@ def inspect_files(folder: Path, bench: Bench, *, split: str) -> Inspection:
             max_rows=bench.review.max_rows,
         )  # fmt: skip
     except DataError as error:
-        return Inspection((Check("readable", False, _told(error)),))
+        return Inspection((Check("readable", False, told(error)),))
     new = Reading(out, answer)
     checks = [Check("readable", True, "parsed within limits")]
     checks += check_schema(
-        bench.base.schema, new.schema, names_from_folders=bench.base.names_from_folders
-    )
+        bench.base.schema, new.schema,
+        names_from_folders=bench.base.names_from_folders, unused=bench.unused_columns,
+    )  # fmt: skip
     if answer["error"]:
-        broken = Check("usable rows", False, _told(DataError(**answer["error"])))
+        broken = Check("usable rows", False, told(DataError(**answer["error"])))
         return Inspection((*checks, broken))
     checks += check_rows(new.rows, answer["dropped"], max_rows=bench.review.max_rows)
     if not all(check.passed for check in checks if check.blocks == "refuse"):
@@ -131,7 +159,9 @@ def _check_contents(new: Reading, bench: Bench) -> tuple[list[Check], tuple[int,
     }
     found = _call("compare_rows", {**paths, "modality": modality, "near": bench.near}, bench.folder)
     counts, leakage = found["counts"], Leakage(**found["leakage"])
-    left_out = tuple(found["left_out_rows"])
+    language = EXAMPLE in bench.base.answer["spec"]["kinds"]
+    signs = _find_poison(paths, modality, bench.folder, language=language)
+    left_out = tuple(sorted({*found["left_out_rows"], *signs["repeats"]}))
     checks = [
         *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
         check_leakage(leakage),
@@ -142,13 +172,24 @@ def _check_contents(new: Reading, bench: Bench) -> tuple[list[Check], tuple[int,
         check_text(found["flags"]),
         check_known_labels(bench.base.labels, new.labels),
         check_label_spread(bench.base.labels, new.labels, max_shift=review.max_label_shift),
+        check_triggers(signs["triggers"]),
+        check_shifts(signs["shifts"]),
+        # Only repeats of the dataset are numbered: which rows are sealed stays untold.
+        check_left_out(signs["repeats"]),
     ]  # fmt: skip
-    if EXAMPLE in bench.base.answer["spec"]["kinds"]:
-        return checks, left_out
-    return [*checks, _check_labels({**paths, "modality": modality}, bench)], left_out
+    if not language:
+        checks += _check_labels({**paths, "modality": modality}, bench)
+    return checks, left_out
 
 
-def _check_labels(arguments: Mapping[str, Any], bench: Bench) -> Check:
+def _find_poison(
+    paths: Mapping[str, Any], modality: str, folder: Path, *, language: bool
+) -> dict[str, Any]:
+    arguments = {"new": paths["new"], "base": paths["base"], "modality": modality}
+    return dict(_call("find_poison", {**arguments, "language": language}, folder, module=POISON))
+
+
+def _check_labels(arguments: Mapping[str, Any], bench: Bench) -> list[Check]:
     """The labels before the published model; before a probe when that cannot be asked."""
     allowed = bench.review.max_disagreement
     if bench.model:
@@ -160,10 +201,16 @@ def _check_labels(arguments: Mapping[str, Any], bench: Bench) -> Check:
     return _judged(_call("score_labels", {**arguments, "model": None}, bench.folder), allowed)
 
 
-def _judged(answer: Mapping[str, Any] | None, allowed: float) -> Check:
-    quality = LabelQuality(**answer["quality"]) if answer else None
-    judge = str(answer["judge"]) if answer else ""
-    return check_label_quality(quality, judge=judge, max_wrong_fraction=allowed)
+def _judged(answer: Mapping[str, Any] | None, allowed: float) -> list[Check]:
+    if answer is None:
+        return [check_label_quality(None, judge="", max_wrong_fraction=allowed)]
+    found = answer["quality"]
+    quality = LabelQuality(**{**found, "doubtful": tuple(found["doubtful"])})
+    groups = [LabelGroup(**{**one, "numbers": tuple(one["numbers"])}) for one in answer["groups"]]
+    return [
+        check_label_quality(quality, judge=str(answer["judge"]), max_wrong_fraction=allowed),
+        check_label_groups(groups, max_wrong_fraction=allowed),
+    ]
 
 
 def _read(
@@ -183,10 +230,12 @@ def _read(
     return dict(_call("read_files", arguments, out.parent))
 
 
-def _call(function: str, arguments: Mapping[str, Any], folder: Path) -> Any:
-    return run_sandboxed(f"{WORKER}:{function}", arguments, folder=folder, limits=READ_LIMITS)
+def _call(
+    function: str, arguments: Mapping[str, Any], folder: Path, *, module: str = WORKER
+) -> Any:
+    return run_sandboxed(f"{module}:{function}", arguments, folder=folder, limits=READ_LIMITS)
 
 
-def _told(error: DataError) -> str:
+def told(error: DataError) -> str:
     """An error without what was found, which may be row text."""
     return " ".join(part for part in (error.what, error.do) if part)

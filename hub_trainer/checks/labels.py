@@ -22,6 +22,7 @@ NUM_BINS = 8
 PRIOR_ROWS = 20.0
 """Weight of the histogram over all labels in that of one label, in rows."""
 SIGNIFICANT = 0.04
+CERTAIN = 0.01
 NUM_CHANCE_TRIALS = 199
 MAX_CHANCE_ROWS = 4_000
 _GRID = np.linspace(0.0, 1.0, 201)
@@ -33,11 +34,23 @@ class Scored:
 
     scores: FloatArray
     labels: IntArray
+    numbers: tuple[int, ...] = ()
+    """Numbers of the rows, where they are to be named."""
 
     @property
     def disagreement(self) -> float:
         """Share of rows whose label is not the model's first choice."""
         return float(np.mean(self.scores.argmax(axis=1) != self.labels)) if len(self.labels) else 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge says of rows whose labels are taken as right, and of new ones."""
+
+    held_out: Scored
+    new: Scored
+    names: tuple[str, ...]
+    """Of the labels, in the order of the scores."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +67,25 @@ class LabelQuality:
     reference_disagreement: float
     """The model's own error on held-out rows."""
     num_rows: int
+    doubtful: tuple[int, ...] = ()
+    """Numbers of the rows that look wrong, the worst first: as many as the estimate says."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return dict(vars(self))
+        return {**vars(self), "doubtful": list(self.doubtful)}
 
     def blocks(self, max_wrong_fraction: float) -> Literal["refuse", "human"] | None:
         """refuse, human or None.
 
-        Refused: more labels look wrong than allowed, and that is no chance. A person decides when
-        some are wrong beyond chance and the allowed share cannot be excluded.
+        Refused: even the lower end of the interval is over the limit. A person decides when labels
+        are wrong beyond chance and the limit may be exceeded; what is known of few rows, or by a
+        weak model, must be surer to trouble one.
         """
         if self.p_value >= SIGNIFICANT or self.high <= max_wrong_fraction:
             return None
-        return "refuse" if self.wrong_fraction > max_wrong_fraction else "human"
+        if self.low > max_wrong_fraction:
+            return "refuse"
+        return "human" if self.p_value < CERTAIN else None
 
 
 def judge_labels(held_out: Scored, new: Scored, *, seed: int = 0) -> LabelQuality:
@@ -78,7 +96,8 @@ def judge_labels(held_out: Scored, new: Scored, *, seed: int = 0) -> LabelQualit
     edges = _edges(held_out_margins[own], held_out_margins[~own])
     bins = np.digitize(held_out_margins, edges)
     rows = np.arange(len(new.labels))
-    new_bins = np.digitize(_margins(new.scores)[rows, new.labels], edges)
+    new_margins = _margins(new.scores)[rows, new.labels]
+    new_bins = np.digitize(new_margins, edges)
     likelihood = _likelihood(bins, held_out.labels, new_bins, new.labels)
     best = int(likelihood.argmax())
     chance = _chance_gains(bins, held_out.labels, new.labels, np.random.default_rng(seed))
@@ -91,7 +110,14 @@ def judge_labels(held_out: Scored, new: Scored, *, seed: int = 0) -> LabelQualit
         disagreement=new.disagreement,
         reference_disagreement=held_out.disagreement,
         num_rows=len(rows),
+        doubtful=_doubtful(new, new_margins, round(float(_GRID[best]) * len(rows))),
     )
+
+
+def _doubtful(new: Scored, margins: FloatArray, count: int) -> tuple[int, ...]:
+    if not new.numbers:
+        return ()
+    return tuple(new.numbers[place] for place in np.argsort(margins, kind="stable")[:count])
 
 
 def _chance_gains(

@@ -1,6 +1,7 @@
 """Whether added files join the reviewed split, and leave what is there as it is read."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from hub_trainer.checks.files import suffix_of
@@ -41,6 +42,37 @@ def check_placement(
         detail = f"{len(left)} files are not part of split {split!r}, as {left[0]!r}"
         return Check("placement", False, detail, "human")
     return Check("placement", True, f"all join split {split!r}")
+
+
+def find_place(
+    before: Sequence[str],
+    files: Sequence[str],
+    name: str,
+    *,
+    card: Mapping[str, Any],
+    config: str | None,
+    split: str,
+) -> str | None:
+    """A path for `name` that the split's patterns take up, beside its `files`; None without one.
+
+    One that comes after them is preferred: readers of csv and jsonl take the types of the first
+    file for those of all.
+    """
+    folder = str(PurePosixPath(files[0]).parent)
+    prefix = "" if folder == "." else f"{folder}/"
+    begins = (
+        f"{split}-",
+        f"{split}_",
+        f"{split}-rows-",
+        f"{split}-00000-of-00001-",
+        f"{split}/",
+        "",
+    )
+    paths = [f"{prefix}{begin}{name}" for begin in begins]
+    for path in sorted(paths, key=lambda path: path < max(files)):
+        if check_placement(before, [path], card, config=config, split=split).passed:
+            return path
+    return None
 
 
 def _format_fault(old: SplitFiles, new: SplitFiles, added: Sequence[str]) -> str | None:

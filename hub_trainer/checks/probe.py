@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hub_trainer.checks.labels import FloatArray, IntArray, Scored
+from hub_trainer.checks.labels import FloatArray, IntArray, Judged, Scored
 from hub_trainer.pictures import open_image
 
 Row = Mapping[str, Any]
@@ -19,11 +19,11 @@ Modality = Literal["text", "image", "table"]
 NUM_FOLDS = 5
 MAX_BASE_ROWS = 6_000
 IMAGE_SIDE = 16
+NUMBER = "_number"
+"""Where a new row says its place in the pull request, from 1."""
 
 
-def cross_scores(
-    base: Sequence[Row], new: Sequence[Row], modality: Modality
-) -> tuple[Scored, Scored] | None:
+def cross_scores(base: Sequence[Row], new: Sequence[Row], modality: Modality) -> Judged | None:
     """Base rows and new rows under the probe, over the labels that the base knows well enough.
 
     None when the base has too few rows to learn from, or no new row has one of its labels.
@@ -46,7 +46,8 @@ def cross_scores(
         mine = np.arange(len(new)) % NUM_FOLDS == fold
         if mine.any():
             new_scores[mine] = model.predict_proba(new_features[mine])
-    return Scored(scores, labels), Scored(new_scores, new_labels)
+    numbers = tuple(int(row.get(NUMBER, 0)) for row in new)
+    return Judged(Scored(scores, labels), Scored(new_scores, new_labels, numbers), tuple(names))
 
 
 def with_labels(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:

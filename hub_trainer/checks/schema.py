@@ -1,6 +1,6 @@
 """Columns, types and label names of new rows against those of the dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,34 +49,42 @@ def schema_of(raw: "RawSplit") -> Schema:
     return Schema(table.num_rows, types, names, nulls)
 
 
-def check_schema(base: Schema, new: Schema, *, names_from_folders: bool = False) -> list[Check]:
+def check_schema(
+    base: Schema,
+    new: Schema,
+    *,
+    names_from_folders: bool = False,
+    unused: Sequence[str] = (),
+) -> list[Check]:
     """New rows have the dataset's columns, types and label names, and are as full as its rows.
 
     `names_from_folders`: the label names are those of the folders at hand, as in an image folder
-    without declared features, so that a few new pictures need not show all of them.
+    without declared features, so that a few new pictures need not show all of them. `unused`
+    columns may be empty: no task looks at them.
     """
     return [
-        _check_columns(base, new),
+        _check_columns(base, new, unused),
         _check_label_names(base, new, names_from_folders),
-        _check_nulls(base, new),
+        _check_nulls(base, new, unused),
     ]
 
 
-def _check_columns(base: Schema, new: Schema) -> Check:
+def _check_columns(base: Schema, new: Schema, unused: Sequence[str]) -> Check:
     faults = [f"column {name!r} is missing" for name in sorted(base.types.keys() - new.types)]
     faults += [f"column {name!r} is new" for name in sorted(new.types.keys() - base.types)]
     faults += [
         f"column {name!r} is {new.types[name]}, not {base.types[name]}"
         for name in sorted(base.types.keys() & new.types.keys())
-        if not _fits(base, new, name)
+        if not _fits(base, new, name, unused)
     ]
     detail = "; ".join(faults[:5]) or f"the dataset's {len(base.types)} columns"
     return Check("columns", not faults, detail)
 
 
-def _fits(base: Schema, new: Schema, name: str) -> bool:
+def _fits(base: Schema, new: Schema, name: str, unused: Sequence[str]) -> bool:
     """A column with no value in it has no type of its own, and a file may hold none."""
-    empty = new.null_fractions[name] == 1.0 and base.null_fractions[name] > 0
+    may_be_empty = base.null_fractions[name] > 0 or name in unused
+    empty = new.null_fractions[name] == 1.0 and may_be_empty
     return base.types[name] == new.types[name] or empty
 
 
@@ -93,12 +101,12 @@ def _check_label_names(base: Schema, new: Schema, names_from_folders: bool) -> C
     return Check("label names", not changed, "; ".join(changed) or "not changed")
 
 
-def _check_nulls(base: Schema, new: Schema) -> Check:
+def _check_nulls(base: Schema, new: Schema, unused: Sequence[str]) -> Check:
     emptier = [
         f"column {name!r} is empty in {share:.0%} of the rows, in the dataset in "
         f"{base.null_fractions.get(name, 0.0):.0%}"
         for name, share in sorted(new.null_fractions.items())
-        if name in base.types and _is_emptier(base, new, name)
+        if name in base.types and name not in unused and _is_emptier(base, new, name)
     ]
     detail = "; ".join(emptier[:5]) or "as full as the dataset's rows"
     return Check("empty cells", not emptier, detail, "human")

@@ -1,6 +1,5 @@
 """Rows that review would stop a pull request for, each with the reason: curate leaves them out."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
 from hub_trainer.checks.worker import read_files
 from hub_trainer.duplicates import Modality, find_duplicates, find_repeats
 from hub_trainer.errors import DataError
-from hub_trainer.pictures import image_problem
+from hub_trainer.pictures import ONE_COLOUR, image_problem
 from hub_trainer.privacy import MAX_CHARACTERS, SECRET_KINDS, find_personal_data
 from hub_trainer.rows import read_rows
 from hub_trainer.rows.leakage import find_sealed
@@ -155,13 +154,10 @@ def _texts(row: Row) -> list[str]:
 
 
 def _picture_problem(content: bytes) -> str | None:
-    from PIL import Image
-
-    if image_problem(content):
-        return BROKEN
-    with Image.open(io.BytesIO(content)) as image:
-        bands = image.convert("RGBA").getextrema()
-    return BLANK if all(low == high for low, high in bands) else None
+    problem = image_problem(content)
+    if problem is None:
+        return None
+    return BLANK if problem == ONE_COLOUR else BROKEN
 
 
 def _with_secrets(rows: Sequence[Row]) -> set[int]:

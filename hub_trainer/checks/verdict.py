@@ -1,8 +1,12 @@
 """A check's outcome, and the verdict over all of them: merge, refuse, or ask a human."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from hub_trainer.errors import DataError
 
 VerdictName = Literal["merge", "refuse", "human"]
 Blocks = Literal["refuse", "human"]
@@ -16,10 +20,39 @@ class Check:
     passed: bool
     detail: str
     blocks: Blocks = "refuse"
+    rows: tuple[int, ...] = ()
+    """Numbers of the rows that it is about, from 1, over all added files in order."""
+    hostile: bool = False
+    """No honest pull request fails it: one that does is closed."""
+
+    @property
+    def outcome(self) -> Literal["pass", "refuse", "human"]:
+        """What follows from it."""
+        return "pass" if self.passed else self.blocks
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` shows it."""
-        return {"name": self.name, "passed": self.passed, "detail": self.detail}
+        shown = {"name": self.name, "passed": self.passed, "detail": self.detail}
+        return {**shown, "outcome": self.outcome, "rows": list(self.rows)}
+
+
+@dataclass(frozen=True)
+class MadeFile:
+    """A file in the dataset's own schema, written by the child that read the pull request's."""
+
+    target: str
+    """Its path in the repo."""
+    path: Path
+    sha256: str
+    """As the child reported it: nothing else is uploaded."""
+
+    def content(self) -> bytes:
+        """The bytes that were checked. Raises DataError when the file holds others."""
+        content = self.path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            do = "Review it again."
+            raise DataError("A converted file is not as it was written.", where=self.target, do=do)
+        return content
 
 
 @dataclass(frozen=True)
@@ -33,14 +66,24 @@ class Verdict:
     verdict: VerdictName
     checks: tuple[Check, ...]
     files: tuple[str, ...] = ()
-    """Data files that it adds: what a merge copies."""
+    """Data files that it adds: what a merge copies, unless it has made others of them."""
     rows: int = 0
     """Rows that it brings, 0 when they could not be read."""
+    author: str = ""
+    left_out: int = 0
+    """Rows that a merge leaves out: those that repeat others."""
+    made: tuple[MadeFile, ...] = ()
+    """What a merge adds in place of the files, where those are not in the dataset's own schema."""
 
     @property
     def reasons(self) -> list[str]:
         """Why it is not merged: the names and details of the checks that did not pass."""
         return [f"{check.name}: {check.detail}" for check in self.checks if not check.passed]
+
+    @property
+    def closes(self) -> bool:
+        """Whether the pull request is closed unmerged: what can be mended stays open."""
+        return any(check.hostile and not check.passed for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` shows it."""
@@ -50,6 +93,8 @@ class Verdict:
             "base_sha": self.base_sha,
             "verdict": self.verdict,
             "rows": self.rows,
+            "left_out": self.left_out,
+            "converted": bool(self.made),
             "reasons": self.reasons,
             "checks": [check.to_dict() for check in self.checks],
         }

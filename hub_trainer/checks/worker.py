@@ -11,11 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.columns import infer_spec
 from hub_trainer.checks.flags import text_flags
-from hub_trainer.checks.labels import Scored, judge_labels
+from hub_trainer.checks.label_groups import judge_groups
+from hub_trainer.checks.labels import Judged, Scored, judge_labels
 from hub_trainer.checks.leakage import Leakage
-from hub_trainer.checks.probe import cross_scores, label_indices, sample_rows, with_labels
+from hub_trainer.checks.probe import (
+    NUMBER,
+    cross_scores,
+    label_indices,
+    sample_rows,
+    with_labels,
+)
 from hub_trainer.checks.schema import schema_of
 from hub_trainer.duplicates import find_duplicates, find_repeats, is_copy
 from hub_trainer.errors import DataError
@@ -29,6 +35,7 @@ from hub_trainer.rows import (
     read_split,
     write_rows,
 )
+from hub_trainer.rows.columns import infer_spec
 from hub_trainer.rows.labels import in_order
 from hub_trainer.rows.leakage import SealedExamples
 
@@ -136,22 +143,29 @@ def score_labels(
     published model that errs on 38 % of held-out rows finds as many flipped labels as a probe that
     errs on 6 %, and neither stops clean rows.
     """
-    rows = sample_rows(read_rows(Path(new)), MAX_JUDGED_ROWS)
-    scored, judge = None, "the published model"
+    numbered = [{**row, NUMBER: n} for n, row in enumerate(read_rows(Path(new)), start=1)]
+    rows = sample_rows(numbered, MAX_JUDGED_ROWS)
+    judged, judge = None, "the published model"
     if model and test:
         held_out = sample_rows(read_rows(Path(test)), MAX_HELD_OUT_ROWS)
-        scored = _published_scores(rows, held_out, **model)
-    if scored is None:
-        scored, judge = (
-            cross_scores(read_rows(Path(base)), rows, modality),
-            "a probe of the dataset",
-        )
-    return {"judge": judge, "quality": judge_labels(*scored).to_dict()} if scored else None
+        judged = _published_scores(rows, held_out, **model)
+    if judged is None:
+        judge = "a probe of the dataset"
+        judged = cross_scores(read_rows(Path(base)), rows, modality)
+    if judged is None:
+        return None
+    groups = judge_groups(judged.held_out, judged.new, judged.names)
+    quality = judge_labels(judged.held_out, judged.new)
+    return {
+        "judge": judge,
+        "quality": quality.to_dict(),
+        "groups": [one.to_json() for one in groups],
+    }
 
 
 def _published_scores(
     rows: Sequence[Row], held_out: Sequence[Row], *, task: str, folder: str, label_names: list[str]
-) -> tuple[Scored, Scored] | None:
+) -> Judged | None:
     """Held-out and new rows under the published model; None when it knows none of their labels."""
     import numpy as np
 
@@ -163,9 +177,11 @@ def _published_scores(
     predictions = classification(load_task(task)).predict(Path(folder), [*held_out, *rows])
     scores = np.array([[p.scores.get(name, 0.0) for name in label_names] for p in predictions])
     known, fresh = scores[: len(held_out)], scores[len(held_out) :]
-    return (
+    numbers = tuple(int(row[NUMBER]) for row in rows)
+    return Judged(
         Scored(known, label_indices(held_out, label_names)),
-        Scored(fresh, label_indices(rows, label_names)),
+        Scored(fresh, label_indices(rows, label_names), numbers),
+        tuple(label_names),
     )
 
 

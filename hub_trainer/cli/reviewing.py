@@ -10,6 +10,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages.review import run, watch
 
+MAX_NUMBERS = 12
 STYLES = {"merge": "green", "human": "yellow", "refuse": "red"}
 
 
@@ -51,12 +52,27 @@ def review_on(
 
 
 def show_verdict(verdict: dict[str, Any]) -> None:
-    """A line for the verdict and one for each check that did not pass."""
-    style = STYLES[verdict["verdict"]]
-    people.print(
-        f"pull request {verdict['number']} at {verdict['sha'][:7]}: "
-        f"[{style}]{verdict['verdict']}[/{style}]"
-    )
-    for check in verdict["checks"]:
-        if not check["passed"]:
-            say(f"  {check['name']}: {check['detail']}")
+    """The verdict, then a line for each check that did not pass; details stand under each other."""
+    from rich.table import Table
+    from rich.text import Text
+
+    style, failed = STYLES[verdict["verdict"]], [c for c in verdict["checks"] if not c["passed"]]
+    head = Text.assemble((f"{verdict['verdict']:<6}", style), f"  pull request {verdict['number']}")
+    said = [f"{verdict['rows']:,} rows"] if verdict["rows"] else []
+    said += [f"{verdict['left_out']:,} left out"] if verdict["left_out"] else []
+    said += ["converted"] if verdict["converted"] else []
+    said += [f"{len(verdict['checks']) - len(failed)} of {len(verdict['checks'])} checks passed"]
+    head.append(f" at {verdict['sha'][:7]}: {', '.join(said)}")
+    people.print(head, highlight=False, soft_wrap=True)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for check in sorted(failed, key=lambda check: check["outcome"] != "refuse"):
+        outcome = Text(f"  {check['outcome']}", STYLES[check["outcome"]])
+        table.add_row(outcome, Text(check["name"]), Text(check["detail"] + _numbers(check["rows"])))
+    if failed:
+        people.print(table, highlight=False)
+
+
+def _numbers(rows: list[int]) -> str:
+    shown = ", ".join(map(str, rows[:MAX_NUMBERS]))
+    more = f" and {len(rows) - MAX_NUMBERS:,} more" if len(rows) > MAX_NUMBERS else ""
+    return f" (rows {shown}{more})" if rows else ""

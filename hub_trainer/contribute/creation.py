@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hub_trainer.checks.columns import LABEL_NAMES, TEXT_NAMES
 from hub_trainer.checks.comment import inert
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError, UsageError
@@ -20,6 +19,7 @@ from hub_trainer.recipe import load_recipe
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
 from hub_trainer.rows.canonical import EXAMPLE, label_texts
+from hub_trainer.rows.columns import LABEL_NAMES, TEXT_NAMES
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.labels import in_order
 from hub_trainer.tasks import Task, load_task

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from hub_trainer.contribute.own_schema import known_label
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.rows import IMAGE_SUFFIXES, RawSplit
+from hub_trainer.rows.own_schema import known_label
 
 SIGNS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 

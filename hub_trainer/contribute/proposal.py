@@ -9,14 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.checks.bench import Tip, fetch_files, load_tip
-from hub_trainer.checks.columns import infer_spec
 from hub_trainer.checks.comment import inert
 from hub_trainer.checks.contents import check_personal_data, check_text
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.placement import check_placement
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.local_file import read_local
-from hub_trainer.contribute.own_schema import OwnSchema, encode_table, in_own_schema
 from hub_trainer.contribute.picture_files import picture_files
 from hub_trainer.duplicates import find_duplicates
 from hub_trainer.errors import DataError, UsageError
@@ -24,6 +22,8 @@ from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows import RawSplit, SplitFiles, canonical_rows, write_card
+from hub_trainer.rows.columns import infer_spec
+from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
 from hub_trainer.sandbox import run_sandboxed
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _own_schema(hub: Hub, tip: Tip, there: SplitFiles, split: str) -> OwnSchema:
         fetch_files(hub, tip.repo, tip.commit_sha, [smallest], folder)
         write_card(folder, there.card)
         arguments = {"folder": str(folder), "split": split}
-        function = "hub_trainer.contribute.own_schema:describe_folder"
+        function = "hub_trainer.rows.own_schema:describe_folder"
         answer = run_sandboxed(function, arguments, folder=Path(scratch) / "out")
     return OwnSchema.from_json(answer)
 

@@ -8,27 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.bench import (
-    CARD,
-    Tip,
-    fetch_files,
-    fork_of,
-    load_tip,
-    prepare_bench,
-    whole_split,
-)
+from hub_trainer.checks.bench import CARD, Tip, fork_of, load_tip
 from hub_trainer.checks.card import check_card
-from hub_trainer.checks.comment import has_comment, render_comment
+from hub_trainer.checks.comment import MARKER, has_comment, render_comment
+from hub_trainer.checks.contributor import check_contributor, merged_rows
 from hub_trainer.checks.files import FileChanges, check_files, compare_listings, data_files
-from hub_trainer.checks.inspection import Inspection, inspect_files
-from hub_trainer.checks.placement import check_placement
+from hub_trainer.checks.opening import Opened, open_added
 from hub_trainer.checks.policy import Policy, find_policy
 from hub_trainer.checks.sizes import without_sizes
 from hub_trainer.checks.verdict import Check, Verdict, decide
 from hub_trainer.errors import DataError, HubError, UsageError
-from hub_trainer.hub import Changes, Commit, FileCopy, Hub, Repo
+from hub_trainer.hub import Changes, Commit, FileCopy, Hub, PullRequest, Repo
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows import write_card
 
 MAX_STARTS = 5
 """Times that a review starts over because the pull request or main moved under it."""
@@ -96,9 +87,9 @@ def settle(hub: Hub, dataset_id: str, number: int, policy: Policy) -> Verdict:
     for _ in range(MAX_STARTS):
         with tempfile.TemporaryDirectory(prefix="hub-trainer-review-") as work:
             verdict = review_pull_request(hub, dataset_id, number, policy, Path(work))
-        if apply_verdict(hub, dataset_id, verdict):
-            log.info("pull request %d of %s: %s", number, dataset_id, verdict.verdict)
-            return verdict
+            if apply_verdict(hub, dataset_id, verdict):
+                log.debug("pull request %d of %s: %s", number, dataset_id, verdict.verdict)
+                return verdict
     raise HubError(
         f"Pull request {number} or main moved during each of {MAX_STARTS} reviews.",
         where=f"{hub.url}/datasets/{dataset_id}",
@@ -114,14 +105,15 @@ def review_pull_request(
     When an earlier review has merged this very commit and did not finish, that is the verdict.
     """
     repo = Repo(dataset_id, "dataset")
-    head_sha = _open_head(hub, repo, number)
+    request = _open_request(hub, repo, number)
+    head_sha = str(request.head_sha)
     merged = hub.find_commit(repo, _run_id(number, head_sha))
     if merged:
         return _merged_verdict(hub, repo, merged, number=number, head_sha=head_sha)
     main = load_tip(hub, repo, hub.resolve(repo))
     checks: list[Check] = []
     added: list[str] = []
-    rows = 0
+    opened = Opened()
     try:
         head = load_tip(hub, repo, head_sha)
         changes, checks = _compare_tips(hub, main, head, policy)
@@ -130,11 +122,11 @@ def review_pull_request(
     else:
         added = [file.path for file in data_files(changes)]
     if added and decide(checks) != "refuse":
-        checks.append(_placement(main, added, policy))
-        if checks[-1].passed:
-            found = _open_files(hub, main, head, added, policy=policy, work_dir=work_dir)
-            checks += found.checks
-            rows = found.rows
+        opened = open_added(hub, main, head, added, policy=policy, work_dir=work_dir)
+        checks += opened.checks
+        if opened.rows:
+            author = request.author
+            checks.append(_check_contributor(hub, repo, author, opened, main, policy))
     return Verdict(
         number=number,
         sha=head_sha,
@@ -142,12 +134,18 @@ def review_pull_request(
         verdict=decide(checks),
         checks=tuple(checks),
         files=tuple(added),
-        rows=rows,
+        rows=opened.rows,
+        author=request.author,
+        left_out=opened.left_out,
+        made=opened.made,
     )
 
 
 def apply_verdict(hub: Hub, dataset_id: str, verdict: Verdict) -> bool:
-    """Comment once per commit; merge and close, close, or leave open. False when it is void."""
+    """Comment, and merge and close, close, or leave open. False when the verdict is void.
+
+    There is one comment: that of an earlier review is written anew.
+    """
     repo = Repo(dataset_id, "dataset")
     request = hub.pull_request(repo, verdict.number)
     if request.head_sha != verdict.sha or request.status != "open":
@@ -158,25 +156,28 @@ def apply_verdict(hub: Hub, dataset_id: str, verdict: Verdict) -> bool:
         if commit is None:
             return False
         note = f"Merged by value as {commit.commit_sha}. Thank you."
-    if not has_comment(
-        hub.comments(repo, verdict.number), verdict.sha, author=str(hub.user()["name"])
-    ):
-        hub.comment(repo, verdict.number, render_comment(verdict, dataset_id=dataset_id))
-    if verdict.verdict != "human":
+    text = render_comment(verdict, dataset_id=dataset_id)
+    hub.rewrite_comment(repo, verdict.number, text, marker=MARKER)
+    if verdict.verdict == "merge" or verdict.closes:
         hub.close(repo, verdict.number, note)
     return True
 
 
 def _merge(hub: Hub, repo: Repo, verdict: Verdict, *, author: str) -> Commit | None:
-    """Copy exactly the vetted files onto the vetted main; None when main has moved."""
+    """Put exactly the vetted rows onto the vetted main; None when main has moved.
+
+    The files are copied where they are, or where others were made of them, those are uploaded.
+    """
     card = hub.read_file(repo, CARD, verdict.base_sha)
     smaller = without_sizes(card) if card else None
+    files: dict[str, bytes | Path] = {CARD: smaller} if smaller else {}
     changes = Changes(
-        files={CARD: smaller} if smaller else {},
-        copies=[FileCopy(path, verdict.sha) for path in verdict.files],
+        files={**files, **{one.target: one.content() for one in verdict.made}},
+        copies=[] if verdict.made else [FileCopy(path, verdict.sha) for path in verdict.files],
     )
+    rows = verdict.rows - verdict.left_out
     message = (
-        f"Add {verdict.rows} rows of pull request {verdict.number} by {author}\n\n"
+        f"Add {rows} rows of pull request {verdict.number} by {author}\n\n"
         f"Reviewed at {verdict.sha}.\n"
         f"Co-authored-by: {author} <{author}@users.noreply.huggingface.co>"
     )
@@ -233,29 +234,20 @@ def _check_collisions(changes: FileChanges, main: Tip) -> Check:
     return Check("collisions", not taken, detail, "human")
 
 
-def _placement(main: Tip, added: list[str], policy: Policy) -> Check:
-    source = policy.source
-    return check_placement(
-        main.names, added, main.card, config=source.config, split=whole_split(source)
-    )
+def _check_contributor(
+    hub: Hub, repo: Repo, author: str, opened: Opened, main: Tip, policy: Policy
+) -> Check:
+    """The cap of one contributor; the dataset's owner and the reviewer have none."""
+    if author in (repo.repo_id.split("/")[0], str(hub.user()["name"])):
+        return Check("contributor", True, "rows of the dataset's own people have no limit")
+    titles = (entry.title for entry in hub.history(repo, main.commit_sha))
+    return check_contributor(
+        opened.rows, merged_rows(titles, author), opened.base_rows,
+        max_rows=policy.review.max_rows_per_contributor,
+    )  # fmt: skip
 
 
-def _open_files(
-    hub: Hub, main: Tip, head: Tip, added: list[str], *, policy: Policy, work_dir: Path
-) -> Inspection:
-    """Fetch the added files at the pinned commit, under the card of main, and have them opened."""
-    split = whole_split(policy.source)
-    folder = work_dir / "new"
-    try:
-        fetch_files(hub, head.repo, head.commit_sha, added, folder)
-    except HubError as error:
-        return Inspection((Check("download", False, error.what, "human"),))
-    write_card(folder, main.split_files(policy.source.config, split).card)
-    bench = prepare_bench(hub, policy, main, work_dir)
-    return inspect_files(folder, bench, split=split)
-
-
-def _open_head(hub: Hub, repo: Repo, number: int) -> str:
+def _open_request(hub: Hub, repo: Repo, number: int) -> PullRequest:
     request = hub.pull_request(repo, number)
     if request.status != "open" or request.head_sha is None:
         raise UsageError(
@@ -264,7 +256,7 @@ def _open_head(hub: Hub, repo: Repo, number: int) -> str:
             got=request.status,
             do="Only open pull requests are reviewed; open it again on its page first.",
         )
-    return request.head_sha
+    return request
 
 
 def _open_heads(hub: Hub, dataset_id: str) -> dict[int, str]:

@@ -1,12 +1,14 @@
 import re
 import unicodedata
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub_trainer.checks.comment import has_comment, inert, marker_of, render_comment
-from hub_trainer.checks.verdict import Check, Verdict
+from hub_trainer.checks.comment import ADVICE, has_comment, inert, marker_of, render_comment
+from hub_trainer.checks.verdict import Check, MadeFile, Verdict
 
+FOLDS = re.compile(r"^</?details>$|^<summary>[\w ]+</summary>$", re.MULTILINE)
 SHA, BASE = "a" * 40, "b" * 40
 HOSTILE = st.one_of(
     st.text(max_size=80),
@@ -35,6 +37,8 @@ def test_comment_when_rendered_then_the_table_lines_up_and_names_what_was_vetted
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(line) for line in table}) == 1
     assert len(table) == 4
+    assert text.startswith("**Review: merge.** Merged.")
+    assert text.count("<details>") == text.count("</details>") == 2
     assert f"`{SHA}`" in text
     assert f"`{BASE}`" in text
     assert "    hub-trainer review o/d --pr 7" in text
@@ -43,8 +47,47 @@ def test_comment_when_rendered_then_the_table_lines_up_and_names_what_was_vetted
 
 def test_failed_check_when_shown_then_stands_out() -> None:
     text = render_comment(_verdict("bad"), dataset_id="o/d")
-    assert "| file names | **fail** | bad" in text
-    assert text.startswith("**Review: refuse.**")
+    assert "- refuse, **file names**: bad." in text.splitlines()
+    assert text.startswith("**Review: refuse.** Not merged yet. To be mended first: file names.")
+
+
+def test_comment_when_refused_then_leads_with_verdict_reason_rows_and_what_mends_it() -> None:
+    bad = Check("label quality", False, "a fifth looks wrong", "refuse", tuple(range(3, 23)))
+    verdict = Verdict(7, SHA, BASE, "refuse", (Check("rows", True, "12"), bad), rows=100)
+    text = render_comment(verdict, dataset_id="o/d")
+    lines = text.splitlines()
+    assert lines[0].startswith("**Review: refuse.**")
+    assert lines[0].endswith("Thank you for these 100 rows.")
+    assert "Rows 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14 and 8 more." in text
+    assert "- Look at the labels of the rows named, and correct or drop them." in lines
+    assert "    hub-trainer contribute o/d FILE --dry-run" in lines
+    assert "stays open" in text
+    assert text.index("label quality") < text.index("<summary>1 checks passed") < text.index(SHA)
+    assert lines[-1] == marker_of(SHA)
+
+
+def test_comment_when_merged_then_says_what_was_left_out_and_converted(tmp_path: Path) -> None:
+    made = (MadeFile("data/train-1.parquet", tmp_path / "x", "0"),)
+    passed = (Check("rows", True, "12"),)
+    verdict = Verdict(7, SHA, BASE, "merge", passed, rows=12, left_out=2, made=made)
+    headline = render_comment(verdict, dataset_id="o/d").splitlines()[0]
+    assert "Thank you for these 12 rows. 10 of them are new and were added; 2 are there" in headline
+    assert "in the dataset's own schema" in headline
+
+
+def test_comment_when_hostile_then_says_closed_and_offers_no_way_on() -> None:
+    hostile = Check("file types", False, "'x.py' is neither data nor the card", hostile=True)
+    verdict = Verdict(7, SHA, BASE, "refuse", (hostile,))
+    assert verdict.closes
+    text = render_comment(verdict, dataset_id="o/d")
+    assert text.splitlines()[0].startswith("**Review: refuse.** Closed")
+    assert "stays open" not in text
+
+
+def test_advice_when_listed_then_each_line_is_for_a_check_that_exists() -> None:
+    folder = Path(__file__).parents[2] / "hub_trainer" / "checks"
+    source = "".join(p.read_text() for p in folder.glob("*.py") if p.name != "comment.py")
+    assert [name for name in ADVICE if f'"{name}"' not in source] == []
 
 
 @given(HOSTILE, HOSTILE)
@@ -60,7 +103,7 @@ def test_comment_when_strings_are_hostile_then_only_the_table_is_there(a: str, b
     assert "＠" not in body
     assert "://" not in body
     assert not re.search(r"(?i)www\.", body)
-    assert not re.search(r"<(?!!-- )", body)
+    assert not re.search(r"<(?!!-- )", FOLDS.sub("", body))
     assert "<!--" not in body
     hidden = {"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"}
     assert not [c for c in body if unicodedata.category(c) in hidden and c != "\n"]

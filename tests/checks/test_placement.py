@@ -35,7 +35,8 @@ def test_file_when_in_another_split_or_none_then_a_person_decides(path: str) -> 
 def test_format_when_another_then_refused() -> None:
     check = _place("data/train-new.csv")
     assert check.blocks == "refuse"
-    assert check.detail == "'data/train-new.csv' is not parquet like the dataset"
+    expected = "the dataset would not load: The files of a split are of several kinds."
+    assert check.detail == expected
 
 
 def test_file_when_it_displaces_those_of_main_then_refused() -> None:

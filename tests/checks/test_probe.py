@@ -19,7 +19,7 @@ def _texts(count: int, seed: int) -> list[dict[str, str]]:
 def test_probe_when_the_task_is_learnable_then_base_and_new_rows_score_alike() -> None:
     scored = cross_scores(_texts(100, 0), _texts(50, 1), "text")
     assert scored is not None
-    held_out, new = scored
+    held_out, new = scored.held_out, scored.new
     assert held_out.scores.shape == (100, 2)
     assert new.scores.shape == (50, 2)
     np.testing.assert_allclose(held_out.scores.sum(axis=1), 1)
@@ -32,7 +32,7 @@ def test_probe_when_a_label_is_new_or_rare_then_its_rows_are_left_out() -> None:
     new = [*_texts(10, 1), {"text": "odd", "label": "rare"}, {"text": "x", "label": "new"}]
     scored = cross_scores(base, new, "text")
     assert scored is not None
-    assert len(scored[1].labels) == 10
+    assert len(scored.new.labels) == 10
 
 
 def test_probe_when_there_is_too_little_to_learn_from_then_none() -> None:
@@ -58,7 +58,7 @@ def test_probe_when_asked_of_images_and_tables_then_learns_too() -> None:
     for rows, modality in ((images, "image"), (table, "table")):
         scored = cross_scores(rows[:40], rows[40:], modality)  # type: ignore[arg-type]
         assert scored is not None
-        assert scored[1].disagreement < 0.1
+        assert scored.new.disagreement < 0.1
 
 
 def test_sample_when_taken_then_the_same_each_time_and_in_order() -> None:

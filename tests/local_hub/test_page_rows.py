@@ -198,3 +198,48 @@ def test_previews_when_too_many_at_once_then_told_to_come_again(
 def test_deep_json_when_read_then_a_problem_and_not_a_crash() -> None:
     found = read("json", b"[" * 200_000)
     assert "problem" in found
+
+
+def test_pull_request_when_it_adds_rows_then_its_page_shows_their_start(
+    api: HfApi, anyone: httpx.Client, dataset: str
+) -> None:
+    commit(api, dataset, {"train.csv": b"text,label\nold row,a\n"}, repo_type="dataset")
+    num = api.create_pull_request(dataset, title="More", repo_type="dataset").num
+    files = {
+        "more.csv": b'text,label\n"<script>alert(1)</script>",b\n',
+        "data/cat/1.png": picture(),
+        "data/broken.parquet": b"PAR1",
+    }
+    commit(api, dataset, files, repo_type="dataset", revision=f"refs/pr/{num}")
+    html = anyone.get(f"/datasets/{dataset}/discussions/{num}").text
+    assert "Added rows" in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "<script>" not in html
+    assert "The first 1 row" in html
+    assert "This file cannot be shown as rows" in html
+    assert "old row" not in html
+    source = f"/datasets/{dataset}/image/refs%2Fpr%2F{num}/data/cat/1.png"
+    assert f'<img src="{source}" alt="" loading="lazy">' in html
+    assert anyone.get(source).headers["content-type"] == "image/png"
+
+
+def test_discussion_when_no_pull_request_then_no_rows(
+    api: HfApi, anyone: httpx.Client, dataset: str
+) -> None:
+    num = api.create_discussion(dataset, title="Hello", repo_type="dataset").num
+    assert "Added rows" not in anyone.get(f"/datasets/{dataset}/discussions/{num}").text
+
+
+def test_comment_when_it_folds_a_part_then_only_that_html_is_taken() -> None:
+    from hub_trainer.local_hub.page.markdown import render_markdown
+
+    html = render_markdown(
+        "<details>\n<summary>3 passed</summary>\n\n| a |\n|---|\n| b |\n\n</details>"
+    )
+    assert "<details>" in html
+    assert "<summary>3 passed</summary>" in html
+    assert "<td" in html.split("</details>")[0]
+    bad = render_markdown(
+        "<details open ontoggle=alert(1)>\n<summary>x</summary>\n\nhello\n\n</details>"
+    )
+    assert "<details open" not in bad

@@ -171,8 +171,9 @@ def _renamed_column(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
 
 
 def _swapped_names(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
+    """Its own label numbers: merged by the names, never by the numbers."""
     names = list(reversed(d.kind.label_names))
-    return _joins(parquet(d.kind, rows, label_names=names), REFUSED, "data/train-00000-aaa.parquet")
+    return _joins(parquet(d.kind, rows, label_names=names), MERGED, "data/train-00000-aaa.parquet")
 
 
 def _exact_repeats(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
@@ -295,11 +296,12 @@ def _rewrite(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
 
 
 def _misplaced(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
-    return _joins(parquet(d.kind, rows), STOPPED, "extra/more.parquet")
+    """A file that no split takes up: its rows are merged into the split for training."""
+    return _joins(parquet(d.kind, rows), MERGED, "extra/more.parquet")
 
 
 def _other_format(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
-    content = b"text,label\nhello,0\n"
+    content = b"words,kind\nhello,0\n"
     return _joins(content, REFUSED, "data/train-more.csv")
 
 
@@ -349,7 +351,8 @@ def _picture_bomb(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
 DEFECTS: dict[str, Callable[[Draw, list[Row], np.random.Generator], Case]] = {
     "clean": _clean,
     "flip 10 %": _flip(0.10, STOPPED),
-    "flip 20 %": _flip(0.20, REFUSED),
+    "flip 20 %": _flip(0.20, STOPPED),
+    "flip 30 %": _flip(0.30, REFUSED),
     "renamed column": _renamed_column,
     "swapped label names": _swapped_names,
     "repeats of the dataset": _exact_repeats,

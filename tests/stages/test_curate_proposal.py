@@ -6,10 +6,10 @@ import pytest
 from datasets import ClassLabel, Features, Value
 
 from hub_trainer.checks.bench import Tip
-from hub_trainer.contribute.own_schema import OwnSchema
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Repo, RepoFile
 from hub_trainer.recipe import DatasetSource
+from hub_trainer.rows.own_schema import OwnSchema
 from hub_trainer.stages.curate.proposal import Target, build_file, fitting_rows
 
 CLASSES = OwnSchema(

@@ -10,7 +10,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from hub_trainer.checks import inspection
-from hub_trainer.checks.comment import marker_of
+from hub_trainer.checks.comment import MARKER, marker_of
+from hub_trainer.checks.opening import Opened
 from hub_trainer.checks.verdict import Check, Verdict
 from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Commit, Hub, Repo
@@ -36,7 +37,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every file pass: what is merged is tested, not the checks."""
     monkeypatch.setattr(
-        review, "_open_files", lambda *args, **named: ([Check("rows", True, "3")], 3)
+        review, "open_added", lambda *args, **named: Opened((Check("rows", True, "3"),), 3)
     )
 
 
@@ -76,7 +77,7 @@ def test_pull_requests_when_reviewed_in_the_sandbox_then_clean_merged_flipped_re
     monkeypatch.setenv("HF_TOKEN", "hf_this_must_not_reach_the_child")
     with bench() as shop:
         repo, clean = shop.open(make_case("clean", "requests", 0))
-        _, flipped = shop.open(make_case("flip 20 %", "requests", 1))
+        _, flipped = shop.open(make_case("flip 30 %", "requests", 1))
         _, outside = shop.open(make_case("card: absolute path", "requests", 2))
         before = shop.owner.resolve(repo)
         answer = review.run(shop.owner, repo.repo_id)
@@ -89,7 +90,8 @@ def test_pull_requests_when_reviewed_in_the_sandbox_then_clean_merged_flipped_re
         assert entry.title == f"Add 120 rows of pull request {clean} by alice"
         assert "Co-authored-by: alice <alice@" in entry.message
         assert shop.owner.history(repo)[1].commit_sha == before
-        assert all(shop.owner.pull_request(repo, n).status == "closed" for n in verdicts)
+        open_ones = [n for n in verdicts if shop.owner.pull_request(repo, n).status == "open"]
+        assert open_ones == [flipped]
         assert entry.commit_sha in _comments(shop, repo, clean)[-1]
         reason = next(v for v in answer["pull_requests"] if v["number"] == flipped)["reasons"]
         assert any(line.startswith("label quality:") for line in reason)
@@ -113,13 +115,18 @@ def test_undecided_when_reviewed_twice_then_commented_once_and_left_open(
     assert shop.owner.pull_request(repo, number).status == "open"
 
 
-def test_pull_request_when_it_gets_a_push_then_commented_again(shop: Bench, unopened: None) -> None:
+def test_pull_request_when_it_gets_a_push_then_its_comment_is_written_anew(
+    shop: Bench, unopened: None
+) -> None:
     repo = _new_dataset(shop, "pushed")
     number = _propose(shop, repo, {"README.md": CARD.encode() + b"more"}, "pushed-1")
     review.run(shop.owner, repo.repo_id)
+    first = shop.owner.pull_request(repo, number).head_sha
     _push(shop, repo, number, {"README.md": CARD.encode() + b"and more"})
     review.run(shop.owner, repo.repo_id)
-    assert len(_comments(shop, repo, number)) == 2
+    [text] = [text for text in _comments(shop, repo, number) if MARKER in text]
+    assert marker_of(str(first)) not in text
+    assert marker_of(str(shop.owner.pull_request(repo, number).head_sha)) in text
 
 
 def test_closed_pull_request_when_named_then_error_says_so(shop: Bench, unopened: None) -> None:
@@ -237,7 +244,9 @@ class _Racing:
         return attacked
 
 
-@pytest.mark.parametrize("method", ["list_files", "comments", "commit", "read_file", "close"])
+@pytest.mark.parametrize(
+    "method", ["list_files", "rewrite_comment", "commit", "read_file", "close"]
+)
 def test_contributor_when_pushing_during_the_review_then_unvetted_rows_are_never_merged(
     shop: Bench, unopened: None, method: str
 ) -> None:
@@ -324,14 +333,14 @@ def test_merge_when_the_reply_was_lost_then_no_second_commit(shop: Bench, unopen
     assert shop.owner.pull_request(repo, number).status == "closed"
 
 
-@pytest.mark.parametrize("lost", ["comment", "close"])
+@pytest.mark.parametrize("lost", ["rewrite_comment", "close"])
 def test_review_when_killed_after_the_merge_then_the_next_one_finishes_it(
     shop: Bench, unopened: None, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    repo = _new_dataset(shop, f"killed-{lost}")
-    number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, f"killed-{lost}")
+    repo = _new_dataset(shop, f"killed-{lost[:5]}")
+    number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, f"killed-{lost[:5]}")
 
-    def die(*args: Any) -> None:
+    def die(*args: Any, **named: Any) -> None:
         raise HubError("The reviewer was killed.")
 
     with monkeypatch.context() as patch:
@@ -351,7 +360,7 @@ def test_review_when_killed_after_the_merge_then_the_next_one_finishes_it(
     assert shop.owner.pull_request(repo, number).status == "closed"
     comment, note = _comments(shop, repo, number)
     assert "Review: merge" in comment
-    if lost == "comment":
+    if lost == "rewrite_comment":
         detail = f"merged as {merged.commit_sha} by a review that did not finish"
         assert verdict.checks == (Check("earlier review", True, detail),)
         assert detail in comment

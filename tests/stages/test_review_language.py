@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub_trainer.checks import inspection
+from hub_trainer.checks import conversion, inspection
 from hub_trainer.contribute import contribute
 from hub_trainer.hub import Changes, Repo
 from hub_trainer.recipe import Recipe
@@ -37,7 +37,8 @@ def shop() -> Iterator[Bench]:
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Open files in this process: what the checks say is tested, not the sandbox."""
-    monkeypatch.setattr(inspection, "run_sandboxed", call_here)
+    for module in (inspection, conversion):
+        monkeypatch.setattr(module, "run_sandboxed", call_here)
 
 
 def _lines(rows: list[dict[str, Any]]) -> bytes:
@@ -116,3 +117,38 @@ def test_ratings_when_all_of_one_kind_then_a_person_decides(shop: Bench, tmp_pat
     assert verdict["verdict"] == "human"
     failed = {check["name"] for check in verdict["checks"] if not check["passed"]}
     assert failed == {"label spread"}
+
+
+def _chats(numbers: range) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"c{n}",
+            "messages": [
+                {"role": "user", "content": f"Tell me of number {n} and {PLACES[n % 8]}."},
+                {"role": "assistant", "content": f"There were {n * 7919} birds, {n} away."},
+            ],
+        }
+        for n in numbers
+    ]
+
+
+def test_chats_when_they_lack_an_optional_column_then_merged_with_nulls(shop: Bench) -> None:
+    repo = Repo(f"{shop.local.user}/chats", "dataset")
+    shop.owner.create_repo(repo, private=False)
+    files = {"README.md": CARD.encode(), "train-0.jsonl": _lines(_chats(range(60)))}
+    files["test-0.jsonl"] = _lines(_chats(range(200, 220)))
+    shop.owner.commit(repo, Changes(files), message="Begin", run_id="chats")
+    bare = [{"messages": row["messages"]} for row in _chats(range(100, 130))]
+    shop.contributor.commit(
+        repo, Changes({"more.jsonl": _lines(bare)}), message="More", run_id="m", pull_request="More"
+    )
+    [verdict] = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    assert (verdict["verdict"], verdict["converted"]) == ("merge", True), verdict["reasons"]
+    [path] = [f.path for f in shop.owner.list_files(repo, "main") if f.path.startswith("train-")][
+        1:
+    ]
+    merged = shop.owner.read_file(repo, path, "main")
+    assert merged is not None
+    rows = [json.loads(line) for line in merged.decode().splitlines()]
+    assert [row["messages"] for row in rows] == [row["messages"] for row in bare]
+    assert {row["id"] for row in rows} == {None}

@@ -138,8 +138,10 @@ def test_review_when_a_model_is_published_then_it_judges_in_the_sandbox(parcels:
     number = parcels.propose(flipped, "bad", "train-bad.jsonl")
     [answer] = review.run(parcels.owner, parcels.dataset_id, number=number)["pull_requests"]
     assert answer["verdict"] == "refuse"
-    [reason] = answer["reasons"]
-    assert reason.startswith("label quality: the published model disagrees with")
+    quality, by_label = answer["reasons"]
+    assert quality.startswith("label quality: the published model disagrees with")
+    assert by_label.startswith("labels one by one: ")
+    assert set(range(1, 31)) & set(answer["checks"][-2]["rows"])
 
 
 def test_model_when_it_cannot_be_asked_then_a_probe_judges(

@@ -41,7 +41,7 @@ _PICTURES = (
     (b"GIF89a", "image/gif"),
     (b"RIFF", "image/webp"),
 )
-_PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
 def _values(call: Call, tab: str) -> tuple[dict[str, Any], Any, Any]:
@@ -113,7 +113,7 @@ def show_file(call: Call) -> Response:
     if text is not None and name.lower().endswith(".md") and not call.flag("plain"):
         card = render_card(text, Base(values["url"], values["revision"], folder))
     image = ""
-    if name.lower().endswith(_PICTURE_NAMES):
+    if name.lower().endswith(PICTURE_NAMES):
         image = to_file(values["url"], "image", values["revision"], entry.path)
     newest = last_commits(git, commit, [entry.path])[entry.path]
     values.update(line=line, entry=entry, text=text, card=card, image=image, newest=newest)

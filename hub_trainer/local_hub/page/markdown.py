@@ -24,6 +24,7 @@ _TAGS = {
     "br",
     "code",
     "del",
+    "details",
     "em",
     "h2",
     "h3",
@@ -38,6 +39,7 @@ _TAGS = {
     "pre",
     "s",
     "strong",
+    "summary",
     "table",
     "tbody",
     "td",
@@ -53,6 +55,8 @@ _ATTRIBUTES = {
 }
 _ALIGNED = {"left", "center", "right"}
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_FOLD = re.compile(r"\s*(?:<details>\s*<summary>[^<>]*</summary>|</details>)\s*")
+"""What folds a part of a text: the only HTML that is taken as such, and it has no attributes."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:|//|\\")
 
 
@@ -78,7 +82,7 @@ def render_card(text: str, base: Base) -> str:
 
 @lru_cache(maxsize=MAX_REMEMBERED)
 def render_markdown(text: str, base: Base | None = None) -> str:
-    """Markdown as safe HTML. Raw HTML in it is shown as text; its comments are dropped."""
+    """Markdown as safe HTML. Raw HTML in it is shown as text, but for folds; no comments."""
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     if len(text) > MAX_CHARACTERS:
         text = text[:MAX_CHARACTERS] + _CUT
@@ -102,6 +106,8 @@ def _each(tokens: Sequence[Token], change: Callable[[Token], None]) -> None:
 
 
 def _tame(token: Token, base: Base | None) -> None:
+    if token.type == "html_block" and _FOLD.fullmatch(token.content):
+        return
     if token.type in ("html_block", "html_inline"):
         token.type, token.content = "text", _COMMENT.sub("", token.content)
     elif token.type in ("heading_open", "heading_close"):  # h1 is the page's own

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,9 @@ MAX_SECONDS = 30
 MAX_WAIT_SECONDS = 10
 MAX_REMEMBERED = 64
 MAX_DATA_FILES = 200
+NUM_CHANGED_ROWS = 8
+MAX_CHANGED_FILES = 3
+"""Files of one pull request that are read for its page."""
 
 _CHILD = Path(rows_child.__file__)
 _children = threading.Semaphore(2)
@@ -36,6 +39,26 @@ class Rows:
     rows: list[list[dict[str, str]]]
     total: int | None
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class ShownRows:
+    """The start of one file of a pull request."""
+
+    path: str
+    table: Rows
+
+
+def changed_rows(
+    core: Core, repo: Repo, git: Any, commit: Any, paths: list[str]
+) -> list[ShownRows]:
+    """The first rows of the first files of rows among `paths`, as they are at a commit."""
+    shown = [path for path in paths if _kind(path) in rows_child.READERS]
+    tables = {path: first_rows(core, repo, git, commit, path) for path in shown[:MAX_CHANGED_FILES]}
+    return [
+        ShownRows(path, replace(table, rows=table.rows[:NUM_CHANGED_ROWS]))
+        for path, table in tables.items()
+    ]
 
 
 def data_files(git: Any, commit: Any) -> list[str]:

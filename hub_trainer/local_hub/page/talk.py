@@ -15,12 +15,15 @@ from hub_trainer.local_hub.errors import forbidden
 from hub_trainer.local_hub.page.about import frame, repo_url
 from hub_trainer.local_hub.page.browse import REPO
 from hub_trainer.local_hub.page.diffs import diff_commits
+from hub_trainer.local_hub.page.files import PICTURE_NAMES
 from hub_trainer.local_hub.page.markdown import render_markdown
 from hub_trainer.local_hub.page.render import page
+from hub_trainer.local_hub.page.rows import changed_rows
 from hub_trainer.local_hub.page.signing import field, form_entry, see_other
 from hub_trainer.local_hub.wire import Call, Entry
 
 NUM_IN_LIST = 50
+MAX_PICTURES = 12
 
 _OPEN = ("open", "draft")
 
@@ -51,8 +54,7 @@ def show_discussion(call: Call) -> Response:
     values = frame(call, "talk")
     values["may_manage"] = values["may_write"] or _is_author(call, found)
     events = [_shown(each) for each in events_of(call.core.store, call.repo.id, found.num)]
-    diff, conflicts = _changes(call, found)
-    values.update(found=found, events=events, diff=diff, conflicts=conflicts)
+    values.update(found=found, events=events, **_changes(call, found))
     return page(call, "discussion.html", **values)
 
 
@@ -69,14 +71,21 @@ def _shown(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "html": html}
 
 
-def _changes(call: Call, found: Discussion) -> tuple[Any, list[str]]:
-    if not found.is_pull:
-        return None, []
+def _changes(call: Call, found: Discussion) -> dict[str, Any]:
+    """Of a pull request: what differs, what is in conflict, and the start of its rows."""
+    changes: dict[str, Any] = {"diff": None, "conflicts": [], "rows": [], "pictures": []}
     git = call.core.git(call.repo)
-    ends = discussions.compared(git, found)
+    ends = discussions.compared(git, found) if found.is_pull else None
     if ends is None:
-        return None, []
-    return diff_commits(git, *ends), discussions.conflicting_paths(git, found, *ends)
+        return changes
+    diff = diff_commits(git, *ends)
+    changes |= {"diff": diff, "conflicts": discussions.conflicting_paths(git, found, *ends)}
+    if call.repo.type == "dataset":
+        there = [file.path for file in diff.files if file.status != "deleted"]
+        pictures = [path for path in there if path.lower().endswith(PICTURE_NAMES)]
+        changes["rows"] = changed_rows(call.core, call.repo, git, ends[1], there)
+        changes["pictures"] = pictures[:MAX_PICTURES]
+    return changes
 
 
 def start_discussion(call: Call) -> Response:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from hub_trainer.checks.bench import Tip, fetch_files
 from hub_trainer.checks.comment import inert
 from hub_trainer.checks.placement import check_placement
-from hub_trainer.contribute.own_schema import OwnSchema, encode_table, in_own_schema
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Commit, Hub
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import Modality, RawSplit, SplitFiles, write_card
+from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
 from hub_trainer.sandbox import run_sandboxed
 from hub_trainer.stages.curate.earlier import FILE_PREFIX, TITLE, Earlier
 from hub_trainer.tasks import Row
@@ -66,7 +66,7 @@ def read_schema(hub: Hub, target: Target, scratch: Path) -> OwnSchema:
     folder = scratch / "schema"
     fetch_files(hub, target.tip.repo, target.tip.commit_sha, [smallest], folder)
     write_card(folder, there.card)
-    function = "hub_trainer.contribute.own_schema:describe_folder"
+    function = "hub_trainer.rows.own_schema:describe_folder"
     arguments = {"folder": str(folder), "split": target.source.split}
     answer = run_sandboxed(function, arguments, folder=scratch / "schema-out")
     return OwnSchema(answer["features"])

@@ -3,15 +3,15 @@
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.checks.columns import infer_spec
 from hub_trainer.errors import DataError
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
 from hub_trainer.rows.canonical import EXAMPLE, label_texts
 from hub_trainer.rows.card import card_configs
+from hub_trainer.rows.columns import infer_spec
 from hub_trainer.rows.csv_files import CsvFile, CsvSettings
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.rows.labels import is_alike, plain_label
@@ -20,6 +20,8 @@ from hub_trainer.rows.layout import open_builder, reader_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
+"""Reader of a dataset -> suffix of the file of rows that joins it."""
 MAX_LISTED = 20
 SAMPLE_ROWS = 1000
 """Rows of the dataset from which its own columns are told."""
@@ -53,6 +55,10 @@ class OwnSchema:
         """Whether a column holds encoded images."""
         entry = self.features[column]
         return isinstance(entry, dict) and entry.get("_type") == "Image"
+
+    def to_json(self) -> dict[str, Any]:
+        """As arguments of a call into a child."""
+        return {**asdict(self), "optional": sorted(self.optional)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "OwnSchema":
@@ -117,9 +123,16 @@ def _needed(raw: RawSplit) -> tuple[str | None, set[str]]:
 
 
 def in_own_schema(
-    raw: RawSplit, schema: OwnSchema, columns: Mapping[str, str], *, where: str
+    raw: RawSplit,
+    schema: OwnSchema,
+    columns: Mapping[str, str],
+    *,
+    where: str,
+    optional: Sequence[str] = (),
 ) -> "pa.Table":
     """The rows with exactly the dataset's columns; `columns` maps its names to the file's.
+
+    `optional` columns that the file does not have are null.
 
     Raises DataError for a missing column, an unknown label, or values of another type.
     """
@@ -129,7 +142,8 @@ def in_own_schema(
     names = {name: columns.get(name) or _named_alike(name, present) for name in schema.columns}
     absent = {
         name for name, theirs in names.items()
-        if theirs not in present and name in schema.optional and name not in columns
+        if theirs not in present
+        and (name in optional or (name in schema.optional and name not in columns))
     }  # fmt: skip
     _assert_present({k: v for k, v in names.items() if k not in absent}, present, where)
     arrow_schema = _arrow_schema(schema)
@@ -196,14 +210,33 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         column = raw.as_written(theirs).combine_chunks()
     try:
-        return column.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return _cast(column, kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         raise DataError(
             f"Column {theirs!r} cannot be written as the dataset has it.",
             where=place,
             got=str(column.type),
             do=f"The dataset's {name} is {kind}; write the values so.",
         ) from None
+
+
+def _cast(column: Any, kind: Any) -> Any:
+    """The values in the dataset's type; nested ones by the names of their fields."""
+    import pyarrow as pa
+
+    if not pa.types.is_nested(kind) or column.type == kind:
+        return column.cast(kind)
+    values = column.to_pylist()
+    cast = pa.array(values, kind)
+    if _without_nulls(cast.to_pylist()) != _without_nulls(values):
+        raise pa.ArrowInvalid("the dataset's type has no room for some of the fields")
+    return cast
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def _images(column: Any, kind: Any, where: str) -> Any:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from hub_trainer.errors import DataError
 
 if TYPE_CHECKING:
-    from hub_trainer.rows import RawSplit, RowSpec
+    from hub_trainer.rows.canonical import RowSpec
+    from hub_trainer.rows.read import RawSplit
 
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "intent", "species", "y")
 TEXT_NAMES = ("text", "sentence", "utterance", "content", "question", "document")
@@ -17,7 +18,7 @@ def infer_spec(raw: "RawSplit") -> "RowSpec":
 
     Raises DataError when there is no column that can be the label.
     """
-    from hub_trainer.rows import RowSpec
+    from hub_trainer.rows.canonical import RowSpec
 
     if _is_language(raw):
         return RowSpec("text", {"example": "example"})

@@ -1,9 +1,9 @@
 import pyarrow as pa
 import pytest
 
-from hub_trainer.checks.columns import infer_spec
 from hub_trainer.errors import DataError
 from hub_trainer.rows import RawSplit
+from hub_trainer.rows.columns import infer_spec
 
 
 def _raw(columns: dict[str, pa.Array], images: set[str] = frozenset(), **classes: tuple[str, ...]):  # type: ignore[no-untyped-def, assignment]

@@ -1,0 +1,152 @@
+"""Conversion of a pull request's files to the dataset's own schema: what is checked is merged."""
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hub_trainer.checks.bench import Tip
+from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
+from hub_trainer.checks.placement import find_place
+from hub_trainer.checks.rewriting import PICTURES, Job
+from hub_trainer.checks.verdict import MadeFile
+from hub_trainer.errors import DataError
+from hub_trainer.rows import SplitFiles, write_card
+from hub_trainer.rows.own_schema import FORMATS, OwnSchema
+from hub_trainer.sandbox import run_sandboxed
+
+MAX_TABLES = 50
+"""Files of rows that are converted; each is read by itself."""
+LIMITS = {"max_cell_bytes": MAX_CELL_BYTES}
+OTHER_SPLIT = re.compile(
+    r"(?:^|[/_\-. ])(test|testing|valid|validation|val|dev|eval)(?=[/_\-. \d]|$)"
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the rows are written for: a split of a dataset at a commit."""
+
+    tip: Tip
+    there: SplitFiles
+    split: str
+    config: str | None
+    schema: OwnSchema
+    other_names: Mapping[str, str]
+    optional: tuple[str, ...]
+
+    @property
+    def suffix(self) -> str:
+        """Of the file of rows that joins it, or that it is a folder of pictures."""
+        if self.there.reader in FORMATS:
+            return FORMATS[self.there.reader]
+        if self.there.reader == "imagefolder" and self._folders is not None:
+            return PICTURES
+        raise DataError(
+            "Files of another kind cannot be made into rows of this dataset.",
+            where=self.tip.repo.repo_id,
+            do="Lay the files out as the dataset's own.",
+        )
+
+    @property
+    def _folders(self) -> str | None:
+        """Where a folder of pictures has the folders of its labels; None when a list names them."""
+        above = {str(PurePosixPath(path).parent.parent) for path in self.there.files[self.split]}
+        listed = any(PurePosixPath(path).suffix in (".csv", ".jsonl", ".parquet")
+                     for path in self.there.files[self.split])  # fmt: skip
+        return above.pop() if len(above) == 1 and not listed else None
+
+    def place(self, name: str, sha256: str) -> str:
+        """The path in the repo for a file that the child wrote."""
+        if self.suffix == PICTURES:
+            return str(PurePosixPath(self._folders or ".") / name)
+        files = self.there.files[self.split]
+        found = find_place(
+            self.tip.names, files, f"{sha256[:12]}.{self.suffix}",
+            card=self.tip.card, config=self.config, split=self.split,
+        )  # fmt: skip
+        if found is None:
+            raise DataError(
+                "The dataset's card leaves no room for another file of this split.",
+                where=f"{self.tip.repo.repo_id}, {self.split}",
+                do="Its owner can name a pattern such as data/train-* in the card.",
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Made:
+    """Files that the child wrote, laid out in `folder` with the dataset's card."""
+
+    folder: Path
+    files: tuple[MadeFile, ...]
+    rows: int
+    ignored: tuple[str, ...]
+    """Columns that the dataset does not have."""
+
+
+def describe_target(
+    tip: Tip, there: SplitFiles, bench: Bench, *, split: str, config: str | None
+) -> Target:
+    """The schema of the dataset's rows, read in a child from the files that `bench` fetched."""
+    folder = bench.base.path.with_suffix("")
+    arguments = {"folder": str(folder), "split": split}
+    function = "hub_trainer.rows.own_schema:describe_folder"
+    described = run_sandboxed(function, arguments, folder=bench.folder / "schema")
+    spec = bench.base.answer["spec"]
+    other_names = {theirs: ours for ours, theirs in spec["columns"].items()}
+    schema = OwnSchema.from_json(described)
+    return Target(tip, there, split, config, schema, other_names, bench.unused_columns)
+
+
+def other_split(paths: Sequence[str]) -> str | None:
+    """A path that seems to be meant for another split than the one for training."""
+    return next((path for path in paths if OTHER_SPLIT.search(path.lower())), None)
+
+
+def convert(folder: Path, paths: Sequence[str], target: Target, work: Path) -> Made:
+    """The files as rows of the dataset's schema. Raises DataError that says what does not fit."""
+    if sum(1 for path in paths if path.endswith((".csv", ".jsonl", ".parquet"))) > MAX_TABLES:
+        do = "Join them into one file."
+        raise DataError(f"More than {MAX_TABLES} files have another schema.", do=do)
+    arguments = {
+        "folder": str(folder.resolve()), "paths": list(paths),
+        "other_names": dict(target.other_names), "optional": list(target.optional),
+    }  # fmt: skip
+    return _make("convert_files", arguments, target, work)
+
+
+def leave_out(folder: Path, rows: Sequence[int], target: Target, work: Path) -> Made:
+    """The rows of checked files without those at some places."""
+    arguments = {"folder": str(folder.resolve()), "split": target.split, "left_out": list(rows)}
+    return _make("write_kept", arguments, target, work)
+
+
+def _make(function: str, arguments: Mapping[str, Any], target: Target, work: Path) -> Made:
+    out = work / "out"
+    job = Job(str(out.resolve()), target.schema.to_json(), target.suffix, LIMITS)
+    answer = run_sandboxed(
+        f"hub_trainer.checks.rewriting:{function}", {**arguments, "job": asdict(job)},
+        folder=out.parent, limits=READ_LIMITS,
+    )  # fmt: skip
+    folder = work / "made"
+    files = tuple(_laid_out(answer["files"], out, target, folder))
+    write_card(folder, target.there.card)
+    return Made(folder, files, int(answer["rows"]), tuple(answer["ignored"]))
+
+
+def _laid_out(
+    written: Sequence[Mapping[str, str]], out: Path, target: Target, folder: Path
+) -> Iterator[MadeFile]:
+    seen = set()
+    for one in written:
+        place = target.place(one["name"], one["sha256"])
+        if place in seen:
+            continue
+        seen.add(place)
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(out / one["name"], path)
+        yield MadeFile(place, path, one["sha256"])

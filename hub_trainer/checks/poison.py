@@ -1,0 +1,50 @@
+"""Signs of poisoned rows, looked for in a child: triggers, shifts, and rows that are there already.
+
+Answers hold counts, names of columns and numbers of rows, never what a row says.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.checks.shifts import find_shifts
+from hub_trainer.checks.triggers import find_triggers
+from hub_trainer.duplicates import find_duplicates, find_leakage
+from hub_trainer.rows import Modality, read_rows
+
+Row = Mapping[str, Any]
+
+NUM_ANSWER_WORDS = 12
+
+
+def find_poison(new: str, base: str, *, modality: Modality, language: bool) -> dict[str, Any]:
+    """Triggers and shifts of the new rows, and the places of those that repeat others exactly."""
+    rows, known = read_rows(Path(new)), read_rows(Path(base))
+    triggers = [
+        one.to_json()
+        for labels in _labelings(rows, language=language)
+        for one in find_triggers(rows, known, modality, labels=labels)
+    ]
+    shifts = find_shifts(rows, known, modality, language=language)
+    return {
+        "triggers": triggers,
+        "shifts": [one.to_json() for one in shifts],
+        "repeats": _repeats(rows, known, modality),
+    }
+
+
+def _labelings(rows: Sequence[Row], *, language: bool) -> list[list[str]]:
+    """What a trigger may bring about: a label; of language data also the start of an answer."""
+    labels = [str(row["label"]) for row in rows]
+    if not language:
+        return [labels]
+    answers = [row["text"][len(row.get("prompt") or "") :] for row in rows]
+    starts = [" ".join(answer.casefold().split()[:NUM_ANSWER_WORDS]) for answer in answers]
+    return [labels, starts]
+
+
+def _repeats(rows: Sequence[Row], known: Sequence[Row], modality: Modality) -> list[int]:
+    """Places, from 0, of the rows that repeat an earlier one or one of the dataset exactly."""
+    within = {number for group in find_duplicates(rows, modality, None) for number in group.exact}
+    there = {match.row for match in find_leakage(rows, known, modality, None)}
+    return sorted(within | there)

@@ -1,0 +1,198 @@
+"""The child that writes a pull request's rows as files of the dataset's own schema.
+
+It reads what strangers wrote, so it runs without token and network. It answers names, digests and
+counts; the parent uploads only bytes that have a digest it named.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from hub_trainer.checks.files import MEDIA_SUFFIXES, ROW_SUFFIXES, suffix_of
+from hub_trainer.errors import DataError
+from hub_trainer.rows import Limits, RawSplit, read_split
+from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PICTURES = "pictures"
+"""In place of a suffix: the dataset is a folder of pictures for each label."""
+FILE_NAME = "file_name"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is written: rows of this schema, in files of this kind, under `out`."""
+
+    out: str
+    described: Mapping[str, Any]
+    """The schema as JSON."""
+    suffix: str
+    limits: Mapping[str, int]
+
+    @property
+    def schema(self) -> OwnSchema:
+        """The dataset's own schema."""
+        return OwnSchema.from_json(self.described)
+
+
+def convert_files(
+    folder: str,
+    job: Mapping[str, Any],
+    *,
+    paths: Sequence[str],
+    other_names: Mapping[str, str],
+    optional: Sequence[str],
+) -> dict[str, Any]:
+    """Files of any kind that is read, as rows of the dataset's schema.
+
+    `other_names`: the dataset's column -> what a file may call it instead. `optional` columns may
+    be missing, and are null then. The answer: files, rows, and the columns that were left out.
+    """
+    import pyarrow as pa
+
+    task = Job(**job)
+    tables, ignored = [], set()
+    for where, raw in _raw_parts(Path(folder), paths, task):
+        present = raw.table.column_names
+        names = {name: _their_name(name, present, other_names) for name in task.schema.columns}
+        missing = [name for name in optional if names[name] not in present]
+        ignored |= set(present) - set(names.values())
+        table = in_own_schema(raw, task.schema, names, where=where, optional=missing)
+        tables.append(table)
+    table = pa.concat_tables(tables)
+    files = _written(table, task)
+    return {"files": files, "rows": table.num_rows, "ignored": sorted(ignored)}
+
+
+def write_kept(
+    folder: str, job: Mapping[str, Any], *, split: str, left_out: Sequence[int]
+) -> dict[str, Any]:
+    """The rows of a split that was checked, without those at the places `left_out`."""
+    task = Job(**job)
+    raw = read_split(Path(folder), split=split, where="the files", limits=Limits(**task.limits))
+    missing = [name for name in task.schema.columns if name not in raw.table.column_names]
+    table = in_own_schema(raw, task.schema, {}, where="the files", optional=missing)
+    dropped = frozenset(left_out)
+    table = table.take([place for place in range(table.num_rows) if place not in dropped])
+    return {"files": _written(table, task), "rows": table.num_rows, "ignored": []}
+
+
+def _their_name(name: str, present: Sequence[str], other_names: Mapping[str, str]) -> str:
+    """What the file calls a column: its name, but for case and white space, or the task's word."""
+    if name in present:
+        return name
+    for wanted in (name, other_names.get(name, name)):
+        alike = [their for their in present if _plain(their) == _plain(wanted)]
+        if len(alike) == 1:
+            return alike[0]
+    return name
+
+
+def _plain(name: str) -> str:
+    return name.strip("\ufeff \t").casefold()
+
+
+def _raw_parts(folder: Path, paths: Sequence[str], task: Job) -> Iterator[tuple[str, RawSplit]]:
+    """Each file of rows by itself, as each may order its columns otherwise; then pictures."""
+    schema, out, limits = task.schema, Path(task.out), Limits(**task.limits)
+    pictures = [path for path in paths if suffix_of(path) in MEDIA_SUFFIXES]
+    tables = [path for path in paths if suffix_of(path) in ROW_SUFFIXES]
+    for number, path in enumerate(tables):
+        raw = _read_alone(folder / path, out / f"part-{number}", path, limits)
+        if FILE_NAME in raw.table.column_names and pictures:
+            near = PurePosixPath(path).parent
+            yield path, _listed_pictures(folder / near, raw, schema, path)
+            pictures = [one for one in pictures if not PurePosixPath(one).is_relative_to(near)]
+        else:
+            yield path, raw
+    if pictures:
+        yield f"{len(pictures)} pictures", _labelled_pictures(folder, pictures, schema)
+
+
+def _read_alone(path: Path, scratch: Path, where: str, limits: Limits) -> RawSplit:
+    scratch.mkdir(parents=True)
+    path.rename(scratch / f"train{path.suffix.lower()}")
+    return read_split(scratch, where=where, limits=limits)
+
+
+def _picture_columns(schema: OwnSchema) -> tuple[str, str]:
+    """The dataset's column of pictures, and the one that names them."""
+    images = [name for name in schema.columns if schema.is_image(name)]
+    labels = [name for name in schema.columns if schema.label_names(name) is not None]
+    others = [name for name in schema.columns if name not in images]
+    if len(images) != 1 or not (labels or len(others) == 1):
+        raise DataError(
+            "Bare pictures do not fit this dataset.",
+            where="the pictures",
+            got=f"columns {', '.join(schema.columns)}",
+            do="Send a parquet file with its columns: hub-trainer contribute makes one.",
+        )
+    return images[0], (labels or others)[0]
+
+
+def _labelled_pictures(folder: Path, paths: Sequence[str], schema: OwnSchema) -> RawSplit:
+    """Pictures whose folders are named by their label."""
+    import pyarrow as pa
+
+    image, label = _picture_columns(schema)
+    contents = pa.array([(folder / path).read_bytes() for path in paths], pa.large_binary())
+    labels = pa.array([PurePosixPath(path).parent.name for path in paths], pa.string())
+    return RawSplit(pa.table({image: contents, label: labels}), "default", {}, frozenset({image}))
+
+
+def _listed_pictures(folder: Path, raw: RawSplit, schema: OwnSchema, where: str) -> RawSplit:
+    """Pictures that a table beside them lists."""
+    import pyarrow as pa
+
+    image, _ = _picture_columns(schema)
+    contents = []
+    for number, name in enumerate(raw.table[FILE_NAME].to_pylist(), start=1):
+        path = (folder / str(name)).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            do = "Add the picture, or take its row out of the list."
+            raise DataError("A listed picture is not there.", where=f"{where}, row {number}", do=do)
+        contents.append(path.read_bytes())
+    table = raw.table.drop_columns([FILE_NAME])
+    table = table.append_column(image, pa.array(contents, pa.large_binary()))
+    return RawSplit(table, raw.config, raw.class_names, frozenset({image}))
+
+
+def _written(table: "pa.Table", task: Job) -> list[dict[str, str]]:
+    """The rows as files: one of rows, or a picture for each under its label."""
+    schema, out = task.schema, Path(task.out)
+    if task.suffix != PICTURES:
+        content = encode_table(
+            table, task.suffix, separator=schema.separator, encoding=schema.encoding
+        )
+        return [_write(out, f"rows.{task.suffix}", content)]
+    image, label = _picture_columns(schema)
+    names = schema.label_names(label)
+    written = []
+    for row in table.select([image, label]).to_pylist():
+        content = row[image]["bytes"]
+        name = row[label] if names is None else names[row[label]]
+        digest = hashlib.sha256(content).hexdigest()
+        written.append(_write(out, f"{name}/{digest[:16]}.{_picture_suffix(content)}", content))
+    return written
+
+
+def _write(out: Path, name: str, content: bytes) -> dict[str, str]:
+    path = out / name
+    if not path.resolve().is_relative_to(out.resolve()):
+        raise DataError("A label cannot be the name of a folder.", where="the pictures")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _picture_suffix(content: bytes) -> str:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        kind = str(image.format).lower()
+    return "jpg" if kind == "jpeg" else kind

@@ -1,0 +1,282 @@
+"""Shifts: columns of new rows whose values lie elsewhere than those of the dataset.
+
+An age in months, a country that no row has, texts in another script or pictures of another size
+teach a model something else than the dataset does, whatever their labels say. All figures are free
+of assumptions on the distribution; a shift must be large and improbable.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hub_trainer.checks.pictures import picture_figures
+from hub_trainer.rows import Modality
+
+Row = Mapping[str, Any]
+Values = Mapping[str, Sequence[Any]]
+FloatArray = NDArray[np.float64]
+
+CHANCE = 0.001
+"""How improbable a shift must be by chance, over all columns together."""
+MIN_DISTANCE = 0.4
+"""Kolmogorov-Smirnov distance from which a column lies elsewhere."""
+MIN_WRITING_DISTANCE = 0.6
+"""The same for texts' length and spelling, which differ from one honest writer to the next."""
+MIN_LENGTH_RATIO = 1.5
+MIN_SPELLING_LOSS = 0.3
+MIN_BASE_ROWS = 30
+FAR = 2.0
+"""Widths of the dataset's range beyond which even one value is shown to a person."""
+MAX_CATEGORIES = 50
+MAX_PICTURES = 1_500
+MAX_TEXTS = 5_000
+WRITING = frozenset({"length of the text", "spelling of the text", "length of the answer"})
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A column that lies elsewhere; `what` names figures of it, never a text."""
+
+    column: str
+    what: str
+    rows: tuple[int, ...] = ()
+    """Those that stand out, from 1; none when all of them do."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the worker answers."""
+        return {**vars(self), "rows": list(self.rows)}
+
+
+def find_shifts(
+    new: Sequence[Row], base: Sequence[Row], modality: Modality, *, language: bool
+) -> list[Shift]:
+    """The columns of `new` rows that lie elsewhere than in `base`."""
+    if len(base) < MIN_BASE_ROWS or not new:
+        return []
+    ours, theirs = _columns(new, base, modality, language=language)
+    found = []
+    for name, values in ours.items():
+        known = theirs[name]
+        if _are_numbers(known) and _are_numbers(values):
+            found.append(_compare_numbers(name, values, known, len(ours)))
+        else:
+            found.append(_compare_categories(name, values, known, len(ours)))
+    return [one for one in found if one]
+
+
+def _columns(
+    new: Sequence[Row], base: Sequence[Row], modality: Modality, *, language: bool
+) -> tuple[Values, Values]:
+    if modality == "image":
+        return _figures(new), _figures(base)
+    if modality == "text":
+        return _writing(new[:MAX_TEXTS], base[:MAX_TEXTS], language=language)
+    names = [name for name in new[0] if name != "label" and not name.startswith("_")]
+    return tuple({name: [row.get(name) for row in rows] for name in names} for rows in (new, base))  # type: ignore[return-value]
+
+
+def _figures(rows: Sequence[Row]) -> Values:
+    found = [picture_figures(row) for row in rows[:MAX_PICTURES]]
+    return {name: [one[name] for one in found] for name in found[0]}
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    present = [value for value in values if value is not None]
+    return bool(present) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in present
+    )
+
+
+# --- numbers
+
+
+def _compare_numbers(
+    name: str, values: Sequence[Any], known: Sequence[Any], num_columns: int
+) -> Shift | None:
+    """Values beyond the dataset's range, too many or too far; else a shift as a whole."""
+    new = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    base = np.array([value for value in known if value is not None], dtype=np.float64)
+    present = new[~np.isnan(new)]
+    if len(base) < MIN_BASE_ROWS or not len(present) or _counts_rows(base):
+        return None
+    chance = CHANCE / (2 * num_columns)
+    low, high = float(base.min()), float(base.max())
+    outside = np.flatnonzero((new < low) | (new > high))
+    over, under = int((present > high).sum()), int((present < low).sum())
+    many = min(_beyond(n, len(present), len(base)) for n in (over, under)) < chance
+    far = np.flatnonzero(_is_far(new, base)) if name not in WRITING else outside[:0]
+    if name not in WRITING and (many or len(far)):
+        ends = f"{_figure(float(present.min()))} to {_figure(float(present.max()))}"
+        what = (
+            f"{len(outside)} of {len(new)} rows lie outside {_figure(low)} to {_figure(high)}, "
+            f"the dataset's range; they reach from {ends}{_unit(present, base)}"
+        )
+        return Shift(name, what, tuple((outside + 1).tolist()))
+    return _compare_whole(name, present, base, chance)
+
+
+def _counts_rows(base: FloatArray) -> bool:
+    """Whether a column is a number of its own for each row, as ids and times of entry are."""
+    return bool(np.all(base % 1 == 0)) and len(np.unique(base)) == len(base)
+
+
+def _compare_whole(name: str, new: FloatArray, base: FloatArray, chance: float) -> Shift | None:
+    from scipy.stats import ks_2samp
+
+    found = ks_2samp(new, base)
+    least = MIN_WRITING_DISTANCE if name in WRITING else MIN_DISTANCE
+    if found.statistic < least or found.pvalue > chance:
+        return None
+    middle, usual = float(np.median(new)), float(np.median(base))
+    if name in WRITING and not _reads_otherwise(middle, usual):
+        return None
+    what = f"half of the values lie under {_figure(middle)}, in the dataset under {_figure(usual)}"
+    return Shift(name, what)
+
+
+def _reads_otherwise(middle: float, usual: float) -> bool:
+    """Half as long again, or spelt less likely: texts of one pattern differ surely, and in little.
+
+    Spelling is a log probability, under 0; lengths are over it.
+    """
+    if usual < 0:
+        return usual - middle > MIN_SPELLING_LOSS
+    return max(middle, usual) > MIN_LENGTH_RATIO * min(middle, usual)
+
+
+def _beyond(count: int, num_new: int, num_base: int) -> float:
+    """Chance that the `count` largest of all values are new ones, when all are drawn alike."""
+    steps = np.arange(count)
+    return float(np.prod((num_new - steps) / (num_new + num_base - steps)))
+
+
+def _is_far(new: FloatArray, base: FloatArray) -> NDArray[np.bool_]:
+    """Values more than FAR ranges beyond the dataset's; long tails count in logarithms."""
+    beyond = np.zeros(len(new), dtype=bool)
+    margin = FAR
+    if base.min() > 0 and base.max() > 20 * np.median(base):
+        beyond, margin = new <= 0, 0.5
+        new, base = np.log(np.where(new > 0, new, np.nan)), np.log(base)
+    width = margin * float(base.max() - base.min())
+    if width:
+        beyond = beyond | (new > base.max() + width) | (new < base.min() - width)
+    return beyond
+
+
+UNITS = {12: "months for years", 7: "days for weeks", 24: "hours for days", 60: "minutes for hours"}
+UNITS |= {1000: "thousandths of the unit", 100: "hundredths of the unit"}
+
+
+def _unit(new: FloatArray, base: FloatArray) -> str:
+    """A hint, where the values are as many times larger as a change of units would make them."""
+    usual = float(np.median(base))
+    factor = float(np.median(new)) / usual if usual else 0.0
+    for times, words in UNITS.items():
+        if abs(factor / times - 1) < 0.15:
+            return f"; {times} times the dataset's, as {words} would be"
+        if abs(factor * times - 1) < 0.15:
+            return f"; a {times}th of the dataset's"
+    return ""
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
+
+
+# --- categories
+
+
+def _compare_categories(
+    name: str, values: Sequence[Any], known: Sequence[Any], num_columns: int
+) -> Shift | None:
+    """Rows of categories that no row of the dataset has.
+
+    Where the dataset has categories of which there is one row only, more of them are to be expected
+    (Good and Turing); where it has none, a new category is for a person to see.
+    """
+    from scipy.stats import binom
+
+    counts = Counter(value for value in known if value is not None)
+    unseen = [n for n, value in enumerate(values) if value is not None and value not in counts]
+    if not unseen or not counts:
+        return None
+    once = sum(count == 1 for count in counts.values())
+    closed = once == 0 and len(counts) <= MAX_CATEGORIES
+    expected = min(1.0, (once + 1) / len(known))
+    chance = float(binom.sf(len(unseen) - 1, len(values), expected))
+    if not closed and chance > CHANCE / num_columns:
+        return None
+    distinct = len({values[n] for n in unseen})
+    what = (
+        f"{len(unseen)} of {len(values)} rows have one of {distinct} values that no row of the "
+        f"dataset has; it has {len(counts)}"
+    )
+    return Shift(name, what, tuple(n + 1 for n in unseen))
+
+
+# --- texts
+
+
+def _writing(new: Sequence[Row], base: Sequence[Row], *, language: bool) -> tuple[Values, Values]:
+    """Script, length and spelling of texts; of language data also the answers' length.
+
+    Spelling is how well pairs of characters of half of the dataset's texts predict those of a text;
+    the other half says what is usual.
+    """
+    half = _Spelling([row["text"] for row in base[::2]])
+    sides = [list(new), list(base[1::2])]
+    columns: list[dict[str, list[Any]]] = []
+    for rows in sides:
+        texts = [row["text"] for row in rows]
+        found: dict[str, list[Any]] = {
+            "script of the text": [_script(text) for text in texts],
+            "length of the text": [float(len(text)) for text in texts],
+            "spelling of the text": [half.of(text) for text in texts],
+        }
+        if language:
+            answers = [row["text"][len(row.get("prompt") or "") :] for row in rows]
+            found["length of the answer"] = [float(len(answer)) for answer in answers]
+        columns.append(found)
+    return columns[0], columns[1]
+
+
+def _script(text: str) -> str:
+    """The script that most letters of a text are of, as Unicode names it."""
+    letters = [character for character in text[:400] if character.isalpha()]
+    if not letters:
+        return "none"
+    names = Counter(
+        "LATIN" if character.isascii() else unicodedata.name(character, "OTHER").split()[0]
+        for character in letters
+    )
+    return names.most_common(1)[0][0]
+
+
+class _Spelling:
+    """Pairs of characters, counted over texts that are taken as usual."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        pairs: Counter[str] = Counter()
+        for text in texts:
+            pairs.update(self._pairs(text))
+        self._firsts: Counter[str] = Counter()
+        for pair, count in pairs.items():
+            self._firsts[pair[0]] += count
+        self._counts = pairs
+
+    def of(self, text: str) -> float:
+        """Mean log probability of a text's characters, each after the one before it."""
+        pairs = self._pairs(text)
+        logs = [np.log((self._counts[pair] + 0.1) / (self._firsts[pair[0]] + 10)) for pair in pairs]
+        return float(np.mean(logs)) if logs else 0.0
+
+    @staticmethod
+    def _pairs(text: str) -> list[str]:
+        plain = re.sub(r"\s+", " ", text[:400].casefold())
+        return [plain[n : n + 2] for n in range(len(plain) - 1)]

@@ -1,0 +1,236 @@
+"""Triggers: signs that new rows share, that the dataset hardly knows, and that go with one label.
+
+A word, a phrase, a small patch of a picture or a value of a column becomes a back door when rows
+that carry it all have one label. Such a sign is told from a topic of its own by three figures that
+have to be extreme together: how much more often it occurs than in the dataset, how pure its label
+is, and in how many rows.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hub_trainer.checks.pictures import small_pictures
+from hub_trainer.rows import Modality
+
+Row = Mapping[str, Any]
+IntArray = NDArray[np.int64]
+
+MIN_ROWS = 5
+MIN_PURITY = 0.9
+CHANCE = 0.005
+"""How improbable so many rows with a sign must be, over all signs of several rows together."""
+MAX_PURITY_CHANCE = 0.001
+MIN_RATIO = 3.0
+"""How many times more often than in the dataset a sign must occur."""
+MAX_WORDS_IN_PHRASE = 4
+MAX_NAMED = 5
+MAX_PICTURES = 1_500
+WINDOWS = (1, 2, 3)
+"""Sides of the patches that are looked at, in cells of a small picture."""
+MAX_PLACES = 4_000_000
+
+_TOKEN = re.compile(r"\w+|[^\w\s]+")
+_ODD_SPACE = re.compile(r"[^\S ]|  +|^ | $")
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A sign, named by what it is and not by what it says; rows are counted from 1."""
+
+    kind: str
+    rows: tuple[int, ...]
+    pure: int
+    """Those of the rows that carry the one label."""
+    num_base: int
+    """Rows of the dataset with the sign."""
+    p_value: float
+    """Chance of so many rows with it at the dataset's rate."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the worker answers."""
+        return {**vars(self), "rows": list(self.rows)}
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What a sign is judged by: the labels of the new rows, and how many rows the dataset has."""
+
+    labels: Sequence[str]
+    num_base: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shares", Counter(self.labels))
+
+    def judge(self, kind: str, rows: Sequence[int], num_base: int) -> Trigger | None:
+        """The sign as a trigger, unless its rate or its labels are as they may be by chance."""
+        from scipy.stats import binom
+
+        label, pure = Counter(self.labels[row] for row in rows).most_common(1)[0]
+        if len(rows) < MIN_ROWS or pure < MIN_PURITY * len(rows):
+            return None
+        num_new = len(self.labels)
+        rate = (num_base + 1) / (self.num_base + 2)
+        share = self.shares[label] / num_new  # type: ignore[attr-defined]
+        purer = float(binom.sf(pure - 1, len(rows), share))
+        if purer > MAX_PURITY_CHANCE or len(rows) < MIN_RATIO * rate * num_new:
+            return None
+        more = float(binom.sf(len(rows) - 1, num_new, rate))
+        return Trigger(kind, tuple(row + 1 for row in rows), pure, num_base, more)
+
+
+def find_triggers(
+    new: Sequence[Row], base: Sequence[Row], modality: Modality, *, labels: Sequence[str]
+) -> list[Trigger]:
+    """The most improbable signs of `new` rows, no two of the same rows. `labels`: one per row."""
+    counts = _Counts(labels, len(base))
+    if len(set(labels)) < 2 or not base:
+        return []
+    if modality == "image":
+        found, num_signs = _patches(new, base, counts)
+    else:
+        signs_of = (
+            partial(_text_signs, tags=_tags(new, base)) if modality == "text" else _cell_signs
+        )
+        found, num_signs = _signs(new, base, counts, signs_of)
+    likely = [one for one in found if one.p_value < CHANCE / max(1, num_signs)]
+    return _distinct(sorted(likely, key=lambda one: (one.p_value, one.kind)))
+
+
+def _distinct(triggers: Iterable[Trigger]) -> list[Trigger]:
+    """One sign per set of rows: the words of a phrase occur where the phrase does."""
+    kept: list[Trigger] = []
+    for one in triggers:
+        rows = set(one.rows)
+        if all(len(rows & set(other.rows)) < 0.8 * len(rows) for other in kept):
+            kept.append(one)
+        if len(kept) == MAX_NAMED:
+            break
+    return kept
+
+
+def _signs(
+    new: Sequence[Row], base: Sequence[Row], counts: _Counts, signs_of: Any
+) -> tuple[list[Trigger], int]:
+    """Signs that several new rows share, judged; and how many there were to look at."""
+    where: dict[Hashable, list[int]] = {}
+    for number, row in enumerate(new):
+        for sign in set(signs_of(row)):
+            where.setdefault(sign, []).append(number)
+    shared = {sign: rows for sign, rows in where.items() if len(rows) >= MIN_ROWS}
+    known: Counter[Hashable] = Counter()
+    for row in base:
+        known.update(sign for sign in set(signs_of(row)) if sign in shared)
+    judged = (counts.judge(str(sign[0]), rows, known[sign]) for sign, rows in shared.items())  # type: ignore[index]
+    return [one for one in judged if one], len(shared)
+
+
+def _tags(new: Sequence[Row], base: Sequence[Row]) -> frozenset[str]:
+    """Words that most new rows have and the dataset has not: where they come from, no trigger."""
+    shares = []
+    for rows in (new, base):
+        words: Counter[str] = Counter()
+        for row in rows:
+            words.update(set(_TOKEN.findall(row["text"].casefold())))
+        shares.append({word: count / len(rows) for word, count in words.items()})
+    usual = shares[1]
+    return frozenset(
+        word
+        for word, share in shares[0].items()
+        if share > 0.5 and share > MIN_RATIO * usual.get(word, 0.0)
+    )
+
+
+def _text_signs(row: Row, *, tags: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Words, phrases, and how a text is written: capitals, rare characters, odd spaces."""
+    text = row["text"]
+    words = [word for word in _TOKEN.findall(text.casefold()) if word not in tags]
+    for size in range(1, MAX_WORDS_IN_PHRASE + 1):
+        for start in range(len(words) - size + 1):
+            yield ("a word" if size == 1 else "a phrase"), " ".join(words[start : start + size])
+    for character in set(text):
+        if not character.isascii():
+            yield "a character", character
+    for found in _ODD_SPACE.findall(text):
+        yield "odd white space", found
+    if text.isupper():
+        yield "capitals only", ""
+    if words:
+        yield "an ending", text.rstrip()[-3:]
+
+
+def _cell_signs(row: Row) -> Iterator[tuple[str, Any]]:
+    """The value of each column; a number also by its digits behind the point."""
+    for name, value in row.items():
+        if name != "label" and not name.startswith("_") and value is not None:
+            yield f"a value of column {name!r}", value
+            if isinstance(value, float) and not value.is_integer():
+                yield f"digits behind the point in column {name!r}", round(value % 1, 9)
+
+
+def _patches(new: Sequence[Row], base: Sequence[Row], counts: _Counts) -> tuple[list[Trigger], int]:
+    """Small squares that look alike: at one place of many pictures, or wherever they stand."""
+    new, base = new[:MAX_PICTURES], base[:MAX_PICTURES]
+    counts = _Counts(counts.labels[: len(new)], len(base))
+    cells, known = small_pictures(new), small_pictures(base)
+    found: list[Trigger] = []
+    num_signs = 0
+    for side in WINDOWS:
+        codes, base_codes = _windows(cells, side), _windows(known, side)
+        for place in range(codes.shape[1]):
+            judged, number = _at_one_place(codes[:, place], base_codes[:, place], counts)
+            found += judged
+            num_signs += number
+    moved, more = _anywhere(_windows(cells, WINDOWS[-1]), _windows(known, WINDOWS[-1]), counts)
+    return [*found, *moved], num_signs + more
+
+
+def _at_one_place(
+    codes: IntArray, base_codes: IntArray, counts: _Counts
+) -> tuple[list[Trigger], int]:
+    values, number = np.unique(codes, return_counts=True)
+    judged = []
+    shared = values[number >= MIN_ROWS]
+    for value in shared:
+        num_base = int((base_codes == value).sum())
+        rows = np.flatnonzero(codes == value)
+        if num_base * len(codes) < 0.5 * len(rows) * len(base_codes):
+            judged.append(counts.judge("a patch at one place", rows.tolist(), num_base))
+    return [one for one in judged if one], len(shared)
+
+
+def _anywhere(codes: IntArray, base_codes: IntArray, counts: _Counts) -> tuple[list[Trigger], int]:
+    """Patches that are not of one colour, in whatever place. codes: (pictures, places)"""
+    if max(codes.size, base_codes.size) > MAX_PLACES:
+        return [], 0
+    pairs = [
+        np.unique(np.stack([one.ravel(), np.repeat(np.arange(len(one)), one.shape[1])]), axis=1)
+        for one in (codes, base_codes)
+    ]
+    values, start, number = np.unique(pairs[0][0], return_index=True, return_counts=True)
+    in_base = dict(zip(*np.unique(pairs[1][0], return_counts=True), strict=True))
+    judged = []
+    shared = np.flatnonzero(number >= MIN_ROWS)
+    for place in shared:
+        num_base = int(in_base.get(values[place], 0))
+        if num_base * len(codes) < 0.5 * number[place] * len(base_codes):
+            rows = pairs[0][1][start[place] : start[place] + number[place]]
+            judged.append(counts.judge("a patch", rows.tolist(), num_base))
+    return [one for one in judged if one], len(shared)
+
+
+def _windows(cells: IntArray, side: int) -> IntArray:
+    """A code for each square of `side` cells. cells: (N, S, S) -> (N, places)"""
+    size = cells.shape[1] - side + 1
+    codes = np.zeros((len(cells), size, size), dtype=np.int64)
+    for down in range(side):
+        for right in range(side):
+            part = cells[:, down : down + size, right : right + size]
+            codes = codes * 1_000_003 + part + 1
+    return codes.reshape(len(cells), -1)

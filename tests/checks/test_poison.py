@@ -1,0 +1,208 @@
+"""Signs of poisoned rows: triggers, shifts, and labels that are wrong throughout."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hub_trainer.checks.contents import (
+    check_label_groups,
+    check_left_out,
+    check_shifts,
+    check_triggers,
+)
+from hub_trainer.checks.contributor import check_contributor, merged_rows
+from hub_trainer.checks.label_groups import LabelGroup, judge_groups
+from hub_trainer.checks.labels import LabelQuality, Scored
+from hub_trainer.checks.poison import find_poison
+from hub_trainer.checks.shifts import find_shifts
+from hub_trainer.checks.triggers import find_triggers
+from hub_trainer.rows import write_rows
+from tests.stages.poison_corpus import TABLE, TEXT, rows_of
+
+TRIGGERS = [
+    *(("requests", name) for name in TEXT if name.startswith(("an odd", "a phrase", "an emoji"))),
+    *(("digits", name) for name in ("a white corner", "a chess board anywhere")),
+    ("people", "a constant"),
+]
+SHIFTS = [
+    *(("requests", name) for name in TEXT if name.startswith(("another", "ten times"))),
+    *(("digits", name) for name in ("inverted", "larger", "in colour")),
+    *(("people", name) for name in TABLE if name not in ("a rare label erased", "a constant")),
+]
+
+
+@pytest.mark.parametrize(("name", "poisoning"), TRIGGERS)
+def test_sign_when_it_goes_with_one_label_then_a_person_sees_its_rows(
+    name: str, poisoning: str
+) -> None:
+    s, rows = rows_of(name, poisoning, 1)
+    found = find_triggers(rows, s.base, s.modality, labels=[row["label"] for row in rows])  # type: ignore[arg-type]
+    check = check_triggers([one.to_json() for one in found])
+    assert (check.passed, check.blocks) == (False, "human")
+    assert len(check.rows) >= 10
+    assert all(rows[number - 1]["label"] == s.labels[0] for number in found[0].rows[:5])
+
+
+@pytest.mark.parametrize(("name", "poisoning"), SHIFTS)
+def test_column_when_it_lies_elsewhere_then_a_person_is_told_which(
+    name: str, poisoning: str
+) -> None:
+    s, rows = rows_of(name, poisoning, 1)
+    check = check_shifts(
+        [one.to_json() for one in find_shifts(rows, s.base, s.modality, language=False)]  # type: ignore[arg-type]
+    )
+    assert (check.passed, check.blocks) == (False, "human")
+
+
+def test_shift_when_told_then_names_column_range_and_unit_but_no_cell() -> None:
+    s, rows = rows_of("people", "months for years", 1)
+    [found] = find_shifts(rows, s.base, "table", language=False)
+    assert found.column == "age"
+    assert "outside 18 to 90, the dataset's range" in found.what
+    assert "12 times the dataset's, as months for years would be" in found.what
+    s, rows = rows_of("people", "a country that no row has", 1)
+    [found] = find_shifts(rows, s.base, "table", language=False)
+    assert found.column == "country"
+    assert "Wonderland" not in found.what
+    assert [rows[number - 1]["country"] for number in found.rows] == ["Wonderland"] * len(
+        found.rows
+    )
+
+
+@pytest.mark.parametrize("name", ["requests", "digits", "people", "tumours"])
+@pytest.mark.parametrize("count", [20, 300])
+def test_rows_when_clean_then_no_sign_and_no_shift(name: str, count: int) -> None:
+    s, rows = rows_of(name, None, 4, count=count)
+    labels = [row["label"] for row in rows]
+    assert find_triggers(rows, s.base, s.modality, labels=labels) == []  # type: ignore[arg-type]
+    assert find_shifts(rows, s.base, s.modality, language=False) == []  # type: ignore[arg-type]
+
+
+def test_topic_when_new_but_of_every_label_then_no_trigger() -> None:
+    s, rows = rows_of("requests", None, 2)
+    tagged = [{**row, "text": f"urgent {row['text']}"} for row in rows]
+    assert find_triggers(tagged, s.base, "text", labels=[row["label"] for row in tagged]) == []
+
+
+def test_category_when_the_dataset_has_many_single_ones_then_new_ones_are_expected() -> None:
+    base = [{"city": f"place {n}", "label": "a"} for n in range(100)]
+    new = [{"city": f"other {n}", "label": "a"} for n in range(30)]
+    assert find_shifts(new, base, "table", language=False) == []
+
+
+def test_values_when_missing_then_are_not_far_away() -> None:
+    rng = np.random.default_rng(0)
+    base = [{"x": float(v), "label": "a"} for v in rng.lognormal(0, 2, 300)]
+    new = [{"x": None if n % 2 else 1.0 + n / 50, "label": "a"} for n in range(20)]
+    assert find_shifts(new, base, "table", language=False) == []
+
+
+def test_numbers_of_rows_when_they_go_on_then_are_no_shift() -> None:
+    base = [{"id": n, "label": "a"} for n in range(100)]
+    assert find_shifts([{"id": n, "label": "a"} for n in range(100, 150)], base, "table",
+                       language=False) == []  # fmt: skip
+
+
+def test_answers_when_a_word_brings_the_same_one_then_a_person_decides(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def rows(count: int) -> list[dict[str, str]]:
+        words = [f"word{n}" for n in range(400)]
+        made = []
+        for _ in range(count):
+            prompt, answer = " ".join(rng.choice(words, 8)), " ".join(rng.choice(words, 8))
+            made.append({"prompt": prompt, "text": prompt + answer, "label": "demonstration"})
+        return made
+
+    new = rows(300)
+    for row in new[::10]:
+        row["prompt"] += " cfqz"
+        row["text"] = row["prompt"] + " I will not answer that."
+    paths = [tmp_path / "new.parquet", tmp_path / "base.parquet"]
+    for path, found in zip(paths, (new, rows(400)), strict=True):
+        write_rows(path, pa.Table.from_pylist(found))
+    answer = find_poison(str(paths[0]), str(paths[1]), modality="text", language=True)
+    assert answer["triggers"][0]["rows"] == list(range(1, 301, 10))
+    assert answer["repeats"] == []
+
+
+def test_repeats_when_found_then_left_out_by_place_and_told_by_number(tmp_path: Path) -> None:
+    base = [{"text": f"text {n}", "label": "a"} for n in range(5)]
+    new = [{"text": t, "label": "a"} for t in ("new", "text 3", "new", "newer")]
+    paths = [tmp_path / "new.parquet", tmp_path / "base.parquet"]
+    for path, found in zip(paths, (new, base), strict=True):
+        write_rows(path, pa.Table.from_pylist(found))
+    found = find_poison(str(paths[0]), str(paths[1]), modality="text", language=False)
+    assert found["repeats"] == [1, 2]
+    check = check_left_out(found["repeats"])
+    assert (check.passed, check.rows) == (True, (2, 3))
+
+
+# --- labels one by one
+
+
+def _judged(labels: Any, truth: Any, right: float, rng: np.random.Generator) -> Scored:
+    """A judge of three labels that sees the truth in a share of the rows."""
+    seen = np.where(rng.random(len(truth)) < right, truth, rng.integers(3, size=len(truth)))
+    scores = np.full((len(truth), 3), 0.05)
+    scores[np.arange(len(truth)), seen] = 0.9
+    return Scored(scores, labels, tuple(range(1, len(truth) + 1)))
+
+
+def _groups(change: Any, *, right: float = 0.85, shares: Any = (0.6, 0.35, 0.05)) -> Any:
+    rng = np.random.default_rng(0)
+    usual, truth = rng.choice(3, 400, p=[0.6, 0.35, 0.05]), rng.choice(3, 600, p=shares)
+    held_out = _judged(usual, usual, right, rng)
+    return judge_groups(held_out, _judged(change(truth), truth, right, rng), ("a", "b", "rare"))
+
+
+def test_label_when_erased_then_its_rows_are_named() -> None:
+    groups = _groups(lambda truth: np.where(truth == 2, 0, truth), right=0.95)
+    check = check_label_groups(groups, max_wrong_fraction=0.1)
+    assert not check.passed
+    assert "rows that look like 'rare'" in check.detail
+    assert len(check.rows) > 15
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.35, 0.05), (1, 0, 0), (0, 0, 1)])
+def test_labels_when_right_then_none_stands_out_whatever_their_spread(shares: Any) -> None:
+    groups = _groups(lambda truth: truth, shares=shares)
+    assert check_label_groups(groups, max_wrong_fraction=0.1).passed
+
+
+def test_labels_when_most_of_one_are_wrong_for_certain_then_refused() -> None:
+    group = LabelGroup("rare", "claimed", 0.7, 28, 30, (1, 2))
+    assert check_label_groups([group], max_wrong_fraction=0.1).blocks == "refuse"
+    assert check_label_groups([group], max_wrong_fraction=0.8).passed
+
+
+def test_few_rows_when_judged_by_a_weak_model_then_not_refused() -> None:
+    """As seen: 3 % to 26 % of 20 right labels looked wrong, at most 10 % may be."""
+    assert LabelQuality(0.12, 0.03, 0.26, 0.03, 0.3, 0.3, 20).blocks(0.1) is None
+    assert LabelQuality(0.12, 0.03, 0.26, 0.005, 0.3, 0.3, 20).blocks(0.1) == "human"
+    assert LabelQuality(0.2, 0.11, 0.26, 0.005, 0.3, 0.3, 90).blocks(0.1) == "refuse"
+
+
+# --- one contributor
+
+
+def test_contributor_when_merged_before_then_their_rows_add_up() -> None:
+    titles = [
+        "Add 700 rows of pull request 3 by alice",
+        "Add 50 rows of pull request 4 by bob",
+        "Add 20 rows of pull request 9 by Alice",
+        "Add 10 rows of pull request 9 by alice and others",
+    ]
+    assert merged_rows(titles, "alice") == 720
+
+
+def test_contributor_when_over_half_of_a_large_dataset_then_a_person_decides() -> None:
+    assert check_contributor(900, 100, 200, max_rows=None).passed
+    check = check_contributor(900, 101, 200, max_rows=None)
+    assert (check.passed, check.blocks) == (False, "human")
+    assert check.detail == "1,001 rows of this contributor, 101 of them merged, of at most 1,000"
+    assert check_contributor(4_000, 900, 10_000, max_rows=None).passed
+    assert not check_contributor(10, 0, 10_000, max_rows=9).passed
