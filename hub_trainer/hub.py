@@ -8,106 +8,58 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 from hub_trainer.errors import HubError
 from hub_trainer.hub_errors import OWN_ACCOUNT, explained, status_of
+from hub_trainer.hub_types import (
+    DATA_FILES,
+    MODEL_FILES,
+    Changes,
+    Commit,
+    FileCopy,
+    HistoryEntry,
+    PullRequest,
+    Repo,
+    RepoFile,
+    RepoIdentity,
+    RepoType,
+)
+
+__all__ = [
+    "DATA_FILES",
+    "MODEL_FILES",
+    "PUBLIC_ENDPOINT",
+    "RUN_TRAILER",
+    "Changes",
+    "Commit",
+    "FileCopy",
+    "HistoryEntry",
+    "Hub",
+    "PullRequest",
+    "Repo",
+    "RepoFile",
+    "RepoIdentity",
+    "RepoType",
+    "cache_folder",
+    "endpoint",
+    "use_endpoint",
+]
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
 RUN_TRAILER = "Hub-Trainer-Run"
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 MAX_ATTEMPTS = 4
 RECENT_COMMITS = 50
-MODEL_FILES: tuple[str, ...] = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.json",
-    "*.txt",
-    "*.model",
-)
-MODEL_FILES += ("*.jinja", "*.skops", "*.md", "*.yaml")
-DATA_SUFFIXES: tuple[str, ...] = ("parquet", "jsonl", "json", "csv", "tsv", "txt", "arrow", "gz")
-DATA_SUFFIXES += ("zst", "md")
-DATA_SUFFIXES += ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "wav", "flac", "mp3")
 _FRONT_MATTER = re.compile(rb"\s*---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
-DATA_FILES = tuple(f"*.{suffix}" for suffix in DATA_SUFFIXES)
 
-RepoType = Literal["model", "dataset", "space"]
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Repo:
-    """A repo of one of the three types."""
-
-    repo_id: str
-    repo_type: RepoType = "model"
-
-
-@dataclass(frozen=True)
-class RepoFile:
-    """A file of a commit: path, size in bytes, and the sha256 of a large (LFS) file."""
-
-    path: str
-    size_bytes: int
-    blob_id: str
-    lfs_sha256: str | None
-
-
-@dataclass(frozen=True)
-class FileCopy:
-    """A file taken over from another revision of the same repo."""
-
-    path: str
-    src_revision: str
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What one commit does."""
-
-    files: Mapping[str, bytes | Path] = field(default_factory=dict)
-    copies: Sequence[FileCopy] = ()
-    deletions: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A commit that was made: its sha, its page, and the pull request it opened, if any."""
-
-    commit_sha: str
-    url: str
-    pull_request: int | None = None
-
-
-@dataclass(frozen=True)
-class HistoryEntry:
-    """A commit in the history of a branch, newest first."""
-
-    commit_sha: str
-    title: str
-    message: str
-    authors: tuple[str, ...]
-    created_at: str
-
-
-@dataclass(frozen=True)
-class PullRequest:
-    """A pull request: `head_sha` is the tip of refs/pr/N, None once it is gone."""
-
-    number: int
-    title: str
-    author: str
-    status: str
-    head_sha: str | None
-    created_at: str
 
 
 def endpoint() -> str:
@@ -161,6 +113,10 @@ class Hub:
             environment["HF_HUB_DISABLE_XET"] = "1"
         return environment
 
+    def discussion_page(self, repo: Repo, number: int) -> str:
+        """The page of a pull request or discussion, for people."""
+        return f"{self.url}/{_web_path(repo)}/discussions/{number}"
+
     def user(self) -> dict[str, Any]:
         """The account of the token: {"name", "orgs": [{"name", "roleInOrg"}], "auth"}."""
         with self._errors(OWN_ACCOUNT):
@@ -199,15 +155,20 @@ class Hub:
 
     def is_private(self, repo: Repo) -> bool:
         """Whether only its owners can see `repo`."""
-        with self._errors(f"{repo.repo_type} {repo.repo_id}"):
-            info = self._api.repo_info(repo.repo_id, repo_type=repo.repo_type)
-            return bool(info.private)
+        return bool(self._info(repo).private)
 
     def resolve(self, repo: Repo, revision: str = "main") -> str:
         """The commit sha that `revision` names now."""
+        return str(self._info(repo, revision).sha)
+
+    def identify(self, repo: Repo, revision: str = "main") -> RepoIdentity:
+        """Which repo the name stands for now, and the commit that `revision` names."""
+        info = self._info(repo, revision)
+        return RepoIdentity(info.id, getattr(info, "_id", None), info.author, str(info.sha))
+
+    def _info(self, repo: Repo, revision: str = "main") -> Any:
         with self._errors(f"{repo.repo_type} {repo.repo_id} at {revision}"):
-            info = self._api.repo_info(repo.repo_id, repo_type=repo.repo_type, revision=revision)
-            return str(info.sha)
+            return self._api.repo_info(repo.repo_id, repo_type=repo.repo_type, revision=revision)
 
     def card_data(self, repo: Repo, commit_sha: str) -> dict[str, Any]:
         """The metadata of the repo's card at `commit_sha`; a Hub's own answer is that of main."""
@@ -421,7 +382,7 @@ class Hub:
             mine = self.user()["name"]
             for request in self.pull_requests(repo, status=None, author=mine):
                 if request.head_sha and self._carries(repo, request.head_sha, needle):
-                    url = f"{self.url}/{_web_path(repo)}/discussions/{request.number}"
+                    url = self.discussion_page(repo, request.number)
                     return Commit(request.head_sha, url, request.number)
             return None
         for commit_sha, message in self._newest(repo, "main", RECENT_COMMITS):

@@ -8,7 +8,9 @@ from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import code_block, escape, fence, name, one_line, table
 from hub_trainer.cards.metadata import to_yaml
 from hub_trainer.cards.results import (
+    BASELINES,
     CURVE_FIGURE,
+    baselines,
     confusion_section,
     estimate,
     examples_section,
@@ -60,8 +62,16 @@ def _summary(facts: CardFacts) -> str:
         f"A model for {task}{labels}, round {facts.round_index} of a community loop. "
         f"{_origin(facts)} on {facts.fit['rows']:,} examples of {sources}. On "
         f"{results['num_examples']:,} sealed test examples its {primary} is "
-        f"{estimate(results['metrics'][primary])} (95 % interval)."
+        f"{estimate(results['metrics'][primary])} (95 % interval){_beside(results)}."
     )
+
+
+def _beside(results: Mapping[str, Any]) -> str:
+    """The best that was reached without this round's training."""
+    primary = results["primary"]
+    known = [(BASELINES[one["name"]], one["metrics"].get(primary)) for one in baselines(results)]
+    found = [f"{estimate(value)} of the {told}" for told, value in known if value]
+    return f", beside {', '.join(found)}" if found else ""
 
 
 def _origin(facts: CardFacts) -> str:
@@ -173,9 +183,9 @@ def _listed(counts: Mapping[str, Any]) -> str:
 
 def _training_section(facts: CardFacts) -> str:
     fit, train = facts.fit, facts.recipe.train
-    settings = to_yaml(train.model_dump(mode="json", exclude_defaults=True) or {"method": "full"})
+    settings = to_yaml(facts.recipe.model_dump(mode="json", exclude_unset=True))
     rows = [
-        ["method", f"{train.method}: {_method(facts)}"],
+        _how(facts),
         ["seed", str(train.seed)],
         ["examples", f"{fit['rows']:,}"],
         ["epochs", f"{fit['epochs']:g}"],
@@ -193,12 +203,21 @@ def _training_section(facts: CardFacts) -> str:
             table(["", "value"], rows),
             *([notes] if notes else []),
             *([f"![Loss and metric over the steps]({CURVE_FIGURE})"] if facts.has_curve else []),
-            f"Settings, where they differ from the defaults:\n\n{fence(settings.strip(), 'yaml')}",
+            f"The recipe, as far as it was written:\n\n{fence(settings.strip(), 'yaml')}",
             f"Packages:\n\n{fence(versions)}",
             "`round.json` holds the whole recipe, the commits of everything that went in and all "
             "metrics, so that the round can be run again.",
         ]
     )
+
+
+def _how(facts: CardFacts) -> list[str]:
+    """What learned: an estimator with its arguments, or parts of a network."""
+    train, estimator = facts.recipe.train, facts.presentation.estimator
+    if estimator is None:
+        return ["method", f"{train.method}: {_method(facts)}"]
+    given = ", ".join(f"{name}={value}" for name, value in train.estimator_arguments.items())
+    return ["estimator", escape(f"{estimator}({given})" if given else estimator, 400)]
 
 
 def _method(facts: CardFacts) -> str:

@@ -38,6 +38,8 @@ class Presentation:
     """rows, max_difference, and how the folder was loaded."""
     machine_annotated: Sequence[str] = ()
     """Datasets whose annotations, by their cards, were made by machines."""
+    estimator: str | None = None
+    """Of a table's model: which estimator of scikit-learn was fitted."""
 
 
 @dataclass(frozen=True)

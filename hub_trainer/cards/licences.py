@@ -128,8 +128,11 @@ def _chosen(works: Sequence[LicensedWork]) -> LicenceDecision:
     candidates = [(one, work) for work in works for one in work.licenses if one in CONDITIONS]
     for one, work in candidates:
         if not _clashes(one, works):
-            reason = f"It is that of the {work.kind} {work.repo_id} and suits every source."
-            return LicenceDecision(one, reason, (), tuple(_doubts(one, works)))
+            doubts = tuple(_doubts(one, works))
+            suits = "fits them all as far as can be told; what follows is for a person to judge"
+            reason = f"It is that of the {work.kind} {work.repo_id} and "
+            reason += f"{suits}." if doubts else "suits every source."
+            return LicenceDecision(one, reason, (), doubts)
     if not candidates:
         reason = "No source names a licence that says what may be done with a model made from it."
         return LicenceDecision("unknown", reason, (), tuple(_doubts("unknown", works)))

@@ -37,7 +37,9 @@ def plot_points(
             shown = [point for point in points if point.verdict == verdict]
             _marks(axes, shown, marker=marker, colour=colour, label=meaning)
         if base is not None and math.isfinite(base):
-            axes.axhline(base, color="#5f6368", linestyle=(0, (4, 3)), linewidth=1.2, label="base")
+            axes.axhline(
+                base, color="#5f6368", linestyle=(0, (4, 3)), linewidth=1.2, label="base model"
+            )
         _write_values(axes, points)
         _scale(axes, points, base)
         axes.set_xlabel("round")

@@ -17,6 +17,7 @@ FEW_TEST_EXAMPLES = 500
 FEW_LABEL_EXAMPLES = 30
 IMBALANCE = 3.0
 NOTICEABLE_ECE = 0.05
+BASELINES = {"constant": "constant answer", "base": "base model as it is", "probe": "cheap probe"}
 VERDICTS = {
     "promote": "The gate **promoted** this model.",
     "hold": "The gate **held this model back**: it was not shown to be better.",
@@ -25,15 +26,14 @@ VERDICTS = {
 
 
 def results_section(facts: CardFacts) -> str:
-    """Metrics with intervals beside the published model and the base, and the gate's verdict."""
+    """Metrics with intervals, beside those of other models, and the gate's verdict."""
     results = facts.results
     apart = ", which no training row repeats" if facts.prepared.get("leakage") else ""
     lines = [
         f"On {results['num_examples']:,} sealed test examples{apart}; 95 % intervals in brackets.",
         _metrics_table(facts),
     ]
-    base = results.get("base")
-    lines += [f"Base: {escape(base['description'], 500)}."] if base else []
+    lines += [told] if (told := _baselines_told(results)) else []
     lines += evidence(facts) if facts.writes else []
     return "\n\n".join([*lines, _gate_section(facts)])
 
@@ -125,18 +125,47 @@ def _published(facts: CardFacts) -> str:
     return f"the published model ([{facts.parent[:7]}]({page}))"
 
 
+def baselines(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is reached without this round's training; older results know the base model alone."""
+    known = results.get("baselines")
+    if known is None:
+        base = results.get("base")
+        return [{"name": "base", **base}] if base else []
+    return list(known)
+
+
+def _baselines_told(results: Mapping[str, Any]) -> str:
+    lines = [
+        f"- {BASELINES[one['name']]}: {escape(one['description'], 500)}."
+        for one in baselines(results)
+    ]
+    validation = results.get("validation") or {}
+    if validation.get("metrics"):
+        lines.append(
+            f"- validation: the {validation['num_examples']:,} rows that chose the checkpoint, so "
+            "that these figures flatter the model."
+        )
+    return "\n".join(lines)
+
+
 def _metrics_table(facts: CardFacts) -> str:
+    """A column for each model, whatever was measured of it."""
     results = facts.results
-    published, base = results.get("published"), (results.get("base") or {}).get("metrics")
-    header = ["metric", f"this model (round {facts.round_index})"]
-    header += (["published before"] if published else []) + (["base"] if base else [])
-    rows = []
-    for metric, value in results["metrics"].items():
-        row = [_metric_name(metric, metric == results["primary"]), estimate(value)]
-        row += [estimate(published.get(metric))] if published else []
-        row += [estimate(base.get(metric))] if base else []
-        rows.append(row)
-    return table(header, rows)
+    columns: dict[str, Mapping[str, Any]] = {
+        f"this model (round {facts.round_index})": results["metrics"],
+        "published before": results.get("published") or {},
+        **{BASELINES[one["name"]]: one["metrics"] for one in baselines(results)},
+        "validation": (results.get("validation") or {}).get("metrics") or {},
+    }
+    shown = {header: metrics for header, metrics in columns.items() if metrics}
+    rows = [
+        [
+            _metric_name(metric, metric == results["primary"]),
+            *(estimate(metrics.get(metric)) for metrics in shown.values()),
+        ]
+        for metric in results["metrics"]
+    ]
+    return table(["metric", *shown], rows)
 
 
 def _metric_name(metric: str, is_primary: bool) -> str:

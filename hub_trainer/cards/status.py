@@ -13,6 +13,7 @@ from rich.text import Text
 from hub_trainer.cards.plots import RoundPoint, plot_points
 from hub_trainer.metrics import METRICS
 
+BASELINES = {"constant": "constant answer", "base": "base model", "probe": "cheap probe"}
 VERDICT_STYLES = {"promote": "green", "hold": "yellow", "reject": "red"}
 
 
@@ -75,8 +76,13 @@ class Round(Protocol):
         ...
 
 
-def render_status(records: Sequence[Round]) -> RenderableType:
-    """One line per round: verdict, metric with interval, p-value, commit and parent."""
+def render_status(
+    records: Sequence[Round], results: Sequence[Mapping[str, Any]] = ()
+) -> RenderableType:
+    """One line per round: verdict, metric with interval, p-value, commit and parent.
+
+    After a last round that was not promoted stand the two ways on, from its entry in `results`.
+    """
     table = Table(box=box.SIMPLE_HEAD, title=_title(records), title_justify="left")
     table.padding, table.pad_edge, table.collapse_padding = (0, 1, 0, 0), False, False
     measured = f"{_with_sense(records[-1].primary)} [95 %]"
@@ -90,11 +96,12 @@ def render_status(records: Sequence[Round]) -> RenderableType:
             _verdict(record.verdict),
             Text(_estimate(record.metrics.get(record.primary), digits=3)),
             "" if record.p_value is None else f"{record.p_value:.2g}",
-            f"{record.train['rows']:,}",
+            f"{record.train['rows']:,}" if "rows" in record.train else "",
             Text(_place(record.commit_sha, record.pull_request)),
             (record.parent or "")[:7],
         )
-    return table
+    told = ways_on(results[-1]) if results else []
+    return Group(table, *map(Text, told)) if told else table
 
 
 def plot_rounds(records: Sequence[Round], path: Path) -> None:
@@ -121,7 +128,22 @@ def render_result(result: Mapping[str, Any]) -> RenderableType:
     if result.get("win_rate"):
         parts.append(Text(f"  win rate over the published model {_estimate(result['win_rate'])}"))
     parts += [Text(f"  {reason}") for reason in result.get("reasons") or []]
+    parts += map(Text, ways_on(result))
     return Group(*parts)
+
+
+def ways_on(result: Mapping[str, Any]) -> list[str]:
+    """Where a model that was not promoted waits, and what can be done; nothing for any other."""
+    model = result["model"]
+    if result.get("verdict") not in ("hold", "reject") or not model.get("pull_request"):
+        return []
+    page = model.get("url") or f"of {model['repo_id']}"
+    return [
+        f"The model waits in pull request {model['pull_request']}: {page}",
+        "  Either merge it there by hand: then it is the published model, against the gate's word.",
+        "  Or change what it learns from: merge data (hub-trainer review), turn ratings into rows "
+        "(hub-trainer curate), change the base model or the train section; then hub-trainer run.",
+    ]
 
 
 def _title(records: Sequence[Round]) -> str:
@@ -170,9 +192,13 @@ def _metrics_table(result: Mapping[str, Any]) -> Table:
     table.add_column(f"round {result['round']} [95 %]", justify="right")
     if published:
         table.add_column("published before", justify="right")
+    baselines = [] if published else result.get("baselines") or []
+    for one in baselines:
+        table.add_column(BASELINES.get(one["name"], one["name"]), justify="right")
     for metric, value in result["metrics"].items():
         row = [Text(_estimate(value), style="bold" if metric == result["primary"] else "")]
         row += [Text(_estimate(published.get(metric)))] if published else []
+        row += [Text(_estimate(one["metrics"].get(metric), interval=False)) for one in baselines]
         table.add_row(_with_sense(metric), *row)
     if result.get("p_value") is not None:
         table.caption = f"p = {result['p_value']:.2g} on {result['num_examples']:,} test examples"
@@ -184,11 +210,11 @@ def _verdict(verdict: str) -> Text:
     return Text(verdict, style=VERDICT_STYLES.get(verdict, ""))
 
 
-def _estimate(value: Mapping[str, float] | None, digits: int = 4) -> str:
+def _estimate(value: Mapping[str, float] | None, digits: int = 4, *, interval: bool = True) -> str:
     if value is None:
         return ""
     shown = f"{value['value']:.{digits}f}"
-    if value.get("low") is None or value.get("high") is None:
+    if not interval or value.get("low") is None or value.get("high") is None:
         return shown
     return f"{shown} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
 

@@ -24,6 +24,7 @@ from hub_trainer.cli.output import (
     progress_bars,
     say,
     set_up_logging,
+    show_error,
     stopped_at_the_end,
 )
 from hub_trainer.errors import ExitCode, UsageError
@@ -130,21 +131,31 @@ def run(
     round_dir: RoundDir = None,
     endpoint: Endpoint = None,
     accelerate_config: AccelerateConfig = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew a round that was begun and not sent.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """One round, all stages: collect, prepare, train, evaluate, publish."""
     with errors_shown(as_json):
         use_endpoint(endpoint)
-        from hub_trainer.loop import default_round_dir, run_round
+        from hub_trainer.loop import begin_round, result_of_start, run_round, start_round
         from hub_trainer.recipe import load_recipe
 
         hub = Hub()
         recipe_file = load_recipe(recipe, overrides or [])
         launch = _launcher(accelerate_config, recipe, overrides or [])
-        folder = round_dir or default_round_dir(recipe_file, hub)
+        start = start_round(recipe_file, hub, round_dir=round_dir, fresh=fresh)
+        for line in start.lines():
+            say(line)
+        if start.pins is None:
+            print_result(result_of_start(start, hub), as_json)
+            return
+        begin_round(start, fresh=fresh)
+        folder = start.round_dir
         with progress_bars() as report:
             result = run_round(recipe_file, folder, hub, progress=report, launch_train=launch)
-        print_result(result, as_json)
+        print_result(result | start.told(), as_json)
         if result["verdict"] != "promote":
             raise typer.Exit(ExitCode.NOT_PROMOTED)
 
@@ -171,14 +182,19 @@ def _stage_command(stage: str, what: str) -> None:
     ) -> None:
         with errors_shown(as_json):
             use_endpoint(endpoint)
-            from hub_trainer.loop import default_round_dir, run_until
+            from hub_trainer.loop import result_of_start, run_until, start_round
             from hub_trainer.recipe import load_recipe
 
             if stage == "train":
                 _assert_can_train_here()
             hub = Hub()
             recipe_file = load_recipe(recipe, overrides or [])
-            folder = round_dir or default_round_dir(recipe_file, hub)
+            start = start_round(recipe_file, hub, round_dir=round_dir)
+            if stage == "publish" and start.pins is None and not start.is_here:
+                say(start.reason)  # it would only send the last round again
+                print_result(result_of_start(start, hub), as_json)
+                return
+            folder = start.round_dir
             with progress_bars() as report:
                 result = run_until(stage, recipe_file, folder, hub, progress=report)
             if is_main_process():
@@ -261,18 +277,21 @@ def status(
     with errors_shown(as_json):
         use_endpoint(endpoint)
         from hub_trainer.cards.status import plot_rounds, render_status
-        from hub_trainer.lineage import read_rounds
-        from hub_trainer.loop import result_of_record
+        from hub_trainer.loop import read_status
         from hub_trainer.recipe import load_recipe
 
-        repo_id = load_recipe(recipe, overrides or []).recipe.publish.repo_id
-        records = read_rounds(Hub(), repo_id)
-        people.print(render_status(records) if records else f"{repo_id} has no rounds yet.")
+        recipe_file = load_recipe(recipe, overrides or [])
+        repo_id = recipe_file.recipe.publish.repo_id
+        records, rounds, fault = read_status(recipe_file, Hub())
+        people.print(render_status(records, rounds) if records else f"{repo_id} has no rounds yet.")
         if plot and records:
             plot_rounds(records, plot)
+        told = {"repo_id": repo_id, "rounds": rounds}
+        if fault is not None:
+            show_error(fault, as_json, told)
+            raise typer.Exit(fault.exit_code)
         if as_json:
-            rounds = [result_of_record(record) for record in records]
-            print_json({"repo_id": repo_id, "rounds": rounds})
+            print_json(told)
 
 
 @app.command("schema", **_shown(ROUND, "schema > recipe.schema.json"))

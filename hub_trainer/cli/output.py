@@ -98,24 +98,25 @@ def errors_shown(as_json: bool) -> Iterator[None]:
             print_json({"problems": [problem.to_json() for problem in error.problems]})
         raise typer.Exit(error.exit_code) from None
     except HubTrainerError as error:
-        _show(error, as_json)
+        show_error(error, as_json)
         raise typer.Exit(error.exit_code) from None
     except OSError as error:
         told = _of_the_system(error)
         if told is None:
             raise
-        _show(told, as_json)
+        show_error(told, as_json)
         raise typer.Exit(told.exit_code) from None
     except KeyboardInterrupt:
-        _show(Interrupted("Interrupted.", do="Run the same command again to go on."), as_json)
+        show_error(Interrupted("Interrupted.", do="Run the same command again to go on."), as_json)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _show(error: HubTrainerError, as_json: bool) -> None:
+def show_error(error: HubTrainerError, as_json: bool, found: dict[str, Any] | None = None) -> None:
+    """An error for people and, as JSON, beside what was found all the same."""
     say(f"error: {error}", style="red")
     if as_json:
         content = {"what": error.what, "where": error.where, "got": error.got, "do": error.do}
-        print_json({"error": content, "exit_code": int(error.exit_code)})
+        print_json({**(found or {}), "error": content, "exit_code": int(error.exit_code)})
 
 
 def _of_the_system(error: OSError) -> HubTrainerError | None:

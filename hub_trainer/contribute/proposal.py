@@ -134,7 +134,7 @@ def send(hub: Hub, proposal: Proposal, checks: Sequence[Check] | None = None) ->
         pull_request=_describe(proposal.rows, proposal.labels, proposal.tip),
     )
     assert made.pull_request is not None, "a commit that opens a pull request has its number"
-    url = f"{hub.url}/datasets/{repo.repo_id}/discussions/{made.pull_request}"
+    url = hub.discussion_page(repo, made.pull_request)
     failed = [one for one in (checks or proposal.checks) if not one.passed]
     warnings = tuple(f"{check.name}: {check.detail}" for check in failed)
     return Contribution(

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from hub_trainer.recipe.arguments import argument_faults, parse_arguments
 
+COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 Method = Literal["head", "last_n", "full", "lora", "qlora", "scratch", "hybrid"]
@@ -236,7 +237,9 @@ class GateSection(Section):
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """Chance of promoting a model that is no better, over all rounds together."""
     min_slice_change: float = Field(-0.03, le=0)
-    """Largest change for the worse that is let through on a slice, in primary scores."""
+    """Largest change for the worse that is let through on a slice, in units of its scores.
+    0.03 is three points of accuracy, but only 0.03 nats per token of a loss, which is strict: about
+    three per cent of perplexity. Give models that are judged by a loss more room, as -0.1."""
 
 
 class PublishSection(Section):
@@ -248,8 +251,18 @@ class PublishSection(Section):
     """Create the repo as private."""
     license: str | None = None
     """Licence of the model; null takes it from the base model, or else from the data."""
+    accept_commit: str | None = None
+    """A commit on main of the model repo that no round made, and that you have looked at: rounds go
+    on from it. Without it, foreign weights, files or history there stop a round."""
 
     _is_repo_id = field_validator("repo_id")(RepoRef._is_repo_id.__func__)  # type: ignore[attr-defined]
+
+    @field_validator("accept_commit")
+    @classmethod
+    def _is_commit_sha(cls, value: str | None) -> str | None:
+        if value is not None and not COMMIT_SHA.fullmatch(value):
+            raise ValueError(f"{value!r} is no commit; write its 40 hexadecimal digits")
+        return value
 
 
 class ServeSection(Section):

@@ -252,7 +252,7 @@ def _open_request(hub: Hub, repo: Repo, number: int) -> PullRequest:
     if request.status != "open" or request.head_sha is None:
         raise UsageError(
             f"Pull request {number} is not open.",
-            where=f"{hub.url}/datasets/{repo.repo_id}/discussions/{number}",
+            where=hub.discussion_page(repo, number),
             got=request.status,
             do="Only open pull requests are reviewed; open it again on its page first.",
         )

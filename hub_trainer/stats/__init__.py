@@ -9,6 +9,8 @@ from hub_trainer.stats.aggregate import (
 )
 from hub_trainer.stats.dawid_skene import dawid_skene_labels
 from hub_trainer.stats.gate import (
+    Floor,
+    FloorResult,
     GateDecision,
     GateRule,
     SliceChange,
@@ -55,6 +57,8 @@ __all__ = [
     "Comparison",
     "CrowdWinRate",
     "Estimate",
+    "Floor",
+    "FloorResult",
     "GateDecision",
     "GateRule",
     "Interval",

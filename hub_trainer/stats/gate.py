@@ -31,11 +31,12 @@ from hub_trainer.stats.power import (
 )
 
 Verdict = Literal["promote", "hold", "reject"]
-Against = Literal["published", "baseline", "base"]
+Against = Literal["published", "baseline", "base", "probe"]
 OTHERS: Mapping[Against, str] = {
     "published": "the published model",
     "baseline": "a constant answer",
-    "base": "the base model",
+    "base": "the base model as it is",
+    "probe": "a cheap probe",
 }
 """What a new model is compared with, in words."""
 
@@ -99,6 +100,29 @@ class SliceChange:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """A baseline that a first model may not be below, on the same sealed examples."""
+
+    against: Against
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class FloorResult:
+    """What the gate found of one floor, in the metric's own units."""
+
+    against: Against
+    baseline_value: float
+    difference: float
+    interval: Interval
+    p_value_worse: float
+    """One-sided, Holm-adjusted for the number of floors."""
+    is_below: bool
+    """The model's figure is the worse one."""
+    is_surely_below: bool
+
+
+@dataclass(frozen=True)
 class GateDecision:
     """A verdict with all that it rests on; the same inputs give the same decision."""
 
@@ -125,6 +149,8 @@ class GateDecision:
     num_permutations: int | None
     slices: tuple[SliceChange, ...]
     reasons: tuple[str, ...]
+    floors: tuple[FloorResult, ...] = ()
+    """Of a first model: the other baselines that it was compared with."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for `round.json`."""
@@ -153,23 +179,43 @@ def decide(
     return _decision(compared, rule, "published", changes)
 
 
-def decide_first(
+def decide_first(  # noqa: PLR0913 - each says another thing
     scores: ArrayLike,
     baseline_scores: ArrayLike,
     *,
     rule: GateRule,
     against: Against = "baseline",
     comparison: Comparison | None = None,
+    floors: Sequence[Floor] = (),
     seed: int = 0,
 ) -> GateDecision:
     """A first model against a constant answer, or against its base, there being none published.
 
-    A model that cannot be told from a constant answer would only start the loop on noise, so it is
-    held. There are no slices: a constant answer is perfect on its own class. It counts as a
-    look, and as it is nearly always passed, its alpha goes on to the second round.
+    It must be shown better than that one, and stand nowhere below the floors: what the base model
+    and a cheap probe reach without this round's training. Surely below one (p at most alpha,
+    Holm-adjusted over the floors) rejects, below by its figure alone holds. Floors can only take a
+    promotion away, so they spend no alpha. There are no slices: a constant answer is perfect on
+    its own class. It counts as a look, and as it is nearly always passed, its alpha goes on to the
+    second round.
     """
     compared = comparison or compare_scores(scores, baseline_scores, seed=seed)
-    return _decision(compared, rule, against, ())
+    return _decision(compared, rule, against, (), _floor_results(floors, rule))
+
+
+def _floor_results(floors: Sequence[Floor], rule: GateRule) -> tuple[FloorResult, ...]:
+    p_values = _holm([floor.comparison.p_value_worse for floor in floors])
+    return tuple(
+        FloorResult(
+            against=floor.against,
+            baseline_value=floor.comparison.baseline_value,
+            difference=floor.comparison.difference,
+            interval=floor.comparison.interval,
+            p_value_worse=p_value,
+            is_below=floor.comparison.improvement < -1e-12,
+            is_surely_below=p_value <= rule.alpha,
+        )
+        for floor, p_value in zip(floors, p_values, strict=True)
+    )
 
 
 def compare_slices(
@@ -244,11 +290,12 @@ def _decision(
     rule: GateRule,
     against: Against,
     slices: tuple[SliceChange, ...],
+    floors: tuple[FloorResult, ...] = (),
 ) -> GateDecision:
     alpha, power = rule.alpha_spent, rule.power
     shown = tuple(map(_negated, slices)) if compared.lower_is_better else slices
     decision = GateDecision(
-        verdict=_verdict(compared, rule, slices),
+        verdict=_verdict(compared, rule, slices, floors),
         against=against,
         metric=compared.metric,
         lower_is_better=compared.lower_is_better,
@@ -270,6 +317,7 @@ def _decision(
         num_permutations=compared.num_permutations,
         slices=shown,
         reasons=(),
+        floors=floors,
     )
     return replace(decision, reasons=_reasons(decision, rule))
 
@@ -290,10 +338,19 @@ def _required_num_examples(compared: Comparison, rule: GateRule) -> int | None:
     )
 
 
-def _verdict(compared: Comparison, rule: GateRule, slices: Sequence[SliceChange]) -> Verdict:
-    if compared.p_value_worse <= rule.alpha or any(change.regressed for change in slices):
+def _verdict(
+    compared: Comparison,
+    rule: GateRule,
+    slices: Sequence[SliceChange],
+    floors: Sequence[FloorResult],
+) -> Verdict:
+    surely_worse = compared.p_value_worse <= rule.alpha
+    if surely_worse or any(change.regressed for change in slices):
         return "reject"
-    return "promote" if compared.p_value <= rule.alpha_spent else "hold"
+    if any(floor.is_surely_below for floor in floors):
+        return "reject"
+    shown_better = compared.p_value <= rule.alpha_spent
+    return "promote" if shown_better and not any(floor.is_below for floor in floors) else "hold"
 
 
 def _reasons(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
@@ -302,18 +359,44 @@ def _reasons(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
     facts = (
         f"{decision.metric} {decision.value:.4f} against {decision.baseline_value:.4f} of "
         f"{OTHERS[decision.against]}{sense} on the same {decision.num_examples} examples: "
-        f"{decision.difference:+.4f} ({decision.interval.confidence:.0%} interval "
-        f"{decision.interval.low:+.4f} to {decision.interval.high:+.4f})"
+        f"{_difference(decision)}"
     )
-    return facts, *_regressions(decision, rule), _judgement(decision, rule)
+    floors = tuple(
+        f"against {floor.baseline_value:.4f} of {OTHERS[floor.against]}{sense}: "
+        f"{_difference(floor)}"
+        for floor in decision.floors
+    )
+    judged = _judgement(decision, rule)
+    return facts, *floors, *_regressions(decision, rule), judged, *_floor_judgements(decision, rule)
+
+
+def _difference(found: GateDecision | FloorResult) -> str:
+    interval = found.interval
+    return (
+        f"{found.difference:+.4f} ({interval.confidence:.0%} interval {interval.low:+.4f} to "
+        f"{interval.high:+.4f})"
+    )
+
+
+def _floor_judgements(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
+    return tuple(
+        f"worse than {OTHERS[floor.against]}: one-sided {_p_value(floor.p_value_worse)}, "
+        f"alpha {rule.alpha:.2g}"
+        if floor.is_surely_below
+        else f"below {OTHERS[floor.against]}, which a first model may not be: use that instead, or "
+        "train on more or other rows, or with other settings"
+        for floor in decision.floors
+        if floor.is_below
+    )
 
 
 def _judgement(decision: GateDecision, rule: GateRule) -> str:
+    other = "" if decision.against == "published" else f" than {OTHERS[decision.against]}"
     alpha = f"alpha {decision.alpha_spent:.2g} at look {rule.num_looks + 1}"
     if decision.p_value_worse <= rule.alpha:
-        return f"worse: one-sided {_p_value(decision.p_value_worse)}, alpha {rule.alpha:.2g}"
+        return f"worse{other}: one-sided {_p_value(decision.p_value_worse)}, alpha {rule.alpha:.2g}"
     if decision.p_value <= decision.alpha_spent:
-        return f"better: one-sided {_p_value(decision.p_value)}, {alpha}"
+        return f"better{other}: one-sided {_p_value(decision.p_value)}, {alpha}"
     needed = decision.required_num_examples
     if decision.num_permutations and decision.alpha_spent * (decision.num_permutations + 1) < 1:
         advice = f"{decision.num_permutations} permutations cannot show less than this alpha"
@@ -322,7 +405,7 @@ def _judgement(decision: GateDecision, rule: GateRule) -> str:
     else:
         advice = f"a difference of this size needs about {needed} examples"
     return (
-        f"not shown better: one-sided {_p_value(decision.p_value)}, {alpha}; {advice}; "
+        f"not shown better{other}: one-sided {_p_value(decision.p_value)}, {alpha}; {advice}; "
         f"{decision.num_examples} show {decision.minimum_detectable_effect:.4f} or more"
     )
 

@@ -33,6 +33,7 @@ class FakeRound:
         return {"accuracy": estimate(self.value)}
 
 
+METRICS = {"accuracy": estimate(0.7), "f1_macro": estimate(0.6)}
 ROUNDS = [
     FakeRound(1, "promote", 0.71, p_value=None),
     FakeRound(2, "hold", 0.74, parent="a" * 40, pull_request=3),
@@ -94,6 +95,19 @@ def test_result_when_published_then_metrics_stand_beside_those_before() -> None:
     assert "p = 0.2 on 100 test examples" in text
     assert "not shown better: [p] = 0.2" in text
     assert "trained 300 rows, method full, 3 epochs in 12.5 s" in text
+    assert "The model waits in pull request 5: of ada/model" in text
+    page = "http://hub/ada/model/discussions/5"
+    waiting = {**result, "model": {**result["model"], "url": page}}
+    text = shown(render_result(waiting))
+    assert f"The model waits in pull request 5: {page}" in text
+    assert "Either merge it there by hand" in text
+    assert "Or change what it learns from" in text
+    assert page in shown(render_status(ROUNDS, [waiting]))
+    assert page not in shown(render_result({**waiting, "verdict": "promote"}))
+    first = {**waiting, "published": None, "baselines": [{"name": "probe", "metrics": METRICS}]}
+    text = shown(render_result(first))
+    assert "cheap probe" in text
+    assert "0.7000" in text
 
 
 def test_result_when_only_trained_then_it_says_so() -> None:

@@ -254,7 +254,7 @@ def test_training_when_it_learned_from_a_kind_then_loss_and_beta_are_told(
     card = render_card(about)
     training = card.split("## Training\n")[1]
     assert all(line in training for line in lines)
-    assert ("beta" in training.split("Settings")[0]) == (tag != "sft")
+    assert ("beta" in training.split("The recipe, as far")[0]) == (tag != "sft")
     assert ModelCard(card).data.tags == sorted(["hub-trainer", tag, "text-generation"])
     assert "- 3 of 40 training examples were cut at their end." in training
 

@@ -1,11 +1,12 @@
 """A round through the command line: check, plan, run, each stage, status, and their JSON."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from hub_trainer.artifacts import find_artifact
-from hub_trainer.hub import Hub, Repo
+from hub_trainer.hub import Changes, Hub, Repo
 from tests.cli.conftest import Cli
 from tests.cli.seeded import OWNER, TABLE, TEXT, commit, parquet, write_recipe
 from tests.tasks.factory import table_rows, text_rows
@@ -64,13 +65,24 @@ def test_run_when_twice_and_nothing_is_new_then_the_second_does_nothing(cli: Cli
     assert set(first.json["train"]) >= TRAIN_KEYS
     assert set(first.json["metrics"]["accuracy"]) >= {"value", "low", "high"}
     assert set(first.json["model"]) >= {"repo_id", "commit_sha", "pull_request"}
+    assert first.json["start"] == "begins"
     again = cli("run", recipe, "--json")
-    assert (again.code, again.json) == (first.code, first.json)
+    assert (again.code, again.json["start"], again.json["new"]) == (0, "nothing new", [])
+    assert set(again.json) >= RUN_KEYS
+    for key in ("round", "verdict", "model", "metrics", "train", "round_dir"):
+        assert again.json[key] == first.json[key]
+    assert "Nothing is new since round 1" in again.err
     assert "train:" not in again.err
+    shutil.rmtree(cli.folder / "rounds")
+    lost = cli("run", recipe, "--json")
+    assert (lost.code, lost.json["start"]) == (0, "nothing new")
+    assert not (cli.folder / "rounds").exists()
     commit(hub, data, {"more.parquet": b"", "train.parquet": parquet(text_rows(75, seed=2))})
     second = cli("run", recipe, "--json")
     assert second.json["round"] == 2
     assert second.json["round_dir"].endswith("round-002")
+    assert second.json["new"] == [f"1 file of {data.repo_id} (train)"]
+    assert "Round 2 begins in rounds/twice/round-002. New since round 1" in second.err
     status = cli("status", recipe, "--json", "--plot", cli.folder / "rounds.png")
     assert [r["round"] for r in status.json["rounds"]] == [1, 2]
     assert [r["model"]["commit_sha"] for r in status.json["rounds"]] == [
@@ -87,9 +99,27 @@ def test_stages_when_called_one_by_one_then_give_what_run_gives(cli: Cli) -> Non
         assert told.code == 0, told.err
         assert find_artifact(folder / stage) is not None
     run = cli("run", recipe, "--round-dir", folder, "--json")
-    assert run.json == told.json
-    assert run.json["verdict"] == "promote"
+    assert (run.code, run.json["start"]) == (0, "nothing new")
+    assert run.json["metrics"] == told.json["metrics"]
+    assert (run.json["verdict"], run.json["round_dir"]) == ("promote", str(folder))
     assert "train:" not in run.err
+
+
+def test_run_when_main_holds_what_no_round_made_then_every_command_stops(
+    cli: Cli, hub: Hub
+) -> None:
+    recipe = write_recipe(cli.folder / "foreign.yaml", "table")
+    model = Repo(f"{OWNER}/foreign-model")
+    hub.create_repo(model)
+    hub.commit(model, Changes({"model.skops": b"PK"}), message="By hand", run_id="foreign")
+    for command in (("run",), ("evaluate",), ("publish",), ("serve", "--push-only"), ("status",)):
+        told = cli(command[0], recipe, *command[1:], "--json")
+        assert told.code == 4, told.err
+        assert "Main of the model repo holds what no round made." in told.err
+        assert f"('By hand' by {OWNER}, " in told.json["error"]["got"]
+        assert told.json["exit_code"] == 4
+    assert told.json["rounds"] == []
+    assert not (cli.folder / "rounds").exists()
 
 
 def test_overrides_when_given_then_replace_the_recipes_values(cli: Cli) -> None:
@@ -120,7 +150,9 @@ def test_run_when_it_speaks_then_no_library_does(cli: Cli) -> None:
     assert told.code in (0, 6), told.err
     lines = told.err.splitlines()
     borders = [line for line in lines if line.split(":")[0] in STAGES]
-    assert [line.split(":")[0] for line in borders] == [s for s in STAGES for _ in range(2)]
+    # Two lines for each stage, and one for the rows that prepare leaves out.
+    expected = [s for s in STAGES for _ in range(3 if s == "prepare" else 2)]
+    assert [line.split(":")[0] for line in borders] == expected
     assert not [line for line in lines if "warning" in line.lower() or "%|" in line]
 
 

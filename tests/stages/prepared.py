@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hub_trainer.artifacts import write_artifact
+from hub_trainer.artifacts import digest_of, write_artifact
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import PinnedRepo, Pins
 from hub_trainer.rows.store import write_rows
@@ -34,7 +34,9 @@ def prepare_round(
         "validation": [row for index, row in enumerate(train) if not index % 5],
         "test": list(test),
     }
-    with write_artifact(round_dir / "prepare", {"rows": [list(train), list(test)]}) as draft:
+    with write_artifact(
+        round_dir / "prepare", {"rows": digest_of([list(train), list(test)])}
+    ) as draft:
         for name, rows in splits.items():
             columns = sorted({key for row in train for key in row})
             table = pa.table({key: [row.get(key) for row in rows] for key in columns})

@@ -14,10 +14,19 @@ from hub_trainer.lineage import RoundRecord
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import evaluate, train
+from hub_trainer.stages.evaluate import probe
+from hub_trainer.stages.evaluate.probe import probe_labels
 from hub_trainer.tasks import Splits
 from hub_trainer.tasks.tabular_classification import TASK
 from tests.stages.prepared import prepare_round, push_model
-from tests.tasks.factory import recipe, table_rows, text_base, text_rows
+from tests.tasks.factory import (
+    image_base,
+    image_rows,
+    recipe,
+    table_rows,
+    text_base,
+    text_rows,
+)
 
 Rows = Sequence[Mapping[str, Any]]
 ARGUMENTS = {"learning_rate": 3e-3, "num_train_epochs": 2, "per_device_train_batch_size": 16}
@@ -77,7 +86,7 @@ def test_run_when_it_is_the_first_round_then_compares_with_a_constant(
     found = results(made)
     assert set(found) == {
         *("metrics", "published", "base", "primary", "per_label", "confusion", "calibration"),
-        *("num_examples", "comparison", "gate", "examples"),
+        *("num_examples", "comparison", "gate", "examples", "baselines", "validation"),
     }
     assert found["published"] is None
     assert found["comparison"] is None
@@ -89,8 +98,16 @@ def test_run_when_it_is_the_first_round_then_compares_with_a_constant(
     assert found["gate"]["against"] == "baseline"
     assert "a constant answer" in found["gate"]["reasons"][0]
     assert (found["gate"]["alpha"], found["gate"]["look"]) == (0.05, 1)
-    assert "commonest label" in found["base"]["description"]
-    assert found["base"]["metrics"]["accuracy"]["value"] < accuracy["low"]
+    assert found["base"] is None
+    constant, probe = found["baselines"]
+    assert (constant["name"], probe["name"]) == ("constant", "probe")
+    assert "commonest label" in constant["description"]
+    assert constant["metrics"]["accuracy"]["value"] < accuracy["low"]
+    assert probe["description"].startswith("logistic regression on the table's features, fitted on")
+    assert set(probe["metrics"]["f1_macro"]) == {"value", "low", "high"}
+    assert [floor["against"] for floor in found["gate"]["floors"]] == ["probe"]
+    assert found["validation"]["num_examples"] == 60
+    assert 0.9 < found["validation"]["metrics"]["accuracy"]["value"] <= 1
     assert [one["label"] for one in found["per_label"]] == ["big", "small"]
     assert sum(one["support"] for one in found["per_label"]) == 200
     assert found["confusion"]["labels"] == ["big", "small"]
@@ -268,5 +285,70 @@ def test_run_when_there_is_a_base_model_then_measures_it_too(
     train.run(chosen, folder, hub)
     found = results(evaluate.run(chosen, folder, hub))
     assert "nearest mean embedding" in found["base"]["description"]
+    assert [one["name"] for one in found["baselines"]] == ["constant", "base", "probe"]
     assert set(found["examples"][0]) == {"text", "reference", "prediction"}
     assert [one["label"] for one in found["per_label"]] == ["blue", "green", "red"]
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_run_when_a_first_model_is_below_base_or_probe_then_it_is_not_promoted(
+    tmp_path: Path, hub: Hub, local: LocalHub, name: str, kind: str
+) -> None:
+    """It learned too little to beat what its own base and a linear model give away."""
+    base, rows = (text_base, text_rows) if kind == "text" else (image_base, image_rows)
+    pinned = push_model(hub, f"{name}-base", base(tmp_path / "base"))
+    chosen = recipe(
+        f"{kind}-classification",
+        base_model=pinned.repo_id,
+        publish__repo_id=name,
+        train__arguments={**ARGUMENTS, "learning_rate": 1e-9, "num_train_epochs": 1},
+    )
+    folder = prepare_round(tmp_path, rows(90), rows(150, seed=4), base_model=pinned)
+    train.run(chosen, folder, hub)
+    found = results(evaluate.run(chosen, folder, hub))
+    figures = {one["name"]: one["metrics"]["accuracy"]["value"] for one in found["baselines"]}
+    mine = found["metrics"]["accuracy"]["value"]
+    assert mine < max(figures["base"], figures["probe"])
+    assert found["gate"]["verdict"] in ("hold", "reject")
+    assert any("the base model as it is" in reason for reason in found["gate"]["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("modality", "rows", "told"),
+    [
+        (
+            "text",
+            [{"text": f"{w} {i}", "label": w} for i in range(9) for w in ("aa", "bb")],
+            "words",
+        ),
+        ("text", [{"text": w * 5, "label": w} for _ in range(9) for w in "好坏"], "characters"),
+        ("table", [{"n": float(i), "label": "ab"[i > 5]} for i in range(12)], "table's features"),
+    ],
+)
+def test_probe_when_the_rows_say_it_all_then_it_is_right(
+    modality: str, rows: Rows, told: str
+) -> None:
+    found = probe_labels(modality, rows, rows, seed=0)
+    assert found is not None
+    assert told in found.description
+    assert list(found.labels) == [row["label"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"text": "one label", "label": "a"}] * 4,
+        [{"text": "", "label": "a"}, {"text": "", "label": "b"}],
+    ],
+)
+def test_probe_when_there_is_nothing_to_learn_then_there_is_none(rows: Rows) -> None:
+    assert probe_labels("text", rows, rows, seed=0) is None
+
+
+def test_probe_when_there_are_many_rows_then_a_share_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe, "MAX_ROWS", 40)
+    found = probe_labels("text", text_rows(90), text_rows(9), seed=0)
+    assert found is not None
+    assert found.description.endswith("fitted on 40 training rows, drawn from 90")

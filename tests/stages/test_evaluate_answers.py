@@ -25,7 +25,16 @@ from tests.tasks.factory import recipe
 
 METRICS = ["exact_match", "token_f1", "completion_loss", "perplexity"]
 KEYS = {
-    *("metrics", "published", "base", "primary", "num_examples", "num_scored", "comparison"),
+    *(
+        "metrics",
+        "published",
+        "base",
+        "baselines",
+        "primary",
+        "num_examples",
+        "num_scored",
+        "comparison",
+    ),
     *("win_rate", "gate", "answers", "sampling", "crowd", "examples"),
 }
 
@@ -62,6 +71,7 @@ def evaluated(
     base: Mapping[str, Any],
     published: Mapping[str, Any] | None = None,
     test: Sequence[Mapping[str, Any]] | None = None,
+    learned_from: Sequence[Mapping[str, Any]] | None = None,
     ratings: PinnedRepo | None = None,
 ) -> Artifact:
     """A round with these models evaluated; 200 sealed sums unless other rows are given."""
@@ -72,7 +82,7 @@ def evaluated(
         old = model_folder(tmp_path / "old", "published", **published)
         parent = push_model(hub, name, old).commit_sha
     rows = test if test is not None else rows_of(sums(200))
-    train = rows_of(sums(40, start=1000), prefix="train")
+    train = learned_from or rows_of(sums(40, start=1000), prefix="train")
     train = [{**dict.fromkeys(rows[0], ""), **row} for row in train]
     prepare_round(round_dir, train, rows, base_model=pinned, parent=parent)
     if ratings:
@@ -104,7 +114,7 @@ def test_run_when_it_is_the_first_round_then_the_base_model_is_to_beat(
     assert set(found) == KEYS
     assert (found["published"], found["comparison"], found["win_rate"]) == (None, None, None)
     assert (found["gate"]["verdict"], found["gate"]["against"]) == ("promote", "base")
-    assert "of the base model on the same 200" in found["gate"]["reasons"][0]
+    assert "of the base model as it is on the same 200" in found["gate"]["reasons"][0]
     assert found["base"]["description"] == f"the base model {name}-base as it is"
     assert found["base"]["metrics"]["exact_match"]["value"] < 0.2
     match = found["metrics"]["exact_match"]
@@ -375,11 +385,30 @@ def test_run_when_there_is_no_base_then_a_constant_answer_is_to_beat(
     same = [{"prompt": f"Is {n} odd?", "completion": "no" if n % 3 else "yes"} for n in range(90)]
     found = results(evaluated(tmp_path, hub, of, new=GOOD, base=BAD, test=rows_of(same)))
     assert found["gate"]["against"] == "baseline"
-    assert "commonest answer" in found["base"]["description"]
+    assert found["base"] is None
+    [constant] = found["baselines"]
+    assert constant["name"] == "constant"
+    assert "commonest answer" in constant["description"]
     assert "base" not in found["answers"]
     # bytes of the reference, at log 256 each, per token of the new model
-    assert found["base"]["metrics"]["completion_loss"]["value"] > 1.0
+    assert constant["metrics"]["completion_loss"]["value"] > 1.0
     assert found["gate"]["verdict"] == "promote"
+
+
+def test_run_when_a_constant_answer_is_as_good_then_better_than_the_base_is_not_enough(
+    tmp_path: Path, hub: Hub, name: str, task: FakeWriter
+) -> None:
+    same = [{"prompt": f"Is {n} odd?", "completion": "no" if n % 20 else "yes"} for n in range(90)]
+    rows = rows_of(same)
+    found = results(
+        evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, test=rows, learned_from=rows)
+    )
+    figures = {one["name"]: one["metrics"]["exact_match"]["value"] for one in found["baselines"]}
+    mine = found["metrics"]["exact_match"]["value"]
+    assert figures["base"] < mine < figures["constant"]
+    assert found["gate"]["verdict"] in ("hold", "reject")
+    assert found["gate"]["against"] == "base"
+    assert "a constant answer" in found["gate"]["reasons"][-1]
 
 
 def test_run_when_the_new_model_is_an_adapter_then_its_base_goes_along(

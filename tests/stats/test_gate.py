@@ -7,7 +7,15 @@ import pytest
 
 from hub_trainer.metrics.answers import Losses, Measured, compare
 from hub_trainer.metrics.report import compare_metric
-from hub_trainer.stats import GateRule, count_looks, decide, decide_first, mcnemar
+from hub_trainer.stats import (
+    Floor,
+    GateRule,
+    compare_scores,
+    count_looks,
+    decide,
+    decide_first,
+    mcnemar,
+)
 
 
 def _answers(num_won, num_lost, num_examples):
@@ -162,6 +170,63 @@ def test_decide_first_with_a_useful_model_promotes():
     assert decide_first(*_answers(50, 10, 100), rule=GateRule()).verdict == "promote"
 
 
+@pytest.mark.parametrize(
+    ("won", "lost", "verdict", "told"),
+    [
+        (60, 20, "promote", "better than a constant answer"),
+        (20, 20, "promote", "better than a constant answer"),
+        (20, 24, "hold", "below a cheap probe, which a first model may not be"),
+        (10, 60, "reject", "worse than a cheap probe: one-sided p = "),
+    ],
+)
+def test_decide_first_with_a_floor_never_promotes_below_it(won, lost, verdict, told):
+    new, constant = np.repeat([1, 0], [400, 200]), np.repeat([1, 0], [100, 500])
+    probe = new.copy()
+    probe[:won], probe[400 : 400 + lost] = 0, 1
+    floor = Floor("probe", compare_scores(new, probe))
+    found = decide_first(new, constant, rule=GateRule(), floors=[floor])
+    assert found.verdict == verdict
+    assert found.p_value < found.alpha_spent
+    assert found.floors[0].difference == pytest.approx((won - lost) / 600)
+    assert found.reasons[1].startswith(f"against {probe.mean():.4f} of a cheap probe: ")
+    assert told in found.reasons[-1]
+    assert json.loads(json.dumps(found.as_dict()))["floors"][0]["against"] == "probe"
+
+
+def test_decide_first_with_several_floors_adjusts_for_their_number():
+    new = np.repeat([1, 0], [400, 200])
+    probe = np.repeat([0, 1, 0, 1, 0], [10, 390, 0, 21, 179])
+    floor = Floor("probe", compare_scores(new, probe))
+    alone = decide_first(new, 0 * new, rule=GateRule(), floors=[floor])
+    assert alone.verdict == "reject"
+    several = decide_first(
+        new, 0 * new, rule=GateRule(), floors=[floor, Floor("base", floor.comparison)]
+    )
+    assert several.verdict == "hold"
+    assert several.floors[0].p_value_worse == pytest.approx(2 * alone.floors[0].p_value_worse)
+
+
+def test_decide_first_with_a_loss_below_the_floor_holds():
+    nats, num_tokens = np.linspace(1, 3, 40), np.full(40, 2)
+    mine = Losses(nats, num_tokens)
+    better = Losses(nats - np.resize([0.3, -0.2], 40), num_tokens)
+    worse = Losses(nats + 4, num_tokens)
+    of_mine, of_better, of_worse = (
+        Measured("completion_loss", one.scores, one) for one in (mine, better, worse)
+    )
+    found = decide_first(
+        mine.scores,
+        worse.scores,
+        rule=GateRule(),
+        comparison=compare(of_mine, of_worse),
+        floors=[Floor("base", compare(of_mine, of_better))],
+    )
+    assert found.verdict == "hold"
+    assert found.floors[0].difference > 0
+    assert found.floors[0].is_below
+    assert "the base model as it is (lower is better)" in found.reasons[1]
+
+
 def test_decision_as_dict_is_json_and_the_same_each_time():
     answers = _answers(30, 10, 300)
     slices = {"label": ["a", "b", "c"] * 100}
@@ -283,4 +348,4 @@ def test_decide_first_against_the_base_says_so():
     new, old = _answers(60, 20, 1000)
     found = decide_first(new, old, rule=GateRule(), against="base")
     assert (found.verdict, found.against) == ("promote", "base")
-    assert "of the base model on the same" in found.reasons[0]
+    assert "of the base model as it is on the same" in found.reasons[0]

@@ -119,7 +119,7 @@ def propose(
     for one in older:
         hub.close(repo, one.number, f"Pull request {newest.number} has what is agreed on by now.")
     if newest.added == (file.path,):
-        page = f"{hub.url}/datasets/{repo.repo_id}/discussions/{newest.number}"
+        page = hub.discussion_page(repo, newest.number)
         return Commit(newest.tip.commit_sha, page, newest.number)
     replaced = Changes(changes.files, deletions=tuple(p for p in newest.added if p != file.path))
     made = hub.commit(repo, replaced, message=TITLE, run_id=run_id, pull_request=newest.number)

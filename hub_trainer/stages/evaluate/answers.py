@@ -16,6 +16,7 @@ from hub_trainer.rows.store import ROW_ID
 from hub_trainer.stages.evaluate.bench import (
     Bench,
     cut,
+    plain_baseline,
     plain_comparison,
     plain_estimate,
     plain_gate,
@@ -34,6 +35,7 @@ from hub_trainer.stages.evaluate.witnesses import (
 from hub_trainer.stats import (
     Comparison,
     CrowdWinRate,
+    Floor,
     WinRate,
     crowd_win_rates,
     decide,
@@ -64,14 +66,19 @@ def _results(
     bench: Bench, exam: Exam, witnesses: Witnesses, figures: Mapping[str, Figure]
 ) -> dict[str, Any]:
     seed, primary = bench.recipe.train.seed, figures[bench.recipe.evaluate.primary]
-    published, base = witnesses.published, witnesses.base
+    published = witnesses.published
+    baselines = [
+        plain_baseline(name, one.name, _metrics(figures, one, seed))
+        for name, one in witnesses.baselines()
+    ]
     mine, theirs = primary.of[witnesses.new.name], published and primary.of[published.name]
     comparison = compare(mine, theirs, seed=seed) if theirs else None
     rate = win_rate(mine.scores, theirs.scores, seed=seed) if theirs else None
     return {
         "metrics": _metrics(figures, witnesses.new, seed),
         "published": _metrics(figures, published, seed) if published else None,
-        "base": {"description": base.name, "metrics": _metrics(figures, base, seed)},
+        "base": next((one for one in baselines if one["name"] == "base"), None),
+        "baselines": baselines,
         "primary": primary.metric,
         "num_examples": len(exam.questions),
         "num_scored": {name: len(figure.indexes) for name, figure in figures.items()},
@@ -99,13 +106,17 @@ def _gate(
 ) -> dict[str, Any]:
     seed, mine = bench.recipe.train.seed, primary.of[witnesses.new.name]
     if comparison is None or witnesses.published is None:
-        other = primary.of[witnesses.base.name]
+        (against, first), *others = witnesses.baselines()
+        other = primary.of[first.name]
         decision = decide_first(
             mine.scores,
             other.scores,
             rule=bench.rule,
-            against="base" if witnesses.base.is_model else "baseline",
+            against=against,
             comparison=compare(mine, other, seed=seed),
+            floors=[
+                Floor(name, compare(mine, primary.of[one.name], seed=seed)) for name, one in others
+            ],
             seed=seed,
         )
     else:

@@ -13,6 +13,7 @@ from hub_trainer.lineage import Pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.store import read_rows, read_table
 from hub_trainer.stats import Comparison, Estimate, GateDecision, GateRule
+from hub_trainer.stats.gate import Against
 from hub_trainer.tasks import Row
 
 Progress = Callable[[float, str], None]
@@ -99,6 +100,14 @@ def plain_comparison(comparison: Comparison) -> dict[str, Any]:
         },
         "method": comparison.method,
     }
+
+
+def plain_baseline(
+    against: Against, description: str, metrics: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """What is reached without this round's training, as it stands in results.json."""
+    name = "constant" if against == "baseline" else against
+    return {"name": name, "description": description, "metrics": metrics}
 
 
 def plain_gate(decision: GateDecision, rule: GateRule) -> dict[str, Any]:

@@ -22,13 +22,27 @@ from hub_trainer.rows.store import ROW_ID, read_rows
 from hub_trainer.stages.evaluate.bench import (
     Bench,
     cut,
+    plain_baseline,
     plain_comparison,
     plain_estimate,
     plain_gate,
     write_table,
 )
-from hub_trainer.stats import Comparison, decide, decide_first, mcnemar
-from hub_trainer.tasks import BasePredictions, ClassificationTask, Prediction, Row, Splits
+from hub_trainer.stages.evaluate.probe import probe_labels
+from hub_trainer.stats import Comparison, Floor, decide, decide_first, mcnemar
+from hub_trainer.stats.gate import Against
+from hub_trainer.tasks import ClassificationTask, Prediction, Row, Splits
+
+CONSTANT = "always the commonest label of the test rows"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What is reached without this round's training: a label for each sealed row."""
+
+    name: Against
+    description: str
+    labels: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,8 @@ class Answers:
     new: Sequence[Prediction]
     published: Sequence[Prediction] | None
     """None before the first promotion."""
-    base: BasePredictions
+    baselines: Sequence[Baseline]
+    """A constant answer; the base model, where weights of one were changed; a cheap probe."""
     scores: Sequence[float]
     """The task's score of each example, for the new model."""
     published_scores: Sequence[float] | None
@@ -55,7 +70,11 @@ def measure_labels(bench: Bench, task: ClassificationTask, folder: Path) -> dict
     """What results.json holds; predictions.parquet and confusion.png are written to `folder`."""
     answers = _answers(bench, task)
     bench.progress(0.8, "measuring")
-    results = {**_results(bench, answers), "examples": _examples(bench, task)}
+    results = {
+        **_results(bench, answers),
+        "validation": _validation(bench, task),
+        "examples": _examples(bench, task),
+    }
     _write_predictions(answers, folder / "predictions.parquet")
     confusion = results["confusion"]
     plot_confusion(confusion["labels"], confusion["counts"], folder / "confusion.png")
@@ -68,10 +87,10 @@ def _answers(bench: Bench, task: ClassificationTask) -> Answers:
     new = _over(task.predict(bench.model_dir, rows), label_names)
     bench.progress(0.3, "the published model")
     published = _published(bench, task, rows, label_names)
-    bench.progress(0.5, "the base model")
-    base = _base(bench, task, rows)
+    bench.progress(0.5, "the baselines")
+    baselines = _baselines(bench, task, rows)
     old = _scores(task, rows, published) if published is not None else None
-    return Answers(rows, label_names, new, published, base, _scores(task, rows, new), old)
+    return Answers(rows, label_names, new, published, baselines, _scores(task, rows, new), old)
 
 
 def _scores(
@@ -102,14 +121,42 @@ def _published(
     return _over(found, label_names)
 
 
-def _base(bench: Bench, task: ClassificationTask, rows: Sequence[Row]) -> BasePredictions:
-    base_dir, pinned = None, bench.pins.base_model
-    if pinned is not None and bench.recipe.train.method != "scratch":
-        base_dir = download_model(bench.hub, pinned.repo_id, pinned.commit_sha)
+def _baselines(bench: Bench, task: ClassificationTask, rows: Sequence[Row]) -> list[Baseline]:
+    train = read_rows(bench.prepared.folder / "train.parquet")
+    constant = majority_predictions([str(row["label"]) for row in rows])
+    found = [Baseline("baseline", CONSTANT, constant)]
+    base = _base(bench, task, train, rows)
+    probe = probe_labels(task.modality, train, rows, seed=bench.recipe.train.seed)
+    found += [base] if base else []
+    found += [Baseline("probe", probe.description, probe.labels)] if probe else []
+    return found
+
+
+def _base(
+    bench: Bench, task: ClassificationTask, train: Sequence[Row], rows: Sequence[Row]
+) -> Baseline | None:
+    """The base model as it is; None where the round began with no weights of one."""
+    pinned = bench.pins.base_model
+    if pinned is None or bench.recipe.train.method == "scratch":
+        return None
+    base_dir = download_model(bench.hub, pinned.repo_id, pinned.commit_sha)
     label_names = bench.prepared.outputs["label_names"]
-    splits = Splits(read_rows(bench.prepared.folder / "train.parquet"), [], label_names)
-    base = task.predict_base(splits, rows, base_dir)
-    return BasePredictions(base.description, _over(base.predictions, label_names))
+    base = task.predict_base(Splits(train, [], label_names), rows, base_dir)
+    return Baseline("base", base.description, _labels(_over(base.predictions, label_names)))
+
+
+def _validation(bench: Bench, task: ClassificationTask) -> dict[str, Any]:
+    """The same metrics on the validation rows, which chose the checkpoint."""
+    rows = read_rows(bench.prepared.folder / "validation.parquet")
+    names = bench.prepared.outputs["label_names"]
+    if not rows:
+        return {"metrics": None, "num_examples": 0}
+    found = _labels(_over(task.predict(bench.model_dir, rows), names))
+    references = [str(row["label"]) for row in rows]
+    return {
+        "metrics": _metrics(bench.recipe, references, found, names),
+        "num_examples": len(rows),
+    }
 
 
 def _over(found: Sequence[Prediction], label_names: Sequence[str]) -> list[Prediction]:
@@ -126,10 +173,16 @@ def _results(bench: Bench, answers: Answers) -> dict[str, Any]:
     references, names = answers.references, answers.label_names
     labels = _labels(answers.new)
     comparison = _comparison(recipe, answers)
+    baselines = [_baseline_results(recipe, answers, one) for one in answers.baselines]
+
+    def metrics(found: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+        return _metrics(recipe, references, _labels(found), names)
+
     return {
-        "metrics": _metrics(recipe, answers, answers.new),
-        "published": _metrics(recipe, answers, answers.published) if answers.published else None,
-        "base": _base_results(recipe, answers),
+        "metrics": metrics(answers.new),
+        "published": metrics(answers.published) if answers.published else None,
+        "base": next((one for one in baselines if one["name"] == "base"), None),
+        "baselines": baselines,
         "primary": recipe.evaluate.primary,
         "per_label": [
             {
@@ -150,31 +203,31 @@ def _results(bench: Bench, answers: Answers) -> dict[str, Any]:
 
 
 def _metrics(
-    recipe: Recipe, answers: Answers, found: Sequence[Prediction]
+    recipe: Recipe, references: Sequence[str], labels: Sequence[str], names: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    report = score_report(
-        answers.references,
-        _labels(found),
-        answers.label_names,
-        recipe.evaluate.metrics,
-        seed=recipe.train.seed,
-    )
+    wanted, seed = recipe.evaluate.metrics, recipe.train.seed
+    report = score_report(references, labels, names, wanted, seed=seed)
     return {name: plain_estimate(estimate) for name, estimate in report.items()}
 
 
-def _base_results(recipe: Recipe, answers: Answers) -> dict[str, Any]:
-    metrics = _metrics(recipe, answers, answers.base.predictions)
-    return {"description": answers.base.description, "metrics": metrics}
+def _baseline_results(recipe: Recipe, answers: Answers, baseline: Baseline) -> dict[str, Any]:
+    found = _metrics(recipe, answers.references, baseline.labels, answers.label_names)
+    return plain_baseline(baseline.name, baseline.description, found)
 
 
 def _comparison(recipe: Recipe, answers: Answers) -> Comparison | None:
     if answers.published is None:
         return None
+    return _compared(recipe, answers, _labels(answers.published))
+
+
+def _compared(recipe: Recipe, answers: Answers, labels: Sequence[str]) -> Comparison:
+    """The new model against these labels in the primary metric."""
     return compare_metric(
         recipe.evaluate.primary,
         answers.references,
         _labels(answers.new),
-        _labels(answers.published),
+        labels,
         answers.label_names,
         seed=recipe.train.seed,
     )
@@ -192,18 +245,16 @@ def _comparison_results(comparison: Comparison | None, answers: Answers) -> dict
 def _gate(bench: Bench, answers: Answers, comparison: Comparison | None) -> dict[str, Any]:
     seed = bench.recipe.train.seed
     if comparison is None or answers.published_scores is None:
-        constant = majority_predictions(answers.references)
-        against = compare_metric(
-            bench.recipe.evaluate.primary,
-            answers.references,
-            _labels(answers.new),
-            constant,
-            answers.label_names,
-            seed=seed,
-        )
-        baseline = [float(a == b) for a, b in zip(constant, answers.references, strict=True)]
+        constant, *others = answers.baselines
+        floors = [Floor(one.name, _compared(bench.recipe, answers, one.labels)) for one in others]
+        pairs = zip(constant.labels, answers.references, strict=True)
         decision = decide_first(
-            answers.scores, baseline, rule=bench.rule, comparison=against, seed=seed
+            answers.scores,
+            [float(answer == reference) for answer, reference in pairs],
+            rule=bench.rule,
+            comparison=_compared(bench.recipe, answers, constant.labels),
+            floors=floors,
+            seed=seed,
         )
     else:
         decision = decide(

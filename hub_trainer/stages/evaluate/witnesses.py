@@ -20,6 +20,7 @@ from hub_trainer.recipe import GenerationSection
 from hub_trainer.rows.store import read_rows
 from hub_trainer.stages.evaluate.bench import Bench
 from hub_trainer.stages.evaluate.exam import FEWEST, Exam, Question, question_of
+from hub_trainer.stats.gate import Against
 from hub_trainer.tasks import Answer, GenerationTask, Likelihood, ModelFolders
 
 CONSTANT = (
@@ -45,12 +46,20 @@ class Witnesses:
     new: Witness
     published: Witness | None
     """None before the first promotion."""
-    base: Witness
-    """The base model as it is, or a constant answer when the model began at random."""
+    base: Witness | None
+    """The base model as it is; None when the model began at random."""
+    constant: Witness
 
     def all(self) -> list[Witness]:
         """Those that there are."""
-        return [self.new, *([self.published] if self.published else []), self.base]
+        models = [one for one in (self.new, self.published, self.base) if one]
+        return [*models, self.constant]
+
+    def baselines(self) -> list[tuple[Against, Witness]]:
+        """What is reached without this round's training; what a first model is tested against
+        leads."""
+        constant: tuple[Against, Witness] = ("baseline", self.constant)
+        return [("base", self.base), constant] if self.base else [constant]
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,8 @@ def hear(bench: Bench, task: GenerationTask, exam: Exam) -> Witnesses:
     bench.progress(0.3, "the published model")
     published = _published(bench, task, exam)
     bench.progress(0.5, "the base model")
-    return Witnesses(new, published, _base(bench, task, exam, published))
+    base = _base(bench, task, exam, published)
+    return Witnesses(new, published, base, _constant(bench, exam))
 
 
 def new_folders(bench: Bench) -> ModelFolders:
@@ -167,11 +177,13 @@ def _published(bench: Bench, task: GenerationTask, exam: Exam) -> Witness | None
     return _consult(bench, task, exam, witness, (exam.asked, exam.weighed))
 
 
-def _base(bench: Bench, task: GenerationTask, exam: Exam, published: Witness | None) -> Witness:
+def _base(
+    bench: Bench, task: GenerationTask, exam: Exam, published: Witness | None
+) -> Witness | None:
     """The base model; of a round that goes on from the published one, what that has said."""
     base = bench.pins.base_model
     if base is None or bench.recipe.train.method == "scratch":
-        return _constant(bench, exam)
+        return None
     name = f"the base model {base.repo_id} as it is"
     there = bench.recipe.publish.repo_id, bench.pins.parent
     if published is not None and (base.repo_id, base.commit_sha) == there:

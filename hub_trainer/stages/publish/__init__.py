@@ -11,7 +11,7 @@ from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
 from hub_trainer.hub import Commit, Hub, Repo
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages.publish.files import assert_publishable
-from hub_trainer.stages.publish.folder import write_folder
+from hub_trainer.stages.publish.folder import write_folder, write_record
 from hub_trainer.stages.publish.preflight import publish_problems
 from hub_trainer.stages.publish.round import FinishedRound, read_finished
 from hub_trainer.stages.publish.send import send
@@ -48,21 +48,29 @@ def _publish(finished: FinishedRound, hub: Hub, draft: Draft, progress: Progress
     progress(0.6, "looking through the files")
     assert_publishable(draft.folder, holds_token=hub.holds_token, round_dir=finished.round_dir)
     progress(0.7, "sending one commit")
+    repo = Repo(finished.recipe.publish.repo_id)
+    hub.create_repo(repo, private=finished.recipe.publish.private)
+    identity = hub.identify(repo)
+    write_record(draft.folder, evidence.record, identity)
     commit = _send(finished, hub, draft.folder, evidence.pull_request)
+    number = commit.pull_request
+    page = hub.discussion_page(repo, number) if number else commit.url
     draft.outputs |= {
         "repo_id": finished.recipe.publish.repo_id,
         "commit_sha": commit.commit_sha,
-        "pull_request": commit.pull_request,
+        "pull_request": number,
         "verdict": finished.verdict,
-        "url": commit.url,
+        "url": hub.discussion_page(repo, commit.pull_request)
+        if commit.pull_request
+        else commit.url,
         "reload": evidence.reload,
+        "repo": asdict(identity),
     }
     return commit
 
 
 def _send(finished: FinishedRound, hub: Hub, folder: Path, description: str) -> Commit:
     repo = Repo(finished.recipe.publish.repo_id)
-    hub.create_repo(repo, private=finished.recipe.publish.private)
     promoted = finished.verdict == "promote"
     commit = send(
         hub,

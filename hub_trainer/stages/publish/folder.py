@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,21 @@ from hub_trainer.cards import (
 from hub_trainer.errors import HubError, RecipeError
 from hub_trainer.finetune.model_folder import (
     ADAPTER_CONFIG,
+    CONFIG,
     adapter_base,
     download_model,
     is_adapter,
 )
-from hub_trainer.hub import Hub
-from hub_trainer.lineage import RECORD, PinnedRepo, RoundRecord, pinned_ratings, read_record
+from hub_trainer.hub import Hub, RepoIdentity
+from hub_trainer.lineage import (
+    RECORD,
+    PinnedRepo,
+    Pins,
+    RoundRecord,
+    file_hashes,
+    pinned_ratings,
+    read_record,
+)
 from hub_trainer.stages.publish.proof import Loaded, prove_reload
 from hub_trainer.stages.publish.round import FinishedRound
 from hub_trainer.stages.publish.sources import (
@@ -57,6 +67,8 @@ class Evidence:
 
     pull_request: str
     reload: dict[str, Any]
+    record: RoundRecord
+    """As it stands in the folder; which repo it is sent to is added last."""
 
 
 def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: datetime) -> Evidence:
@@ -80,8 +92,16 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_durably(folder / path, content)
-    _write_record(folder, finished, now)
-    return Evidence(f"{finished.title}\n\n{results_section(facts)}", reload)
+    record = _record(finished, folder, now)
+    write_record(folder, record, None)
+    return Evidence(f"{finished.title}\n\n{results_section(facts)}", reload, record)
+
+
+def write_record(folder: Path, record: RoundRecord, repo: RepoIdentity | None) -> None:
+    """Write the round's record, with the repo that it is sent to once that is there."""
+    known = {"hub_id": repo.hub_id, "owner": repo.owner} if repo else None
+    content = json.dumps(replace(record, repo=known).to_json(), indent=1, ensure_ascii=False)
+    write_durably(folder / RECORD, content.encode())
 
 
 def _licence(finished: FinishedRound, hub: Hub) -> LicenceDecision:
@@ -156,6 +176,7 @@ def _facts(
             contributors=contributors(hub, learned_from),
             reload=reload,
             machine_annotated=machine_annotated(hub, [*learned_from, *_rated(finished)]),
+            estimator=_estimator(folder),
         ),
         has_curve=(folder / CURVE_FIGURE).exists(),
     )
@@ -167,6 +188,13 @@ def _usage(card: "ModelCard", folder: Path) -> str:
     assert usage is not None
     is_chat = (folder / "chat_template.jinja").exists()
     return usage.replace("{prompt}", CHAT_PROMPT if is_chat else PLAIN_PROMPT)
+
+
+def _estimator(folder: Path) -> str | None:
+    """Which estimator a table's model is; its config.json says so."""
+    path = folder / CONFIG
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return str(content["estimator"]) if "estimator" in content else None
 
 
 def _rated(finished: FinishedRound) -> list[PinnedRepo]:
@@ -199,14 +227,8 @@ def _origin(hub: Hub, published_id: str, repo_id: str, commit_sha: str) -> str |
     return repo_id
 
 
-def _write_record(folder: Path, finished: FinishedRound, now: datetime) -> None:
+def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord:
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    record = _record(finished, sorted({*files, RECORD}), now)
-    content = json.dumps(record.to_json(), indent=1, ensure_ascii=False)
-    write_durably(folder / RECORD, content.encode())
-
-
-def _record(finished: FinishedRound, files: list[str], now: datetime) -> RoundRecord:
     recipe, pins, results = finished.recipe, finished.pins, finished.results
     ratings, base = pinned_ratings(recipe, pins), pins.base_model
     return RoundRecord(
@@ -218,7 +240,7 @@ def _record(finished: FinishedRound, files: list[str], now: datetime) -> RoundRe
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=pins.recipe_digest,
         base_model=_at(base),
-        datasets=list(finished.collected["datasets"]),
+        datasets=[_with_repo(entry, pins) for entry in finished.collected["datasets"]],
         ratings=_at(ratings),
         seed=recipe.train.seed,
         versions=finished.versions,
@@ -230,10 +252,26 @@ def _record(finished: FinishedRound, files: list[str], now: datetime) -> RoundRe
         p_value=(results.get("comparison") or {}).get("p_value"),
         gate=results["gate"],
         label_names=list(finished.prepared["label_names"]),
-        files=files,
+        files=sorted({*files, RECORD}),
+        hashes=file_hashes(folder),
+        baselines=results.get("baselines"),
         written={key: results[key] for key in WRITTEN} if "answers" in results else None,
     )
 
 
-def _at(pinned: PinnedRepo | None) -> dict[str, str] | None:
-    return {"repo_id": pinned.repo_id, "commit_sha": pinned.commit_sha} if pinned else None
+def _at(pinned: PinnedRepo | None) -> dict[str, Any] | None:
+    if pinned is None:
+        return None
+    return {"repo_id": pinned.repo_id, "commit_sha": pinned.commit_sha, **_known(pinned)}
+
+
+def _with_repo(entry: Mapping[str, Any], pins: Pins) -> dict[str, Any]:
+    """A dataset's entry with the Hub's id and the owner of its repo."""
+    same = (entry["repo_id"], entry["commit_sha"])
+    found = (one for one in pins.datasets if (one.repo_id, one.commit_sha) == same)
+    pinned = next(found, None)
+    return {**entry, **(_known(pinned) if pinned else {})}
+
+
+def _known(pinned: PinnedRepo) -> dict[str, Any]:
+    return {"hub_id": pinned.hub_id, "owner": pinned.owner}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hub_trainer.errors import HubError
 from hub_trainer.hub import Changes, Commit, Hub, Repo
-from hub_trainer.lineage import RECORD, Pins, read_record
+from hub_trainer.lineage import RECORD, Pins, changed_files, read_record, read_rounds
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ def find_base(hub: Hub, repo: Repo, pins: Pins) -> Base:
     began_with = pins.parent or hub.history(repo)[-1].commit_sha
     record = read_record(hub, repo.repo_id, tip)
     ours = record is not None and record.run_id == pins.run_id
-    stale = not ours and _model_differs(hub, repo, began_with, tip)
+    then, now = hub.list_files(repo, began_with), hub.list_files(repo, tip)
+    stale = not ours and bool(changed_files(then, now))
     files = record.files if record else []
     return Base(began_with if stale else tip, files, stale)
 
@@ -48,7 +49,12 @@ def send(
     message: str,
     pull_request: str | None,
 ) -> Commit:
-    """The one commit of a round; the same commit when it was made before."""
+    """The one commit of a round; the same commit when it was made before.
+
+    Raises HubError when another round was sent since this one began: its look at the sealed
+    examples, and maybe its model, would not be counted.
+    """
+    _assert_no_other(hub, repo, pins)
     base = find_base(hub, repo, pins)
     files = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
     there = {file.path for file in hub.list_files(repo, base.commit_sha)}
@@ -72,20 +78,18 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _model_differs(hub: Hub, repo: Repo, one: str, other: str) -> bool:
-    """Whether two commits hold different rounds, or different weights under one record."""
-    if one == other:
-        return False
-    return _model_files(hub, repo, one) != _model_files(hub, repo, other)
-
-
-def _model_files(hub: Hub, repo: Repo, commit_sha: str) -> dict[str, str]:
-    kinds = (".safetensors", ".skops", ".json", ".model", ".jinja")
-    return {
-        file.path: file.lfs_sha256 or file.blob_id
-        for file in hub.list_files(repo, commit_sha)
-        if file.path.endswith(kinds)
-    }
+def _assert_no_other(hub: Hub, repo: Repo, pins: Pins) -> None:
+    others = [one for one in read_rounds(hub, repo.repo_id) if one.round >= pins.round]
+    if not others or any(one.run_id == pins.run_id for one in others):
+        return
+    place = f"pull request {others[0].pull_request}" if others[0].pull_request else "main"
+    raise HubError(
+        f"Round {others[0].round} was sent by another run while this one was at work.",
+        where=f"{hub.url}/{repo.repo_id}",
+        got=f"{others[0].verdict}, on {place}, at {others[0].created_at}",
+        do="Nothing was sent. Run the same command again: it says whether anything is new since "
+        "that round.",
+    )
 
 
 def _stale(hub: Hub, repo: Repo, pins: Pins) -> HubError:
@@ -94,6 +98,6 @@ def _stale(hub: Hub, repo: Repo, pins: Pins) -> HubError:
         where=f"{hub.url}/{repo.repo_id}",
         got=f"main is at {hub.resolve(repo)[:7]}, the round began with "
         f"{pins.parent[:7] if pins.parent else 'no published model'}",
-        do="Nothing was sent. Run the recipe again in a new round folder: that round compares "
-        f"with the new model ({RECORD} on main says which it is).",
+        do="Nothing was sent. Run the same command again: the round then compares with the new "
+        f"model ({RECORD} on main says which it is).",
     )

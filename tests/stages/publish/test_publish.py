@@ -51,7 +51,11 @@ def test_publish_when_done_then_the_record_tells_what_went_in(
     record = read_record(hub, repo.repo_id, sha)
     assert record is not None
     assert (record.round, record.parent, record.verdict) == (1, None, "promote")
-    assert record.base_model == {"repo_id": BASE_REPO, "commit_sha": shas[BASE_REPO]}
+    assert record.base_model is not None
+    assert (record.base_model["repo_id"], record.base_model["commit_sha"]) == (
+        BASE_REPO,
+        shas[BASE_REPO],
+    )
     assert {entry["commit_sha"] for entry in record.datasets} == {shas[DATA_REPO]}
     assert record.metrics == results()["metrics"]
     assert record.p_value == results()["comparison"]["p_value"]
@@ -62,6 +66,13 @@ def test_publish_when_done_then_the_record_tells_what_went_in(
     assert record.recipe["publish"]["repo_id"] == repo.repo_id
     assert "history" not in record.train
     assert set(record.files) == set(FILES) - {".gitattributes"}
+    files = {file.path: file for file in hub.list_files(repo, sha)}
+    assert record.hashes["model.safetensors"] == files["model.safetensors"].lfs_sha256
+    assert {"config.json", "tokenizer.json"} < set(record.hashes)
+    assert not {"README.md", "round.json"} & set(record.hashes)
+    found = hub.identify(repo)
+    assert record.repo == {"hub_id": found.hub_id, "owner": repo.repo_id.split("/")[0]}
+    assert found.hub_id
 
 
 def test_publish_when_done_then_the_hub_reads_the_card(
@@ -163,7 +174,7 @@ def test_publish_when_another_model_was_published_meanwhile_then_nothing_is_sent
     with pytest.raises(HubError, match="its comparison is stale") as caught:
         publish_round(parent=parent)
     assert f"main is at {other[:7]}, the round began with {parent[:7]}" in str(caught.value)
-    assert "new round folder" in str(caught.value)
+    assert "Run the same command again" in str(caught.value)
     assert hub.resolve(repo) == other
 
 

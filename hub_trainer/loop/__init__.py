@@ -1,6 +1,5 @@
 """One round: its stages in order, each with what it stands on, and the result as one record."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -8,21 +7,48 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.artifacts import Artifact, digest_of, find_artifact
+from hub_trainer.artifacts import Artifact
 from hub_trainer.errors import TrainingError
 from hub_trainer.hub import Hub, Repo
-from hub_trainer.lineage import (
-    Pins,
-    RoundRecord,
-    load_pins,
-    pin_round,
-    published_round,
-    read_rounds,
+from hub_trainer.lineage import pin_round, published_round
+from hub_trainer.loop.claim import claimed
+from hub_trainer.loop.results import (
+    pull_request_page,
+    read_status,
+    result_of_record,
+    result_of_start,
+    round_result,
+)
+from hub_trainer.loop.start import (
+    Start,
+    begin_round,
+    rounds_folder,
+    start_round,
+    verified_repo,
 )
 from hub_trainer.recipe import Recipe, RecipeFile
 
 if TYPE_CHECKING:
     from hub_trainer.space.process import RunningSpace
+
+__all__ = [
+    "ROUND_STAGES",
+    "Start",
+    "begin_round",
+    "curate_ratings",
+    "pull_request_page",
+    "push_space",
+    "read_status",
+    "result_of_record",
+    "result_of_start",
+    "round_result",
+    "run_round",
+    "run_stage",
+    "run_until",
+    "start_round",
+    "start_space",
+    "verified_repo",
+]
 
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share done in [0, 1], and what is being done."""
@@ -30,35 +56,10 @@ Progress = Callable[[str, float, str], None]
 ROUND_STAGES = ("collect", "prepare", "train", "evaluate", "publish")
 UPSTREAM_READY = ".upstream-ready"
 UPSTREAM_SECONDS = 24 * 3600
-FIT_KEYS: tuple[str, ...] = (
-    "method",
-    "rows",
-    "tokens",
-    "seconds",
-    "rows_per_second",
-    "tokens_per_second",
-)
-FIT_KEYS += ("peak_mb", "trainable_parameters", "epochs", "num_processes")
 
 
 def silent(stage: str, share: float, doing: str) -> None:
     """Report progress to nobody."""
-
-
-def default_round_dir(recipe_file: RecipeFile, hub: Hub) -> Path:
-    """`rounds/<recipe>/round-<N>`, N being the next round, or the last when nothing is new.
-
-    A round that was sent and then cut off, before its tag perhaps, is gone on with.
-    """
-    folder = _rounds_folder(recipe_file)
-    records = read_rounds(hub, recipe_file.recipe.publish.repo_id)
-    last = max((record.round for record in records), default=0)
-    newest = folder / f"round-{last:03d}"
-    pins = load_pins(newest)
-    sent = {record.run_id for record in records}
-    if pins and pins.run_id in sent and _nothing_new(pins, newest, recipe_file.recipe, hub):
-        return newest
-    return folder / f"round-{last + 1:03d}"
 
 
 def run_round(
@@ -75,11 +76,12 @@ def run_round(
     train stage in processes of its own.
     """
     hub.assert_can_write(Repo(recipe_file.recipe.publish.repo_id))
-    pin_round(recipe_file.recipe, round_dir, hub)
-    for stage in ROUND_STAGES:
-        if stage == "train" and launch_train:
-            launch_train(round_dir)
-        run_stage(stage, recipe_file.recipe, round_dir, hub, progress=progress)
+    with claimed(round_dir):
+        pin_round(recipe_file.recipe, round_dir, hub)
+        for stage in ROUND_STAGES:
+            if stage == "train" and launch_train:
+                launch_train(round_dir)
+            run_stage(stage, recipe_file.recipe, round_dir, hub, progress=progress)
     return round_result(round_dir)
 
 
@@ -94,6 +96,7 @@ def run_until(
     """One stage, after those that it stands on; in several processes only rank 0 prepares."""
     if int(os.environ.get("RANK", "0")) == 0:
         (round_dir / UPSTREAM_READY).unlink(missing_ok=True)
+        begin_round(start_round(recipe_file, hub, round_dir=round_dir))
         pin_round(recipe_file.recipe, round_dir, hub)
         for earlier in ROUND_STAGES[: ROUND_STAGES.index(stage)]:
             run_stage(earlier, recipe_file.recipe, round_dir, hub, progress=progress)
@@ -116,38 +119,6 @@ def run_stage(
     artifact: Artifact = module.run(recipe, round_dir, hub, progress=report)
     progress(stage, 1.0, "done")
     return artifact
-
-
-def round_result(round_dir: Path) -> dict[str, Any]:
-    """What is known of the round in `round_dir`; keys of stages not yet run are null."""
-    pins = load_pins(round_dir)
-    assert pins is not None
-    published = _outputs(round_dir, "publish")
-    results = _results(round_dir)
-    fit = _outputs(round_dir, "train").get("fit")
-    comparison = results.get("comparison") or {}
-    return {
-        "round": pins.round,
-        "verdict": published.get("verdict") or results.get("gate", {}).get("verdict"),
-        "reasons": results.get("gate", {}).get("reasons", []),
-        "parent": pins.parent,
-        "model": {
-            "repo_id": published.get("repo_id"),
-            "commit_sha": published.get("commit_sha"),
-            "pull_request": published.get("pull_request"),
-        },
-        "metrics": results.get("metrics"),
-        "published": results.get("published"),
-        "p_value": comparison.get("p_value"),
-        "win_rate": results.get("win_rate"),
-        "primary": results.get("primary"),
-        "num_examples": results.get("num_examples"),
-        "round_dir": str(round_dir),
-        "left_out": {
-            stage: _outputs(round_dir, stage).get("left_out") for stage in ("collect", "prepare")
-        },
-        "train": {key: fit.get(key) for key in FIT_KEYS} if fit else None,
-    }
 
 
 def push_space(
@@ -177,7 +148,7 @@ def start_space(
 
     folder = round_dir or _newest_round_dir(recipe_file, hub)
     pushed = push_space(recipe_file, hub, round_dir=folder)
-    place = (round_dir or _rounds_folder(recipe_file)) / "space"
+    place = (round_dir or rounds_folder(recipe_file)) / "space"
     return start(
         hub,
         pushed["repo_id"],
@@ -197,59 +168,9 @@ def curate_ratings(
 
 
 def _newest_round_dir(recipe_file: RecipeFile, hub: Hub) -> Path:
+    verified_repo(recipe_file, hub)
     record = published_round(hub, recipe_file.recipe.publish.repo_id)
-    return _rounds_folder(recipe_file) / f"round-{record.round:03d}"
-
-
-def _rounds_folder(recipe_file: RecipeFile) -> Path:
-    return Path("rounds") / recipe_file.name
-
-
-def result_of_record(record: RoundRecord) -> dict[str, Any]:
-    """A round read back from the Hub, in the keys of `round_result`."""
-    return {
-        "round": record.round,
-        "verdict": record.verdict,
-        "reasons": record.gate.get("reasons", []),
-        "parent": record.parent,
-        "model": {
-            "repo_id": record.recipe["publish"]["repo_id"],
-            "commit_sha": record.commit_sha,
-            "pull_request": record.pull_request,
-        },
-        "metrics": record.metrics,
-        "published": record.published,
-        "p_value": record.p_value,
-        "win_rate": (record.written or {}).get("win_rate"),
-        "primary": record.primary,
-        "created_at": record.created_at,
-        "datasets": record.datasets,
-    }
-
-
-def _outputs(round_dir: Path, stage: str) -> dict[str, Any]:
-    artifact = find_artifact(round_dir / stage)
-    return artifact.outputs if artifact else {}
-
-
-def _results(round_dir: Path) -> dict[str, Any]:
-    if not find_artifact(round_dir / "evaluate"):
-        return {}
-    content: dict[str, Any] = json.loads((round_dir / "evaluate" / "results.json").read_text())
-    return content
-
-
-def _nothing_new(pins: Pins, round_dir: Path, recipe: Recipe, hub: Hub) -> bool:
-    """Whether a round was made from this very recipe and, once finished, from repos as they are."""
-    if pins.recipe_digest != digest_of(recipe.model_dump(mode="json")):
-        return False
-    if not find_artifact(round_dir / "publish"):
-        return True
-    pinned = [*pins.datasets, *([pins.base_model] if pins.base_model else [])]
-    return all(
-        hub.resolve(Repo(repo.repo_id, repo.repo_type), repo.revision) == repo.commit_sha
-        for repo in pinned
-    )
+    return rounds_folder(recipe_file) / f"round-{record.round:03d}"
 
 
 def _wait_for_upstream(marker: Path) -> None:

@@ -161,6 +161,16 @@ def test_record_when_written_and_read_then_the_same() -> None:
     assert RoundRecord.from_json(made.to_json()) == made
 
 
+def test_record_when_of_version_1_then_it_is_read_still(hub: Hub) -> None:
+    content = Path(__file__).with_name("round_v1.json").read_bytes()
+    made = hub.commit(MODEL, Changes({"round.json": content}), message="Round 1", run_id="v1")
+    found = read_record(hub, "ada/model", made.commit_sha)
+    assert found is not None
+    assert (found.round, found.verdict, found.hashes, found.repo) == (1, "promote", {}, None)
+    assert found.baselines is None
+    assert found.to_json()["schema_version"] == 2
+
+
 def test_record_when_written_before_models_that_write_then_it_is_read_still(hub: Hub) -> None:
     content = record(1).to_json()
     assert content.pop("written") is None

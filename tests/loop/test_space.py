@@ -34,6 +34,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     pushed = {"repo_id": "org/space", "commit_sha": "1" * 40}
     monkeypatch.setattr(serve, "start", start)
     monkeypatch.setattr(loop, "published_round", newest)
+    monkeypatch.setattr(loop, "verified_repo", lambda *args: None)
     monkeypatch.setattr(loop, "push_space", lambda *args, **named: pushed)
     return folders
 

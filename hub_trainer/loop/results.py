@@ -1,0 +1,121 @@
+"""Results of a round, from its folder or from its record on the Hub, in the same keys."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hub_trainer.artifacts import find_artifact
+from hub_trainer.errors import HubError
+from hub_trainer.hub import Hub, Repo
+from hub_trainer.lineage import RoundRecord, load_pins, read_rounds
+from hub_trainer.loop.start import Start, verified_repo
+from hub_trainer.recipe import RecipeFile
+
+FIT_KEYS: tuple[str, ...] = (
+    "method",
+    "rows",
+    "tokens",
+    "seconds",
+    "rows_per_second",
+    "tokens_per_second",
+)
+FIT_KEYS += ("peak_mb", "trainable_parameters", "epochs", "num_processes")
+
+
+def round_result(round_dir: Path) -> dict[str, Any]:
+    """What is known of the round in `round_dir`; keys of stages not yet run are null."""
+    pins = load_pins(round_dir)
+    assert pins is not None
+    published = _outputs(round_dir, "publish")
+    results = _results(round_dir)
+    fit = _outputs(round_dir, "train").get("fit")
+    comparison = results.get("comparison") or {}
+    return {
+        "round": pins.round,
+        "verdict": published.get("verdict") or results.get("gate", {}).get("verdict"),
+        "reasons": results.get("gate", {}).get("reasons", []),
+        "parent": pins.parent,
+        "model": {
+            "repo_id": published.get("repo_id"),
+            "commit_sha": published.get("commit_sha"),
+            "pull_request": published.get("pull_request"),
+            "url": published.get("url") if published.get("pull_request") else None,
+        },
+        "baselines": results.get("baselines"),
+        "metrics": results.get("metrics"),
+        "published": results.get("published"),
+        "p_value": comparison.get("p_value"),
+        "win_rate": results.get("win_rate"),
+        "primary": results.get("primary"),
+        "num_examples": results.get("num_examples"),
+        "round_dir": str(round_dir),
+        "left_out": {
+            stage: _outputs(round_dir, stage).get("left_out") for stage in ("collect", "prepare")
+        },
+        "train": {key: fit.get(key) for key in FIT_KEYS} if fit else None,
+    }
+
+
+def result_of_record(record: RoundRecord, hub: Hub | None = None) -> dict[str, Any]:
+    """A round read back from the Hub, in the keys of `round_result`."""
+    repo_id, number = record.recipe["publish"]["repo_id"], record.pull_request
+    page = hub and number and pull_request_page(hub, repo_id, number)
+    return {
+        "round": record.round,
+        "verdict": record.verdict,
+        "reasons": record.gate.get("reasons", []),
+        "parent": record.parent,
+        "model": {
+            "repo_id": repo_id,
+            "commit_sha": record.commit_sha,
+            "pull_request": number,
+            "url": page or None,
+        },
+        "baselines": record.baselines,
+        "metrics": record.metrics,
+        "published": record.published,
+        "p_value": record.p_value,
+        "win_rate": (record.written or {}).get("win_rate"),
+        "primary": record.primary,
+        "num_examples": record.gate.get("num_examples"),
+        "round_dir": None,
+        "train": {key: record.train.get(key) for key in FIT_KEYS},
+        "created_at": record.created_at,
+        "datasets": record.datasets,
+    }
+
+
+def result_of_start(start: Start, hub: Hub) -> dict[str, Any]:
+    """The last round, when a run has found nothing new since."""
+    assert start.record is not None
+    found = result_of_record(start.record, hub) | start.told()
+    return found | ({"round_dir": str(start.round_dir)} if start.is_here else {})
+
+
+def read_status(
+    recipe_file: RecipeFile, hub: Hub
+) -> tuple[list[RoundRecord], list[dict[str, Any]], HubError | None]:
+    """All rounds, as records and as results, and what is wrong with their repo."""
+    records, fault = read_rounds(hub, recipe_file.recipe.publish.repo_id), None
+    try:
+        verified_repo(recipe_file, hub)
+    except HubError as error:
+        fault = error
+    return records, [result_of_record(record, hub) for record in records], fault
+
+
+def pull_request_page(hub: Hub, repo_id: str, number: int) -> str:
+    """Where a round that was not promoted can be looked at, and merged by hand."""
+    return hub.discussion_page(Repo(repo_id), number)
+
+
+def _outputs(round_dir: Path, stage: str) -> dict[str, Any]:
+    artifact = find_artifact(round_dir / stage)
+    return artifact.outputs if artifact else {}
+
+
+def _results(round_dir: Path) -> dict[str, Any]:
+    if not find_artifact(round_dir / "evaluate"):
+        return {}
+    content: dict[str, Any] = json.loads((round_dir / "evaluate" / "results.json").read_text())
+    return content
