@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib import import_module
 from itertools import islice
 from json import JSONDecodeError
 from pathlib import Path
@@ -104,14 +105,9 @@ class Hub:
         tqdm.get_lock()  # made here for good: two threads that make and drop one break each other
         return HfApi(endpoint=self.url, token=self._token, library_name="hub_trainer")
 
-    def child_environment(self) -> dict[str, str]:
-        """What the environment of a child process needs to speak to this Hub as this user."""
-        environment = {"HF_ENDPOINT": self.url}
-        if self._token:
-            environment["HF_TOKEN"] = self._token
-        if self.url != PUBLIC_ENDPOINT:
-            environment["HF_HUB_DISABLE_XET"] = "1"
-        return environment
+    def token_for_child(self) -> str | None:
+        """The token, for the pipe to a child of ours; never for its arguments or environment."""
+        return self._token or import_module("huggingface_hub").get_token()
 
     def discussion_page(self, repo: Repo, number: int) -> str:
         """The page of a pull request or discussion, for people."""
@@ -251,22 +247,17 @@ class Hub:
 
     def card_problems(self, text: str, repo_type: RepoType = "model") -> list[str]:
         """What the Hub would refuse in the metadata of a card; nothing is a good card."""
-        refused = "Invalid metadata"
         with self._errors("checking the metadata of a card"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 self._api._validate_yaml(text, repo_type=repo_type)
             except ValueError as error:
-                if not str(error).startswith(refused):
-                    raise
-                return [line.removeprefix("- ") for line in str(error).splitlines()[1:]]
+                return _card_faults(error)
         return []
 
     def holds_token(self, content: bytes) -> bool:
         """Whether the token itself stands in `content`; for a last look before publishing."""
-        from huggingface_hub import get_token
-
-        token = self._token or get_token()
+        token = self.token_for_child()
         return bool(token) and str(token).encode() in content
 
     def history(self, repo: Repo, revision: str = "main") -> list[HistoryEntry]:
@@ -281,6 +272,13 @@ class Hub:
             )
             for c in commits
         ]
+
+    def last_commits(self, repo: Repo, paths: Sequence[str], revision: str) -> dict[str, str]:
+        """Path -> sha of the commit that wrote the file as it is at `revision`."""
+        with self._errors(f"the files of {repo.repo_type} {repo.repo_id} at {revision}"):
+            at = {"revision": revision, "repo_type": repo.repo_type}
+            found = self._api.get_paths_info(repo.repo_id, paths, expand=True, **at)
+        return {f.path: str(f.last_commit.oid) if f.last_commit else "unknown" for f in found}
 
     def tags(self, repo: Repo) -> dict[str, str]:
         """Tag name -> commit sha."""
@@ -508,6 +506,19 @@ class Hub:
             raise explained(error.__cause__, subject, self.url) from error
         except errors.HFValidationError as error:
             raise HubError(f"The Hub has no such name: {subject}.", got=str(error)) from None
+        except ValueError as error:  # the client asks the Hub about a card before it commits it
+            what, do = (
+                f"The Hub refuses the card in {subject}.",
+                "Correct the recipe or the source.",
+            )
+            raise HubError(what, got="; ".join(_card_faults(error)), do=do) from None
+
+
+def _card_faults(error: ValueError) -> list[str]:
+    """What the Hub refuses in a card; an error of another kind is raised again."""
+    if not str(error).startswith("Invalid metadata"):
+        raise error
+    return [line.removeprefix("- ") for line in str(error).splitlines()[1:]]
 
 
 def _operations(changes: Changes) -> list[Any]:

@@ -350,6 +350,16 @@ def _check_targets(look: _Look) -> None:
         space, ratings = Repo(serve.repo_id, "space"), Repo(serve.ratings_repo_id, "dataset")
         look.guarded("serve.repo_id", lambda: look.hub.assert_can_write(space))
         look.guarded("serve.ratings_repo_id", lambda: look.hub.assert_can_write(ratings))
+        _check_cards(look)
+
+
+def _check_cards(look: _Look) -> None:
+    """The cards of the Space, of the ratings and of a dataset made from them."""
+    from hub_trainer.stages.curate.creation import created_card_problems
+    from hub_trainer.stages.serve.cards import card_problems
+
+    for key, find in (("serve", card_problems), ("curate", created_card_problems)):
+        look.add(look.guarded(key, partial(find, look.recipe, look.hub)) or [], ExitCode.RECIPE)
 
 
 def _check_disk(report: CheckReport, folder: Path) -> None:

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from hub_trainer.cards.body import render_body
 from hub_trainer.cards.facts import BaseModel, CardFacts, Presentation
 from hub_trainer.cards.licences import (
+    CardLicence,
     LicenceDecision,
     LicensedWork,
+    card_licence,
     decide_licence,
-    licence_names,
+    licensed_work,
+    recorded_licence,
 )
 from hub_trainer.cards.metadata import (
     draft_front_matter,
@@ -24,13 +27,16 @@ __all__ = [
     "CURVE_FIGURE",
     "BaseModel",
     "CardFacts",
+    "CardLicence",
     "LicenceDecision",
     "LicensedWork",
     "Presentation",
+    "card_licence",
     "decide_licence",
     "draft_card",
     "eval_results",
-    "licence_names",
+    "licensed_work",
+    "recorded_licence",
     "render_card",
     "results_section",
 ]
@@ -41,6 +47,6 @@ def render_card(facts: CardFacts) -> str:
     return f"---\n{to_yaml(front_matter(facts))}---\n\n{render_body(facts)}"
 
 
-def draft_card(recipe: Recipe, license: str, tags: Sequence[str]) -> str:
+def draft_card(recipe: Recipe, licence: CardLicence, tags: Sequence[str]) -> str:
     """A card with the metadata that is known before training, to ask the Hub about it."""
-    return f"---\n{to_yaml(draft_front_matter(recipe, license, tags))}---\n"
+    return f"---\n{to_yaml(draft_front_matter(recipe, licence, tags))}---\n"

@@ -21,6 +21,7 @@ from hub_trainer.cards.results import (
 from hub_trainer.cards.writing import training_lines
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MAX_NOTICE = 500
 METHODS = {
     "head": "only the head learned",
     "last_n": "the last blocks and the head learned",
@@ -49,7 +50,9 @@ def render_body(facts: CardFacts) -> str:
     }
     title = f"# {facts.repo_id.rpartition('/')[2]}"
     parts = [f"## {heading}\n\n{text}" for heading, text in sections.items() if text]
-    return "\n\n".join([title, _summary(facts), *parts]) + "\n"
+    notice = facts.recipe.publish.notice
+    notes = [f"> {escape(notice, MAX_NOTICE)}"] if notice else []
+    return "\n\n".join([title, *notes, _summary(facts), *parts]) + "\n"
 
 
 def _summary(facts: CardFacts) -> str:
@@ -243,5 +246,8 @@ def _person(facts: CardFacts, who: str) -> str:
 def _licence_section(facts: CardFacts) -> str:
     licence = facts.licence
     doubts = "".join(f"\n- {escape(doubt, 400)}" for doubt in licence.warnings)
-    told = f"`{one_line(licence.license)}`. {escape(licence.reason, 400)}"
+    named = name(licence.name) if licence.name else f"`{one_line(licence.license)}`"
+    if licence.link:
+        named += f" ({escape(licence.link, 300)})"
+    told = f"{named}. {escape(licence.reason, 400)}"
     return f"{told}\n{doubts}" if doubts else told

@@ -4,9 +4,10 @@ A rule of thumb that can be checked, not legal advice. It takes the strict view 
 model is an adaptation of its base and shares what binds the data it learned from.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Condition = Literal["non_commercial", "no_derivatives", "share_alike", "same_terms"]
 
@@ -23,7 +24,7 @@ _PERMISSIVE: tuple[str, ...] = (
 _PERMISSIVE += ("bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0", "afl-3.0")
 _PERMISSIVE += ("artistic-2.0", "ecl-2.0", "ms-pl", "cc0-1.0", "pddl", "odc-by", "etalab-2.0")
 _PERMISSIVE += ("c-uda", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0")
-_PERMISSIVE += ("cdla-permissive-1.0", "cdla-permissive-2.0")
+_PERMISSIVE += ("cdla-permissive-1.0", "cdla-permissive-2.0", "openmdw-1.0", "openmdw-1.1")
 _SHARE_ALIKE: tuple[str, ...] = (
     "cc-by-sa-3.0",
     "cc-by-sa-4.0",
@@ -43,12 +44,14 @@ _SAME_TERMS: tuple[str, ...] = (
 )
 _SAME_TERMS += ("bigcode-openrail-m", "creativeml-openrail-m", "deepfloyd-if-license", "llama2")
 _SAME_TERMS += ("llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "gemma", "apple-ascl")
+_SAME_TERMS += ("grok2-community",)
 _NON_COMMERCIAL: tuple[str, ...] = (
     "cc-by-nc-2.0",
     "cc-by-nc-3.0",
     "cc-by-nc-4.0",
     "apple-amlr",
     "intel-research",
+    "h-research",
 )
 _NON_COMMERCIAL += ("fair-noncommercial-research-license",)
 _NON_COMMERCIAL_SHARE_ALIKE: tuple[str, ...] = (
@@ -68,6 +71,12 @@ CONDITIONS: dict[str, frozenset[Condition]] = {
 }
 """Licence, as the Hub names it -> what it asks of works that build on it, beside attribution."""
 
+UNDECIDED = frozenset({"cc", "other", "unknown"})
+"""Names of the Hub that do not say what may be done: a family, terms of one's own, nothing."""
+HUB_LICENCES = frozenset(CONDITIONS) | UNDECIDED
+"""Every licence identifier that the Hub takes in a card."""
+OTHER = "other"
+
 _SUCCESSORS: dict[str, tuple[str, ...]] = {
     "cc-by-sa-3.0": ("cc-by-sa-4.0",),
     "cc-by-nc-sa-2.0": ("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
@@ -86,12 +95,34 @@ _SUCCESSORS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
+class CardLicence:
+    """What a card says of its licence: identifiers of the Hub, and of `other` its name and link."""
+
+    ids: tuple[str, ...]
+    name: str | None = None
+    link: str | None = None
+
+    def __str__(self) -> str:
+        return self.name or ", ".join(self.ids)
+
+    def front_matter(self) -> dict[str, Any]:
+        """The keys of a card's front matter."""
+        keys: dict[str, Any] = {"license": self.ids[0] if len(self.ids) == 1 else list(self.ids)}
+        keys |= {"license_name": self.name} if self.name else {}
+        return keys | ({"license_link": self.link} if self.link else {})
+
+
+@dataclass(frozen=True)
 class LicensedWork:
     """Something a model is made from, and the licences its card names (none, one or several)."""
 
     kind: Literal["base model", "dataset"]
     repo_id: str
     licenses: tuple[str, ...]
+    name: str | None = None
+    """`license_name` of a card whose licence is `other`."""
+    link: str | None = None
+    """`license_link` of such a card."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +133,58 @@ class LicenceDecision:
     reason: str
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    name: str | None = None
+    """The terms' own name, where the licence is `other`."""
+    link: str | None = None
+
+    @property
+    def in_card(self) -> CardLicence:
+        """The licence as the card names it."""
+        return CardLicence((self.license,), self.name, self.link)
+
+
+def licensed_work(
+    kind: Literal["base model", "dataset"], repo_id: str, card: Mapping[str, Any]
+) -> LicensedWork:
+    """A work by the metadata of its card."""
+    found = card_licence(card)
+    if found is None:
+        return LicensedWork(kind, repo_id, ())
+    return LicensedWork(kind, repo_id, found.ids, found.name, found.link)
+
+
+def card_licence(card: Mapping[str, Any]) -> CardLicence | None:
+    """The licence in a card's metadata; one that the Hub does not know is `other` by that name."""
+    names = licence_names(card.get("license"))
+    if not names:
+        return None
+    strangers = [name for name in names if name not in HUB_LICENCES]
+    if not strangers and OTHER not in names:
+        return CardLicence(names)
+    if len(names) > 1:
+        known = tuple(name for name in names if name in HUB_LICENCES)
+        return CardLicence((*known, *((OTHER,) if OTHER not in known else ())))
+    name = card.get("license_name") or ", ".join(strangers) or None
+    link = card.get("license_link")
+    return CardLicence((OTHER,), _slug(name), str(link) if link else None)
+
+
+def recorded_licence(text: str | None, card: Mapping[str, Any]) -> CardLicence | None:
+    """A licence as a round's record has it, in one text; `card` adds what the text leaves out."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if not names:
+        return None
+    if all(name in HUB_LICENCES - {OTHER} for name in names):
+        return CardLicence(tuple(names))
+    found = card_licence(card)
+    if found and OTHER in found.ids:
+        return found
+    return card_licence({"license": OTHER, "license_name": text if text != OTHER else None})
+
+
+def _slug(name: object) -> str | None:
+    """A licence's own name as the Hub takes it: small letters, digits, dots and dashes."""
+    return re.sub(r"[^a-z0-9.+-]+", "-", str(name).lower()).strip("-")[:80] if name else None
 
 
 def licence_names(value: object) -> tuple[str, ...]:
@@ -110,28 +193,52 @@ def licence_names(value: object) -> tuple[str, ...]:
     return tuple(str(one).strip().lower() for one in values if one)
 
 
-def decide_licence(requested: str | None, works: Sequence[LicensedWork]) -> LicenceDecision:
+def decide_licence(
+    requested: str | None,
+    works: Sequence[LicensedWork],
+    *,
+    name: str | None = None,
+    link: str | None = None,
+) -> LicenceDecision:
     """The licence to publish under: the requested one, or the first of a work that suits all.
 
-    `other` is for terms that a person has agreed on: nothing stands against it, all is told.
+    `other` is for terms that a person has agreed on: nothing stands against it, all is told. Its
+    name and link are those of the recipe, or else of a source with terms of its own.
     """
     if not requested:
         return _chosen(works)
+    requested = requested.lower()
     reason = f"The recipe asks for {requested}."
     clashes, doubts = _clashes(requested, works), _doubts(requested, works)
-    if requested.lower() == "other":
-        return LicenceDecision(requested, reason, (), tuple(clashes + doubts))
+    if requested == OTHER:
+        if name is None and (source := _with_own_terms(works)):
+            name, link = source.name, source.link
+        return LicenceDecision(OTHER, reason, (), tuple(clashes + doubts), name, link)
     return LicenceDecision(requested, reason, tuple(clashes), tuple(doubts))
+
+
+def _with_own_terms(works: Sequence[LicensedWork]) -> LicensedWork | None:
+    """The first work, of a base model if there is one, whose licence has a name of its own."""
+    named = sorted((w for w in works if w.name), key=lambda work: work.kind != "base model")
+    return named[0] if named else None
 
 
 def _chosen(works: Sequence[LicensedWork]) -> LicenceDecision:
     candidates = [(one, work) for work in works for one in work.licenses if one in CONDITIONS]
+    own = _with_own_terms(works)
+    if own and (own.kind == "base model" or not candidates):
+        reason = f"The {own.kind} {own.repo_id} has terms of its own, and the model keeps them."
+        told = (*_clashes(OTHER, works), *_doubts(OTHER, works))
+        return LicenceDecision(OTHER, reason, (), told, own.name, own.link)
     for one, work in candidates:
         if not _clashes(one, works):
             doubts = tuple(_doubts(one, works))
-            suits = "fits them all as far as can be told; what follows is for a person to judge"
-            reason = f"It is that of the {work.kind} {work.repo_id} and "
-            reason += f"{suits}." if doubts else "suits every source."
+            suits = "suits every source"
+            if not all(set(other.licenses) & set(CONDITIONS) for other in works):
+                suits = "suits every source whose terms are known here"
+            elif doubts:
+                suits = "fits them all as far as can be told; what follows is for a person to judge"
+            reason = f"It is that of the {work.kind} {work.repo_id} and {suits}."
             return LicenceDecision(one, reason, (), doubts)
     if not candidates:
         reason = "No source names a licence that says what may be done with a model made from it."
@@ -176,8 +283,8 @@ def _doubts(license: str, works: Sequence[LicensedWork]) -> list[str]:
             found.append(f"The {work.kind} {work.repo_id} names no licence.")
         for theirs in work.licenses:
             if theirs not in CONDITIONS:
-                terms = "terms that only a person can judge"
-                found.append(f"The {work.kind} {work.repo_id} is under {theirs!r}, {terms}.")
+                terms = f"The {work.kind} {work.repo_id} is under {work.name or theirs!r}"
+                found.append(f"{terms}: a person has to read those terms.")
             elif _alike_data(license, theirs, work.kind):
                 found.append(
                     f"The dataset {work.repo_id} is {theirs}, to be shared alike; whether that "

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from hub_trainer.cards.facts import CardFacts
+from hub_trainer.cards.licences import CardLicence
 from hub_trainer.cards.markdown import one_line
 from hub_trainer.cards.writing import training_tags
 from hub_trainer.recipe import Recipe
@@ -19,7 +20,7 @@ _LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$|^(code|multilingual)$"
 
 def front_matter(facts: CardFacts) -> dict[str, Any]:
     """The card's metadata, as the Hub reads it."""
-    metadata = draft_front_matter(facts.recipe, facts.licence.license, facts.presentation.tags)
+    metadata = draft_front_matter(facts.recipe, facts.licence.in_card, facts.presentation.tags)
     if facts.writes:
         metadata["tags"] = sorted({*metadata["tags"], *training_tags(facts)})
     metadata["library_name"] = facts.presentation.library_name
@@ -32,10 +33,10 @@ def front_matter(facts: CardFacts) -> dict[str, Any]:
     return metadata
 
 
-def draft_front_matter(recipe: Recipe, license: str, tags: Sequence[str]) -> dict[str, Any]:
+def draft_front_matter(recipe: Recipe, licence: CardLicence, tags: Sequence[str]) -> dict[str, Any]:
     """What is known of the metadata before training, for a check that the Hub will take it."""
     return {
-        "license": license,
+        **licence.front_matter(),
         "pipeline_tag": recipe.task,
         "datasets": sorted({source.repo_id for source in recipe.collect.datasets}),
         "metrics": sorted({metric_type(metric) for metric in recipe.evaluate.metrics}),

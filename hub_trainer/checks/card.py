@@ -2,24 +2,12 @@
 
 from typing import Any
 
+from hub_trainer.cards.licences import HUB_LICENCES
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.rows import card_faults, parse_card
 
 MAX_CARD_BYTES = 200_000
-LICENSES = frozenset(
-    """
-    apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
-    bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause
-    bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0
-    cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
-    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
-    cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1
-    eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc intel-research lppl-1.3c
-    ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl
-    """.split()  # noqa: SIM905 - one word per name is how it stays readable
-)
-"""The licence identifiers that the Hub knows."""
 
 
 def check_card(base: bytes | None, head: bytes | None) -> list[Check]:
@@ -59,7 +47,7 @@ def _check_license(before: dict[str, Any], after: dict[str, Any]) -> Check:
     if old == new:
         return Check("licence", True, "not changed")
     names = new if isinstance(new, list) else [new]
-    known = bool(names) and all(isinstance(name, str) and name in LICENSES for name in names)
+    known = bool(names) and all(isinstance(name, str) and name in HUB_LICENCES for name in names)
     detail = f"from {old!r} to {str(new)[:60]!r}"
     if known:
         return Check("licence", False, f"changed {detail}; the owner must agree", "human")

@@ -137,7 +137,7 @@ def start_space(
     port: int = 0,
     variables: Mapping[str, str] | None = None,
 ) -> "RunningSpace":
-    """Push the Space and run what was pushed here, as a process of its own.
+    """Push the Space and run the files that were made for it here, as a process of its own.
 
     `variables` are added to its environment, as RATINGS_PER_HOUR.
 
@@ -147,16 +147,9 @@ def start_space(
     from hub_trainer.stages.serve import start
 
     folder = round_dir or _newest_round_dir(recipe_file, hub)
-    pushed = push_space(recipe_file, hub, round_dir=folder)
+    made = run_stage("serve", recipe_file.recipe, folder, hub)
     place = (round_dir or rounds_folder(recipe_file)) / "space"
-    return start(
-        hub,
-        pushed["repo_id"],
-        folder=place,
-        commit_sha=pushed["commit_sha"],
-        port=port,
-        variables=variables,
-    )
+    return start(hub, made, folder=place, port=port, variables=variables)
 
 
 def curate_ratings(

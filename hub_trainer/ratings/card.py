@@ -1,5 +1,10 @@
 """README.md of a ratings dataset: what it holds, under which consent, how it is laid out."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
 from hub_trainer.ratings.shards import SHARDS
 
 LABELS = """\
@@ -48,10 +53,13 @@ a pair were shown on random sides, and who rated was not told which model wrote 
 
 
 def ratings_card(
-    *, task: str, space: str, license_name: str | None, consent: str, dialogues: bool = False
+    *, task: str, space: str, licence: Mapping[str, Any], consent: str, dialogues: bool = False
 ) -> str:
-    """The card; `dialogues` when answers to prompts are rated, and not labels."""
-    front = f"license: {license_name}\n" if license_name else ""
+    """The card; `licence` holds the keys of its front matter that name one, if any.
+
+    `dialogues` when answers to prompts are rated, and not labels.
+    """
+    front = yaml.safe_dump(dict(licence), sort_keys=False) if licence else ""
     return f"""---
 {front}task_categories:
 - {task}

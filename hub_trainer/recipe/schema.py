@@ -254,6 +254,19 @@ class PublishSection(Section):
     accept_commit: str | None = None
     """A commit on main of the model repo that no round made, and that you have looked at: rounds go
     on from it. Without it, foreign weights, files or history there stop a round."""
+    license_name: str | None = Field(None, pattern=r"^[a-z0-9.+-]{1,80}$")
+    """With `license: other` the name of those terms; null takes that of a source with its own."""
+    license_link: str | None = None
+    """Where those terms can be read: an address, or `LICENSE`."""
+    notice: str | None = Field(None, min_length=1, max_length=500)
+    """What everybody must know who uses the model, as in `Not for medical advice.`: it stands in
+    the model's card, in the Space, and beside every answer there."""
+
+    @model_validator(mode="after")
+    def _own_terms_are_other(self) -> "PublishSection":
+        if (self.license_name or self.license_link) and self.license != "other":
+            raise ValueError("license_name and license_link go with license: other; write that too")
+        return self
 
     _is_repo_id = field_validator("repo_id")(RepoRef._is_repo_id.__func__)  # type: ignore[attr-defined]
 
@@ -276,6 +289,10 @@ class ServeSection(Section):
     """Create the Space and the ratings dataset as private."""
     ratings_repo_id: str
     """Dataset repo that the ratings are packed into."""
+    title: str | None = Field(None, min_length=1, max_length=60)
+    """The Space's heading; null is the model's name."""
+    description: str | None = Field(None, min_length=1, max_length=300)
+    """One sentence on what the model does and for whom; null says it by task and labels."""
     generation: GenerationSection | None = None
     """Language models: how the Space's answers are written; as in `evaluate` when null."""
     rival: RepoRef | None = None

@@ -12,6 +12,7 @@ from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.space.chat.service import ChatModel, ChatService
 from hub_trainer.space.desk import RatingDesk
+from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.guard import guarded
 from hub_trainer.space.raters import Raters, build_raters, rater_key
 from hub_trainer.space.routes import RatedService, lifespan, rate_route, with_headers
@@ -19,11 +20,13 @@ from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
 from hub_trainer.space.storage import Durability
 from hub_trainer.space.view import View, page_options
+from hub_trainer.space.zerogpu import announce, is_zerogpu, on_gpu
 from hub_trainer.tasks import (
     ClassificationTask,
     GenerationTask,
     ModelFolders,
     Row,
+    Task,
     is_generation,
     load_task,
 )
@@ -38,12 +41,12 @@ def build_app(
     hub: Hub,
     store: RatingStore,
     *,
-    examples: list[Row],
+    shown: ShownRows,
     durability: Durability = "disk",
 ) -> Any:
     """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
     key = rater_key(store.path.parent)
-    task = load_task(settings.task)
+    task: Task = on_gpu(load_task(settings.task))
     destination = Destination(
         settings.ratings_repo_id,
         settings.space_repo_id,
@@ -54,13 +57,16 @@ def build_app(
     signs_in = bool(os.environ.get("OAUTH_CLIENT_ID"))
     desk = RatingDesk(settings, outbox, key=key, needs_account=signs_in, durability=durability)
     view = View(
-        f"{hub.url}/{settings.model_repo_id}/tree/{settings.commit_sha}", examples, signs_in
+        f"{hub.url}/{settings.model_repo_id}/tree/{settings.commit_sha}",
+        shown.examples,
+        signs_in,
+        shown.ranges,
     )
     raters = build_raters(key, hub.url)
     log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
     if is_generation(task):
         return chat_app(chat_service(task, desk, hub, key=key), raters, view)
-    return label_app(label_service(task, desk, hub, examples), raters, view)
+    return label_app(label_service(task, desk, hub, shown.examples), raters, view)
 
 
 def label_service(
@@ -83,7 +89,8 @@ def chat_service(task: GenerationTask, desk: RatingDesk, hub: Hub, *, key: bytes
         for repo_id, sha in named
     ]
     service = ChatService(task, models, desk, key=key)
-    service.warm_up()
+    if not is_zerogpu():  # there a model can be asked within a visitor's call only
+        service.warm_up()
     return service
 
 
@@ -113,6 +120,7 @@ def mount(service: RatedService, raters: Raters, page: Any, *, css: str = "") ->
     from hub_trainer.space.visitors import asking_refusal
 
     _limit_pictures()
+    announce()
     app = FastAPI(openapi_url=None, lifespan=lambda _: lifespan(service.desk))
     app.add_api_route("/health", service.health, methods=["GET"])
     app.add_route("/rate", rate_route(service, raters), methods=["POST"])

@@ -3,45 +3,64 @@
 import ast
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import hub_trainer
-from hub_trainer.space.examples import EXAMPLES_FILE, encode_examples
+from hub_trainer.space import zerogpu
+from hub_trainer.space.examples import ShownRows, encode_shown
+from hub_trainer.space.readme import space_readme
 from hub_trainer.space.settings import SETTINGS_FILE, SpaceSettings
-from hub_trainer.tasks import TASKS, Row
+from hub_trainer.tasks import TASKS
 
 PACKAGE = Path(hub_trainer.__file__).parent
 TEMPLATE = Path(__file__).parent / "rate"
 SERVER = "hub_trainer.space.server"
+ZEROGPU_REQUIREMENT = "spaces>=0.50,<1"
+"""ZeroGPU brings the package itself, at a version of its own choice."""
+NOTHING_SHOWN = ShownRows()
 
 
 def space_files(
-    settings: SpaceSettings, *, endpoint: str, examples: Sequence[Row] = ()
+    settings: SpaceSettings,
+    *,
+    endpoint: str,
+    shown: ShownRows = NOTHING_SHOWN,
+    hardware: str = "cpu-basic",
+    preload: Sequence[str] = (),
 ) -> dict[str, bytes]:
     """Path -> content of everything that the Space is made of; the same for the same inputs."""
+    readme = space_readme(settings, endpoint=endpoint, hardware=hardware, preload=preload)
     files = {
-        "README.md": _readme(settings, endpoint).encode(),
-        "app.py": (TEMPLATE / "app.py").read_bytes(),
-        "requirements.txt": pinned_requirements().encode(),
+        "README.md": readme.encode(),
+        "app.py": _app(hardware),
+        "requirements.txt": pinned_requirements(hardware).encode(),
         SETTINGS_FILE: _settings_json(settings).encode(),
     }
     for name in imported_modules((SERVER, TASKS[settings.task])):
         path = _module_path(name)
         assert path is not None
         files[f"hub_trainer/{path.relative_to(PACKAGE).as_posix()}"] = path.read_bytes()
-    if examples:
-        files[EXAMPLES_FILE] = encode_examples(examples)
-    return files
+    return {**files, **encode_shown(shown)}
 
 
-def pinned_requirements() -> str:
+def pinned_requirements(hardware: str = "cpu-basic") -> str:
     """requirements.txt of the Space, each package at the version that runs here."""
     names = (TEMPLATE / "requirements.txt").read_text().split()
-    return "".join(f"{name}=={version(name).partition('+')[0]}\n" for name in names)
+    pins = [f"{name}=={version(name).partition('+')[0]}" for name in names]
+    pins += [ZEROGPU_REQUIREMENT] if hardware.startswith(zerogpu.HARDWARE) else []
+    return "".join(f"{pin}\n" for pin in pins)
+
+
+def _app(hardware: str) -> bytes:
+    """app.py; on ZeroGPU its first import is the package that must come before torch."""
+    content = (TEMPLATE / "app.py").read_text(encoding="utf-8")
+    if hardware.startswith(zerogpu.HARDWARE):
+        first = "from hub_trainer"
+        content = content.replace(first, f"import {zerogpu.PACKAGE}  # noqa: F401\n\n{first}", 1)
+    return content.encode()
 
 
 @cache
@@ -78,56 +97,6 @@ def _module_path(name: str) -> Path | None:
         if path.is_file():
             return path
     return None
-
-
-def _readme(settings: SpaceSettings, endpoint: str) -> str:
-    wording = _wording(settings)
-    shown = [(settings.model_repo_id, settings.commit_sha)]
-    shown += [(settings.rival.repo_id, settings.rival.commit_sha)] if settings.rival else []
-    links = [f"[{name}]({endpoint}/{name}) at commit `{sha}`" for name, sha in shown]
-    return (
-        (TEMPLATE / "README.md")
-        .read_text(encoding="utf-8")
-        .format(
-            title=wording.title,
-            short_description=wording.short,
-            what=wording.what.format(" and ".join(links)),
-            gradio_version=version("gradio"),
-            models="\n".join(f"- {name}" for name in dict.fromkeys(name for name, _ in shown)),
-            ratings_repo_id=settings.ratings_repo_id,
-            endpoint=endpoint,
-        )
-    )
-
-
-@dataclass(frozen=True)
-class _Wording:
-    """What a Space says of itself; `{}` in `what` is for the models."""
-
-    title: str
-    short: str
-    what: str
-
-
-def _wording(settings: SpaceSettings) -> _Wording:
-    name = settings.model_repo_id.split("/")[-1]
-    if settings.generation is None:
-        return _Wording(
-            f"Is {name} right?",
-            "Try the model and say whether it is right",
-            "Try {}, and say whether its answer is right.",
-        )
-    if settings.rival is None:
-        return _Wording(
-            f"Chat with {name}",
-            "Chat with the model and rate its answers",
-            "Chat with {}, say how good its answers are, or write better ones.",
-        )
-    return _Wording(
-        "Which answer is better?",
-        "Two models answer; say which answer is better",
-        "Compare {} without knowing which of them is which, and say which answer is better.",
-    )
 
 
 def _settings_json(settings: SpaceSettings) -> str:

@@ -1,30 +1,47 @@
-"""Rows that a Space offers to try, as a JSON file; the bytes of a picture are base64 in it."""
+"""What a Space shows of training rows, as JSON files; the bytes of a picture are base64 in them."""
 
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.space.ranges import Ranges
 from hub_trainer.tasks import Row
 
-EXAMPLES_FILE = "examples.json"
+EXAMPLES_FILE, RANGES_FILE = "examples.json", "ranges.json"
 BYTES = "base64"
 
 
-def encode_examples(rows: Sequence[Row]) -> bytes:
-    """The content of the file."""
-    cells = [{name: _encoded(value) for name, value in row.items()} for row in rows]
-    return json.dumps(cells, ensure_ascii=False, indent=1).encode()
+@dataclass(frozen=True)
+class ShownRows:
+    """Rows to try, and of a table the ranges of its values."""
+
+    examples: Sequence[Row] = ()
+    ranges: Ranges = field(default_factory=dict)
 
 
-def read_examples(folder: Path) -> list[Row]:
-    """The rows of the file in `folder`; none when it is not there."""
-    path = folder / EXAMPLES_FILE
-    if not path.exists():
-        return []
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return [{name: _decoded(value) for name, value in row.items()} for row in rows]
+def encode_shown(shown: ShownRows) -> dict[str, bytes]:
+    """Name -> content of the files; none for what there is nothing of."""
+    cells = [{name: _encoded(value) for name, value in row.items()} for row in shown.examples]
+    contents = {EXAMPLES_FILE: cells, RANGES_FILE: shown.ranges}
+    return {
+        name: json.dumps(content, ensure_ascii=False, indent=1).encode()
+        for name, content in contents.items()
+        if content
+    }
+
+
+def read_shown(folder: Path) -> ShownRows:
+    """What the files in `folder` hold; nothing where they are not there."""
+    rows = _content(folder / EXAMPLES_FILE) or []
+    examples = [{name: _decoded(value) for name, value in row.items()} for row in rows]
+    return ShownRows(examples, _content(folder / RANGES_FILE) or {})
+
+
+def _content(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _encoded(value: Any) -> Any:

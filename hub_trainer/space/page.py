@@ -1,4 +1,4 @@
-"""The page: the task's inputs and outputs, and under an answer the question whether it is right."""
+"""The page: the task's inputs, its answer, and under that the question whether it is right."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,17 @@ from typing import Any
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.events import Events
+from hub_trainer.space.reading import Reading
 from hub_trainer.space.service import SpaceService
-from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View
-from hub_trainer.space.visitors import as_markdown
+from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View, head, notice, terms
+from hub_trainer.space.wording import space_title
 from hub_trainer.tasks import Row
 
-PICTURE_HEIGHT = 280
+PICTURE_HEIGHT = 260
 """Pixels."""
+MAX_CHIPS = 12
+"""Labels that are all shown at once; more of them are searched in a list."""
+WAITING = '<div class="empty">The answer appears here.</div>'
 
 
 @dataclass(frozen=True)
@@ -28,100 +32,200 @@ class _Question:
     answer: Any
     send: Any
     said: Any
+    another: Any
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The parts that show an answer."""
+
+    waiting: Any
+    outputs: Sequence[Any]
+    notes: Any
+    notice: Any
+    ticket: Any
 
 
 def build_page(service: SpaceService, events: Events, view: View) -> gr.Blocks:
     """The Blocks of the Space, with the API names /predict and /rate."""
-    widgets = service.loaded.widgets
-    title = f"Is {service.desk.settings.model_repo_id} right?"
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=UPLOADS) as page:
-        gr.Markdown(_header(service, view.model_url))
+    settings, widgets = service.desk.settings, service.loaded.widgets
+    modality = service.loaded.task.modality
+    with gr.Blocks(
+        title=space_title(settings), analytics_enabled=False, delete_cache=UPLOADS
+    ) as page:
+        gr.HTML(head(settings, modality, view.model_url), elem_id="head", padding=False)
         if view.sign_in:
             gr.LoginButton(size="sm")
-        with gr.Row(equal_height=False):
-            with gr.Column():
-                inputs = [_component(name, options) for name, options in widgets.inputs]
-                ask = gr.Button("Ask the model", variant="primary")
-                _show_examples(service.loaded.task.modality, view.examples, inputs)
-            with gr.Column():
-                outputs = [_component(name, options) for name, options in widgets.outputs]
-                ticket = gr.Textbox(label="generation_id", visible=False)
+        with gr.Row(equal_height=False, elem_id="desk"):
+            with gr.Column(elem_id="asked", elem_classes="card"):
+                with gr.Column(elem_id="inputs"):
+                    inputs = [_input(name, options, view) for name, options in widgets.inputs]
+                ask = gr.Button("Ask the model", variant="primary", elem_id="ask")
+                _show_examples(modality, view.examples, inputs)
+            with gr.Column(elem_id="answered", elem_classes="card"):
+                answer = _answer(service)
                 question = _question(service)
         status = gr.Markdown(elem_id="status")
         asked = ask.click(
-            events.predict, inputs, [*outputs, ticket], api_name="predict", concurrency_id="model"
+            events.predict,
+            inputs,
+            [*answer.outputs, answer.ticket],
+            api_name="predict",
+            concurrency_id="model",
+            show_progress_on=[answer.waiting, *answer.outputs],
         )
-        shown = [question.block, question.correction, question.answer, question.said]
-        asked.success(_ask_anew, None, shown, **AT_ONCE)
-        asked.failure(_ask_nothing, None, [question.block, question.said], **AT_ONCE)
-        _wire(question, ticket, events, status)
+        _wire_answer(asked, inputs, answer, question, Reading(service, view.ranges))
+        _wire_rating(question, answer.ticket, events, status)
+        _wire_another(question, answer, inputs, view.examples)
         page.load(events.status, None, status, **AT_ONCE)
         gr.api(events.rate, api_name="rate", queue=False, concurrency_limit=None)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
     return page
 
 
-def _component(name: str, options: Mapping[str, Any]) -> Any:
-    """A component by its name; a picture has room, however small it is itself."""
-    room = {"height": PICTURE_HEIGHT} if name == "Image" else {}
-    return getattr(gr, name)(**{**room, **options})
+def _input(name: str, options: Mapping[str, Any], view: View) -> Any:
+    """A component by its name; a picture has room, and a number says what is usual."""
+    more: dict[str, Any] = {"height": PICTURE_HEIGHT} if name == "Image" else {}
+    known = view.ranges.get(str(options.get("label")), {})
+    if name == "Number" and "low" in known:
+        more["info"] = f"{known['low']:,g} to {known['high']:,g} in training"
+    return getattr(gr, name)(**{**more, **options})
+
+
+def _answer(service: SpaceService) -> _Answer:
+    waiting = gr.HTML(WAITING, elem_id="waiting", padding=False)
+    outputs = [
+        getattr(gr, name)(**options, visible=False, elem_id="prediction")
+        for name, options in service.loaded.widgets.outputs
+    ]
+    notes = gr.HTML("", elem_id="notes", padding=False)
+    told = gr.HTML(notice(service.desk.settings), visible=False, padding=False)
+    return _Answer(waiting, outputs, notes, told, gr.Textbox(label="generation_id", visible=False))
 
 
 def _question(service: SpaceService) -> _Question:
-    with gr.Column(visible=False) as block:
-        gr.Markdown("### Is this right?")
-        gr.Markdown(as_markdown(service.desk.consent), elem_id="note")
+    with gr.Column(visible=False, elem_id="question") as block:
+        gr.HTML("<h2>Is this right?</h2>", padding=False)
         with gr.Row():
-            right, wrong = gr.Button("Right", min_width=120), gr.Button("Wrong", min_width=120)
-        with gr.Column(visible=False) as correction:
+            right = gr.Button("Right", min_width=120, elem_id="right")
+            wrong = gr.Button("Wrong", min_width=120, elem_id="wrong")
+        with gr.Column(visible=False, elem_id="correction") as correction:
             labels = service.desk.settings.label_names
-            answer = gr.Dropdown(labels, value=None, label="The right answer")
+            answer = _choice(labels)
             send = gr.Button("Send the right answer", variant="primary")
+        gr.HTML(terms(service.desk.settings, service.desk.consent), elem_id="note", padding=False)
     # Not inside the block: what is read out where it changes must be there from the start.
     said = gr.Markdown(elem_id="said")
-    return _Question(block, right, wrong, correction, answer, send, said)
+    another = gr.Button("Try another", variant="primary", visible=False, elem_id="another")
+    return _Question(block, right, wrong, correction, answer, send, said, another)
 
 
-def _wire(question: _Question, ticket: Any, events: Events, status: Any) -> None:
-    question.wrong.click(lambda: gr.update(visible=True), None, question.correction, **AT_ONCE)
+def _choice(labels: Sequence[str]) -> Any:
+    """All labels as chips, or a list to search in where they are many."""
+    if len(labels) <= MAX_CHIPS:
+        return gr.Radio(list(labels), value=None, label="The right answer")
+    return gr.Dropdown(list(labels), value=None, label="The right answer")
+
+
+def _wire_answer(
+    asked: Any, inputs: Sequence[Any], answer: _Answer, question: _Question, reading: Reading
+) -> None:
+    """Show an answer with what must be known of it, and move to it; or the empty place again."""
+    shown = [answer.waiting, *answer.outputs, answer.notice]
+    parts = [question.block, question.correction, question.answer, question.said, question.another]
+    num_shown = len(answer.outputs) + 1
+    there = asked.success(
+        lambda: [_seen(False), *[_seen(True)] * num_shown], None, shown, **AT_ONCE
+    )
+    there.then(_ask_anew, None, parts, **AT_ONCE).then(
+        None, None, None, js="() => window.hubTrainerFocus('answered')", **AT_ONCE
+    )
+    there.then(reading.notes, list(inputs), answer.notes, **AT_ONCE)
+    asked.failure(lambda: [_seen(True), *[_seen(False)] * num_shown], None, shown, **AT_ONCE).then(
+        _ask_nothing, None, [question.block, question.said, answer.notes], **AT_ONCE
+    )
+
+
+def _wire_rating(question: _Question, ticket: Any, events: Events, status: Any) -> None:
+    question.wrong.click(lambda: _seen(True), None, question.correction, **AT_ONCE).then(
+        None, None, None, js="() => window.hubTrainerFocus('correction', 'input')", **AT_ONCE
+    )
     for button, handler, asked in (
         (question.right, events.rate_right, [ticket]),
         (question.send, events.rate_wrong, [ticket, question.answer]),
     ):
         said = button.click(handler, asked, question.said, **AT_ONCE)
         said.then(events.status, None, status, **AT_ONCE)
+        offered = [question.another, question.correction]
+        said.then(_next_step, question.said, offered, **AT_ONCE).then(
+            None,
+            None,
+            None,
+            js="() => { window.hubTrainerRated(); window.hubTrainerFocus('another'); }",
+            **AT_ONCE,
+        )
+
+
+def _wire_another(
+    question: _Question, answer: _Answer, inputs: Sequence[Any], examples: Sequence[Row]
+) -> None:
+    """The next example, or an empty form, in place of what was asked."""
+    count = gr.State(0)
+    values = [_values(row) for row in examples]
+
+    def another(number: int) -> list[Any]:
+        row = values[(number + 1) % len(values)] if values else [None] * len(inputs)
+        return [number + 1, *row]
+
+    question.another.click(another, count, [count, *inputs], **AT_ONCE).then(
+        lambda: [_seen(False)] * 2 + ["", ""],
+        None,
+        [question.block, question.another, question.said, answer.notes],
+        **AT_ONCE,
+    ).then(
+        None,
+        None,
+        None,
+        js="() => window.hubTrainerFocus('asked', 'textarea, #ask')",
+        **AT_ONCE,
+    )
+
+
+def _seen(is_visible: bool) -> Any:
+    return gr.update(visible=is_visible)
+
+
+def _next_step(said: str) -> tuple[Any, Any]:
+    """Once a rating is saved, another example in place of the choice of an answer."""
+    is_saved = said.startswith("**Saved.**")
+    return _seen(is_saved), _seen(False) if is_saved else gr.skip()
 
 
 def _ask_anew() -> list[Any]:
     """Show the question under a new answer, with nothing chosen yet."""
-    return [gr.update(visible=True), gr.update(visible=False), gr.update(value=None), ""]
+    return [_seen(True), _seen(False), gr.update(value=None), "", _seen(False)]
 
 
 def _ask_nothing() -> list[Any]:
     """Hide the question: there is no answer that it could be about."""
-    return [gr.update(visible=False), ""]
+    return [_seen(False), "", ""]
 
 
 def _show_examples(modality: str, examples: Sequence[Row], inputs: Sequence[Any]) -> None:
     if not examples or modality not in ("text", "image"):
         return
-    values = [[_example_value(row[modality])] for row in examples]
+    values = [_values(row) for row in examples]
     gr.Examples(values, list(inputs), label="Examples", api_visibility="private")
 
 
-def _example_value(value: str | bytes) -> str:
-    """Text as it is, a picture as a file that Gradio copies into its own folder."""
-    if isinstance(value, str):
+def _values(row: Row) -> list[Any]:
+    return [_example_value(value) for value in row.values()]
+
+
+def _example_value(value: Any) -> Any:
+    """A value as it is, a picture as a file that Gradio copies into its own folder."""
+    if not isinstance(value, bytes):
         return value
     with tempfile.NamedTemporaryFile(suffix=".png", delete=False) as file:
         file.write(value)
     return file.name
-
-
-def _header(service: SpaceService, model_url: str) -> str:
-    settings = service.desk.settings
-    return (
-        f"# Is it right?\n\nAsk [{settings.model_repo_id}]({model_url}) "
-        f"(`{settings.commit_sha[:7]}`), then say whether its answer is right. "
-        "What you say helps to train the next round."
-    )

@@ -10,7 +10,7 @@ from hub_trainer.errors import HubTrainerError
 from hub_trainer.hub import Hub
 from hub_trainer.ratings import RatingStore
 from hub_trainer.space.application import build_app
-from hub_trainer.space.examples import read_examples
+from hub_trainer.space.examples import read_shown
 from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.settings import is_on_the_hub, load_settings
 from hub_trainer.space.storage import ratings_place
@@ -18,30 +18,33 @@ from hub_trainer.space.storage import ratings_place
 log = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """Serve the Space whose files are in the current folder, until SIGTERM."""
+def main(token: str | None = None) -> None:
+    """Serve the Space whose files are in the current folder, until SIGTERM.
+
+    Without `token` that in the environment is taken, and taken out of it.
+    """
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("hub_trainer").setLevel(logging.INFO)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        run(Path.cwd())
+        # Only the Hub object writes: what else runs here does not find the token.
+        run(Path.cwd(), token or os.environ.pop("HF_TOKEN", None))
     except HubTrainerError as error:
         sys.exit(f"{error}")
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, token: str | None) -> None:
     """Load what space.json names, then serve on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
     import uvicorn
 
     settings = load_settings(folder)
-    # Only this object writes to the Hub: what else runs here does not find the token.
-    hub = Hub(token=os.environ.pop("HF_TOKEN", None))
+    hub = Hub(token=token)
     place = ratings_place()
     log.info("ratings in %s, safe once on the %s: %s", place.folder, place.durability, place.reason)
     store = RatingStore(place.folder)
     try:
-        examples = read_examples(folder)
-        app = build_app(settings, hub, store, examples=examples, durability=place.durability)
+        shown = read_shown(folder)
+        app = build_app(settings, hub, store, shown=shown, durability=place.durability)
         config = uvicorn.Config(
             until_leaving(app, lambda: server.should_exit),
             host=_host(),

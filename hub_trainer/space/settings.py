@@ -47,7 +47,13 @@ class SpaceSettings(BaseModel):
     rival: RivalModel | None = None
     """A language model that answers too, in blind pairs."""
     license: str | None = None
-    """Licence of the ratings dataset."""
+    """Licence of the ratings dataset, as people call it."""
+    title: str | None = None
+    """Heading of the page; None is the model's name."""
+    description: str | None = None
+    """A sentence on what the model does and for whom."""
+    notice: str | None = None
+    """What everybody must know who uses the model; shown beside every answer."""
     ratings_per_hour: int = Field(60, gt=0)
     """Ratings that one rater may send within an hour."""
     predictions_per_minute: int = Field(60, gt=0)

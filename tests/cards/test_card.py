@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from hub_trainer.cards import (
     BaseModel,
+    CardLicence,
     LicenceDecision,
     draft_card,
     eval_results,
@@ -270,7 +271,7 @@ def test_eval_results_when_rows_were_held_back_then_the_notes_say_so() -> None:
 
 
 def test_draft_card_when_read_by_the_client_then_it_is_valid() -> None:
-    data = ModelCard(draft_card(recipe(), "mit", ("x",))).data
+    data = ModelCard(draft_card(recipe(), CardLicence(("mit",)), ("x",))).data
     assert (data.license, data.pipeline_tag, data.tags) == (
         "mit",
         "text-classification",

@@ -1,13 +1,22 @@
 """The licence table: each row is a question with the answer that a maintainer would give."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from hub_trainer.cards.licences import (
     CONDITIONS,
+    HUB_LICENCES,
+    UNDECIDED,
     LicensedWork,
+    card_licence,
     decide_licence,
     licence_names,
+    licensed_work,
+    recorded_licence,
 )
+from hub_trainer.local_hub.cards import LICENSES, validate_card
 
 
 def base(*licenses: str) -> LicensedWork:
@@ -102,7 +111,7 @@ def test_licence_when_unstated_then_a_warning_and_no_problem() -> None:
     decision = decide_licence("mit", [base(), data("other")])
     assert decision.warnings == (
         "The base model org/base names no licence.",
-        "The dataset org/data is under 'other', terms that only a person can judge.",
+        "The dataset org/data is under 'other': a person has to read those terms.",
     )
 
 
@@ -124,7 +133,89 @@ def test_licence_names_when_a_card_gives_them_then_a_tuple_of_names() -> None:
     assert licence_names(["mit", "cc-by-4.0"]) == ("mit", "cc-by-4.0")
 
 
-def test_table_when_read_then_every_licence_is_known_to_the_local_hub() -> None:
-    from hub_trainer.local_hub.cards import LICENSES
+def test_licences_when_compared_with_those_of_the_hub_then_none_is_missing_or_of_our_own() -> None:
+    """hub_licences.txt: the table of docs/hub/repositories-licenses.md, August 2026."""
+    hub = set((Path(__file__).parent / "hub_licences.txt").read_text().split())
+    assert len(hub) == 83
+    assert hub == HUB_LICENCES
+    assert hub == LICENSES
 
-    assert set(CONDITIONS) <= set(LICENSES)
+
+def test_licences_when_they_ask_for_something_then_the_new_ones_say_what() -> None:
+    assert CONDITIONS["openmdw-1.0"] == CONDITIONS["openmdw-1.1"] == frozenset()
+    assert CONDITIONS["h-research"] == {"non_commercial"}
+    assert CONDITIONS["grok2-community"] == {"same_terms"}
+    assert "cc" in UNDECIDED
+    (warning,) = decide_licence("mit", [data("cc")]).warnings
+    assert warning == "The dataset org/data is under 'cc': a person has to read those terms."
+
+
+OWN: dict[str, object] = {"license": "other", "license_name": "x", "license_link": "LICENSE"}
+
+
+def test_licence_when_a_source_has_its_own_terms_then_the_model_carries_their_name() -> None:
+    own_data = licensed_work("dataset", "org/data", OWN)
+    for works in ([own_data], [base(), own_data]):
+        decision = decide_licence(None, works)
+        assert (decision.license, decision.name, decision.link) == ("other", "x", "LICENSE")
+        assert decision.in_card.front_matter() == OWN
+        assert decision.problems == ()
+    own_base = licensed_work("base model", "org/base", OWN)
+    decision = decide_licence(None, [own_base, data("mit")])
+    assert decision.in_card.front_matter() == OWN
+    assert decision.reason == (
+        "The base model org/base has terms of its own, and the model keeps them."
+    )
+    assert decide_licence("other", [base("mit"), own_data]).name == "x"
+    assert decide_licence("other", [own_data], name="mine").in_card.name == "mine"
+
+
+def test_licence_when_a_source_is_not_known_then_it_does_not_claim_to_suit_it() -> None:
+    for works in ([base(), data("mit")], [base("mit"), licensed_work("dataset", "o/d", OWN)]):
+        decision = decide_licence(None, works)
+        assert decision.license == "mit"
+        assert decision.reason.endswith("suits every source whose terms are known here.")
+        assert decision.warnings
+    whole = decide_licence(None, [base("mit"), data("cc-by-4.0")])
+    assert whole.reason.endswith("suits every source.")
+    assert whole.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("card", "front"),
+    [
+        ({"license": "MIT"}, {"license": "mit"}),
+        ({"license": ["mit", "cc-by-4.0"]}, {"license": ["mit", "cc-by-4.0"]}),
+        (OWN, OWN),
+        ({"license": "other"}, {"license": "other"}),
+        ({"license": "My Own Terms (2)"}, {"license": "other", "license_name": "my-own-terms-2"}),
+        ({"license": ["mit", "mine"]}, {"license": ["mit", "other"]}),
+    ],
+)
+def test_card_licence_when_written_again_then_the_hub_takes_it(
+    card: dict[str, object], front: dict[str, object]
+) -> None:
+    found = card_licence(card)
+    assert found is not None
+    assert found.front_matter() == front
+    assert validate_card(f"---\n{yaml.safe_dump(front)}---\n") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("recorded", "front"),
+    [
+        ("cc0-1.0", {"license": "cc0-1.0"}),
+        ("mit, cc-by-4.0", {"license": ["mit", "cc-by-4.0"]}),
+        ("x", OWN),
+    ],
+)
+def test_licence_when_read_from_a_record_then_the_card_adds_what_that_leaves_out(
+    recorded: str, front: dict[str, object]
+) -> None:
+    found = recorded_licence(recorded, OWN)
+    assert found is not None
+    assert found.front_matter() == front
+    gone = recorded_licence("x", {})
+    assert gone is not None
+    assert gone.front_matter() == {"license": "other", "license_name": "x"}
+    assert recorded_licence(None, OWN) is None

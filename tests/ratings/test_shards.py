@@ -46,7 +46,7 @@ def _dataset(folder: Path, modality: Modality, count: int = 3) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     card = ratings_card(
-        task="some-task", space="org/space", license_name="cc0-1.0", consent="Some words."
+        task="some-task", space="org/space", licence={"license": "cc0-1.0"}, consent="Some words."
     )
     (folder / "README.md").write_text(card)
     return folder
@@ -125,7 +125,7 @@ def test_dialogues_when_loaded_as_anyone_would_are_columns_of_text(tmp_path: Pat
     _dialogues(tmp_path / "repo")
     folder = tmp_path / "repo"
     card = ratings_card(
-        task="text-generation", space="a/b", license_name=None, consent="x", dialogues=True
+        task="text-generation", space="a/b", licence={}, consent="x", dialogues=True
     )
     (folder / "README.md").write_text(card)
     rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
@@ -246,9 +246,7 @@ def test_read_when_an_image_is_only_a_path_refuses_it(tmp_path: Path) -> None:
 
 
 def test_card_when_written_has_metadata_that_parses_and_the_consent() -> None:
-    card = ratings_card(
-        task="image-classification", space="a/b", license_name=None, consent="Words."
-    )
+    card = ratings_card(task="image-classification", space="a/b", licence={}, consent="Words.")
     front = yaml.safe_load(card.split("---")[1])
     assert "license" not in front
     assert front["configs"][0]["data_files"] == [{"split": "train", "path": "ratings/**/*.parquet"}]

@@ -11,7 +11,7 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
-SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
+SIZES = {"desktop": (1440, 900), "tablet": (820, 1180), "phone": (390, 844)}
 NEEDS_BROWSER = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
     pytest.mark.skipif(
@@ -34,10 +34,10 @@ def running_browser() -> Iterator[Any]:
 
 
 @contextmanager
-def opened_page(browser: Any, url: str, size: str) -> Iterator[Any]:
+def opened_page(browser: Any, url: str, size: str, scheme: str = "light") -> Iterator[Any]:
     """A page of this size; at the end it has not complained, and asked nobody but its server."""
     width, height = SIZES[size]
-    page = browser.new_page(viewport={"width": width, "height": height})
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.set_default_timeout(10_000)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))

@@ -21,6 +21,7 @@ from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.space.application import label_app
 from hub_trainer.space.desk import RatingDesk
+from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.raters import Raters
 from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.service import Loaded, SpaceService
@@ -115,14 +116,20 @@ def settings_of(**changes: Any) -> SpaceSettings:
 
 
 def service_of(
-    folder: Path, hub: Hub, settings: SpaceSettings, *, needs_account: bool = False
+    folder: Path,
+    hub: Hub,
+    settings: SpaceSettings,
+    *,
+    needs_account: bool = False,
+    task: Any = None,
+    examples: Sequence[Any] = (),
 ) -> tuple[SpaceService, Clock]:
     """A service over a new store in `folder`."""
-    task: Any = WordTask()
-    destination = Destination(settings.ratings_repo_id, "org/space", task.name, "text")
+    task = task or WordTask()
+    destination = Destination(settings.ratings_repo_id, "org/space", task.name, task.modality)
     outbox = Outbox(RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds)
     clock = Clock()
-    loaded = Loaded(task, folder, task.widgets(settings.label_names, []))
+    loaded = Loaded(task, folder, task.widgets(settings.label_names, examples))
     desk = RatingDesk(settings, outbox, key=KEY, needs_account=needs_account, now=clock)
     return SpaceService(loaded, desk), clock
 
@@ -133,16 +140,25 @@ def raters() -> Raters:
 
 @contextmanager
 def running_space(
-    folder: Path, local: LocalHub, *, sign_in: bool = False, **changes: Any
+    folder: Path,
+    local: LocalHub,
+    *,
+    sign_in: bool = False,
+    task: Any = None,
+    shown: ShownRows | None = None,
+    **changes: Any,
 ) -> Iterator[RunningSpace]:
     """Serve a Space in a thread; its ratings go to `local`."""
+    shown = shown or ShownRows([{"text": "one two"}, {"text": "one two three four five six"}])
     hub = Hub(local.url, local.token)
     settings = settings_of(**changes)
     hub.create_repo(Repo(settings.ratings_repo_id, "dataset"))
-    service, clock = service_of(folder, hub, settings, needs_account=sign_in)
-    examples = [{"text": "one two"}, {"text": "one two three four five six"}]
+    service, clock = service_of(
+        folder, hub, settings, needs_account=sign_in, task=task, examples=shown.examples
+    )
+    view = View("https://example.org/m", shown.examples, sign_in, shown.ranges)
     with event_loop():
-        app = label_app(service, raters(), View("https://example.org/m", examples, sign_in))
+        app = label_app(service, raters(), view)
         with served(app) as url:
             yield RunningSpace(url, service, service.desk.outbox.store, clock)
     service.desk.outbox.store.close()

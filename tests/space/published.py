@@ -5,10 +5,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows import row_id
+from hub_trainer.rows import row_id, write_rows
 from hub_trainer.tasks import Splits, load_task
 
 LABELS = ["light", "heavy"]
@@ -43,7 +45,17 @@ def table_recipe(owner: str, **changes: Any) -> Recipe:
     return Recipe.model_validate({**values, **changes})
 
 
-def publish_model(hub: Hub, recipe: Recipe, folder: Path) -> RoundRecord:
+def prepared_round(round_dir: Path) -> Path:
+    """A round whose rows are at hand, so that none has to be fetched."""
+    (round_dir / "prepare").mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(table_rows(10, seed=1))
+    write_rows(round_dir / "prepare" / "train.parquet", table)
+    return round_dir
+
+
+def publish_model(
+    hub: Hub, recipe: Recipe, folder: Path, *, card: str = "", license_name: str = "cc0-1.0"
+) -> RoundRecord:
     """Fit and publish round 1 as the publish stage would; returns its record."""
     rows = table_rows(80)
     splits = Splits(rows[:60], rows[60:], LABELS)
@@ -55,10 +67,10 @@ def publish_model(hub: Hub, recipe: Recipe, folder: Path) -> RoundRecord:
     lines = "".join(
         json.dumps({k: v for k, v in row.items() if k != "_row_id"}) + "\n" for row in rows
     )
-    data = hub.commit(
-        dataset, Changes({"train.jsonl": lines.encode()}), message="Rows", run_id="rows"
-    )
-    record = _record(recipe, data.commit_sha)
+    rows_and_card: dict[str, bytes | Path] = {"train.jsonl": lines.encode()}
+    rows_and_card |= {"README.md": card.encode()} if card else {}
+    data = hub.commit(dataset, Changes(rows_and_card), message="Rows", run_id="rows")
+    record = _record(recipe, data.commit_sha, license_name)
     repo = Repo(recipe.publish.repo_id)
     hub.create_repo(repo)
     files: dict[str, bytes | Path] = {p.name: p for p in (folder / "model").iterdir()}
@@ -67,10 +79,10 @@ def publish_model(hub: Hub, recipe: Recipe, folder: Path) -> RoundRecord:
     return record
 
 
-def _record(recipe: Recipe, dataset_sha: str) -> RoundRecord:
+def _record(recipe: Recipe, dataset_sha: str, license_name: str) -> RoundRecord:
     source = recipe.collect.datasets[0]
     dataset = {"repo_id": source.repo_id, "commit_sha": dataset_sha, "config": "default"}
-    dataset |= {"split": "train", "role": "train", "rows": 80, "license": "cc0-1.0"}
+    dataset |= {"split": "train", "role": "train", "rows": 80, "license": license_name}
     return RoundRecord(
         round=1,
         run_id="round-one",

@@ -89,7 +89,7 @@ def test_answer_when_rated_up_and_down_is_saved_and_says_so(page: Any, one: Runn
     _press(page, "Bad answer")
     page.get_by_text("a bad answer.").wait_for()
     assert _latest(one) == ("down", "")
-    page.get_by_text("kept").first.wait_for()
+    page.locator("#status").get_by_text("kept").wait_for()
 
 
 def test_answer_when_edited_is_saved_as_it_should_be(page: Any, one: RunningChat) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from hub_trainer.errors import UsageError
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.space.examples import encode_examples, read_examples
+from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
 from hub_trainer.space.settings import RivalModel, load_settings, ratings_folder
 from tests.space.factory import settings_of
 
@@ -78,6 +78,6 @@ def test_folder_of_ratings_when_named_is_that_one(tmp_path: Path) -> None:
 
 def test_examples_when_written_are_read_back_with_their_pictures(tmp_path: Path) -> None:
     rows = [{"image": b"\x89PNG"}, {"text": "é", "size": 1.5, "none": None}]
-    assert read_examples(tmp_path) == []
-    (tmp_path / "examples.json").write_bytes(encode_examples(rows))
-    assert read_examples(tmp_path) == rows
+    assert read_shown(tmp_path).examples == []
+    (tmp_path / "examples.json").write_bytes(encode_shown(ShownRows(rows))["examples.json"])
+    assert read_shown(tmp_path).examples == rows

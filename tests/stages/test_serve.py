@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 
 import httpx
-import pyarrow as pa
 import pytest
 import yaml
 from gradio_client import Client
@@ -23,13 +22,12 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows import write_rows
 from hub_trainer.space.bundle import SERVER, _module_path, imported_modules, pinned_requirements
 from hub_trainer.stages import serve
 from hub_trainer.stages.serve import examples
 from hub_trainer.tasks import TASKS
 from tests.space.factory import QUIET
-from tests.space.published import publish_model, table_recipe, table_rows
+from tests.space.published import prepared_round, publish_model, table_recipe, table_rows
 
 pytestmark = QUIET
 
@@ -88,7 +86,7 @@ def test_push_when_done_has_the_app_its_settings_and_pinned_requirements(
 def test_push_when_nothing_has_changed_commits_nothing(
     hub: Hub, recipe: Recipe, pushed: serve.PushedSpace, tmp_path: Path
 ) -> None:
-    round_dir = _prepared(tmp_path)
+    round_dir = prepared_round(tmp_path)
     first = serve.run(recipe, round_dir, hub)
     (round_dir / "serve" / "manifest.json").unlink()
     assert serve.run(recipe, round_dir, hub).outputs == first.outputs
@@ -100,13 +98,18 @@ def test_push_when_nothing_has_changed_commits_nothing(
 def test_push_when_the_space_holds_old_modules_and_notes_deletes_only_the_modules(
     hub: Hub, recipe: Recipe, pushed: serve.PushedSpace, tmp_path: Path
 ) -> None:
-    extra: dict[str, bytes | Path] = {"hub_trainer/old.py": b"", "NOTES.md": b"by hand"}
-    hub.commit(_space(recipe), Changes({**extra, "app.py": b"broken"}), message="x", run_id="x")
-    sha = serve.run(recipe, _prepared(tmp_path), hub).outputs["commit_sha"]
+    served = f"Serve {recipe.publish.repo_id} at 0123456"
+    earlier: dict[str, bytes | Path] = {"hub_trainer/old.py": b"", "app.py": b"of an old version"}
+    hub.commit(_space(recipe), Changes(earlier), message=served, run_id="earlier")
+    readme = hub.read_file(_space(recipe), "README.md", "main") or b""
+    extra: dict[str, bytes | Path] = {"NOTES.md": b"by hand", "README.md": readme + b"More.\n"}
+    hub.commit(_space(recipe), Changes(extra), message="x", run_id="x")
+    sha = serve.run(recipe, prepared_round(tmp_path), hub).outputs["commit_sha"]
     names = [file.path for file in hub.list_files(_space(recipe), sha)]
     assert "hub_trainer/old.py" not in names
     assert "NOTES.md" in names
     assert b"main()" in (hub.read_file(_space(recipe), "app.py", sha) or b"")
+    assert (hub.read_file(_space(recipe), "README.md", sha) or b"").endswith(b"More.\n")
 
 
 def test_push_when_the_ratings_card_was_edited_leaves_it(
@@ -117,7 +120,7 @@ def test_push_when_the_ratings_card_was_edited_leaves_it(
     card = hub.read_file(ratings, "README.md", "main") or b""
     assert b"By rating you agree" in card
     hub.commit(ratings, Changes({"README.md": card + b"More.\n"}), message="x", run_id="more")
-    serve.run(recipe, _prepared(tmp_path), hub)
+    serve.run(recipe, prepared_round(tmp_path), hub)
     assert (hub.read_file(ratings, "README.md", "main") or b"").endswith(b"More.\n")
 
 
@@ -150,17 +153,9 @@ def test_examples_when_of_a_table_hold_nobodys_row(
 def test_examples_when_the_round_is_here_come_from_it(
     hub: Hub, recipe: Recipe, pushed: serve.PushedSpace, tmp_path: Path
 ) -> None:
-    serve.run(recipe, _prepared(tmp_path), hub)
+    serve.run(recipe, prepared_round(tmp_path), hub)
     shown = json.loads(hub.read_file(_space(recipe), "examples.json", "main") or b"")
     assert len(shown) == 10
-
-
-def _prepared(round_dir: Path) -> Path:
-    """A round whose rows are at hand, so that none has to be fetched."""
-    (round_dir / "prepare").mkdir()
-    table = pa.Table.from_pylist(table_rows(10, seed=1))
-    write_rows(round_dir / "prepare" / "train.parquet", table)
-    return round_dir
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -243,13 +238,8 @@ def test_space_when_started_predicts_takes_ratings_and_sends_them_at_sigterm(
 ) -> None:
     """The pushed Space as a process: what the quickstart and the public Hub run."""
     variables = {"RATINGS_PER_HOUR": "2", "FLUSH_SECONDS": "600"}
-    running = serve.start(
-        hub,
-        pushed.repo_id,
-        folder=tmp_path,
-        commit_sha=pushed.commit_sha,
-        variables=variables,
-    )
+    made = serve.run(recipe, tmp_path / "round", hub)
+    running = serve.start(hub, made, folder=tmp_path, variables=variables)
     try:
         health = httpx.get(f"{running.url}/health").json()
         assert health["model"]["commit_sha"] == hub.resolve(Repo(recipe.publish.repo_id))
@@ -284,28 +274,33 @@ def test_space_when_started_predicts_takes_ratings_and_sends_them_at_sigterm(
 
 
 def test_start_when_the_port_is_taken_names_it(
-    hub: Hub, pushed: serve.PushedSpace, tmp_path: Path
+    hub: Hub, recipe: Recipe, pushed: serve.PushedSpace, tmp_path: Path
 ) -> None:
+    made = serve.run(recipe, prepared_round(tmp_path), hub)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"Port {port} cannot be used") as caught:
-            serve.start(hub, pushed.repo_id, folder=tmp_path, port=port)
+            serve.start(hub, made, folder=tmp_path, port=port)
     assert "0 for a free one" in str(caught.value)
 
 
 def test_start_when_the_app_fails_shows_its_last_words(
-    hub: Hub, local: LocalHub, tmp_path: Path
+    hub: Hub, recipe: Recipe, pushed: serve.PushedSpace, tmp_path: Path
 ) -> None:
-    space = Repo(f"{local.user}/broken", "space")
-    hub.create_repo(space, space_sdk="gradio")
-    settings = b'{"commit_sha": "x"}'
-    app = b"raise SystemExit('no such luck')"
-    hub.commit(
-        space, Changes({"app.py": app, "space.json": settings}), message="x", run_id="broken"
-    )
+    made = serve.run(recipe, prepared_round(tmp_path), hub)
     with pytest.raises(UsageError, match="stopped while it was starting") as caught:
-        serve.start(hub, space.repo_id, folder=tmp_path)
-    assert "no such luck" in str(caught.value)
+        serve.start(hub, made, folder=tmp_path, variables={"RATINGS_PER_HOUR": "many"})
+    assert "ratings_per_hour: Input should be a valid integer" in str(caught.value)
+
+
+def test_start_when_a_file_was_changed_since_it_was_made_runs_nothing(
+    hub: Hub, recipe: Recipe, pushed: serve.PushedSpace, tmp_path: Path
+) -> None:
+    made = serve.run(recipe, prepared_round(tmp_path), hub)
+    (made.folder / "hub_trainer" / "errors.py").write_text("raise SystemExit('other code')")
+    with pytest.raises(UsageError, match="not as the serve stage made it") as caught:
+        serve.start(hub, made, folder=tmp_path)
+    assert str(made.folder / "hub_trainer" / "errors.py") in str(caught.value)
 
 
 def test_examples_when_the_space_is_open_and_the_rows_are_private_are_left_out(

@@ -114,7 +114,7 @@ def _record() -> RoundRecord:
         created_at="2026-01-01T00:00:00+00:00",
         parent=None,
         task="text-generation",
-        recipe={},
+        recipe={"publish": {"repo_id": "admin/adapter"}},
         recipe_digest="digest",
         base_model=None,
         datasets=[],
@@ -220,10 +220,8 @@ def test_prompts_when_of_dialogues_are_the_only_message_of_a_person() -> None:
 
 
 def _started(hub: Hub, recipe: Recipe, tmp_path: Path) -> serve.RunningSpace:
-    outputs = serve.run(recipe, tmp_path / "round", hub).outputs
-    return serve.start(
-        hub, outputs["repo_id"], folder=tmp_path / "space", commit_sha=outputs["commit_sha"]
-    )
+    (tmp_path / "space").mkdir()
+    return serve.start(hub, serve.run(recipe, tmp_path / "round", hub), folder=tmp_path / "space")
 
 
 def _sent(hub: Hub, recipe: Recipe, into: Path) -> list[dict[str, Any]]:

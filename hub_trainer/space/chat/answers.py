@@ -7,8 +7,7 @@ import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.chat.events import ChatEvents, Turn
 from hub_trainer.space.chat.talk import Ask, Talk, wire_asking, wire_input
-from hub_trainer.space.view import AT_ONCE
-from hub_trainer.space.visitors import as_markdown
+from hub_trainer.space.view import AT_ONCE, REMEMBER
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,12 @@ class AnswerVerdict:
     again: Any
 
 
-def show_answer_verdict(consent: str, *, can_vary: bool) -> AnswerVerdict:
-    """The buttons and forms; `can_vary` when another answer may be had by asking again."""
-    with gr.Column(visible=False) as block:
+def show_answer_verdict(beside: str, *, can_vary: bool) -> AnswerVerdict:
+    """The buttons and forms, and the HTML `beside` them.
+
+    `can_vary` when another answer may be had by asking again.
+    """
+    with gr.Column(visible=False, elem_id="verdict") as block:
         with gr.Row():
             up = gr.Button("Good answer", size="md", min_width=110)
             down = gr.Button("Bad answer", size="md", min_width=110)
@@ -46,7 +48,7 @@ def show_answer_verdict(consent: str, *, can_vary: bool) -> AnswerVerdict:
             _show_form(edit, "The answer as it should be", "Send the edited answer", lines=4),
             _show_form(report, "What is wrong with it", "Send the report", lines=2),
         )
-        gr.Markdown(as_markdown(consent), elem_id="note")
+        gr.HTML(beside, elem_id="note", padding=False)
     return AnswerVerdict(block, up, down, *forms, again)
 
 
@@ -72,7 +74,7 @@ def wire_answers(talk: Talk, verdict: AnswerVerdict, events: ChatEvents, status:
         (verdict.report.send, "report", verdict.report.text),
     ):
         told = button.click(events.say, [gr.State(rating), text, talk.turns], talk.said, **AT_ONCE)
-        told.then(events.status, None, status, **AT_ONCE)
+        told.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
     talk.turns.change(_close, None, forms, **AT_ONCE)
 
 

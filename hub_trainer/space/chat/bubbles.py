@@ -9,31 +9,45 @@ INVITATION = "Write a message below."
 # Signs of the templates that Gradio fills in before it shows HTML.
 TEMPLATE_SIGNS = str.maketrans({sign: f"&#{ord(sign)};" for sign in "${}`\\@"})
 CSS = """
-#chat, .side {
-  border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg);
-  background: var(--background-fill-primary);
-}
-#chat { display: flex; flex-direction: column-reverse; min-height: 150px; max-height: 50vh;
-  overflow-y: auto; }
+#talk { gap: 12px; }
+#chat { display: flex; flex-direction: column-reverse; overflow-y: auto !important;
+  min-height: 70px; max-height: max(200px, calc(100dvh - 520px)); }
 #chat > * { margin-bottom: auto; }
-#chat [role=log] { padding: 12px; display: flex; flex-direction: column; gap: 12px; }
+#chat .html-container, #chat .prose { min-height: 100%; }
+#chat [role=log] { padding: 4px 2px; display: flex; flex-direction: column; gap: 12px; }
 #chat .user, #chat .assistant, .side p {
   white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; margin: 0;
-}
-#chat .user, #chat .assistant { max-width: 85%; padding: 8px 14px; border-radius: 16px; }
-#chat .user { align-self: flex-end; background: var(--color-accent-soft);
-  border-bottom-right-radius: 4px; }
+  line-height: 1.5; }
+#chat .user, #chat .assistant { max-width: min(85%, 70ch); padding: 9px 15px;
+  border-radius: 18px; }
+#chat .user { align-self: flex-end; background: var(--primary-600); color: white;
+  border-bottom-right-radius: 5px; }
 #chat .assistant { align-self: flex-start; background: var(--background-fill-secondary);
-  border-bottom-left-radius: 4px; }
-#chat .empty, .side .empty { opacity: 0.7; }
-#chat .invitation { margin: auto; padding: 24px; opacity: 0.7; }
-#sides { gap: 8px; flex-wrap: nowrap; }
-#sides > *, #sides .html-container { min-width: 0 !important; padding: 0; }
+  border: 1px solid var(--border-color-primary); border-bottom-left-radius: 5px; }
+#chat .empty, .side .empty { opacity: 0.75; }
+#chat .invitation { margin: auto; padding: 40px 24px; color: var(--body-text-color-subdued); }
+#entry { gap: 10px; align-items: flex-end; flex-wrap: nowrap; }
+#entry .form { flex: 1 1 auto; min-width: 0 !important; }
+#send { flex: 0 0 auto; min-width: 92px; }
+#controls { gap: 8px; }
+#controls button, #verdict button { flex: 0 1 auto; }
+#verdict { gap: 10px; }
+#verdict .row { gap: 8px; flex-wrap: wrap; }
+#verdict button { font-weight: 500; }
+#sides { gap: 10px; flex-wrap: nowrap; }
+#sides > * { min-width: 0 !important; }
 #sides .html-container, #sides .prose { height: 100%; }
-.side { padding: 10px 14px; min-height: 120px; height: 100%; }
-.side h2 { font-size: 0.85rem; margin: 0 0 6px; opacity: 0.8; }
-#note { font-size: 0.8rem; }
+.side { padding: 12px 16px; min-height: 120px; height: 100%;
+  border: 1px solid var(--border-color-primary); border-radius: 12px;
+  background: var(--background-fill-secondary); }
+.side h2 { font-size: 0.82rem; font-weight: 600; margin: 0 0 6px;
+  color: var(--body-text-color-subdued); }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+@media (max-width: 640px) {
+  #chat { max-height: max(170px, calc(100dvh - 600px)); }
+  #chat .invitation { padding: 24px 12px; }
+  .side { padding: 10px 12px; }
+}
 """
 
 

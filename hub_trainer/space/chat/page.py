@@ -7,24 +7,31 @@ from hub_trainer.space.chat.events import ChatEvents
 from hub_trainer.space.chat.pairs import show_pair_verdict, wire_pairs
 from hub_trainer.space.chat.service import ChatService
 from hub_trainer.space.chat.talk import ONE_AT_A_TIME, Talk, show_conversation, show_input
-from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View
+from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View, head, notice, terms
+from hub_trainer.space.wording import space_title
 
 
 def build_chat_page(service: ChatService, events: ChatEvents, view: View) -> gr.Blocks:
     """The Blocks of the Space, with the API names /rate, and /chat or /pair."""
-    consent, in_pairs = service.desk.consent, service.desk.settings.rival is not None
-    with gr.Blocks(title=_title(service), analytics_enabled=False, delete_cache=UPLOADS) as page:
-        gr.Markdown(_header(service, view.model_url))
+    settings = service.desk.settings
+    in_pairs = settings.rival is not None
+    beside = notice(settings) + terms(settings, service.desk.consent)
+    with gr.Blocks(
+        title=space_title(settings), analytics_enabled=False, delete_cache=UPLOADS
+    ) as page:
+        top = head(settings, "dialogue", view.model_url, _manner(service))
+        gr.HTML(top, elem_id="head", padding=False)
         if view.sign_in:
             gr.LoginButton(size="sm")
-        turns, chat = show_conversation()
-        if in_pairs:
-            pair = show_pair_verdict(consent)
-        else:
-            can_vary = service.sampling.temperature is not None
-            answer = show_answer_verdict(consent, can_vary=can_vary)
-        said = gr.Markdown(elem_id="said")
-        talk = Talk(turns, chat, said, *show_input(view.examples))
+        with gr.Column(elem_id="talk", elem_classes="card"):
+            turns, chat = show_conversation()
+            if in_pairs:
+                pair = show_pair_verdict(beside)
+            else:
+                can_vary = service.sampling.temperature is not None
+                answer = show_answer_verdict(beside, can_vary=can_vary)
+            said = gr.Markdown(elem_id="said")
+            talk = Talk(turns, chat, said, *show_input(view.examples))
         status = gr.Markdown(elem_id="status")
         if in_pairs:
             wire_pairs(talk, pair, events, status)
@@ -38,33 +45,11 @@ def build_chat_page(service: ChatService, events: ChatEvents, view: View) -> gr.
     return page
 
 
-def _title(service: ChatService) -> str:
-    if service.desk.settings.rival:
-        return "Which answer is better?"
-    return f"Chat with {service.desk.settings.model_repo_id}"
-
-
-def _header(service: ChatService, model_url: str) -> str:
-    settings = service.desk.settings
-    if settings.rival:
-        says = (
-            "# Which answer is better?\n\nTwo models answer each message, each time on sides that "
-            "are drawn anew, and nobody is told which is which. Say which answer is better."
-        )
-    else:
-        says = (
-            f"# Chat with {settings.model_repo_id.split('/')[-1]}\n\nYou speak with "
-            f"[{settings.model_repo_id}]({model_url}) (`{settings.commit_sha[:7]}`). "
-            "Say how good its answers are, or write a better one."
-        )
-    return f"{says} What you say helps to train the next round.{_manner(service)}"
-
-
 def _manner(service: ChatService) -> str:
     """What a visitor would else wonder about."""
     manner = ""
     if service.sampling.temperature is None:
-        manner += " The same message gets the same answer: the likeliest words are taken."
+        manner += "The same message gets the same answer: the likeliest words are taken. "
     if not service.remembers:
-        manner += " Only your latest message counts, not those before it."
+        manner += "Only your latest message counts, not those before it. "
     return manner

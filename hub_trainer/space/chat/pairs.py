@@ -7,8 +7,7 @@ import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.chat.events import ChatEvents, Turn
 from hub_trainer.space.chat.talk import Ask, Talk, wire_asking, wire_input
-from hub_trainer.space.view import AT_ONCE
-from hub_trainer.space.visitors import as_markdown
+from hub_trainer.space.view import AT_ONCE, REMEMBER
 
 SIDES = [("the left one", "report-left"), ("the right one", "report-right")]
 
@@ -29,11 +28,11 @@ class PairVerdict:
     send_report: Any
 
 
-def show_pair_verdict(consent: str) -> PairVerdict:
-    """The two answers, the choice between them, and the form to report one."""
+def show_pair_verdict(beside: str) -> PairVerdict:
+    """The two answers, the choice between them, the form to report one, and the HTML `beside`."""
     with gr.Row(visible=False, equal_height=True, elem_id="sides") as sides:
         left, right = (gr.HTML(js_on_load=None, min_width=100) for _ in range(2))
-    with gr.Column(visible=False) as block:
+    with gr.Column(visible=False, elem_id="verdict") as block:
         with gr.Row():
             choices = {
                 "left": gr.Button("Left is better", size="md", min_width=110),
@@ -45,7 +44,7 @@ def show_pair_verdict(consent: str) -> PairVerdict:
             side = gr.Radio(SIDES, value="report-left", label="Which answer")
             reason = gr.Textbox(label="What is wrong with it", lines=2, max_lines=12)
             send_report = gr.Button("Send the report", variant="primary", size="md")
-        gr.Markdown(as_markdown(consent), elem_id="note")
+        gr.HTML(beside, elem_id="note", padding=False)
     return PairVerdict(sides, left, right, block, choices, report, form, side, reason, send_report)
 
 
@@ -62,12 +61,12 @@ def wire_pairs(talk: Talk, verdict: PairVerdict, events: ChatEvents, status: Any
     chosen = [talk.said, talk.turns, talk.chat, verdict.sides, verdict.block]
     for rating, button in verdict.choices.items():
         told = button.click(events.prefer, [gr.State(rating), talk.turns], chosen, **AT_ONCE)
-        told.then(events.status, None, status, **AT_ONCE)
+        told.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
     verdict.report.click(_open_report, None, [verdict.form, verdict.reason], **AT_ONCE)
     told = verdict.send_report.click(
         events.say, [verdict.side, verdict.reason, talk.turns], talk.said, **AT_ONCE
     )
-    told.then(events.status, None, status, **AT_ONCE)
+    told.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
     talk.turns.change(_show_open_pair, talk.turns, [verdict.sides, verdict.form], **AT_ONCE)
 
 

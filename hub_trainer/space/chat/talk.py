@@ -38,18 +38,19 @@ def show_conversation() -> tuple[Any, Any]:
 
 def show_input(examples: Sequence[Row]) -> tuple[Any, Any, Any, Any]:
     """Message, Send, Stop and New conversation; messages to try beneath them."""
-    message = gr.Textbox(
-        label="Your message",
-        placeholder="Enter sends it, Shift and Enter begin a new line.",
-        lines=1,
-        max_lines=8,
-        max_length=MAX_MESSAGE_CHARACTERS,
-        elem_id="message",
-    )
-    with gr.Row():
-        send = gr.Button("Send", variant="primary", min_width=100)
-        stop = gr.Button("Stop", interactive=False, min_width=100)
-        anew = gr.Button("New conversation", min_width=100)
+    with gr.Row(elem_id="entry"):
+        message = gr.Textbox(
+            label="Your message",
+            placeholder="Write here; Enter sends.",
+            lines=1,
+            max_lines=8,
+            max_length=MAX_MESSAGE_CHARACTERS,
+            elem_id="message",
+        )
+        send = gr.Button("Send", variant="primary", elem_id="send")
+    with gr.Row(elem_id="controls"):
+        stop = gr.Button("Stop", interactive=False, size="sm", min_width=80)
+        anew = gr.Button("New conversation", size="sm", min_width=80)
     if examples:
         values = [[row["text"]] for row in examples]
         gr.Examples(values, [message], label="Examples", api_visibility="private")

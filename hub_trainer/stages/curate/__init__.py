@@ -127,7 +127,7 @@ def _create(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]], k
         repo_id,
         examples,
         kind,
-        origin=Origin(bench.ratings, bench.ratings_license()),
+        origin=Origin(bench.ratings, bench.ratings_licence()),
         private=private,
     )
     draft.outputs.update(

@@ -1,12 +1,12 @@
 """What the stage works with: the recipe's datasets at the commits that they have now."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.cards import CardLicence, card_licence
 from hub_trainer.checks.bench import load_tip, prepare_bench, whole_split
 from hub_trainer.checks.inspection import Bench as ReviewBench
 from hub_trainer.checks.policy import Policy, find_policy
@@ -20,7 +20,6 @@ from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.stages.curate.proposal import Target
 from hub_trainer.tasks import Task
 
-LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 Shas = Mapping[tuple[str, str], str]
 """(repo_id, revision) of a dataset -> the commit at which it is read."""
 
@@ -67,12 +66,10 @@ class Bench:
         repo, into = Repo(ref.repo_id, "dataset"), self.scratch / "ratings"
         return read_shards(self.hub.download(repo, self.sha(ref), allow=[SHARDS], into=into))
 
-    def ratings_license(self) -> str | None:
+    def ratings_licence(self) -> CardLicence | None:
         """The licence in the card of the ratings, None when it names none."""
         ref = ratings_ref(self.recipe)
-        card = load_tip(self.hub, Repo(ref.repo_id, "dataset"), self.sha(ref)).card
-        found = card.get("license")
-        return found if isinstance(found, str) and LICENSE.fullmatch(found) else None
+        return card_licence(load_tip(self.hub, Repo(ref.repo_id, "dataset"), self.sha(ref)).card)
 
     @cached_property
     def policy(self) -> Policy:

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.cards import CardLicence, card_licence
+from hub_trainer.cards.metadata import to_yaml
+from hub_trainer.errors import Problem
 from hub_trainer.hub import Changes, Commit, Hub, Repo
+from hub_trainer.recipe import Recipe
 from hub_trainer.rows.formats import FINISHED, Kind
 from hub_trainer.rows.store import WEIGHT
+from hub_trainer.stages.curate.bench import target_source
+from hub_trainer.tasks import is_generation, load_task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +37,7 @@ class Origin:
 
     ratings: str
     """Dataset and commit."""
-    license: str | None
+    licence: CardLicence | None
     """As the card of the ratings says; None when it says nothing."""
 
 
@@ -49,13 +55,30 @@ def create_dataset(
     content = _parquet(examples, kind)
     digest = hashlib.sha256(content).hexdigest()
     files = {
-        "README.md": _card(kind, origin).encode(),
+        "README.md": created_card(kind, origin).encode(),
         f"data/train-ratings-{digest[:12]}.parquet": content,
     }
     hub.create_repo(repo, private=private)
     return hub.commit(
         repo, Changes(files), message="Add examples that raters agree on", run_id=f"curate-{digest}"
     )
+
+
+def created_card_problems(recipe: Recipe, hub: Hub) -> list[Problem]:
+    """What the Hub would refuse in the card of a dataset that curate makes from ratings.
+
+    Only answers make a dataset, and only where there are none yet.
+    """
+    ratings, source = recipe.collect.ratings, target_source(recipe)
+    repo = Repo(source.repo_id, "dataset")
+    if ratings is None or not is_generation(load_task(recipe.task)) or hub.exists(repo):
+        return []
+    name = Repo(ratings.repo_id, "dataset")
+    card = hub.card_data(name, hub.resolve(name, ratings.revision)) if hub.exists(name) else {}
+    made = created_card("sft", Origin(ratings.repo_id, card_licence(card)))
+    key = "collect.datasets"
+    refused = hub.card_problems(made, "dataset")
+    return [Problem(key, f"{key}: the Hub refuses the card: {fault}") for fault in refused]
 
 
 def _parquet(examples: Sequence[Mapping[str, Any]], kind: Kind) -> bytes:
@@ -78,10 +101,11 @@ def _schema(examples: Sequence[Mapping[str, Any]], kind: Kind) -> "pa.Schema":
     return pa.schema([*fields, (WEIGHT, pa.float64()), (FINISHED, pa.list_(pa.bool_()))])
 
 
-def _card(kind: Kind, origin: Origin) -> str:
-    license_line = f"license: {origin.license}\n" if origin.license else ""
+def created_card(kind: Kind, origin: Origin) -> str:
+    """README.md of the dataset."""
+    licence = to_yaml(origin.licence.front_matter()) if origin.licence else ""
     return f"""---
-{license_line}task_categories:
+{licence}task_categories:
 - text-generation
 tags:
 - hub-trainer

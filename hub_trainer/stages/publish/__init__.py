@@ -60,9 +60,7 @@ def _publish(finished: FinishedRound, hub: Hub, draft: Draft, progress: Progress
         "commit_sha": commit.commit_sha,
         "pull_request": number,
         "verdict": finished.verdict,
-        "url": hub.discussion_page(repo, commit.pull_request)
-        if commit.pull_request
-        else commit.url,
+        "url": page,
         "reload": evidence.reload,
         "repo": asdict(identity),
     }

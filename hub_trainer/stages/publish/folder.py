@@ -108,7 +108,10 @@ def _licence(finished: FinishedRound, hub: Hub) -> LicenceDecision:
     recipe, pins = finished.recipe, finished.pins
     learned_from = training_datasets(pins.datasets, finished.collected["datasets"])
     decision = decide_licence(
-        recipe.publish.license, licensed_works(hub, pins.base_model, learned_from)
+        recipe.publish.license,
+        licensed_works(hub, pins.base_model, learned_from),
+        name=recipe.publish.license_name,
+        link=recipe.publish.license_link,
     )
     if decision.problems:
         raise RecipeError(licence_problems(decision), source="recipe")

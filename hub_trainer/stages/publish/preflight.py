@@ -1,6 +1,7 @@
 """What would keep a round from being published, found before anything is trained."""
 
 from hub_trainer.cards import decide_licence, draft_card
+from hub_trainer.cards.licences import HUB_LICENCES
 from hub_trainer.errors import HubError, Problem
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import PinnedRepo
@@ -18,8 +19,15 @@ def publish_problems(recipe: Recipe, hub: Hub) -> list[Problem]:
         works = licensed_works(hub, *_sources(recipe, hub))
     except HubError:
         return problems
-    decision = decide_licence(recipe.publish.license, works)
-    refused = hub.card_problems(draft_card(recipe, decision.license, ()))
+    section = recipe.publish
+    if section.license and section.license.lower() not in HUB_LICENCES:
+        key = "publish.license"
+        told = f"{key}: {section.license!r} is no licence that the Hub knows; write license: other,"
+        return [*problems, Problem(key, f"{told} and its name in publish.license_name")]
+    decision = decide_licence(
+        section.license, works, name=section.license_name, link=section.license_link
+    )
+    refused = hub.card_problems(draft_card(recipe, decision.in_card, ()))
     problems += licence_problems(decision)
     problems += [Problem("publish", f"publish: the Hub refuses the card: {r}") for r in refused]
     return problems

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hub_trainer.cards import LicenceDecision, LicensedWork, licence_names
+from hub_trainer.cards import LicenceDecision, LicensedWork, licensed_work
 from hub_trainer.errors import Problem
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import PinnedRepo
@@ -20,10 +20,10 @@ def licensed_works(
     works = []
     if base:
         card = hub.card_data(Repo(base.repo_id), base.commit_sha)
-        works.append(LicensedWork("base model", base.repo_id, licence_names(card.get("license"))))
+        works.append(licensed_work("base model", base.repo_id, card))
     for pinned in datasets:
         card = hub.card_data(Repo(pinned.repo_id, "dataset"), pinned.commit_sha)
-        works.append(LicensedWork("dataset", pinned.repo_id, licence_names(card.get("license"))))
+        works.append(licensed_work("dataset", pinned.repo_id, card))
     return works
 
 

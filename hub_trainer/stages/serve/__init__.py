@@ -7,19 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub_trainer.artifacts import Artifact, digest_of, find_artifact, write_artifact
+from hub_trainer.cards import CardLicence
 from hub_trainer.errors import UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Changes, Hub, Repo
 from hub_trainer.lineage import RoundRecord, published_round
-from hub_trainer.ratings import ratings_card
 from hub_trainer.recipe import GenerationSection, Recipe, ServeSection
 from hub_trainer.space.bundle import space_files
 from hub_trainer.space.process import RunningSpace, start
-from hub_trainer.space.settings import RivalModel, SpaceSettings, consent_text
-from hub_trainer.stages.serve.examples import examples_to_try
+from hub_trainer.space.settings import RivalModel, SpaceSettings
+from hub_trainer.stages.serve.cards import card_of_ratings, card_problems, ratings_licence
+from hub_trainer.stages.serve.examples import shown_rows
+from hub_trainer.stages.serve.foreign import (
+    PACKAGE,
+    assert_no_foreign_code,
+    identities,
+    identities_at,
+    last_served,
+)
+from hub_trainer.stages.serve.preload import preloads
 from hub_trainer.tasks import is_generation, load_task
 
-__all__ = ["PushedSpace", "RunningSpace", "push", "run", "start"]
+__all__ = ["PushedSpace", "RunningSpace", "card_problems", "push", "run", "start"]
 
+README = "README.md"
 logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 
@@ -43,14 +53,21 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     record = published_round(hub, recipe.publish.repo_id)
     assert record.commit_sha is not None
     progress(0.0, f"the Space of {recipe.publish.repo_id}@{record.commit_sha[:7]}")
+    licence = ratings_licence(record, hub)
     settings = space_settings(
         recipe,
         record,
-        license_name=_ratings_license(record),
+        license_name=str(licence) if licence else None,
         rival=_rival(section, record, recipe.publish.repo_id, hub),
     )
-    examples = examples_to_try(recipe, record, round_dir, hub)
-    files = space_files(settings, endpoint=hub.url, examples=examples)
+    shown = shown_rows(recipe, record, round_dir, hub)
+    files = space_files(
+        settings,
+        endpoint=hub.url,
+        shown=shown,
+        hardware=section.hardware,
+        preload=preloads(settings, hub),
+    )
     folder = round_dir / "serve"
     inputs = {
         "stage": "serve",
@@ -58,11 +75,12 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         "serve": section.model_dump(),
         "files": {path: hashlib.sha256(content).hexdigest() for path, content in files.items()},
     }
-    done = find_artifact(folder, inputs)
-    if done and hub.exists(Repo(section.repo_id, "space")):
+    done, space = find_artifact(folder, inputs), Repo(section.repo_id, "space")
+    there = hub.exists(space)
+    if done and there and not _tip(space, files, hub).changes(files):
         return done
     progress(0.3, f"pushing to {section.repo_id}")
-    pushed = push(section, settings, files, hub)
+    pushed = push(section, settings, files, hub, licence=licence)
     with write_artifact(folder, inputs) as draft:
         _write(files, draft.folder)
         draft.outputs.update(
@@ -99,31 +117,43 @@ def space_settings(
         generation=sampling if writes else None,
         rival=rival,
         license=license_name,
+        title=section.title,
+        description=section.description,
+        notice=recipe.publish.notice,
     )
 
 
 def push(
-    section: ServeSection, settings: SpaceSettings, files: Mapping[str, bytes], hub: Hub
+    section: ServeSection,
+    settings: SpaceSettings,
+    files: Mapping[str, bytes],
+    hub: Hub,
+    *,
+    licence: CardLicence | None = None,
 ) -> PushedSpace:
     """Create the Space and the ratings dataset unless they exist, and bring the Space up to date.
 
-    Files of hub_trainer that the Space does not need any more are deleted; what others put beside
-    them stays. Nothing is committed when nothing has changed.
+    Files of hub_trainer that the Space does not need any more are deleted; texts and pictures that
+    others put beside them stay. Raises HubError, and commits nothing, when the Space's repo holds
+    code of others: a commit of ours would make it live. Nothing is committed when nothing has
+    changed.
     """
     space, ratings = Repo(section.repo_id, "space"), Repo(section.ratings_repo_id, "dataset")
     hub.create_repo(
         space, private=section.private, space_sdk="gradio", space_hardware=section.hardware
     )
+    tip = _tip(space, files, hub)
     hub.create_repo(ratings, private=section.private)
-    _write_ratings_card(ratings, settings, hub)
+    _write_ratings_card(ratings, settings, licence, hub)
     if hub.url != PUBLIC_ENDPOINT:
         hub.set_space_variables(space, {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"})
-    head = hub.resolve(space)
-    changes = _changes(space, head, files, hub)
-    if changes.files or changes.deletions:
+    files = _with_their_text(space, tip, files, hub)
+    head, changes = tip.head, tip.changes(files)
+    if changes:
         digest = digest_of([head, {p: hashlib.sha256(c).hexdigest() for p, c in files.items()}])
         message = f"Serve {settings.model_repo_id} at {settings.commit_sha[:7]}"
-        head = hub.commit(space, changes, message=message, run_id=digest).commit_sha
+        made = hub.commit(space, changes, message=message, run_id=digest, parent_commit=head)
+        head = made.commit_sha
     return PushedSpace(section.repo_id, head, f"{hub.url}/spaces/{section.repo_id}")
 
 
@@ -153,42 +183,62 @@ def _rival(section: ServeSection, record: RoundRecord, repo_id: str, hub: Hub) -
     return RivalModel(repo_id=rival.repo_id, commit_sha=commit_sha)
 
 
-def _changes(space: Repo, head: str, files: Mapping[str, bytes], hub: Hub) -> Changes:
-    """What a commit on `head` must do, by the identities of the files that are there."""
-    there = {file.path: file.lfs_sha256 or file.blob_id for file in hub.list_files(space, head)}
-    new = {p: c for p, c in files.items() if there.get(p) not in _identities(c)}
-    gone = [p for p in there if p.startswith("hub_trainer/") and p not in files]
-    return Changes(files=new, deletions=gone)
+@dataclass(frozen=True)
+class _Tip:
+    """The tip of the Space's repo, which holds no code of others."""
+
+    head: str
+    served: str | None
+    """The newest commit of this stage."""
+    there: Mapping[str, str]
+    """Path -> identity of the content."""
+
+    def changes(self, files: Mapping[str, bytes]) -> Changes | None:
+        """What a commit on the tip must do; None when that is nothing."""
+        new = {p: c for p, c in files.items() if self.there.get(p) not in identities(c)}
+        gone = [p for p in self.there if p.startswith(PACKAGE) and p not in files]
+        return Changes(files=new, deletions=gone) if new or gone else None
 
 
-def _identities(content: bytes) -> tuple[str, str]:
-    """Git's name for a file's content, and that of large file storage."""
-    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    return blob.hexdigest(), hashlib.sha256(content).hexdigest()
+def _tip(space: Repo, files: Mapping[str, bytes], hub: Hub) -> _Tip:
+    """The tip as it is. Raises HubError for code of others."""
+    head = hub.resolve(space)
+    served = last_served(space, head, hub)
+    assert_no_foreign_code(space, head, served, files, hub)
+    return _Tip(head, served, identities_at(space, head, hub))
 
 
-def _write_ratings_card(ratings: Repo, settings: SpaceSettings, hub: Hub) -> None:
+def _with_their_text(
+    space: Repo, tip: _Tip, files: Mapping[str, bytes], hub: Hub
+) -> Mapping[str, bytes]:
+    """The files, whose README.md keeps the text that somebody has written since the last push."""
+    if tip.served in (None, tip.head):
+        return files
+    theirs, ours = (hub.read_file(space, README, sha) for sha in (tip.head, str(tip.served)))
+    if theirs is None or ours is None or _text_of(theirs) == _text_of(ours):
+        return files
+    front = files[README].removesuffix(_text_of(files[README]))
+    return {**files, README: front + _text_of(theirs)}
+
+
+def _text_of(readme: bytes) -> bytes:
+    """What stands below the metadata."""
+    parts = readme.split(b"\n---\n", 1)
+    return parts[-1] if readme.startswith(b"---\n") and len(parts) == 2 else readme
+
+
+def _write_ratings_card(
+    ratings: Repo, settings: SpaceSettings, licence: CardLicence | None, hub: Hub
+) -> None:
     """The card of the ratings dataset, once: what its owner makes of it stays."""
     head = hub.resolve(ratings)
     if hub.read_file(ratings, "README.md", head) is not None:
         return
-    card = ratings_card(
-        task=settings.task,
-        space=settings.space_repo_id,
-        license_name=settings.license,
-        consent=consent_text(settings),
-        dialogues=settings.generation is not None,
-    )
+    card = card_of_ratings(settings, licence)
     message = "Say what the ratings are"
     hub.commit(
         ratings, Changes({"README.md": card.encode()}), message=message, run_id=digest_of(card)
     )
-
-
-def _ratings_license(record: RoundRecord) -> str | None:
-    """The licence of the training data: ratings are to join it."""
-    licenses = {d.get("license") for d in record.datasets if d.get("role") == "train"}
-    return licenses.pop() if len(licenses) == 1 else None
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a Space offers to try: training rows, prompts, or values of a table that are no row."""
+"""What a Space shows of the training rows: some to try, and the ranges of a table's values."""
 
 import random
 import tempfile
@@ -14,6 +14,8 @@ from hub_trainer.rows import RowSpec, read_rows
 from hub_trainer.rows.examples import asked_and_answers, example_of
 from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.rows.turns import Content
+from hub_trainer.space.examples import ShownRows
+from hub_trainer.space.ranges import ranges_of
 from hub_trainer.tasks import Row, is_generation, load_task
 
 NUM_EXAMPLES = 6
@@ -21,18 +23,19 @@ NUM_TABLE_ROWS = 200
 MAX_EXAMPLE_CHARACTERS = 300
 
 
-def examples_to_try(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -> list[Row]:
+def shown_rows(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -> ShownRows:
     """Rows to try: a few of the training rows, or a table's values with no row as it was."""
     task = load_task(recipe.task)
     prepared = round_dir / "prepare" / "train.parquet"
     if task.modality == "table":
         rows = read_rows(prepared) if prepared.exists() else _table_rows(recipe, record, hub)
-        return _shuffled_columns(rows, seed=recipe.train.seed)
+        shuffled = _shuffled_columns(rows, seed=recipe.train.seed)
+        return ShownRows(shuffled, ranges_of(rows))
     if not prepared.exists() or not _may_show_rows(recipe, hub):
-        return []
+        return ShownRows()
     if is_generation(task):
-        return _prompts(read_rows(prepared))
-    return _one_per_label(read_rows(prepared), task.modality)
+        return ShownRows(_prompts(read_rows(prepared)))
+    return ShownRows(_one_per_label(read_rows(prepared), task.modality))
 
 
 def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
