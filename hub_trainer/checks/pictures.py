@@ -1,11 +1,12 @@
 """Pictures as small grids of coarse colours, and the figures by which they are compared."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hub_trainer.pictures import open_image
 
 Row = Mapping[str, Any]
 
@@ -24,17 +25,19 @@ def small_pictures(rows: Sequence[Row], *, side: int = SIDE) -> NDArray[np.int64
 
 
 def picture_figures(row: Row) -> dict[str, Any]:
-    """Width, height and mode of a picture, and how bright and how varied it is."""
-    from PIL import Image
+    """Width and height of a picture, whether it is grey, how bright and how varied it is.
 
-    with Image.open(BytesIO(row["image"])) as image:
-        width, height, mode = image.width, image.height, image.mode
-        grey = np.asarray(image.convert("L").resize((SIDE, SIDE)), dtype=np.float64)
+    By its pixels and not by its file: a grey picture saved in three channels is still grey.
+    """
+    image = open_image(row["image"])
+    grey = np.asarray(image.convert("L").resize((SIDE, SIDE)), dtype=np.float64)
+    channels = np.asarray(image)
+    is_grey = bool(np.all(channels == channels[..., :1]))
     return {
-        "size": f"{width} x {height}",
-        "width": float(width),
-        "height": float(height),
-        "colour mode": mode,
+        "size": f"{image.width} x {image.height}",
+        "width": float(image.width),
+        "height": float(image.height),
+        "colours": "shades of grey" if is_grey else "colours",
         "brightness": float(grey.mean()),
         "contrast": float(grey.std()),
     }
@@ -43,7 +46,7 @@ def picture_figures(row: Row) -> dict[str, Any]:
 def _opened(content: bytes, side: int) -> Any:
     from PIL import Image
 
-    with Image.open(BytesIO(content)) as image:
-        larger = max(image.size) > side
-        how = Image.Resampling.BOX if larger else Image.Resampling.NEAREST
-        return image.convert("RGB").resize((side, side), how)
+    image = open_image(content)
+    larger = max(image.size) > side
+    how = Image.Resampling.BOX if larger else Image.Resampling.NEAREST
+    return image.resize((side, side), how)
