@@ -1,4 +1,4 @@
-"""What a stage leaves behind: a folder, whole once its manifest is there, keyed by its inputs."""
+"""Artifacts of stages: a folder each, whole once its manifest is there, keyed by its inputs."""
 
 import hashlib
 import json

@@ -127,7 +127,7 @@ def render_plan(planned: Mapping[str, Any]) -> RenderableType:
 
 
 def _model_files(recipe: Recipe) -> tuple[str, ...]:
-    """Of a model that chooses labels always the whole; of one that writes maybe the adapter."""
+    """The whole model; for one that writes, perhaps the adapter alone."""
     task = load_task(recipe.task)
     files = tuple(task.card().files)
     if not is_generation(task):

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe before anything is trained: opens what it names, reports it all.
+"""Check of a recipe before anything is trained: opens what it names and reports every fault.
 
 What others wrote is read in children without the token: each split in one of its own, and the base
 model with the first rows in another, which has imported the task's libraries by then. This process
@@ -296,7 +296,7 @@ class _Judging:
         rows: Sequence[dict[str, Any]],
         folders: ModelFolders | None,
     ) -> Preview | None:
-        """Of language data, the first example as the base model will read it."""
+        """The first example of language data, as the base model will read it."""
         from hub_trainer.stages.evaluate.exam import assert_answerable
 
         task = load_task(self.recipe.task)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_CHARACTERS = 100_000
-"""Of each text; what comes after is not looked at."""
+"""Characters of each text that are looked at."""
 SECRET_KINDS = frozenset({"hub token", "api key", "private key", "password in address"})
 
 

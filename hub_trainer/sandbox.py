@@ -127,7 +127,7 @@ class Sandbox:
             self._process.stdin.flush()
 
     def _exit_code(self) -> int | None:
-        """Of the call's child; None when it ran out of time, and the process is stopped with it."""
+        """The child's exit code; None when it ran out of time, which stops this process too."""
         assert self._process.stdout is not None
         if select.select([self._process.stdout], [], [], self.limits.wall_seconds)[0]:
             line = self._process.stdout.readline()

@@ -1,4 +1,4 @@
-"""What a card may say: the outputs of a round's stages, gathered as plain values."""
+"""Facts that a card may state: the outputs of a round's stages, gathered as plain values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Presentation:
     machine_annotated: Sequence[str] = ()
     """Datasets whose annotations, by their cards, were made by machines."""
     estimator: str | None = None
-    """Of a table's model: which estimator of scikit-learn was fitted."""
+    """For a table's model, the estimator of scikit-learn that was fitted."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which licence a model may carry, given those of its base model and of its data.
+"""Licence that a model may carry, given those of its base model and of its data.
 
 A rule of thumb that can be checked, not legal advice. It takes the strict view that a fine-tuned
 model is an adaptation of its base and shares what binds the data it learned from.

@@ -1,4 +1,4 @@
-"""What machines read: the card's front matter with its model-index, and .eval_results files."""
+"""Metadata for machines: the card's front matter with its model-index, and .eval_results files."""
 
 import math
 import re

@@ -47,7 +47,7 @@ class Round(Protocol):
 
     @property
     def p_value(self) -> float | None:
-        """Of the comparison with the published model."""
+        """P-value of the comparison with the published model."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""What a review fetches at pinned commits: main, the pull request's files, sealed rows, a model."""
+"""Material of a review at pinned commits: main, the pull request's files, sealed rows, a model."""
 
 import glob
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a pull request does to the dataset's card: where it points, the licence, the schema."""
+"""Changes to a dataset's card in a pull request: where it points, the licence, the schema."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How many rows one contributor may bring: nobody's rows shall outweigh everybody else's."""
+"""Cap on the rows of one contributor: nobody's rows shall outweigh everybody else's."""
 
 import re
 from collections.abc import Iterable

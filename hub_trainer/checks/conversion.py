@@ -39,7 +39,7 @@ class Target:
 
     @property
     def suffix(self) -> str:
-        """Of the file of rows that joins it, or that it is a folder of pictures."""
+        """Suffix of the file of rows that joins it, or the mark of a folder of pictures."""
         if self.there.reader in FORMATS:
             return FORMATS[self.there.reader]
         if self.there.reader == "imagefolder" and self._folders is not None:

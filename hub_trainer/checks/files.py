@@ -1,4 +1,4 @@
-"""Which files a pull request may touch, judged from two listings; no file is opened."""
+"""Files that a pull request may touch, judged from two listings; no file is opened."""
 
 import re
 import unicodedata

@@ -50,7 +50,7 @@ class Judged:
     held_out: Scored
     new: Scored
     names: tuple[str, ...]
-    """Of the labels, in the order of the scores."""
+    """Label names, in the order of the scores."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Leakage:
     near: int
     """Rows that are altered copies of a sealed row, as far as one row tells."""
     remoteness: tuple[float, ...]
-    """Of the rows that come any near to a sealed one; 0 is equal, from 1 on it may be chance."""
+    """Remoteness of the rows that come near a sealed one; 0 is equal, from 1 on may be chance."""
     base_rows: int
     """Rows of the dataset itself that were compared likewise."""
     base_remoteness: tuple[float, ...]

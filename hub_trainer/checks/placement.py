@@ -1,4 +1,4 @@
-"""Whether added files join the reviewed split, and leave what is there as it is read."""
+"""Placement of added files: they join the reviewed split, and leave what is there as it is read."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath

@@ -1,4 +1,4 @@
-"""What a review goes by: a recipe given by hand or found with the dataset owner's own model.
+"""Policy of a review: a recipe given by hand or found with the dataset owner's own model.
 
 Nothing here is read from the pull request, nor from a model of anybody but the dataset's owner.
 """

@@ -1,4 +1,4 @@
-"""Whether the labels of new rows are spread like those of the dataset, beyond chance."""
+"""Spread of new rows' labels beside that of the dataset, beyond chance."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What the command line shows: people read stderr, programs read one JSON line on stdout."""
+"""Output of the command line: people read stderr, programs read one JSON line on stdout."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What review will say of rows that are not yet sent: its own checks, run by the contributor."""
+"""Foresight of a review: its own checks, run by the contributor on rows not yet sent."""
 
 import logging
 import tempfile

@@ -300,7 +300,7 @@ def _derivatives(references: "np.ndarray") -> "np.ndarray":
 
 
 def _coordinates() -> tuple["np.ndarray", "np.ndarray"]:
-    """Of each pixel, from -1 to 1."""
+    """Coordinates of each pixel across and down, from -1 to 1."""
     import numpy as np
 
     line = np.linspace(-1, 1, SIDE, dtype=np.float32)

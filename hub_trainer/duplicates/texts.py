@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 SHINGLE = 5
 """Characters per shingle."""
 MAX_SHINGLES = 1_000
-"""Of a long text the shingles with the smallest hashes stand for all (a bottom-k sketch)."""
+"""Shingles with the smallest hashes, which stand for all of a long text (a bottom-k sketch)."""
 NUM_PERMUTATIONS = 128
 RECALL = 0.99
 """Share of the pairs at the threshold itself that must become candidates."""

@@ -1,4 +1,4 @@
-"""Which rows make a batch: pools sorted by length, the same on any number of processes.
+"""Batches of rows: pools sorted by length, the same on any number of processes.
 
 A draw is one micro-batch. A batch is what one optimizer step sees over all processes and
 accumulation; it is cut into draws, so how it is cut changes nothing but memory.

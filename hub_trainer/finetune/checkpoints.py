@@ -141,7 +141,7 @@ def save_failed(folder: Path, step: int, error: Exception) -> TrainingError:
 
 
 def size_bytes(path: Path) -> int:
-    """Of all files in a checkpoint."""
+    """Bytes of all files in a checkpoint."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 

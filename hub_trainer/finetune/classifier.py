@@ -1,4 +1,4 @@
-"""What every torch classifier shares: its labels, its head, one fine-tuning run, one saved folder.
+"""Torch classifiers in common: labels, head, one fine-tuning run, one saved folder.
 
 Legend: B rows of a batch, C labels.
 """
@@ -39,7 +39,7 @@ class ClassifierFit:
     label_names: Sequence[str]
     """In the order of the model's outputs."""
     run_digest: str
-    """Stands for all that goes in: a run with the same one is gone on with."""
+    """Stands for all that goes in: a run with the same one resumes."""
     progress: Progress
 
 

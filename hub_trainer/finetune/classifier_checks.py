@@ -1,4 +1,4 @@
-"""What is wrong with a base model for a recipe, judged by its small files before any training."""
+"""Faults of a base model for a recipe, found in its small files before any training."""
 
 import tempfile
 from pathlib import Path

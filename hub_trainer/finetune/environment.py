@@ -1,4 +1,4 @@
-"""What a run's last bits depend on besides its inputs: libraries, device, threads, batch cut."""
+"""Environment that a run's last bits depend on: libraries, device, threads, how batches are cut."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version

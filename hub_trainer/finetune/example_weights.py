@@ -1,4 +1,4 @@
-"""What each training row counts: its own weight, and rare labels as much as frequent ones."""
+"""Weights of training rows: their own, and rare labels as much as frequent ones."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

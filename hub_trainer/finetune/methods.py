@@ -1,4 +1,4 @@
-"""Which parameters a method trains, found in the model's own structure."""
+"""Methods of fine-tuning: the parameters that each trains, found in the model's own structure."""
 
 import re
 import warnings
@@ -39,7 +39,7 @@ def apply_method(
 ) -> tuple[nn.Module, TrainableReport]:
     """Freeze, thaw or wrap; the model that comes back is the one to train (a new one for LoRA).
 
-    A model that has an adapter already goes on with that one.
+    A model that has an adapter already keeps training that one.
     """
     if method in ("lora", "qlora") and not hasattr(model, "peft_config"):
         model = _add_adapter(model, lora or DEFAULT_LORA, quantized=method == "qlora")

@@ -24,9 +24,9 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "voca
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf", ".onnx")
 MAX_SETTINGS_BYTES = 20_000_000
-"""Of a JSON, text or template file; the largest index of weights has some 10 MB."""
+"""Largest JSON, text or template file; the largest index of weights has some 10 MB."""
 MAX_TOKENIZER_BYTES = 100_000_000
-"""Of a tokenizer's own file; the largest in use have 35 MB."""
+"""Largest file of a tokenizer; the largest in use have 35 MB."""
 MAX_HEADER_BYTES = 25_000_000
 MAX_TENSORS = 100_000
 TOKENIZER_DATA = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "*.model")
@@ -165,7 +165,7 @@ def fetch_headers(
 
 
 FIRST_BYTES = 100_000
-"""Of a safetensors file: the header of nearly every one is shorter."""
+"""Bytes fetched of a safetensors file first: nearly every header is shorter."""
 
 
 def header_size(beginning: bytes) -> int:

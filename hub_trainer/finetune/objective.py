@@ -1,4 +1,4 @@
-"""What is minimised: one loss per example, so that weights and normalisation are exact.
+"""Objectives of classifiers: one loss per example, so that weights and normalisation are exact.
 
 Legend: B examples, T positions, C classes.
 """

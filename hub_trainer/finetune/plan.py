@@ -1,4 +1,4 @@
-"""What a fine-tuning run is given: a plan and data, plain values and no recipe."""
+"""Plan and data of a fine-tuning run: plain values and no recipe."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""How many tokens a model takes: read from its position tables, its config and its tokenizer."""
+"""Positions that a model can use, by its position tables, its config and its tokenizer."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,7 +28,7 @@ def longest_input(tokenizer: Any, config: Any, model: nn.Module | None = None) -
 
 
 def usable_positions(model: nn.Module) -> list[int]:
-    """Of each table of learned positions, how many tokens it has a row for.
+    """For each table of learned positions, how many tokens it has a row for.
 
     A table that knows the padding token's row counts positions from behind it.
     """

@@ -1,4 +1,4 @@
-"""Where the time of a few training steps went: a trace to open and ten lines to read."""
+"""Profile of a few training steps: a trace to open and ten lines to read."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar on a terminal, a line per evaluation elsewhere."""
+"""Progress of training for people: a bar on a terminal, a line per evaluation elsewhere."""
 
 import sys
 from collections.abc import Callable, Mapping

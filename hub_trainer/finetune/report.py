@@ -1,4 +1,4 @@
-"""What a training run says of itself; free of heavy imports."""
+"""Report of a training run; free of heavy imports."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

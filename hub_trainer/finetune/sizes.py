@@ -1,4 +1,4 @@
-"""What a model weighs in training, counted on one without memory: parameters and their bytes."""
+"""Sizes of a model in training, counted on one without memory: parameters and their bytes."""
 
 from collections.abc import Mapping
 from pathlib import Path

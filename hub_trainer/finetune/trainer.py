@@ -64,7 +64,7 @@ SECONDS_BETWEEN_SAVES = 600.0
 
 
 class OutOfMemoryError(Exception):
-    """A micro-batch did not fit; the engine goes on with a smaller one."""
+    """A micro-batch did not fit; the engine continues with a smaller one."""
 
 
 @dataclass

@@ -25,7 +25,7 @@ MAX_FOLLOWED = 30
 """Foreign commits that are looked into one by one for who changed what."""
 MAX_NAMED = 6
 MAX_HASHED_BYTES = 50_000_000
-"""Of a file that is hashed here because the Hub does not say its sha256."""
+"""Largest file that is hashed here because the Hub does not say its sha256."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Pins:
     base_model: PinnedRepo | None
     datasets: tuple[PinnedRepo, ...]
     recipe_digest: str
-    """Of the settings that can change the model, and of where it is published."""
+    """Digest of the settings that can change the model, and of where it is published."""
     model_repo: RepoIdentity | None = None
     """Where the round is published, as it was then; None when it was still to be made."""
 

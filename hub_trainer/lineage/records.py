@@ -47,7 +47,7 @@ class RoundRecord:
     files: list[str]
     """Paths that this round committed."""
     written: dict[str, Any] | None = None
-    """Of a model that writes: how its answers were sampled, how long they were, who won how often;
+    """For a model that writes: how its answers were sampled, how long they were, who won how often;
     None for other models."""
     baselines: list[dict[str, Any]] | None = None
     """Name, description and metrics of what is reached without this round's training."""
@@ -126,7 +126,7 @@ class ModelRepo:
     repo_id: str
     identity: RepoIdentity
     history: list[HistoryEntry]
-    """Of main, newest first."""
+    """Commits of main, newest first."""
     promoted: list[RoundRecord]
     """Those on main, each with the first commit that holds it, oldest first."""
     held: list[RoundRecord]

@@ -1,4 +1,4 @@
-"""What a running Local Hub holds: its folder, the database, the LFS store, and a lock per repo."""
+"""Core of a running Local Hub: its folder, the database, the LFS store, and a lock per repo."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""How many commits lead up to one: counted once, then only what was added since."""
+"""Count of the commits that lead up to one: counted once, then only what was added since."""
 
 import threading
 from typing import Any

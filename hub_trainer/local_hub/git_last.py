@@ -1,4 +1,4 @@
-"""Which commit changed a path last: found by walking back, and remembered per folder."""
+"""Last commit that changed a path: found by walking back, and remembered per folder."""
 
 import threading
 from collections import OrderedDict, defaultdict

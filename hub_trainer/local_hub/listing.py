@@ -1,4 +1,4 @@
-"""Which repos a list shows, and in what order."""
+"""Lists of repos: which they show, and in what order."""
 
 import re
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def select_repos(core: Core, actor: Actor, repo_type: RepoType, filters: Filters
 
 
 def _num_parameters(core: Core, repo: Repo) -> int:
-    """Of a model whose weights can be read; 0 of any other."""
+    """Parameters of a model whose weights can be read; 0 for any other."""
     git = core.git(repo)
     commit = git[repo.head_sha]
     found = safetensors_info(core, repo, git, commit) or gguf_info(core, repo, git, commit)

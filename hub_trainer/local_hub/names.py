@@ -1,4 +1,4 @@
-"""What a repo id, a path in a repo, a branch and a new identifier look like."""
+"""Names: repo ids, paths in a repo, branches and new identifiers."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""How long the server waits for the body of a request."""
+"""Time limits for the body of a request."""
 
 import asyncio
 import time

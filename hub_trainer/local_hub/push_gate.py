@@ -1,4 +1,4 @@
-"""What a push must pass: the same rules as a commit through the API."""
+"""Rules that a push must pass: the same as for a commit through the API."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any

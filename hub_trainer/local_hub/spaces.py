@@ -1,4 +1,4 @@
-"""What a Space has beside its files: variables, secrets, and the state it says it is in."""
+"""State of a Space beside its files: variables, secrets, and the stage it says it is in."""
 
 import json
 import re

@@ -77,8 +77,8 @@ CREATE TABLE IF NOT EXISTS ref_intent(
 """
 
 VERSION = 1
-"""Of the schema; it stands in the file. New tables come by themselves; whoever changes a table
-raises this, and takes folders of the version before to the new one in `_bring_up_to_date`."""
+"""Version of the schema, which the file names. New tables are added by themselves; whoever changes
+a table raises it, and brings older folders up to it in `_bring_up_to_date`."""
 
 
 class _Connection(sqlite3.Connection):

@@ -112,7 +112,7 @@ def _watches(webhook: Webhook, repo: Repo) -> bool:
 
 
 def _may_hear(store: Store, webhook: Webhook, repo: Repo) -> bool:
-    """Of a private repo only its own people hear."""
+    """Whether its owner may be told of a private repo: only its own people are."""
     if not repo.private:
         return True
     insider = (

@@ -1,4 +1,4 @@
-"""What the headers of a model's weight files say: how many parameters, of which types."""
+"""Headers of a model's weight files: how many parameters, of which types."""
 
 import io
 import threading

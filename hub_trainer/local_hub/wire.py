@@ -1,4 +1,4 @@
-"""What a handler gets (a Call) and how it answers: JSON, pages, errors."""
+"""Requests as handlers get them (a Call) and their answers: JSON, pages, errors."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What is new since a round: settings that can change the model, and contents of what it reads.
+"""News since a round: settings that can change the model, and contents of what it reads.
 
 Everything is compared by value, with the record on the Hub: commits that leave the data files of
 the splits in use alone, and keys that only publish, serve, judge or review, are nothing new.

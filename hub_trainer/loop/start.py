@@ -40,7 +40,7 @@ class Start:
     kind: Kind
     round_dir: Path
     pins: Pins | None
-    """Of the round that begins or resumes; None when nothing is new."""
+    """Pins of the round that begins or resumes; None when nothing is new."""
     record: RoundRecord | None
     """The last round on the Hub; None before the first."""
     reason: str

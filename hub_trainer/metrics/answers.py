@@ -1,4 +1,4 @@
-"""What is reported of a model that writes: metrics of its answers and of likelihoods, compared.
+"""Metrics of a model that writes: of its answers and of likelihoods, with comparisons.
 
 N = sealed examples. Scores are per example and higher is better; those of a loss are minus the
 example's loss, scaled so that their mean is minus the loss per token of all examples together.
@@ -89,7 +89,7 @@ class Measured:
     metric: str
     scores: FloatArray
     losses: Losses | None = None
-    """Of a metric of likelihoods."""
+    """Present for a metric of likelihoods."""
 
     @property
     def statistics(self) -> Statistics:

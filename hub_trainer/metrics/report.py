@@ -1,4 +1,4 @@
-"""What is reported of a classifier: metrics with intervals, a table per label, calibration."""
+"""Report of a classifier: metrics with intervals, a table per label, calibration."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the quickstart puts on an empty Local Hub: two data sets and the shape of a base model."""
+"""Seed of the quickstart's empty Local Hub: two data sets and the shape of a base model."""
 
 import io
 from collections.abc import Sequence

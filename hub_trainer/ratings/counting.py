@@ -1,4 +1,4 @@
-"""Which ratings count: of this task, of a source with a say, its last word, and so many of it."""
+"""Counting of ratings: of this task, of a source with a say, its last word, and so many of it."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is kept of a prediction and of what a rater says about it, and why a rating is refused."""
+"""Records of a prediction and of a rating of it, and the reasons for refusing one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

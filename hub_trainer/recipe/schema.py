@@ -1,4 +1,4 @@
-"""What a recipe may say: one frozen section per stage, every key checked."""
+"""Schema of a recipe: one frozen section per stage, every key checked."""
 
 import re
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Which columns of a dataset are its input and its label, when no recipe says so."""
+"""Columns of a dataset that are its input and its label, when no recipe says so."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Which kind of language data a table holds, by its columns, and its rows as examples.
+"""Formats of language data, told apart by their columns, and rows read as examples.
 
 The column names are TRL's (text, messages, prompt/completion, prompt/chosen/rejected,
 prompt/completion/label) and those that people have: alpaca, sharegpt, question/answer. What a
@@ -57,7 +57,7 @@ class Example:
     expected: tuple[str, ...] = ()
     """What a good answer contains, for the metric that looks for it."""
     finished: tuple[bool, ...] = ()
-    """Of each answer whether it came to its own end; empty when all of them did."""
+    """For each answer, whether it came to its own end; empty when all of them did."""
 
 
 @dataclass(frozen=True)

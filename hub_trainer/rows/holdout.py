@@ -1,4 +1,4 @@
-"""Which rows are held back as a test: by their content, so that a row keeps its side."""
+"""Rows held back as a test: chosen by their content, so that a row keeps its side."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which files of a dataset repo hold a config's split, by the Hub's own rules, from names alone."""
+"""Layout of a dataset repo: the files of a config's split, by the Hub's rules, from names alone."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence

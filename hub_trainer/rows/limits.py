@@ -1,4 +1,4 @@
-"""How much a dataset may ask of the machine that reads it."""
+"""Limits on what a dataset may ask of the machine that reads it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a cell of language data may hold: a text, or the turns of a dialogue, however written.
+"""Cells of language data: a text, or the turns of a dialogue, however written.
 
 A cell is JSON in a CSV file, a structure in a parquet file, a number where a text was meant. What
 cannot be learned raises RowFault, whose reason holds nothing of the row.

@@ -1,4 +1,4 @@
-"""What the page and the API of labels call: requests become raters, refusals become messages."""
+"""Events of a form, from the page and the API: requests become raters, refusals become messages."""
 
 import asyncio
 from typing import Any

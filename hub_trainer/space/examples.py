@@ -1,4 +1,4 @@
-"""What a Space shows of training rows, as JSON files; the bytes of a picture are base64 in them."""
+"""Training rows that a Space shows, as JSON files; the bytes of a picture are base64 in them."""
 
 import base64
 import json

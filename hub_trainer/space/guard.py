@@ -1,4 +1,4 @@
-"""What is looked at before anything else sees a request: its size, its JSON, the asker's limit."""
+"""Guard before the Space's routes: a request's size, its JSON, the asker's limit."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""How often a visitor may ask the model: so many times a minute, and so many times a day."""
+"""Limits on how often a visitor may ask the model: a minute's and a day's."""
 
 import threading
 import time

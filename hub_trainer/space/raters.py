@@ -1,4 +1,4 @@
-"""Who rates: a pseudonym for an account or for a session, and nothing else of them."""
+"""Raters: a pseudonym for an account or for a session, and nothing else of them."""
 
 import hashlib
 import hmac
@@ -32,7 +32,7 @@ class Rater:
     pseudonym: str
     tier: RaterTier
     source: str | None = None
-    """Of an anonymous rater the network, under a pseudonym for a day: limits hold for all of it."""
+    """The network of an anonymous rater, under a pseudonym for a day: limits hold for all of it."""
 
     @property
     def limited_as(self) -> str:

@@ -1,4 +1,4 @@
-"""What a visitor should know of how their input was read: cut texts, and unusual values."""
+"""Notes on how an input was read: texts that were cut, and unusual values."""
 
 import html
 from collections.abc import Sequence

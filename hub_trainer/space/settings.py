@@ -1,4 +1,4 @@
-"""What a Space is told: space.json beside the app, and the environment."""
+"""Settings of a Space: space.json beside the app, and the environment."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Where a request comes from: a pseudonym, for a day, of the network and never of the address."""
+"""Sources of requests: a pseudonym, for a day, of the network and never of the address."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Where a Space keeps its ratings until they are sent, and which promise that place can give.
+"""Storage of ratings until they are sent, and the promise that the place can give.
 
 SQLite is durable on a disk of this machine. On a mounted bucket or a network disk fsync may come
 back before anything is stored, and locks may hold nobody off

@@ -1,4 +1,4 @@
-"""How the pages look, and what they do in the browser: CSS and JavaScript of our own, no more."""
+"""Style of the pages, and what they do in the browser: CSS and JavaScript of our own, no more."""
 
 CSS = """
 .gradio-container { max-width: 1080px !important; width: 100%; margin: 0 auto !important; }

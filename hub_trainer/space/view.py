@@ -1,4 +1,4 @@
-"""What a page shows beside its service, and the settings that all pages share."""
+"""View of a Space beside its service, and the settings that all pages share."""
 
 import hashlib
 import html

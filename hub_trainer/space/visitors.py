@@ -1,4 +1,4 @@
-"""Who asks by a request of the page or of the API, and how a refusal reads to them."""
+"""Visitors: the rater behind a request of page or API, and how a refusal reads to them."""
 
 import html
 import time

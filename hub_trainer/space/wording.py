@@ -1,4 +1,4 @@
-"""What a Space says of itself: its title, what the model does, and the terms of rating in short."""
+"""Wording of a Space: its title, what the model does, and the terms of rating in short."""
 
 from collections.abc import Sequence
 

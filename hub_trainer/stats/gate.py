@@ -130,7 +130,7 @@ class GateDecision:
     against: Against
     metric: str
     lower_is_better: bool
-    """Of the metric: the values, differences and slices here are in its own units."""
+    """The metric's sense; values, differences and slices here are in its own units."""
     value: float
     baseline_value: float
     difference: float
@@ -150,7 +150,7 @@ class GateDecision:
     slices: tuple[SliceChange, ...]
     reasons: tuple[str, ...]
     floors: tuple[FloorResult, ...] = ()
-    """Of a first model: the other baselines that it was compared with."""
+    """For a first model, the other baselines that it was compared with."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for `round.json`."""

@@ -66,9 +66,9 @@ class Comparison:
     """`mcnemar` or `permutation`."""
     metric: str = "score"
     lower_is_better: bool = False
-    """Of the metric, in whose units all values here are."""
+    """The metric's sense; all values here are in its units."""
     seed: int | None = None
-    """Of the permutations and resamples; `None` where nothing was drawn."""
+    """Seed of the permutations and resamples; `None` where nothing was drawn."""
     num_permutations: int | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""How many examples a paired comparison needs, and what the examples at hand can show."""
+"""Power of a paired comparison: the examples it needs, and what those at hand can show."""
 
 from math import ceil
 

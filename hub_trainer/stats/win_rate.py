@@ -1,4 +1,4 @@
-"""How often one model is better than another: on the same examples, and to people in blind pairs.
+"""Win rate of a model over another: on the same examples, and to people in blind pairs.
 
 A tie is half a win. Between people the votes of one rater go together: raters are resampled, not
 votes, so that a thousand votes of one person are the opinion of one person.

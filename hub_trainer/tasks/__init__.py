@@ -109,7 +109,7 @@ class Preview:
     answers: Sequence[Sequence[Segment]]
     """Each of its answers after the prompt; a preference has the chosen one first."""
     num_tokens: int
-    """Of all rows; a prompt counted once for each answer."""
+    """Tokens of all rows, with a prompt counted once for each answer."""
     num_truncated: int
     """Rows that were cut at their end."""
     num_dropped: int
@@ -388,7 +388,7 @@ OUTLINES: Mapping[str, Outline] = {
     "tabular-classification": Outline("table", {"label": "label"}, False, None),
     "text-generation": Outline("text", {"example": "example"}, True, "AutoModelForCausalLM"),
 }
-"""Of every task, what it says itself once it is loaded."""
+"""The outline of every task, as it gives it itself once it is loaded."""
 
 
 def outline(name: str) -> Outline:

@@ -1,4 +1,4 @@
-"""What a first recipe of each task says, where its maker has not chosen: small, and as shipped."""
+"""First recipes of each task, for settings that nobody has chosen: small, and as shipped."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

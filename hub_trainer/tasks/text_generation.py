@@ -127,7 +127,7 @@ class TextGeneration:
         ]
 
     def likelihoods(self, folders: ModelFolders, rows: Sequence[Row]) -> list[Likelihood]:
-        """Of the answer to a prompt, of the assistant's turns of a dialogue, of all of a text."""
+        """Likelihood of a prompt's answer, of a dialogue's assistant turns, or of a whole text."""
         found = _served(folders).likelihoods([example_of(row) for row in rows])
         return [Likelihood(log_prob, num_tokens) for log_prob, num_tokens in found]
 

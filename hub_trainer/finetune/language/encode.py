@@ -29,7 +29,7 @@ class Encoded:
 
     @property
     def num_tokens(self) -> int:
-        """Of all rows; a prompt counts once per answer, as a model would read it."""
+        """Tokens of all rows; a prompt counts once per answer, as a model would read it."""
         return sum(num_tokens(row) for row in self.rows)
 
 
@@ -50,7 +50,7 @@ class Cut:
 
     tokens: Tokens
     size: int
-    """Of the prompt and its longest answer, before anything was cut."""
+    """Tokens of the prompt and its longest answer, before anything was cut."""
 
     @property
     def truncated(self) -> bool:

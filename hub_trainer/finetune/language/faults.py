@@ -1,4 +1,4 @@
-"""What is wrong with a recipe or a row for a language model, judged before any training."""
+"""Faults of a recipe or a row for a language model, found before any training."""
 
 import math
 from collections.abc import Iterator
@@ -141,7 +141,7 @@ def _adapter_faults(train: TrainSection, folders: Folders) -> Iterator[tuple[str
 
 
 def _length_faults(recipe: Recipe, folders: Folders) -> Iterator[tuple[str, str]]:
-    """Of a base model without faults."""
+    """Faults of the settings beside a base model that has none."""
     model_dir, base_dir = folders
     config = AutoConfig.from_pretrained(base_dir or model_dir, trust_remote_code=False)
     longest = longest_input(load_tokenizer(model_dir, base_dir), config)

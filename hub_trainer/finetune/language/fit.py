@@ -41,7 +41,7 @@ DEFAULT_MAX_LENGTH = 1024
 """Where neither the recipe nor the model says."""
 MERGE_EXAMPLES = 4
 MERGE_TOKENS = 128
-"""Of each example that a merged model is checked on."""
+"""Tokens of each example that a merged model is checked on."""
 ADAPTER_METHODS = ("lora", "qlora")
 
 
@@ -143,7 +143,7 @@ def plan_of(fit: LanguageFit, max_length: int) -> LanguagePlan:
 
 
 def _run_digest(train: Sequence[Row], validation: Sequence[Row], fit: LanguageFit) -> str:
-    """Stands for all that goes in: a run with the same one is gone on with."""
+    """Stands for all that goes in: a run with the same one resumes."""
     rows = [[row["example"] for row in split] for split in (train, validation)]
     settings = fit.train.model_dump(mode="json")
     folders = [str(fit.model_dir), str(fit.base_dir)]

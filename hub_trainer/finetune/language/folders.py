@@ -87,7 +87,7 @@ def generation_config(folder: Path) -> Any:
 
 
 def training_dtype(method: MethodName) -> torch.dtype:
-    """Of the weights as they are loaded."""
+    """Data type of the weights as they are loaded."""
     return torch.bfloat16 if method in ("lora", "qlora") and fast_bfloat16() else torch.float32
 
 

@@ -1,4 +1,4 @@
-"""Who may attend to whom in sequences laid end to end: segments, cut into blocks of queries."""
+"""Layout of sequences laid end to end: segments that do not see each other, cut into blocks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ class Layout:
 
     @cached_property
     def num_tokens(self) -> int:
-        """Of the part."""
+        """Tokens of the whole part."""
         return self.segments[-1].end
 
     def blocks(self, window: int | None = None) -> tuple[Block, ...]:

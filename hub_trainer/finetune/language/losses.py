@@ -52,7 +52,7 @@ def kto_losses(
 
 
 def class_weights(num_desirable: float, num_undesirable: float) -> tuple[float, float]:
-    """Of desirable and undesirable answers: equal sums for both, and none is below 1."""
+    """Weights of desirable and undesirable answers: equal sums for both, and none is below 1."""
     assert num_desirable > 0
     assert num_undesirable > 0
     ratio = num_undesirable / num_desirable

@@ -1,4 +1,4 @@
-"""What a language model minimises: SFT, DPO or KTO on packed draws, as the trainer runs it.
+"""Objective of a language model: SFT, DPO or KTO on packed draws, as the trainer runs it.
 
 Legend: B rows of a draw, R rows of a part, K answers per row.
 """
@@ -31,7 +31,7 @@ class LanguageObjective:
     beta: float = 0.1
     label_smoothing: float = 0.0
     class_weights: tuple[float, float] = (1.0, 1.0)
-    """Of desirable and undesirable answers."""
+    """Weights of desirable and undesirable answers."""
 
     def amounts(self, batch: Batch) -> torch.Tensor:
         """(B,) learned tokens for SFT, one for each preference or rating."""

@@ -74,7 +74,7 @@ class _Answer:
     ids: Sequence[int]
     trained: Sequence[bool]
     row: int
-    """Of the draw."""
+    """Its number in the draw."""
     index: int
     """Which answer of that row."""
 

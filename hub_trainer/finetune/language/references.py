@@ -87,7 +87,7 @@ def _this_process() -> tuple[int, int]:
 
 
 def _digest(model: nn.Module, rows: Sequence[Row], packing: Packing) -> str:
-    """Of every weight and every token, and of how they are computed."""
+    """Digest of every weight and every token, and of how they are computed."""
     digest = hashlib.blake2b(repr((packing.dense, len(rows))).encode(), digest_size=16)
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

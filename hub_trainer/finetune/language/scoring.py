@@ -20,7 +20,7 @@ PROBE_LENGTHS = ((5, 9, 4), (0, 7, 7), (11, 6, 3))
 """(prompt, answer, answer): three prompts, one of them empty, with two answers each."""
 TOLERANCE = {torch.bfloat16: 0.2, torch.float16: 0.05}
 EXACT_TOLERANCE = 2e-3
-"""Of the spread of the log-probabilities. A sequence that sees another one differs by about 1."""
+"""Share of the spread of the log-probabilities. A sequence that sees another differs by about 1."""
 
 
 def answer_log_probs(model: nn.Module, part: Part) -> torch.Tensor:

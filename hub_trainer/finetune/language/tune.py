@@ -55,7 +55,7 @@ class LanguagePlan:
     tokens_per_pass: int | None = None
     """Tokens of one forward and backward pass; a batch is cut into as many as it needs."""
     max_length: int = 1024
-    """Of a prompt with an answer to another one, for KTO."""
+    """Longest prompt with an answer to another one, for KTO."""
 
 
 def fine_tune_language_model(

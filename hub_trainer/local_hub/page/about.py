@@ -1,4 +1,4 @@
-"""What stands around a repo's pages: its name, tabs, chips and reported results."""
+"""Frame of a repo's pages: its name, tabs, chips and reported results."""
 
 from dataclasses import dataclass
 from typing import Any

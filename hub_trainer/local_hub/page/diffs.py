@@ -1,4 +1,4 @@
-"""What changed between two commits, file by file and line by line, up to what a page can show."""
+"""Differences between two commits, file by file and line by line, up to what a page can show."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who is signed in on the pages: an opaque session in a cookie, its hash in the database.
+"""Sessions of the pages: an opaque id in a cookie, its hash in the database.
 
 A cookie knows no port, so a page on another port of this host makes the browser send it too. That
 is why a form must also carry a proof that only our own pages could have written into it.

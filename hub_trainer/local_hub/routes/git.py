@@ -191,7 +191,7 @@ def lfs_object(call: Call) -> Response:
 
 
 def no_locks(call: Call) -> Response:
-    """Anything under info/lfs/locks: git-lfs goes on without locks when it hears 404."""
+    """Anything under info/lfs/locks: git-lfs works without locks when it gets 404."""
     raise not_found("This Hub has no file locks.")
 
 

@@ -1,4 +1,4 @@
-"""What can be said of one model's answer: good or bad, a better answer, a report."""
+"""Ratings of one model's answer on the page: good or bad, a better answer, a report."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the page and the API of a conversation call, and how an answer in progress is stopped."""
+"""Events of a conversation, from the page and the API, and how an answer in progress is stopped."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What can be said of an answer and of a pair of them, from what a client sends."""
+"""Opinions on an answer and on a pair of them, from what a client sends."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What people may write in a conversation: how long, and without characters that nobody sees."""
+"""Texts of people in a conversation: how long, and without characters that nobody sees."""
 
 import unicodedata
 

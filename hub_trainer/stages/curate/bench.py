@@ -1,4 +1,4 @@
-"""What the stage works with: the recipe's datasets at the commits that they have now."""
+"""Material of the curate stage: the recipe's datasets at the commits that they have now."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a crowd says: the ratings that count, one label per rated row, the examples they make."""
+"""Votes of a crowd: the ratings that count, one label per rated row, the examples they make."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What people say of answers, as examples: thumbs to rate by, pairs to prefer by, edits to learn.
+"""Signals of people as examples: thumbs to rate by, pairs to prefer by, edits to learn.
 
 An example's weight is the trust that its raters have, so that who often errs counts less.
 """
@@ -215,7 +215,7 @@ def _columns(one: Opinion, kind: Kind) -> dict[str, Any] | None:
 
 
 def _finished(one: Opinion, kind: Kind) -> list[bool]:
-    """Of each answer of an example whether it came to its own end; what people write does."""
+    """For each answer of an example, whether it came to its own end; what people write does."""
     shown = _ended(one.row["sampling"])
     if kind == "sft":
         return [True]

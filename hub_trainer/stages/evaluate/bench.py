@@ -1,4 +1,4 @@
-"""What a measurement works with: the round's artifacts, pins and Hub, and the rule of its gate."""
+"""Context of one evaluation: the round's artifacts, pins and Hub, and the rule of its gate."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

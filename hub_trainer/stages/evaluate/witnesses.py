@@ -1,4 +1,4 @@
-"""What models say to the sealed questions: their answers, and how likely references are to them."""
+"""Candidates on the sealed questions: their answers, and how likely references are to them."""
 
 import math
 from collections import Counter
@@ -115,7 +115,7 @@ def measure(bench: Bench, exam: Exam, name: str, witnesses: Witnesses) -> Figure
 
 
 def _losses(exam: Exam, name: str, witnesses: Witnesses) -> Figure:
-    """Of all models per token of the new one, so that models of other tokens can be compared."""
+    """Losses of all models per token of the new one, so that other tokenizers can be compared."""
     everyone = witnesses.all()
     indexes = [
         index

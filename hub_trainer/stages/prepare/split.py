@@ -1,4 +1,4 @@
-"""Which training rows validate: by the seed and their content; see `rows.holdout` for the test."""
+"""Splits of rows into training, validation and test: by content, so that a row keeps its place."""
 
 import hashlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What would keep a round from being published, found before anything is trained."""
+"""Faults that would keep a round from being published, found before anything is trained."""
 
 from hub_trainer.cards import decide_licence, draft_card
 from hub_trainer.cards.licences import HUB_LICENCES

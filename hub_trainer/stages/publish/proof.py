@@ -47,7 +47,7 @@ class Loaded:
     chat_template: bool
     """Whether the base model has one that must not be lost."""
     base_dir: Path | None = None
-    """Of an adapter."""
+    """The base of an adapter."""
 
 
 def spread_indexes(num_rows: int, count: int = NUM_ROWS) -> list[int]:
@@ -98,7 +98,7 @@ def _difference(
 
 
 def largest_token_difference(expected: Sequence[Weighed], found: Sequence[Weighed]) -> float:
-    """Of the mean log-probability of a row's tokens; infinite where their number is another."""
+    """Largest change of a row's mean log-probability; infinite where it has other tokens."""
     worst = 0.0
     for (mine, count), (theirs, their_count) in zip(expected, found, strict=True):
         change = abs(mine - theirs) / max(1, count)

@@ -1,4 +1,4 @@
-"""How a round reaches the Hub: one commit on main behind the gate, or one pull request."""
+"""Sending of a round to the Hub: one commit on main behind the gate, or one pull request."""
 
 import logging
 from collections.abc import Sequence

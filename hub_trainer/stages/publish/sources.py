@@ -1,4 +1,4 @@
-"""What the Hub says of the things a model is made from: licences, languages, who wrote the data."""
+"""Sources of a model as the Hub describes them: licences, languages, who wrote the data."""
 
 import json
 import re

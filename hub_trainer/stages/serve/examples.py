@@ -1,4 +1,4 @@
-"""What a Space shows of the training rows: some to try, and the ranges of a table's values."""
+"""Examples that a Space offers: training rows, prompts, or values of a table that are no row."""
 
 import random
 import tempfile

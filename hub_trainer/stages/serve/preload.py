@@ -1,4 +1,4 @@
-"""What the Hub fetches while it builds a Space, so that the Space starts with its model at hand."""
+"""Files that the Hub fetches while it builds a Space, so that it starts with its model at hand."""
 
 import json
 from collections.abc import Iterator
