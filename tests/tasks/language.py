@@ -11,12 +11,14 @@ from tests.finetune.language.tiny import llama, tokenizer
 WORDS = ["red", "green", "blue", "cat", "dog"]
 
 
-def language_base(folder: Path, *, template: str | None = None, seed: int = 0) -> Path:
+def language_base(
+    folder: Path, *, template: str | None = None, seed: int = 0, max_length: int = 96
+) -> Path:
     shape = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
-    model = llama(**shape, intermediate_size=128, max_position_embeddings=96, seed=seed)
+    model = llama(**shape, intermediate_size=128, max_position_embeddings=max_length, seed=seed)
     model.generation_config.eos_token_id = tokenizer().eos_token_id
     model.save_pretrained(folder)
-    tokenizer(template, model_max_length=96).save_pretrained(folder)
+    tokenizer(template, model_max_length=max_length).save_pretrained(folder)
     return folder
 
 
