@@ -216,7 +216,7 @@ def test_generated_parts_when_compared_with_the_code_then_they_are_fresh() -> No
     parts = []
     for page in PAGES:
         text = page.read_text()
-        assert fill(text) == text, "run: python -m hub_trainer.cli.document docs/*.md"
+        assert fill(text) == text, "run: python -m hub_trainer.cli.document *.md docs/*.md"
         parts += re.findall(r"<!-- generated: ([a-z ]+) -->", text)
     assert sorted(parts) == sorted(blocks())
 

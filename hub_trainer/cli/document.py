@@ -1,6 +1,6 @@
 """The generated parts of the documentation: tables of commands, recipe keys and what tasks offer.
 
-`python -m hub_trainer.cli.document docs/*.md` writes them anew between their markers.
+`python -m hub_trainer.cli.document *.md docs/*.md` writes them anew between their markers.
 """
 
 import ast
@@ -58,6 +58,7 @@ def blocks() -> dict[str, Callable[[], str]]:
     return {
         "commands": commands_table,
         "layers": layers_table,
+        "costs": costs_table,
         **{f"keys of {name}": table_of(model) for name, model in sections().items()},
         "renamed arguments": renamed_table,
         "owned arguments": owned_table,
@@ -92,6 +93,30 @@ def layers_table() -> str:
         for name in layer.split(" | ")
     ]
     return markdown_table(("layer", "module", "what it owns"), rows)
+
+
+def costs_table() -> str:
+    """The run that vouches for each shipped recipe: rows, time, and what the model reached."""
+    folder = Path(__file__).resolve().parents[2] / "recipes"
+    rows = []
+    for path in sorted(folder.glob("*/*.expected.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        recipe = path.name.removesuffix(".expected.json")
+        metric, value = next(iter(run["metrics"].items()))
+        reached = f"{metric} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        seconds = run["train"].get("seconds")
+        rows.append(
+            (
+                f"[{recipe}](recipes/{path.parent.name}/{recipe}.yaml)",
+                f"{run['train']['rows']:,}",
+                f"{run['train']['epochs']:g}",
+                "not timed" if seconds is None else f"{seconds:g} s",
+                reached,
+                run["hardware"],
+            )
+        )
+    header = ("recipe", "rows learned", "epochs", "training", "on sealed rows", "hardware")
+    return markdown_table(header, rows)
 
 
 def _owned_by(package: Path, name: str) -> str:
