@@ -348,3 +348,15 @@ def _shell(home: Path) -> dict[str, str]:
         "COLUMNS": "300",
         "TERM": "dumb",
     }
+
+
+def test_test_when_the_log_names_it_then_it_exists() -> None:
+    named = set(re.findall(r"`((?:\w+/)*test_\w+\.py)::(\w+)`", (DOCS / "log.md").read_text()))
+    assert len(named) > 30
+    missing = [
+        f"{path}::{name}"
+        for path, name in sorted(named)
+        if not (ROOT / "tests" / path).exists()
+        or f"def {name}(" not in (ROOT / "tests" / path).read_text()
+    ]
+    assert missing == []
