@@ -321,7 +321,7 @@ class CurateSection(Section):
     the number of sessions."""
     gold: int | None = Field(None, gt=0)
     """Rows of the dataset that a rater must have rated, most of them rightly, before what they say
-    of other rows counts; null asks for none."""
+    of other rows counts; the Space's button Try another shows such rows. Null asks for none."""
 
     def raters_needed(self, *, of_answers: bool) -> int:
         """`min_raters`, or its default."""

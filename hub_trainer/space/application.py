@@ -61,6 +61,7 @@ def build_app(
         shown.examples,
         signs_in,
         shown.ranges,
+        shown.asked,
     )
     raters = build_raters(key, hub.url)
     log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)

@@ -10,22 +10,28 @@ from typing import Any
 from hub_trainer.space.ranges import Ranges
 from hub_trainer.tasks import Row
 
-EXAMPLES_FILE, RANGES_FILE = "examples.json", "ranges.json"
+EXAMPLES_FILE, RANGES_FILE, ASKED_FILE = "examples.json", "ranges.json", "asked.json"
 BYTES = "base64"
 
 
 @dataclass(frozen=True)
 class ShownRows:
-    """Rows to try, and of a table the ranges of its values."""
+    """Rows to try, rows to ask people about, and the ranges of a table's values."""
 
     examples: Sequence[Row] = ()
     ranges: Ranges = field(default_factory=dict)
+    asked: Sequence[Row] = ()
+    """Rows whose answer the dataset knows, without it: what people say of them tells curate how far
+    to believe them (`curate.gold`)."""
 
 
 def encode_shown(shown: ShownRows) -> dict[str, bytes]:
     """Name -> content of the files; none for what there is nothing of."""
-    cells = [{name: _encoded(value) for name, value in row.items()} for row in shown.examples]
-    contents = {EXAMPLES_FILE: cells, RANGES_FILE: shown.ranges}
+    contents = {
+        EXAMPLES_FILE: _cells(shown.examples),
+        RANGES_FILE: shown.ranges,
+        ASKED_FILE: _cells(shown.asked),
+    }
     return {
         name: json.dumps(content, ensure_ascii=False, indent=1).encode()
         for name, content in contents.items()
@@ -35,9 +41,17 @@ def encode_shown(shown: ShownRows) -> dict[str, bytes]:
 
 def read_shown(folder: Path) -> ShownRows:
     """What the files in `folder` hold; nothing where they are not there."""
-    rows = _content(folder / EXAMPLES_FILE) or []
-    examples = [{name: _decoded(value) for name, value in row.items()} for row in rows]
-    return ShownRows(examples, _content(folder / RANGES_FILE) or {})
+    examples, asked = (_rows(folder / name) for name in (EXAMPLES_FILE, ASKED_FILE))
+    return ShownRows(examples, _content(folder / RANGES_FILE) or {}, asked)
+
+
+def _cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [{name: _encoded(value) for name, value in row.items()} for row in rows]
+
+
+def _rows(path: Path) -> list[Row]:
+    rows = _content(path) or []
+    return [{name: _decoded(value) for name, value in row.items()} for row in rows]
 
 
 def _content(path: Path) -> Any:

@@ -1,9 +1,11 @@
 """The page: the task's inputs, its answer, and under that the question whether it is right."""
 
+import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import gcd
+from typing import Any, NamedTuple
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
@@ -76,7 +78,7 @@ def build_page(service: SpaceService, events: Events, view: View) -> gr.Blocks:
         )
         _wire_answer(asked, inputs, answer, question, Reading(service, view.ranges))
         _wire_rating(question, answer.ticket, events, status)
-        _wire_another(question, answer, inputs, view.examples)
+        _wire_another(question, answer, inputs, view)
         page.load(events.status, None, status, **AT_ONCE)
         gr.api(events.rate, api_name="rate", queue=False, concurrency_limit=None)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
@@ -166,16 +168,17 @@ def _wire_rating(question: _Question, ticket: Any, events: Events, status: Any) 
         )
 
 
-def _wire_another(
-    question: _Question, answer: _Answer, inputs: Sequence[Any], examples: Sequence[Row]
-) -> None:
-    """The next example, or an empty form, in place of what was asked."""
-    count = gr.State(0)
-    values = [_values(row) for row in examples]
+def _wire_another(question: _Question, answer: _Answer, inputs: Sequence[Any], view: View) -> None:
+    """A further row, or an empty form, in place of what was asked."""
+    count = gr.State()
+    values = [_values(row) for row in view.asked or view.examples]
 
-    def another(number: int) -> list[Any]:
-        row = values[(number + 1) % len(values)] if values else [None] * len(inputs)
-        return [number + 1, *row]
+    def another(place: "Place | None") -> list[Any]:
+        if not values:
+            return [None, *[None] * len(inputs)]
+        start = Place(1, 1) if not view.asked else Place.anywhere(len(values))
+        place = place or start
+        return [place.next(), *values[place.number % len(values)]]
 
     question.another.click(another, count, [count, *inputs], **AT_ONCE).then(
         lambda: [_seen(False)] * 2 + ["", ""],
@@ -189,6 +192,23 @@ def _wire_another(
         js="() => window.hubTrainerFocus('asked', 'textarea, #ask')",
         **AT_ONCE,
     )
+
+
+class Place(NamedTuple):
+    """A visitor's place among the rows to ask about; each row comes once before any comes again."""
+
+    number: int
+    step: int
+
+    @classmethod
+    def anywhere(cls, num_rows: int) -> "Place":
+        """A start and a step of one's own, so that no two visitors share an order."""
+        steps = [step for step in range(1, num_rows + 1) if gcd(step, num_rows) == 1]
+        return cls(secrets.randbelow(num_rows), secrets.choice(steps))
+
+    def next(self) -> "Place":
+        """The row after this one."""
+        return Place(self.number + self.step, self.step)
 
 
 def _seen(is_visible: bool) -> Any:

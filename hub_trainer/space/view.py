@@ -41,6 +41,8 @@ class View:
     examples: Sequence[Row] = ()
     sign_in: bool = False
     ranges: Ranges = field(default_factory=dict)
+    asked: Sequence[Row] = ()
+    """Rows that a visitor is asked about next, after a rating."""
 
 
 def head(settings: SpaceSettings, modality: str, model_url: str, manner: str = "") -> str:

@@ -3,6 +3,7 @@
 import random
 import tempfile
 from collections.abc import Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import RowSpec, read_rows
 from hub_trainer.rows.examples import asked_and_answers, example_of
 from hub_trainer.rows.fetch import fetch_rows
+from hub_trainer.rows.store import feature_names
 from hub_trainer.rows.turns import Content
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.ranges import ranges_of
@@ -20,6 +22,8 @@ from hub_trainer.tasks import Row, is_generation, load_task
 
 NUM_EXAMPLES = 6
 NUM_TABLE_ROWS = 200
+NUM_ASKED = 60
+"""Rows that the Space asks about; each visitor gets them in an order of their own."""
 MAX_EXAMPLE_CHARACTERS = 300
 
 
@@ -30,12 +34,14 @@ def shown_rows(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -
     if task.modality == "table":
         rows = read_rows(prepared) if prepared.exists() else _table_rows(recipe, record, hub)
         shuffled = _shuffled_columns(rows, seed=recipe.train.seed)
-        return ShownRows(shuffled, ranges_of(rows))
+        asked = _rows_to_ask(rows, recipe) if _may_show_rows(recipe, hub) else []
+        return ShownRows(shuffled, ranges_of(rows), asked)
     if not prepared.exists() or not _may_show_rows(recipe, hub):
         return ShownRows()
+    rows = read_rows(prepared)
     if is_generation(task):
-        return ShownRows(_prompts(read_rows(prepared)))
-    return ShownRows(_one_per_label(read_rows(prepared), task.modality))
+        return ShownRows(_prompts(rows))
+    return ShownRows(_one_per_label(rows, task.modality), asked=_rows_to_ask(rows, recipe))
 
 
 def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
@@ -45,6 +51,24 @@ def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
         return True
     names = [source.repo_id for source in recipe.collect.datasets]
     return not any(hub.is_private(Repo(name, "dataset")) for name in names)
+
+
+def _rows_to_ask(rows: Sequence[Row], recipe: Recipe) -> list[Row]:
+    """Training rows without their labels, the labels in turn, so that none can be guessed."""
+    modality = load_task(recipe.task).modality
+    rng = random.Random(recipe.train.seed)  # noqa: S311 - no secret
+    of_label: dict[str, list[Row]] = {}
+    for row in rng.sample(list(rows), len(rows)):
+        if modality != "text" or len(row["text"]) <= MAX_EXAMPLE_CHARACTERS:
+            of_label.setdefault(row["label"], []).append(row)
+    turns = zip_longest(*(of_label[label] for label in sorted(of_label)))
+    chosen = list(islice((row for turn in turns for row in turn if row), NUM_ASKED))
+    return [_without_answer(row, modality) for row in rng.sample(chosen, len(chosen))]
+
+
+def _without_answer(row: Row, modality: str) -> Row:
+    shown = {name: row[name] for name in feature_names(list(row))}
+    return {modality: as_png(shown[modality])} if modality == "image" else shown
 
 
 def _one_per_label(rows: Sequence[Row], modality: str) -> list[Row]:
