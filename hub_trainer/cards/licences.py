@@ -233,11 +233,11 @@ def _chosen(works: Sequence[LicensedWork]) -> LicenceDecision:
     for one, work in candidates:
         if not _clashes(one, works):
             doubts = tuple(_doubts(one, works))
+            known = all(set(other.licenses) & set(CONDITIONS) for other in works)
             suits = "suits every source"
-            if not all(set(other.licenses) & set(CONDITIONS) for other in works):
-                suits = "suits every source whose terms are known here"
-            elif doubts:
-                suits = "fits them all as far as can be told; what follows is for a person to judge"
+            if doubts or not known:
+                fits = "them all as far as can be told" if known else "those whose terms are known"
+                suits = f"fits {fits}; what follows is for a person to judge"
             reason = f"It is that of the {work.kind} {work.repo_id} and {suits}."
             return LicenceDecision(one, reason, (), doubts)
     if not candidates:

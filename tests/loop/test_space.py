@@ -31,11 +31,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     def newest(*args: Any) -> Any:
         return SimpleNamespace(round=len(folders) + 1)
 
-    pushed = {"repo_id": "org/space", "commit_sha": "1" * 40}
     monkeypatch.setattr(serve, "start", start)
     monkeypatch.setattr(loop, "published_round", newest)
     monkeypatch.setattr(loop, "verified_repo", lambda *args: None)
-    monkeypatch.setattr(loop, "push_space", lambda *args, **named: pushed)
+    monkeypatch.setattr(loop, "run_stage", lambda *args, **named: None)
     return folders
 
 

@@ -288,7 +288,7 @@ def _extra(path: str, content: bytes, right: frozenset[str] = REFUSED) -> Callab
 
 def _deletion(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:
     files = {"data/train-new.parquet": parquet(d.kind, rows)}
-    return Case("", "", files, STOPPED, ("data/train-00000-of-00001.parquet",))
+    return Case("", "", files, STOPPED, deletions=("data/train-00000-of-00001.parquet",))
 
 
 def _rewrite(d: Draw, rows: list[Row], rng: np.random.Generator) -> Case:

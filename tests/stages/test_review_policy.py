@@ -106,7 +106,7 @@ def test_policy_when_only_a_stranger_names_the_dataset_then_not_believed() -> No
 def _record(recipe: Recipe) -> RoundRecord:
     from tests.space import published
 
-    return published._record(recipe, "0" * 40)
+    return published._record(recipe, "0" * 40, "mit")
 
 
 def test_policy_when_the_record_is_of_another_dataset_then_not_taken(parcels: Parcels) -> None:

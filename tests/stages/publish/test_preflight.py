@@ -73,9 +73,9 @@ def test_check_when_the_data_forbids_the_licence_then_said(ada: Hub) -> None:
 def test_check_when_the_licence_is_none_that_the_hub_knows_then_said(ada: Hub) -> None:
     asked = recipe(publish={"repo_id": "ada/model", "license": "apache2"})
     (problem,) = publish_problems(asked, ada)
-    assert problem.key == "publish"
-    assert problem.message.startswith("publish: the Hub refuses the card:")
-    assert "license" in problem.message
+    assert problem.key == "publish.license"
+    assert "'apache2' is no licence that the Hub knows" in problem.message
+    assert "publish.license_name" in problem.message
 
 
 def test_check_when_a_source_is_missing_then_left_to_other_checks(ada: Hub) -> None:
