@@ -197,7 +197,7 @@ def _open_split(look: _Look, key: str, source: DatasetSource, folder: Path) -> _
 
 def _judge(look: _Look, opened: _Opened, inspector: Sandbox, folder: Path) -> None:
     arguments = {
-        # Only what the recipe sets: some faults are of a key that is named though it changes nothing.
+        # Only what the recipe sets: some faults are of a key that is named and changes nothing.
         "recipe": look.recipe.model_dump(mode="json", exclude_unset=True),
         "base": opened.base.to_json() if opened.base else None,
         "splits": [{**asdict(s), "rows": str(s.rows)} for s in opened.splits],

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -177,12 +178,26 @@ def step(reading: str, *, cpu_seconds: float) -> Iterator[None]:
         yield
         return
     _step_file.write_text(reading, encoding="utf-8")
-    signal.signal(signal.SIGPROF, _out_of_time)
+    with within(cpu_seconds):
+        yield
+
+
+@contextmanager
+def within(cpu_seconds: float) -> Iterator[None]:
+    """Raises OutOfTime where Python code goes on for longer.
+
+    Only the first thread of a process can be interrupted; in others nothing is measured.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGPROF, _out_of_time)
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _out_of_time(number: int, frame: Any) -> None:

@@ -23,7 +23,7 @@ from transformers import (
 from hub_trainer import base_models
 from hub_trainer.base_models import FetchedBase, assert_sound, fetch_base
 from hub_trainer.errors import RecipeError
-from hub_trainer.finetune.base_look import token_faults
+from hub_trainer.finetune.base_look import token_faults, writing_faults
 from hub_trainer.finetune.methods import apply_method
 from hub_trainer.finetune.model_folder import read_header, size_faults, weights_faults
 from hub_trainer.finetune.positions import longest_input
@@ -89,6 +89,7 @@ HOSTILE: list[tuple[str, Any, list[str]]] = [
     (TEXT, settings("config.json", num_hidden_layers=10**7), ["num_hidden_layers is 10,000,000"]),
     (WRITES, settings("config.json", num_hidden_layers=10**7), ["num_hidden_layers"]),
     (TEXT, settings("config.json", hidden_size=10**9), ["config.json", "parameters"]),
+    (TEXT, settings("config.json", num_labels=10**9), ["num_labels is 1,000,000,000"]),
     (TEXT, settings("config.json", vocab_size=-5), ["config.json", "vocab_size is -5"]),
     (TEXT, settings("config.json", vocab_size=10**15), ["config.json", "parameters"]),
     (TEXT, settings("config.json", pad_token_id=99), ["config.json", "Padding_idx"]),
@@ -322,3 +323,27 @@ def test_outline_when_the_task_is_loaded_then_it_says_the_same(name: str) -> Non
 def test_inspection_when_the_recipe_crosses_into_the_child_then_it_is_the_same() -> None:
     made = recipe(TEXT, train__arguments={"learning_rate": 1e-3})
     assert Recipe.model_validate(made.model_dump(mode="json")) == made
+
+
+@pytest.mark.parametrize(
+    ("is_decoder", "told"),
+    [(False, "sees the words that it should"), (True, "behind the padding token's")],
+)
+def test_writer_when_it_would_not_learn_to_write_then_refused_in_words(
+    is_decoder: bool, told: str
+) -> None:
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = RobertaConfig(
+        vocab_size=16, intermediate_size=8, max_position_embeddings=20, is_decoder=is_decoder,
+        **shape,
+    )  # fmt: skip
+    [fault] = writing_faults(AutoModelForCausalLM.from_config(config))
+    assert told in fault
+    assert "roberta" in fault
+
+
+@pytest.mark.parametrize("config", [GPT2Config, LlamaConfig, OPTConfig])
+def test_writer_when_made_to_write_then_has_no_fault(config: Any) -> None:
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 16}
+    further = {} if config is GPT2Config else {"intermediate_size": 8}
+    assert not writing_faults(AutoModelForCausalLM.from_config(config(**shape, **further)))

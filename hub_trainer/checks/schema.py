@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.checks.verdict import Check
+from hub_trainer.rows.nested import holds_json
+from hub_trainer.rows.written import plain_values
 
 if TYPE_CHECKING:
     from hub_trainer.rows import RawSplit
 
 MAX_NULL_GROWTH = 0.05
 """How far the share of empty cells of a column may rise over that of the dataset."""
+STRUCTURE = "structures of any keys"
+NARROWER = {"float": ("int",), "string": ("int", "float", "bool")}
+"""Type of a column -> what few of its cells may look like in a file without types."""
 CHANCE = 0.01
 """How improbable a rise must be by chance, over all columns together."""
 
@@ -23,6 +28,8 @@ class Schema:
     types: Mapping[str, str]
     class_names: Mapping[str, tuple[str, ...]]
     null_fractions: Mapping[str, float]
+    untyped: bool = False
+    """Whether the files say nothing of types: those of a CSV, and of JSON without a card's."""
 
     def to_json(self) -> dict[str, Any]:
         """As the worker answers."""
@@ -36,6 +43,7 @@ class Schema:
             types={str(k): str(v) for k, v in content["types"].items()},
             class_names={str(k): tuple(map(str, v)) for k, v in content["class_names"].items()},
             null_fractions={str(k): float(v) for k, v in content["null_fractions"].items()},
+            untyped=bool(content["untyped"]),
         )
 
 
@@ -43,10 +51,19 @@ def schema_of(raw: "RawSplit") -> Schema:
     """The schema of a split that has been read."""
     table = raw.table
     types = {field.name: _plain_type(str(field.type)) for field in table.schema}
+    types |= dict.fromkeys((name for name in types if _holds_structures(raw, name)), STRUCTURE)
     types |= dict.fromkeys(raw.images, "image") | dict.fromkeys(raw.class_names, "class label")
     nulls = {n: table[n].null_count / max(1, table.num_rows) for n in table.column_names}
     names = {name: tuple(found) for name, found in raw.class_names.items()}
-    return Schema(table.num_rows, types, names, nulls)
+    return Schema(table.num_rows, types, names, nulls, raw.untyped or raw.loose)
+
+
+def _holds_structures(raw: "RawSplit", name: str) -> bool:
+    """Whether a column's cells are structures of any keys, as each of them was written."""
+    cells = raw.json.get(name)
+    if cells is None:
+        return holds_json(raw.table[name].type)
+    return any(isinstance(value, list | dict) for value in plain_values(cells))
 
 
 def check_schema(
@@ -85,7 +102,18 @@ def _fits(base: Schema, new: Schema, name: str, unused: Sequence[str]) -> bool:
     """A column with no value in it has no type of its own, and a file may hold none."""
     may_be_empty = base.null_fractions[name] > 0 or name in unused
     empty = new.null_fractions[name] == 1.0 and may_be_empty
-    return base.types[name] == new.types[name] or empty
+    return base.types[name] == new.types[name] or empty or _may_be_read_as(base, new, name)
+
+
+def _may_be_read_as(base: Schema, new: Schema, name: str) -> bool:
+    """Whether a file that says nothing of types only lacks the cells that tell the dataset's.
+
+    Numbers without fractions, labels of digits, turns that all have the same keys.
+    """
+    wanted, found = base.types[name], new.types[name]
+    if wanted == STRUCTURE:
+        return new.untyped and found.startswith(("list<", "struct<"))
+    return new.untyped and found in NARROWER.get(wanted, ())
 
 
 def _check_label_names(base: Schema, new: Schema, names_from_folders: bool) -> Check:

@@ -66,7 +66,11 @@ def set_up_logging() -> None:
 
 
 def say(text: str, *, style: str = "") -> None:
-    """Text for people as it is: not wrapped, not coloured by what it looks like."""
+    """Text for people as it is: not wrapped, not coloured by what it looks like.
+
+    Names and texts of strangers are among it, and a terminal obeys control characters.
+    """
+    text = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
     people.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 

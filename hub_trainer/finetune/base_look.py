@@ -18,10 +18,12 @@ from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
     AutoImageProcessor,
+    AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 from hub_trainer.finetune.model_folder import (
@@ -32,6 +34,7 @@ from hub_trainer.finetune.model_folder import (
     has_any,
     read_header,
 )
+from hub_trainer.finetune.positions import counts_behind_padding
 from hub_trainer.sandbox import OutOfTime, step
 
 Found = TypeVar("Found")
@@ -40,6 +43,7 @@ STEP_SECONDS = 4.0
 TEMPLATE_SECONDS = 1.5
 MAX_PARAMETERS = 10**13
 MAX_LAYERS = 2_000
+MAX_LABELS = 1_000_000
 MAX_TEMPLATE = 200_000
 MAX_RENDERED = 1_000_000
 """Characters that a template may make of a dialogue of two short turns."""
@@ -100,6 +104,8 @@ def look_at_base(auto_class: Any, model_dir: Path, base_dir: Path | None = None)
     if look.faults:
         return look
     look.model = look.attempt(CONFIG, STEP_SECONDS, lambda: meta_model(auto_class, folder))
+    if auto_class is AutoModelForCausalLM and look.model is not None:
+        look.faults += writing_faults(look.model)
     if auto_class is AutoModelForImageClassification:
         _look_at_processor(look, folder)
     else:
@@ -140,6 +146,8 @@ def config_faults(config: Mapping[str, Any]) -> list[str]:
         name = key.rsplit(".", 1)[-1]
         if name.endswith(("layers", "n_layer", "depth")) and not 0 <= value <= MAX_LAYERS:
             faults.append(f"{CONFIG}: {key} is {value:,}; no model has over {MAX_LAYERS:,}")
+        if name == "num_labels" and value > MAX_LABELS:
+            faults.append(f"{CONFIG}: {key} is {value:,}; no model has over {MAX_LABELS:,}")
         if name == "vocab_size" and value < 1:
             faults.append(f"{CONFIG}: {key} is {value:,}; a model knows at least one token")
     return faults
@@ -181,6 +189,24 @@ def meta_model(auto_class: Any, folder: Path) -> nn.Module:
 
 
 # Texts
+
+
+def writing_faults(model: Any) -> list[str]:
+    """Why a model that can be built as one that writes would not learn to."""
+    config = model.config
+    both_ways = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if both_ways and not getattr(config, "is_decoder", False):
+        return [
+            f"{CONFIG} describes an encoder ({config.model_type}), which sees the words that it"
+            " should learn to write; name a model that was made to write, as llama or gpt2"
+        ]
+    if counts_behind_padding(model):
+        return [
+            f"{CONFIG} describes a model that counts positions from behind the padding token's"
+            f" ({config.model_type}); texts are packed with positions from 0, so it would learn"
+            " at wrong ones; name another that writes, as llama or gpt2"
+        ]
+    return []
 
 
 def _look_at_tokenizer(look: BaseLook, folder: Path) -> None:

@@ -35,6 +35,11 @@ def usable_positions(model: nn.Module) -> list[int]:
     return [len(table.weight) - _first_position(table) for table in _tables(model)]
 
 
+def counts_behind_padding(model: nn.Module) -> bool:
+    """Whether positions begin behind the padding token's row of a table."""
+    return any(_first_position(table) for table in _tables(model))
+
+
 def _first_position(table: Any) -> int:
     return 0 if table.padding_idx is None else table.padding_idx + 1
 

@@ -186,7 +186,9 @@ def _problems(error: ValidationError, lines: dict[str, int]) -> list[Problem]:
         if key == "train.arguments" and fault["type"] == "value_error":
             problems += _argument_problems(str(fault["ctx"]["error"]), lines)
             continue
-        message = f"{key}: {_message(fault)}" if key else _message(fault)
+        message = _message(fault)
+        if key:
+            message = f"{key} {message}" if message.startswith("is ") else f"{key}: {message}"
         problems.append(Problem(key, message, _line_of(key, lines)))
     return sorted(problems, key=lambda problem: problem.line or 0)
 

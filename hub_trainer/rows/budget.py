@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.pictures import IMAGE_SUFFIXES
 from hub_trainer.rows.containers import assert_plain
 from hub_trainer.rows.layout import first_line
 from hub_trainer.rows.limits import Limits
@@ -59,8 +60,12 @@ def assert_small_cells(table: "pa.Table", limits: Limits, *, where: str) -> None
 
 def _decoded_bytes(path: Path, reader: str, limits: Limits, where: str) -> int:
     size = path.stat().st_size
+    if reader == "imagefolder" and path.suffix.lower() in IMAGE_SUFFIXES:
+        return size  # a broken picture is a row that is left out
     if size == 0:
-        raise DataError("A data file is empty.", where=f"{where}: {path.name}", got="0 bytes")
+        do = "Upload it again, or remove it."
+        place = f"{where}: {path.name}"
+        raise DataError("A data file is empty.", where=place, got="0 bytes", do=do)
     assert_plain(path, where=where)
     if reader == "parquet":
         return _parquet_bytes(path, limits, where)

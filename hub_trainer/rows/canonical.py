@@ -241,7 +241,7 @@ def label_texts(raw: RawSplit, name: str, where: str = "") -> "pa.Array":
 
 
 def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset()) -> Any:
-    """Numbers, booleans and strings as they are; NaN and gap words are null."""
+    """Numbers, booleans and strings as they are; NaN, infinity and gap words are null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -250,7 +250,7 @@ def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset())
         return column.cast(pa.float64())
     if types.is_floating(kind):
         column = column.cast(pa.float64())
-        return pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
+        return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
     if types.is_integer(kind) or types.is_boolean(kind):
         return column if types.is_boolean(kind) else column.cast(pa.int64())
     if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
@@ -343,6 +343,9 @@ def _feature_notes(
         seen = odd_numbers(raw.table[names[name]]) if kind == "category" else ""
         if seen:
             yield f"the column {names[name]!r} {seen}"
+        endless = _infinite(raw.table[names[name]]) if kind == "number" else 0
+        if endless:
+            yield f"the column {names[name]!r} is infinite in {endless:,} rows: they are gaps"
     for name in counted_columns(raw.table.select([names[name] for name in features])):
         yield (
             f"the column {name!r} counts the rows one by one; if it says nothing of them, name it "
@@ -350,12 +353,23 @@ def _feature_notes(
         )
 
 
+def _infinite(column: Any) -> int:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    floats = pa.types.is_floating(column.type)
+    return int(pc.sum(pc.is_inf(column)).as_py() or 0) if floats else 0
+
+
 def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: str) -> None:
     missing = {name: theirs for name, theirs in wanted.items() if theirs not in present}
     if not missing:
         return
     name, theirs = next(iter(missing.items()))
-    guess = ", ".join(f"{our}: <one of them>" for our in missing)
+    alike = {one.strip().casefold(): one for one in present}
+    guess = ", ".join(
+        f"{our}: {alike.get(their.casefold(), '<one of them>')}" for our, their in missing.items()
+    )
     raise DataError(
         f"The dataset has no column {theirs!r} for {name}.",
         where=where,
@@ -383,5 +397,5 @@ def _changes_nothing(key: str, where: str, kept: Sequence[str]) -> DataError:
         f"{key} changes nothing.",
         where=where,
         got=f"only {', '.join(kept)} are kept",
-        do="Take it out.",
+        do="Correct it to one of these, or take it out.",
     )

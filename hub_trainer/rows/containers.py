@@ -24,7 +24,13 @@ MARKS = {
     b"SQLite format 3\x00": "a database",
     b"\x80\x04\x95": "a pickle",
     b"\x80\x05\x95": "a pickle",
+    b"<!DOCTYPE": "a web page",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"{\\rtf": "a document in rich text",
+    b"%PDF": "a PDF document",
 }
+TAR_MARK, TAR_PLACE = b"ustar", 257
 OWN_MARKS = {".gz": b"\x1f\x8b", ".parquet": b"PAR1"}
 """Suffixes that are read, and the bytes that such files begin with."""
 FROM_ARCHIVE = "Unpack it, and upload the files themselves, or a parquet made of them."
@@ -50,14 +56,24 @@ def assert_plain(path: Path, *, where: str) -> None:
     if held_back([path.name]):
         raise refusal([path.name], where=where)
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(TAR_PLACE + len(TAR_MARK))
     own = OWN_MARKS.get(PurePosixPath(path.name).suffix.lower(), b"\0")
-    for mark, kind in MARKS.items():
+    marks = {**MARKS, head[:TAR_PLACE] + TAR_MARK: "a tar archive"}
+    if path.name.lower().endswith((".csv", ".tsv")):
+        marks |= dict.fromkeys((b'{"', b'[{"'), "JSON, whose name ends in .jsonl or .json")
+    for mark, kind in marks.items():
         if head.startswith(mark) and not mark.startswith(own):
-            is_sheet = "Excel" in kind
             raise DataError(
                 "A file is not what its name says.",
                 where=f"{where}: {path.name}",
                 got=kind,
-                do=f"{FROM_SHEET} {FROM_ARCHIVE}" if is_sheet else FROM_ARCHIVE,
+                do=_way_on(kind),
             )
+
+
+def _way_on(kind: str) -> str:
+    if "Excel" in kind:
+        return f"{FROM_SHEET} {FROM_ARCHIVE}"
+    if "archive" in kind or "packed" in kind:
+        return FROM_ARCHIVE
+    return "Name it by what it is, or write the rows as csv, jsonl or parquet."

@@ -7,6 +7,7 @@ shifts a row's cells when it has one more than the header.
 import csv
 import gzip
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+EXCEL_SEPARATOR = re.compile(r'^"?sep=(.)"?[\r\n]')
+"""The line that Excel writes before the header of a file whose separator is not its usual one."""
 BOMS = {
     b"\xef\xbb\xbf": "utf-8-sig",
     b"\xff\xfe\x00\x00": "utf-32",
@@ -101,7 +104,10 @@ class CsvFile:
         self.short_rows: list[int] = []
         """Lines of rows that have fewer cells than the header."""
         head = self._head()
-        if not settings.sep_is_said:
+        said = EXCEL_SEPARATOR.match(head)
+        if said and not self.settings.skipped:
+            self.settings = replace(self.settings, sep=said[1], skipped=frozenset({0}))
+        elif not settings.sep_is_said:
             self.settings = replace(self.settings, sep=find_separator(head, self.settings))
         self._records = self._read()
         self.names = self._header(list(_head_records(head, self.settings)))
@@ -182,10 +188,10 @@ class CsvFile:
                         "The dataset cannot be read.", reader.line_num, str(error),
                         "Correct this line: one row per line, quotes in pairs.",
                     ) from None  # fmt: skip
-                if record and (len(record) > 1 or record[0].strip()):
-                    yield reader.line_num, record
                 self._assert_closed(lines, reader.line_num)
                 lines.clear()
+                if record and (len(record) > 1 or record[0].strip()):
+                    yield reader.line_num, record
 
     def _lines(self, file: Any, kept: list[str]) -> Iterator[str]:
         """The lines of a file that count, each also kept until its record is read."""
@@ -203,13 +209,16 @@ class CsvFile:
         try:
             list(csv.reader(lines, **_dialect(self.settings), strict=True))
         except csv.Error as error:
-            if "unexpected end" in str(error):
-                raise self._fault(
-                    "A quote is opened and never closed.",
-                    line - len(lines) + 1,
-                    lines[0].strip()[:60],
-                    'Close it, or write a quote inside a text twice ("").',
-                ) from None
+            # Another text's quote ends it, and the rows between the two would be one cell.
+            ends = (
+                "never closed" if "unexpected end" in str(error) else "closed inside another cell"
+            )
+            raise self._fault(
+                f"A quote is opened and {ends}.",
+                line - len(lines) + 1,
+                lines[0].strip()[:60],
+                'Close it, or write a quote inside a text twice ("").',
+            ) from None
 
     def _opened(self) -> io.TextIOWrapper:
         raw = _unpacked(self.path)

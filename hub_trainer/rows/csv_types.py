@@ -101,7 +101,7 @@ def _typed(column: Any, settings: CsvSettings) -> Any:
     import pyarrow.compute as pc
 
     if column.null_count == len(column):
-        return column.cast(pa.null())
+        return pa.chunked_array([pa.nulls(len(column))])
     words = pa.array(sorted(settings.gap_words), pa.string())
     plain = pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column)
     if plain.null_count == len(plain):

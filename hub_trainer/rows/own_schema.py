@@ -16,6 +16,8 @@ from hub_trainer.rows.csv_files import CsvFile, CsvSettings
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.rows.labels import is_alike, plain_label
 from hub_trainer.rows.layout import open_builder, reader_of
+from hub_trainer.rows.nested import fitted, holds_json
+from hub_trainer.rows.written import plain_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +56,9 @@ class OwnSchema:
     def is_image(self, column: str) -> bool:
         """Whether a column holds encoded images."""
         entry = self.features[column]
-        return isinstance(entry, dict) and entry.get("_type") == "Image"
+        if not isinstance(entry, dict):
+            return False
+        return entry.get("_type") == "Image" or entry.keys() == {"bytes", "path"}
 
     def to_json(self) -> dict[str, Any]:
         """As arguments of a call into a child."""
@@ -179,8 +183,10 @@ def encode_table(
     else:
         import json
 
-        lines = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
-        out.write("".join(f"{line}\n" for line in lines).encode())
+        columns = [plain_values(table[name]) for name in table.column_names]
+        for cells in zip(*columns, strict=True):
+            row = dict(zip(table.column_names, cells, strict=True))
+            out.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
     return out.getvalue()
 
 
@@ -209,8 +215,11 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
         column = label_texts(raw, theirs)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         column = raw.as_written(theirs).combine_chunks()
+    elif pa.types.is_nested(kind) or holds_json(kind):
+        cells = raw.json.get(theirs, column)
+        return column if column.type == kind else fitted(plain_values(cells), kind, where=place)
     try:
-        return _cast(column, kind)
+        return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         raise DataError(
             f"Column {theirs!r} cannot be written as the dataset has it.",
@@ -218,25 +227,6 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
             got=str(column.type),
             do=f"The dataset's {name} is {kind}; write the values so.",
         ) from None
-
-
-def _cast(column: Any, kind: Any) -> Any:
-    """The values in the dataset's type; nested ones by the names of their fields."""
-    import pyarrow as pa
-
-    if not pa.types.is_nested(kind) or column.type == kind:
-        return column.cast(kind)
-    values = column.to_pylist()
-    cast = pa.array(values, kind)
-    if _without_nulls(cast.to_pylist()) != _without_nulls(values):
-        raise pa.ArrowInvalid("the dataset's type has no room for some of the fields")
-    return cast
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def _images(column: Any, kind: Any, where: str) -> Any:

@@ -22,7 +22,7 @@ from hub_trainer.rows.layout import (
 )
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.splits import row_ranges, rows_needed, split_names
-from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles
+from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, with_plain_types
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +49,8 @@ class RawSplit:
     """Column -> its cells as the file writes them, for those of a CSV that were read as numbers."""
     untyped: bool = False
     """Whether the files say nothing of types, so that a word such as NA may stand for a gap."""
+    loose: bool = False
+    """Whether the structures of JSON files may hold any keys, as nothing declares their types."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Columns that only count rows, and what was seen in each."""
     notes: tuple[str, ...] = ()
@@ -69,6 +71,8 @@ class _Folder:
     limits: Limits
     csv: CsvSettings
     as_written: bool = False
+    declared: bool = False
+    """Whether the card says of which types the columns are."""
     notes: list[str] = field(default_factory=list)
     """What is seen while reading that a person should know."""
 
@@ -96,7 +100,9 @@ def read_split(
         reader = reader_of(builder, where=where)
         said = card_configs(card).get(config, {})
         settings = CsvSettings.of(builder.config, said) if reader == "csv" else CsvSettings()
-        source = _Folder(path, reader, where, limits or Limits(), settings, as_written)
+        declared = bool(builder.info.features or builder.config.features)
+        limits = limits or Limits()
+        source = _Folder(path, reader, where, limits, settings, as_written, declared)
         names = split_names(split, where=where)
         files = files_of(builder, path)
         assert_known(names, list(files), "split", where=where)
@@ -149,12 +155,9 @@ def _read_one(
     """One split in full, or as many rows from its start as are needed, and its features."""
     import pyarrow as pa
 
-    if source.as_written and source.reader == "json":
-        paths = [Path(path) for path in builder.config.data_files[name]]
-        if all(path.suffix in PLAIN_SUFFIXES for path in paths):
-            config = builder.config
-            files = JsonFiles(paths, config.encoding, config.field, source.where, source.limits)
-            return files.table(needed), dict(config.features or {})
+    plain = _json_files(builder, name, source) if source.as_written else None
+    if plain is not None:
+        return plain.table(needed), dict(builder.config.features or {})
     tables: list[pa.Table] = []
     if source.reader == "csv":
         features = dict(builder.info.features or builder.config.features or {})
@@ -164,12 +167,29 @@ def _read_one(
         features = dict(stream.features or {})
         stream = stream.decode(False) if features else stream
         found = stream.with_format("arrow").iter(batch_size=10_000)
-    for table in under_budget(found, source.where, source.limits):
-        tables.append(table)
-        if needed is not None and sum(t.num_rows for t in tables) >= needed:
-            break
-    joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    try:
+        for table in under_budget(found, source.where, source.limits):
+            tables.append(table)
+            if needed is not None and sum(t.num_rows for t in tables) >= needed:
+                break
+        joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    except READ_ERRORS:
+        # The reader fits all JSON files to the first one's types; cell by cell they may be read.
+        files = None if source.declared else _json_files(builder, name, source)
+        if files is None:
+            raise
+        return with_plain_types(files.table(needed)), {}
     return joined, features
+
+
+def _json_files(builder: Any, name: str, source: _Folder) -> JsonFiles | None:
+    """The files of a split as JSON, each cell by itself; None for files of another kind."""
+    paths = [Path(path) for path in builder.config.data_files[name]]
+    if source.reader != "json" or not all(path.suffix in PLAIN_SUFFIXES for path in paths):
+        return None
+    return JsonFiles(
+        paths, builder.config.encoding, builder.config.field, source.where, source.limits
+    )
 
 
 def _csv_tables(paths: Sequence[Path], source: _Folder) -> Iterator["pa.Table"]:
@@ -228,6 +248,8 @@ def _unreadable(
         except READ_ERRORS as own:
             where, error = f"{source.where}: {file}", own
             do = "Correct this file: UTF-8, one row per line, and the same columns in each."
+            if "file_name" in str(own):
+                do = "Name the pictures in its column file_name; the separator is a comma."
             break
     got = first_line(error, source.path)
     return DataError("The dataset cannot be read.", where=where, got=got, do=do)
@@ -256,6 +278,9 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
     table, left_out = without_counters(table)
     kinds = {name: kind for name, kind in features.items() if name in table.column_names}
     images = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
+    images += [
+        field.name for field in table.schema if field.name not in images and _is_picture(field.type)
+    ]
     for name in images:
         index = table.column_names.index(name)
         table = table.set_column(index, name, _image_bytes(table[name], name, source))
@@ -275,11 +300,22 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         raw,
         written=written,
         untyped=source.reader == "csv" and not features,
+        loose=source.reader == "json" and not source.declared,
         notes=(
             *source.notes,
             *(f"the column {name!r} {why}: it is left out" for name, why in left_out.items()),
         ),
     )
+
+
+def _is_picture(kind: Any) -> bool:
+    """Whether cells are what `datasets` keeps of an image, in a file that does not say so."""
+    import pyarrow as pa
+
+    fields = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
+    content = fields.get("bytes", pa.null())
+    is_binary = pa.types.is_binary(content) or pa.types.is_large_binary(content)
+    return fields.keys() == {"bytes", "path"} and is_binary
 
 
 def _image_bytes(column: Any, name: str, source: _Folder) -> Any:

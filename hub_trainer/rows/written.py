@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -96,6 +97,19 @@ def _same(value: Any) -> Any:
     return value
 
 
+def with_plain_types(table: "pa.Table") -> "pa.Table":
+    """Columns of JSON whose cells are all of one plain kind, as columns of that kind."""
+    import pyarrow as pa
+
+    for place, name in enumerate(table.column_names):
+        values = plain_values(table[name])
+        if any(isinstance(value, Mapping | list) for value in values):
+            continue
+        with suppress(pa.ArrowException):
+            table = table.set_column(place, name, pa.array(values))
+    return table
+
+
 # JSON files
 
 
@@ -120,7 +134,7 @@ class JsonFiles:
             for name, value in row.items():
                 column = cells.setdefault(name, [])
                 column += [None] * (count - len(column))
-                column.append(None if value is None else _json_text(value))
+                column.append(None if value is None else json_text(value))
                 size += len(column[-1] or "")
             count += 1
             self._assert_within(count, size, len(cells))
@@ -252,7 +266,7 @@ def _wrapped(value: Any) -> list[Mapping[str, Any]]:
     return rows if good else []
 
 
-def _json_text(value: Any) -> str:
+def json_text(value: Any) -> str:
     """A cell as JSON, whole numbers and fractions as they were written."""
     if isinstance(value, WrittenNumber):
         return value.text

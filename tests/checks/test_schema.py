@@ -1,7 +1,12 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
-from hub_trainer.checks.schema import Schema, check_schema
+import pytest
+
+from hub_trainer.checks.schema import STRUCTURE, Schema, check_schema, schema_of
 from hub_trainer.checks.verdict import Check, decide
+from hub_trainer.rows import read_split
 
 BASE = Schema(
     100, {"text": "string", "label": "class label"}, {"label": ("a", "b")}, {"text": 0, "label": 0}
@@ -64,3 +69,32 @@ def test_column_when_wholly_empty_then_its_type_does_not_count() -> None:
 
 def test_schema_when_sent_as_json_then_comes_back() -> None:
     assert Schema.from_json(BASE.to_json()) == BASE
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("string", "int"),
+        ("string", "bool"),
+        ("float", "int"),
+        (STRUCTURE, "list<item: struct<role: string>>"),
+    ],
+)
+def test_column_when_its_file_says_nothing_of_types_then_may_look_narrower(
+    wanted: str, found: str
+) -> None:
+    base = replace(BASE, types={**BASE.types, "text": wanted})
+    new = replace(BASE, types={**BASE.types, "text": found})
+    assert "columns" in _failed(new, base)
+    assert not _failed(replace(new, untyped=True), base)
+    wider = replace(new, types={**BASE.types, "text": wanted}, untyped=True)
+    assert "columns" in _failed(wider, replace(base, types=new.types))
+
+
+def test_schema_when_cells_are_structures_of_any_keys_then_says_so(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q"}], [{"role": "user", "content": "q", "name": "ann"}]
+    lines = (json.dumps({"messages": one, "mixed": n or "x"}) for n, one in enumerate(turns))
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    schema = schema_of(read_split(tmp_path))
+    assert schema.types == {"messages": STRUCTURE, "mixed": "string"}
+    assert schema.untyped

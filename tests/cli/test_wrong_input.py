@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hub_trainer.cli.output import say
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from tests.cli.conftest import Cli, Told
@@ -324,3 +325,10 @@ def test_accelerate_config_when_it_splits_the_model_then_refused_before_a_round_
     told = cli("run", recipe, "--accelerate-config", config)
     assert_says(told, 2, "cannot be trained yet", "fsdp2.yaml", "ddp.yaml")
     assert not (cli.folder / "rounds").exists()
+
+
+def test_name_when_it_holds_control_characters_then_the_terminal_does_not_obey(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("columns \x1b[2J\x00text\nnext")
+    assert capsys.readouterr().err == "columns \\x1b[2J\\x00text\nnext\n"

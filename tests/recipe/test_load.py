@@ -53,7 +53,7 @@ def test_recipe_when_several_faults_then_all_are_named_with_their_lines(tmp_path
     text = text.replace("org/model,", "model,").replace("primary: f1_macro", "primary: recall")
     found = problems_of(write(tmp_path, text))
     assert found == [
-        "9: train.methd: is not a setting. Did you mean method?",
+        "9: train.methd is not a setting. Did you mean method?",
         "12: evaluate: primary: recall is not among metrics: ['accuracy', 'f1_macro']",
         "13: publish.repo_id: 'model' is not a repo id; write owner/name",
     ]
@@ -136,7 +136,7 @@ def test_override_when_unknown_or_malformed_then_both_are_reported(tmp_path: Pat
     assert found == [
         "None: override 'nonsense': write key.path=value",
         "None: override collect.datasets.7.x: cannot be set (list index out of range)",
-        "None: gate.alhpa: is not a setting. Did you mean alpha?",
+        "None: gate.alhpa is not a setting. Did you mean alpha?",
     ]
 
 

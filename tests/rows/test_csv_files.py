@@ -162,6 +162,8 @@ def test_rows_when_shorter_than_the_header_then_are_counted(folder: Folder) -> N
     ("content", "words"),
     [
         ('text,label\n"hi,a\nho,b\nhu,c\n', ["never closed", "line 2", "twice"]),
+        ('text,label\n"hi,a\nho,b\n"hu",c\n', ["closed inside another cell", "line 2", "twice"]),
+        ('text,label\n"hi,a\nho,b\n"hu, a",c\n', ["closed inside another cell", "line 2"]),
         ("text,label\nhi,a\nho,b,c\n", ["more cells", "line 3", "3 cells under 2", "quotes"]),
         ("text,label,label\nhi,a,b\n", ["same name", "label"]),
         ("text,label\n", ["no rows"]),
@@ -239,3 +241,22 @@ def test_column_when_it_is_not_as_declared_then_says_which(
     with pytest.raises(DataError, match=message) as caught:
         rows_of(folder({"train.csv": "text,label\na,b\n"}, card))
     assert "dataset_info" in str(caught.value)
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"'])
+def test_separator_when_excel_names_it_before_the_header_then_is_believed(
+    folder: Folder, first: str
+) -> None:
+    raw = read_split(folder({"train.csv": f"{first}\r\ntext;label\r\nhi, you;a\r\n"}))
+    assert raw.table.to_pylist() == [{"text": "hi, you", "label": "a"}]
+
+
+def test_column_when_no_row_has_a_value_then_is_empty(folder: Folder) -> None:
+    raw = read_split(folder({"train.csv": "a,gap,label\n1,,x\n2,,y\n"}))
+    assert raw.table["gap"].to_pylist() == [None, None]
+
+
+def test_number_when_infinite_then_is_a_gap_and_said(folder: Folder) -> None:
+    rows = rows_of(folder({"train.csv": "a,label\n1,x\ninf,y\n-inf,x\n2.5,y\n"}), TABLE)
+    assert rows.table["a"].to_pylist() == [1.0, None, None, 2.5]
+    assert "the column 'a' is infinite in 2 rows: they are gaps" in rows.notes

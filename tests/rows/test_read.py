@@ -5,10 +5,11 @@ import socket
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.rows import Limits, read_split
+from hub_trainer.rows import Limits, RowSpec, canonical_rows, read_split
 from tests.rows.conftest import Folder, images, parquet, png, texts
 
 
@@ -234,3 +235,21 @@ def test_read_when_csv_has_too_many_columns_then_refuses(folder: Folder) -> None
     line = ",".join(f"c{i}" for i in range(3_000)) + "\n"
     with pytest.raises(DataError, match="too many columns"):
         read_split(folder({"train.csv": line + line}))
+
+
+def test_picture_when_its_file_does_not_say_so_then_is_read_as_one(tmp_path: Path) -> None:
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    cells = [{"bytes": b"one", "path": "one.png"}, {"bytes": b"two", "path": None}]
+    table = pa.table({"image": pa.array(cells, kind), "label": ["a", "b"]})
+    pq.write_table(table, tmp_path / "train.parquet")
+    raw = read_split(tmp_path)
+    assert raw.images == {"image"}
+    assert raw.table["image"].to_pylist() == [b"one", b"two"]
+
+
+def test_picture_when_its_file_is_empty_then_only_its_row_is_left_out(folder: Folder) -> None:
+    root = folder({"train/a/1.png": png(10), "train/b/2.png": png(200), "train/b/3.png": b""})
+    spec = RowSpec("image", {"image": "image", "label": "label"})
+    rows = canonical_rows(read_split(root), spec, source="ds")
+    assert rows.table.num_rows == 2
+    assert rows.dropped == {"no image in a known format": 1}

@@ -152,3 +152,29 @@ def test_chats_when_they_lack_an_optional_column_then_merged_with_nulls(shop: Be
     rows = [json.loads(line) for line in merged.decode().splitlines()]
     assert [row["messages"] for row in rows] == [row["messages"] for row in bare]
     assert {row["id"] for row in rows} == {None}
+
+
+def test_chats_when_their_turns_hold_other_keys_then_kept_or_named(shop: Bench) -> None:
+    keyed = [
+        {"messages": [{**turn, "name": "ann"} for turn in row["messages"]]}
+        for row in _chats(range(100, 130))
+    ]
+    found = {}
+    for name, rows in (
+        ("any-keys", _chats(range(30)) + keyed[:9]),
+        ("two-keys", _chats(range(60))),
+    ):
+        repo = Repo(f"{shop.local.user}/{name}", "dataset")
+        shop.owner.create_repo(repo, private=False)
+        there = [{"messages": row["messages"]} for row in rows]
+        files = {"README.md": CARD.encode(), "train-0.jsonl": _lines(there)}
+        files["test-0.jsonl"] = _lines(_chats(range(200, 220)))
+        shop.owner.commit(repo, Changes(files), message="Begin", run_id=name)
+        shop.contributor.commit(
+            repo, Changes({"train-1.jsonl": _lines(keyed[9:])}), message="More", run_id="m",
+            pull_request="More",
+        )  # fmt: skip
+        [found[name]] = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    assert found["any-keys"]["verdict"] == "merge", found["any-keys"]["reasons"]
+    assert found["two-keys"]["verdict"] == "refuse"
+    assert "no room for the key 'name'" in str(found["two-keys"]["reasons"])

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from os.path import commonprefix
 from typing import Any, Literal
 
-from hub_trainer.errors import RowRefused
+from hub_trainer.errors import DataError, RowRefused
 from hub_trainer.rows.formats import Example
 from hub_trainer.rows.turns import Content, Message
+from hub_trainer.sandbox import OutOfTime, within
 
 TrainOn = Literal["completion", "assistant", "all"]
+RENDER_SECONDS = 5.0
+"""Of CPU, for one dialogue: a template is a stranger's program."""
 MAX_ROLES = 12
 """Turns of a refused dialogue whose roles are shown."""
 GENERATION_TAG = re.compile(r"{%-?\s*generation\b")
@@ -153,7 +156,14 @@ def _applied(
         return tokenizer.apply_chat_template(list(dialogue), tools=list(tools) or None, **options)
 
     try:
-        return apply(messages)
+        with within(RENDER_SECONDS):
+            return apply(messages)
+    except OutOfTime:
+        raise DataError(
+            "The chat template comes to no end with a dialogue.",
+            got=f"roles {_roles(messages)}, more than {RENDER_SECONDS:g} s of a processor",
+            do="name a base model whose template only writes the turns down",
+        ) from None
     except Exception as error:
         # A template is a program that raises what it likes, for instance on an odd order of roles.
         written = [_with_written_arguments(message) for message in messages]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
+from hub_trainer.finetune.language import chat
 from hub_trainer.finetune.language.fit import LanguageFit
 from hub_trainer.finetune.language.preview import read_rows
 from hub_trainer.finetune.language.refusals import refused_rows
@@ -67,3 +68,14 @@ def test_preview_when_some_rows_are_refused_then_they_are_counted(tmp_path: Path
     assert (len(encoded.rows), encoded.num_dropped) == (2, 1)
     with pytest.raises(DataError, match="does not take this dialogue"):
         read_rows(rows_of([ODD]), made)
+
+
+def test_template_when_it_comes_to_no_end_with_some_words_then_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "RENDER_SECONDS", 0.3)
+    near = "{% for i in range(100000) %}" * 3 + "{% endfor %}" * 3
+    made = fit(tmp_path, "{% if messages[0]['content'] == 'Hi' %}" + near + "{% endif %}")
+    with pytest.raises(DataError, match="comes to no end") as caught:
+        reasons([GOOD], made)
+    assert "roles user" in str(caught.value)
