@@ -33,6 +33,11 @@ def launch_train(config_file: Path, arguments: Sequence[str]) -> None:
         )
 
 
+def num_processes(config_file: Path) -> int:
+    """How many processes a config starts. Raises UsageError for what cannot be trained here."""
+    return _assert_can_run(_read_config(config_file), str(config_file))
+
+
 def train_command(
     config_file: Path, arguments: Sequence[str]
 ) -> tuple[list[str], Mapping[str, str]]:

@@ -100,7 +100,8 @@ def check_recipe(
         report.add(error.problems, error.exit_code)
         return report
     look = _Look(recipe_file, hub, report)
-    report.say(f"recipe      {path}: {look.recipe.task} by {look.recipe.train.method}")
+    how = look.recipe.train.estimator or look.recipe.train.method
+    report.say(f"recipe      {path}: {look.recipe.task} by {how}")
     inspector = open_inspector(f"{__name__}:import_task", task=look.recipe.task)
     with tempfile.TemporaryDirectory(prefix="hub-trainer-check-") as scratch:
         opened = _Opened(None, [])

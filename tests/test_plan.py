@@ -1,17 +1,21 @@
 """The dry run asks the task what it needs to know, so that a new task is no change to it."""
 
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from transformers import AutoModelForSequenceClassification
 
 from hub_trainer import tasks
 from hub_trainer.base_models import base_folders
+from hub_trainer.finetune import trial
+from hub_trainer.finetune.trial import try_classifier
 from hub_trainer.lineage import PinnedRepo, Pins
 from hub_trainer.plan import (
     ADAPTER_FILES,
@@ -20,9 +24,12 @@ from hub_trainer.plan import (
     count_sizes,
     planned_writes,
 )
-from hub_trainer.tasks import ModelFolders, load_task
+from hub_trainer.plan.forecast import amount_of, by_record
+from hub_trainer.plan.table import duration, render_plan
+from hub_trainer.tasks import ModelFolders, Splits, load_task
+from hub_trainer.tasks.image_classification import TASK as IMAGE_TASK
 from hub_trainer.tasks.text_classification import TASK
-from tests.tasks.factory import recipe, text_base
+from tests.tasks.factory import image_base, image_rows, recipe, text_base, text_rows
 
 POEMS = "poem-classification"
 SHA = "1" * 40
@@ -101,3 +108,114 @@ def test_plan_when_the_model_is_not_of_transformers_then_no_parameters_are_count
     chosen = recipe("tabular-classification", base_model=None)
     assert count_sizes(chosen, ModelFolders(tmp_path), num_labels=2) is None
     assert "model.skops" in planned_writes(chosen, pins)[0]["files"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "processes", "steps", "batch"),
+    [
+        ({"num_train_epochs": 2, "per_device_train_batch_size": 16}, 1, 14, 16),
+        ({"num_train_epochs": 2, "per_device_train_batch_size": 16}, 4, 4, 64),
+        ({"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8}, 1, 12, 32),
+        ({"max_steps": 5}, 1, 5, 8),
+    ],
+)
+def test_steps_when_processes_and_accumulation_change_then_as_the_trainer_counts(
+    arguments: dict[str, Any], processes: int, steps: int, batch: int
+) -> None:
+    amount = amount_of(arguments, {"train": 100, "validation": 9}, processes)
+    assert (amount.steps, amount.batch) == (steps, batch)
+
+
+def test_trial_when_a_small_classifier_is_tried_then_seconds_and_activations_are_known(
+    tmp_path: Path,
+) -> None:
+    chosen = recipe("text-classification", train__method="full")
+    rows = text_rows(24)
+    names = sorted({row["label"] for row in rows})
+    base = text_base(tmp_path)
+    data = TASK.fit_data(Splits(rows, [], names), chosen, base)
+    tried = try_classifier(str(TASK.card().auto_class), base, chosen.train, data, num_labels=3)
+    assert tried.activation_bytes
+    assert tried.activation_bytes > 10_000
+    assert tried.step_seconds
+    assert tried.answer_seconds
+    assert tried.inputs == {"tokens": sum(data.lengths or ()), "longest": max(data.lengths or ())}
+
+
+def test_trial_when_the_model_is_too_large_then_it_is_laid_out_without_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "MAX_PARAMETERS", 10)
+    chosen = recipe("image-classification", train__method="full")
+    rows, base = image_rows(9), image_base(tmp_path)
+    names = sorted({row["label"] for row in rows})
+    data = IMAGE_TASK.fit_data(Splits(rows, [], names), chosen, base)
+    auto_class = str(IMAGE_TASK.card().auto_class)
+    tried = try_classifier(auto_class, base, chosen.train, data, num_labels=3)
+    assert tried.step_seconds is None
+    assert tried.activation_bytes
+    assert tried.inputs["pixels"][0] == 3
+
+
+def test_time_when_nothing_can_be_tried_then_the_last_round_or_unknown(tmp_path: Path) -> None:
+    chosen = recipe("text-classification", train__method="full")
+    amount = amount_of({}, {"train": 100}, 1)
+    seconds, basis = by_record(chosen, amount, None, otherwise="the model is too large")
+    assert seconds is None
+    assert basis.startswith("unknown: the model is too large, and no round")
+    assert duration(seconds) == "no estimate"
+    base = chosen.base_model and {"repo_id": chosen.base_model.repo_id}
+    last: Any = SimpleNamespace(
+        round=3,
+        train={"rows_per_second": 10.0},
+        recipe={"train": {"method": "full"}},
+        base_model=base,
+    )
+    seconds, basis = by_record(chosen, amount, last, otherwise="")
+    assert (seconds, basis) == (31.2, "10 rows per second, as in round 3")
+    last.recipe["train"]["method"] = "lora"
+    assert "trained in another way" in by_record(chosen, amount, last, otherwise="")[1]
+
+
+def test_table_when_several_processes_train_then_it_says_what_each_holds() -> None:
+    planned = {
+        "recipe": {"task": "text-classification", "train": {"method": "full"}},
+        "round": 2,
+        "pins": {"datasets": [], "base_model": None},
+        "rows": {"train": 1000, "test": 50},
+        "labels": 3,
+        "inputs": {"tokens": 9000, "longest": 40},
+        "tokens": None,
+        "left_out": {"exact duplicate": 2},
+        "steps": 63,
+        "epochs": 1.0,
+        "batch": 16,
+        "processes": 2,
+        "parameters": {"total": 1_000_000, "trainable": 1000, "quantized": 0},
+        "memory_mb": {"weights": 4.0, "exchange": 1.0, "runtime": 500.0, "sum": 505.0},
+        "memory_basis": "counted",
+        "seconds": 200.0,
+        "time_basis": "a few steps",
+        "writes": [
+            {
+                "repo_type": "model",
+                "repo_id": "org/m",
+                "what": "one commit",
+                "files": ["model.safetensors", "README.md"],
+                "sizes": {"model.safetensors": 4_000_000},
+            }
+        ],
+    }
+    console = Console(width=100, file=io.StringIO())
+    console.print(render_plan(planned))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for words in (
+        "63 in 1 epochs, 16 rows a step over 2 processes, each with the whole model",
+        "2 exact duplicates",
+        "1,000,000, of which 1,000 learn (0.1%)",
+        "about 3 min (a few steps)",
+        "memory of each process",
+        "4.0 MB",
+        "model org/m: one commit",
+    ):
+        assert words in shown

@@ -110,15 +110,18 @@ def plan(
     recipe: RecipePath,
     overrides: Overrides = None,
     endpoint: Endpoint = None,
+    accelerate_config: AccelerateConfig = None,
     as_json: AsJson = False,
 ) -> None:
-    """Dry run: the resolved recipe, steps, memory, and the files it would write on the Hub."""
+    """Dry run: rows, steps, memory, time, and the files it would write on the Hub."""
     with errors_shown(as_json):
         use_endpoint(endpoint)
-        from hub_trainer.plan import plan_round, render_plan
+        from hub_trainer.plan import plan_round
+        from hub_trainer.plan.table import render_plan
         from hub_trainer.recipe import load_recipe
 
-        planned = plan_round(load_recipe(recipe, overrides or []), Hub())
+        recipe_file = load_recipe(recipe, overrides or [])
+        planned = plan_round(recipe_file, Hub(), accelerate_config=accelerate_config)
         people.print(render_plan(planned))
         if as_json:
             print_json(planned)

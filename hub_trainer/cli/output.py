@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,8 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -137,28 +138,44 @@ def _of_the_system(error: OSError) -> HubTrainerError | None:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, float, str], None]]:
-    """A bar with an estimate per stage on a terminal; a line per stage elsewhere."""
-    if not people.is_terminal or not is_main_process():
+    """On a terminal one bar with an estimate, for the stage that runs; everywhere a line per stage.
+
+    A stage ends when its share is 1; what is being done then is what it has come to.
+    """
+    if not is_main_process():
         yield lambda stage, share, doing: None
         return
     columns = (
-        TextColumn("{task.fields[stage]:<9}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[stage]:<11}", style="bold", markup=False),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}", markup=False),
     )
-    bars = Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"),
-        console=people,
-    )  # fmt: skip
-    known: dict[str, Any] = {}
+    bars = Progress(*columns, console=people, transient=True, disable=not people.is_terminal)
+    begun: dict[str, tuple[Any, float]] = {}
+    ended: set[str] = set()
+
+    def report(stage: str, share: float, doing: str) -> None:
+        if stage in ended:
+            return
+        if stage not in begun:
+            begun[stage] = bars.add_task(doing, total=1.0, stage=stage), time.monotonic()
+        bar, since = begun[stage]
+        bars.update(bar, completed=share, description=doing)
+        if share >= 1.0:
+            ended.add(stage)
+            bars.remove_task(bar)
+            say(_stage_line(stage, time.monotonic() - since, doing))
+
     with bars:
-
-        def report(stage: str, share: float, doing: str) -> None:
-            if stage not in known:
-                known[stage] = bars.add_task(doing, total=1.0, stage=stage)
-            bars.update(known[stage], completed=share, description=doing)
-
         yield report
+
+
+def _stage_line(stage: str, seconds: float, result: str) -> str:
+    took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    told = f"{stage:<11} done in {took}"
+    return told if result == "done" else f"{told}: {result}"
 
 
 def is_main_process() -> bool:

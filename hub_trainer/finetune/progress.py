@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+TIMES = ("_runtime", "_per_second", "_time")
+"""Last parts of names of figures that say how long something took."""
+
 
 @dataclass(frozen=True)
 class StepProgress:
@@ -25,11 +28,16 @@ class StepProgress:
         """In words, for a progress bar."""
         loss = self.logged.get("loss")
         told = f", loss {loss:.3f}" if loss is not None else ""
-        return f"step {self.step} of {self.max_steps}{told}"
+        found = [
+            f", {name.removeprefix('eval_')} {value:.4g}"
+            for name, value in self.logged.items()
+            if name.startswith("eval_") and not name.endswith((*TIMES, "_loss"))
+        ]
+        return f"step {self.step:,} of {self.max_steps:,}{told}{''.join(found)}"
 
 
 class ProgressCallback(TrainerCallback):
-    """Shows progress on stderr, on the first process alone, and passes it on."""
+    """Shows progress on stderr, on the first process alone, or passes it to who shows it."""
 
     def __init__(
         self, on_progress: Callable[[StepProgress], None] | None, console: Console | None = None
@@ -45,7 +53,7 @@ class ProgressCallback(TrainerCallback):
     ) -> None:
         """Open the bar where it can be drawn."""
         del args, control, kwargs
-        if not (state.is_world_process_zero and self.console.is_terminal):
+        if not (state.is_world_process_zero and self.console.is_terminal) or self.on_progress:
             return
         columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, TextColumn("{task.fields[figures]}"), console=self.console)
@@ -71,7 +79,9 @@ class ProgressCallback(TrainerCallback):
         del args, control
         logs = kwargs["logs"]
         self.logged |= {k: v for k, v in logs.items() if isinstance(v, int | float)}
-        if state.is_world_process_zero and any(key.startswith("eval_") for key in logs):
+        told_elsewhere = self.on_progress is not None and self.console.is_terminal
+        evaluated = any(key.startswith("eval_") for key in logs)
+        if state.is_world_process_zero and evaluated and not told_elsewhere:
             self.console.print(_evaluation_line(state, logs), highlight=False)
 
     def close(self) -> None:
@@ -90,10 +100,9 @@ class ProgressCallback(TrainerCallback):
 
 
 def _evaluation_line(state: TrainerState, logs: Mapping[str, Any]) -> str:
-    skipped = ("_runtime", "_per_second", "_time")
     figures = [
         f"{key.removeprefix('eval_')} {value:.4g}"
         for key, value in logs.items()
-        if key.startswith("eval_") and not key.endswith(skipped) and isinstance(value, int | float)
+        if key.startswith("eval_") and not key.endswith(TIMES) and isinstance(value, int | float)
     ]
     return f"step {state.global_step}/{state.max_steps}  " + "  ".join(figures)

@@ -18,6 +18,7 @@ from hub_trainer.loop.results import (
     result_of_record,
     result_of_start,
     round_result,
+    stage_summary,
 )
 from hub_trainer.loop.start import (
     Start,
@@ -56,6 +57,8 @@ Progress = Callable[[str, float, str], None]
 ROUND_STAGES = ("collect", "prepare", "train", "evaluate", "publish")
 UPSTREAM_READY = ".upstream-ready"
 UPSTREAM_SECONDS = 24 * 3600
+ALMOST = 0.99
+"""Of a stage that has done its work and still writes it down."""
 
 
 def silent(stage: str, share: float, doing: str) -> None:
@@ -114,10 +117,10 @@ def run_stage(
     module = import_module(f"hub_trainer.stages.{stage}")
 
     def report(share: float, doing: str) -> None:
-        progress(stage, share, doing)
+        progress(stage, min(share, ALMOST), doing)
 
     artifact: Artifact = module.run(recipe, round_dir, hub, progress=report)
-    progress(stage, 1.0, "done")
+    progress(stage, 1.0, stage_summary(stage, artifact.outputs))
     return artifact
 
 

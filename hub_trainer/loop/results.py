@@ -1,6 +1,8 @@
 """Results of a round, from its folder or from its record on the Hub, in the same keys."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,34 @@ def _results(round_dir: Path) -> dict[str, Any]:
         return {}
     content: dict[str, Any] = json.loads((round_dir / "evaluate" / "results.json").read_text())
     return content
+
+
+def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
+    """What a stage has come to, in a few words for people."""
+    if stage == "collect":
+        rows: Counter[str] = Counter()
+        for source in outputs["datasets"]:
+            rows[source["role"]] += source["rows"]
+        return _counted(rows)
+    if stage == "prepare":
+        return _counted(outputs["rows"])
+    if stage == "train":
+        fit = outputs["fit"]
+        if not fit.get("steps"):
+            return f"{fit['rows']:,} rows fitted"
+        speed = f"{fit['steps']:,} steps, {fit['rows_per_second']:,.0f} rows/s"
+        return f"method {fit['method']}, {speed}"
+    if stage == "evaluate":
+        primary, verdict = outputs["primary"], outputs["gate"]["verdict"]
+        value = outputs["metrics"][primary]["value"]
+        count = outputs["num_examples"]
+        return f"{primary} {value:.4f} on {count:,} sealed examples; the gate says {verdict}"
+    if stage == "publish":
+        number = outputs["pull_request"]
+        where = f"pull request {number}" if number else "main"
+        return f"{where} of {outputs['repo_id']}, at {outputs['commit_sha'][:7]}"
+    return str(outputs.get("url") or outputs.get("summary") or "done")
+
+
+def _counted(rows: Mapping[str, int]) -> str:
+    return f"{', '.join(f'{count:,} {split}' for split, count in rows.items())} rows"

@@ -85,7 +85,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     done = find_artifact(folder, inputs)
     if done:
         return done
-    logger.info("collect: %d splits", len(sources))
+    logger.debug("collect: %d splits", len(sources))
     for left_over in round_dir.glob(f"{SCRATCH}*"):
         shutil.rmtree(left_over)
     with write_artifact(folder, inputs) as draft:
@@ -95,7 +95,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     assert draft.artifact is not None
     for warning in draft.outputs["warnings"]:
         logger.warning("collect: %s", warning)
-    logger.info("collect: %s", ", ".join(_summary(collected)))
+    logger.debug("collect: %s", ", ".join(_summary(collected)))
     if draft.outputs["left_out"]:
         logger.info("collect: %s", left_out_text(draft.outputs["left_out"]))
     return draft.artifact

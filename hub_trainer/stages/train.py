@@ -62,14 +62,14 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     if done:
         return done
     _assert_world_size()
-    logger.info("train: %s of %s", recipe.train.method, _base_name(pins))
+    logger.debug("train: %s of %s", recipe.train.method, _base_name(pins))
     with _training_errors(folder):
         if not _is_first():
             return _follow(recipe, prepared, folder, inputs)
         with write_artifact(folder, inputs, keep_draft=True) as draft:
             report = _lead(recipe, prepared, hub, pins, draft, progress)
     assert draft.artifact is not None
-    logger.info("train: %.1f s, %.1f rows/s", report.seconds, report.rows_per_second)
+    logger.debug("train: %.1f s, %.1f rows/s", report.seconds, report.rows_per_second)
     for note in report.notes:
         logger.info("train: %s", note)
     return draft.artifact

@@ -114,6 +114,10 @@ class Preview:
     """Rows that were cut at their end."""
     num_dropped: int
     """Rows of which nothing was left to learn."""
+    longest: int = 0
+    """Tokens of the longest answer with its prompt."""
+    middling: int = 0
+    """Tokens of one in the middle."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,10 @@ class ClassificationTask(AnyTask, Protocol):
         progress: Progress,
     ) -> FitReport:
         """Fine-tune; `out_dir/model` then holds what `predict` loads, and nothing else."""
+        ...
+
+    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> Any:
+        """The rows as `fit` gives them to the engine, a `FitData`, for a dry run of a few steps."""
         ...
 
     def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:

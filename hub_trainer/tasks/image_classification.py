@@ -154,6 +154,10 @@ class ImageClassification:
         save_classifier(tuned, processor, out_dir / "model")
         return report
 
+    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
+        """Pictures as the base's processor makes them."""
+        return _fit_data(splits, recipe, _processor(base_dir), splits.label_names)
+
     def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
         """What `pipeline("image-classification")` says of each row, for every label."""
         if not rows:

@@ -154,6 +154,9 @@ class TabularClassification:
         best = _metric(recipe.evaluate.primary, splits, answers) if answers else None
         return _report(train.method, len(splits.train), seconds, pipeline["estimator"], best)
 
+    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> None:
+        """A table is fitted without the engine."""
+
     def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
         """One prediction per row; a label that the estimator never saw gets 0."""
         if not rows:

@@ -139,6 +139,11 @@ class TextClassification:
         save_classifier(tuned, tokenizer, out_dir / "model")
         return report
 
+    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
+        """Rows in tokens."""
+        tokenizer = _tokenizer(base_dir, recipe.prepare.max_length)
+        return _fit_data(splits, splits.label_names, tokenizer, recipe.train.class_weights)
+
     def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
         """What `pipeline("text-classification", truncation=True, top_k=None)` says of each row."""
         if not rows:

@@ -87,8 +87,16 @@ class TextGeneration:
         """The rows in tokens, and which of the first one's are learned."""
         encoded, first = read_rows(rows, _fit(recipe, base, _silent))
         answers = [[Segment(*part) for part in answer] for answer in first]
-        cut, dropped = encoded.num_truncated, encoded.num_dropped
-        return Preview(str(rows[0]["label"]), answers, encoded.num_tokens, cut, dropped)
+        lengths = encoded.lengths
+        return Preview(
+            str(rows[0]["label"]),
+            answers,
+            encoded.num_tokens,
+            encoded.num_truncated,
+            encoded.num_dropped,
+            longest=max(lengths, default=0),
+            middling=sorted(lengths)[len(lengths) // 2] if lengths else 0,
+        )
 
     def refusals(
         self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders

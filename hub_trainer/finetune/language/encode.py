@@ -32,6 +32,11 @@ class Encoded:
         """Tokens of all rows; a prompt counts once per answer, as a model would read it."""
         return sum(num_tokens(row) for row in self.rows)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each answer with its prompt."""
+        return [len(row["prompt"]) + len(ids) for row in self.rows for ids in row["answers"]]
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -50,7 +50,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     done = find_artifact(folder, inputs)
     if done:
         return done
-    logger.info("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
+    logger.debug("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
     num_looks, in_a_row = count_looks(verdicts)  # type: ignore[arg-type]
     rule = GateRule(recipe.gate.alpha, recipe.gate.min_slice_change, num_looks, in_a_row)
     with write_artifact(folder, inputs) as draft:
@@ -60,7 +60,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         write_durably(draft.folder / "results.json", content)
         draft.outputs |= _essentials(results)
     assert draft.artifact is not None
-    logger.info("evaluate: %s", results["gate"]["verdict"])
+    logger.debug("evaluate: %s", results["gate"]["verdict"])
     return draft.artifact
 
 

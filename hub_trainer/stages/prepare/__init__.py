@@ -52,7 +52,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     if done:
         return done
     _assert_augmentations(recipe, task)
-    logger.info("prepare: cleaning and splitting")
+    logger.debug("prepare: cleaning and splitting")
     refusals = _refusals(recipe, task, reader, hub)
     with write_artifact(folder, inputs) as draft:
         _prepare(_Preparation(recipe, task, collected, refusals), draft, progress)
@@ -75,7 +75,7 @@ class _Preparation:
 def _tell(outputs: Mapping[str, Any]) -> None:
     """Say how many rows there are now, and where the others went."""
     counts = outputs["rows"]
-    logger.info("prepare: %s rows", ", ".join(f"{n:,} {split}" for split, n in counts.items()))
+    logger.debug("prepare: %s rows", ", ".join(f"{n:,} {split}" for split, n in counts.items()))
     if outputs["left_out"]:
         logger.info("prepare: %s", left_out_text(outputs["left_out"]))
     for warning in outputs["losses"]:

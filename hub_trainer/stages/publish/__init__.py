@@ -34,11 +34,11 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     done = find_artifact(folder, inputs)
     if done:
         return done
-    logger.info("publish: %s, verdict %s", recipe.publish.repo_id, finished.verdict)
+    logger.debug("publish: %s, verdict %s", recipe.publish.repo_id, finished.verdict)
     with write_artifact(folder, inputs) as draft:
         commit = _publish(finished, hub, draft, progress)
     assert draft.artifact is not None
-    logger.info("publish: %s", commit.url)
+    logger.debug("publish: %s", commit.url)
     return draft.artifact
 
 

@@ -1,0 +1,85 @@
+"""One display of progress: a bar for the stage that runs, and a line for each that has ended."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from hub_trainer.cli import output
+from hub_trainer.loop.results import stage_summary
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    monkeypatch.setattr(output, "people", console)
+    with output.progress_bars() as report:
+        report("collect", 0.5, "reading [rows]")
+        report("collect", 1.0, "90 train, 60 test rows")
+        report("train", 0.2, "step 2 of 10")
+        report("collect", 1.0, "told twice")
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_stage_when_it_ends_then_one_line_says_what_it_came_to(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    told = shown(monkeypatch, terminal=terminal)
+    assert told.count("collect     done in 0 s: 90 train, 60 test rows") == 1
+    assert "told twice" not in told
+    assert "train       done" not in told
+
+
+def test_bar_when_the_display_closes_then_nothing_of_it_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = shown(monkeypatch, terminal=True)
+    assert told.rstrip().endswith("\x1b[2K")  # the last thing written clears the bar's line
+    assert "━" not in shown(monkeypatch, terminal=False)
+    assert not re.search("step 2", shown(monkeypatch, terminal=False))
+
+
+@pytest.mark.parametrize(
+    ("stage", "outputs", "told"),
+    [
+        (
+            "collect",
+            {"datasets": [{"role": "train", "rows": 1500}, {"role": "train", "rows": 7}]},
+            "1,507 train rows",
+        ),
+        ("prepare", {"rows": {"train": 76, "test": 60}}, "76 train, 60 test rows"),
+        (
+            "train",
+            {"fit": {"method": "lora", "steps": 1200, "rows_per_second": 18.4}},
+            "method lora, 1,200 steps, 18 rows/s",
+        ),
+        ("train", {"fit": {"method": "full", "rows": 105, "steps": None}}, "105 rows fitted"),
+        (
+            "evaluate",
+            {
+                "primary": "accuracy",
+                "gate": {"verdict": "hold"},
+                "metrics": {"accuracy": {"value": 0.75}},
+                "num_examples": 60,
+            },
+            "accuracy 0.7500 on 60 sealed examples; the gate says hold",
+        ),
+        (
+            "publish",
+            {"pull_request": 4, "repo_id": "org/model", "commit_sha": "a" * 40},
+            "pull request 4 of org/model, at aaaaaaa",
+        ),
+        (
+            "publish",
+            {"pull_request": None, "repo_id": "org/model", "commit_sha": "a" * 40},
+            "main of org/model, at aaaaaaa",
+        ),
+        ("curate", {"summary": "3 examples proposed"}, "3 examples proposed"),
+        ("serve", {}, "done"),
+    ],
+)
+def test_stage_when_it_is_summed_up_then_in_a_few_words(
+    stage: str, outputs: dict[str, object], told: str
+) -> None:
+    assert stage_summary(stage, outputs) == told
