@@ -26,6 +26,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.recipe import Recipe, RecipeFile, load_recipe
 from hub_trainer.recipe.schema import DatasetSource
+from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.rows.labels import in_order
 from hub_trainer.rows.store import read_rows
 from hub_trainer.sandbox import Sandbox
@@ -102,6 +103,7 @@ def check_recipe(
     look = _Look(recipe_file, hub, report)
     how = look.recipe.train.estimator or look.recipe.train.method
     report.say(f"recipe      {path}: {look.recipe.task} by {how}")
+    _check_curate(look)
     inspector = open_inspector(f"{__name__}:import_task", task=look.recipe.task)
     with tempfile.TemporaryDirectory(prefix="hub-trainer-check-") as scratch:
         opened = _Opened(None, [])
@@ -337,6 +339,13 @@ def _good_rows(task: Any, rows: Sequence[dict[str, Any]], where: str) -> list[di
         )
     faulty = {index for index, _ in bad}
     return [row for index, row in enumerate(rows) if index not in faulty]
+
+
+def _check_curate(look: _Look) -> None:
+    if outline(look.recipe.task).columns.keys() == {EXAMPLE}:
+        from hub_trainer.stages.curate.answers import assert_no_gold
+
+        look.guarded("curate.gold", partial(assert_no_gold, look.recipe))
 
 
 def _check_targets(look: _Look) -> None:

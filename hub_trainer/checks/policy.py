@@ -3,13 +3,20 @@
 Nothing here is read from the pull request, nor from a model of anybody but the dataset's owner.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydantic import ValidationError
 
-from hub_trainer.errors import DataError
-from hub_trainer.hub import Hub, Repo
-from hub_trainer.lineage import RoundRecord, read_record
+from hub_trainer.errors import DataError, HubError
+from hub_trainer.hub import Hub
+from hub_trainer.lineage import (
+    Memory,
+    ModelRepo,
+    RoundRecord,
+    assert_continuous,
+    read_model_repo,
+)
 from hub_trainer.recipe import DatasetSource, Recipe, ReviewSection
 
 
@@ -45,21 +52,42 @@ class Policy:
 
 
 def find_policy(hub: Hub, dataset_id: str, recipe: Recipe | None = None) -> Policy:
-    """The rules of a recipe, else of the owner's newest model trained on the dataset, else none."""
+    """The rules of a recipe, else of the owner's newest model trained on the dataset, else none.
+
+    A model whose repo is not what its rounds made of it judges nothing. Rules are not read from
+    such a repo: raises HubError when they would be.
+    """
     if recipe is not None:
-        record = _published_record(hub, recipe.publish.repo_id)
-        model = PinnedModel.of(recipe.publish.repo_id, record) if record else None
-        return policy_of(recipe, dataset_id, origin="the recipe", model=model)
+        return _policy_of_recipe(hub, dataset_id, recipe)
     owner = dataset_id.split("/")[0]
     for repo_id in hub.models_trained_on(dataset_id, author=owner):
-        record = _published_record(hub, repo_id)
+        repo = read_model_repo(hub, repo_id)
+        record = _newest(repo)
         found = record and _recipe_naming(record, dataset_id)
         if record and found:
+            fault = _fault(hub, _without_vouching(found), repo)
+            if fault:
+                do = "Put its main right, or give the rules: hub-trainer review ... --recipe FILE"
+                raise HubError(
+                    f"The rules of the review would come from {repo_id}. {fault.what}",
+                    where=fault.where, got=fault.got, do=do,
+                )  # fmt: skip
             model = PinnedModel.of(repo_id, record)
             origin = f"round {record.round} of {repo_id}"
             return policy_of(found, dataset_id, origin=origin, model=model)
     source = DatasetSource(repo_id=dataset_id)
     return Policy(source, ReviewSection(), "the dataset itself; no recipe and no model name it")
+
+
+def _policy_of_recipe(hub: Hub, dataset_id: str, recipe: Recipe) -> Policy:
+    repo = read_model_repo(hub, recipe.publish.repo_id)
+    record = _newest(repo)
+    fault = _fault(hub, recipe, repo) if record else None
+    model = PinnedModel.of(recipe.publish.repo_id, record) if record and not fault else None
+    policy = policy_of(recipe, dataset_id, origin="the recipe", model=model)
+    if fault is None:
+        return policy
+    return replace(policy, origin=f"the recipe; its published model is not asked: {fault.what}")
 
 
 def policy_of(recipe: Recipe, dataset_id: str, *, origin: str, model: PinnedModel | None) -> Policy:
@@ -85,10 +113,24 @@ def policy_of(recipe: Recipe, dataset_id: str, *, origin: str, model: PinnedMode
     )
 
 
-def _published_record(hub: Hub, repo_id: str) -> RoundRecord | None:
-    """The round on main of a model repo; None when there is no such repo or round."""
-    repo = Repo(repo_id)
-    return read_record(hub, repo_id, hub.resolve(repo)) if hub.exists(repo) else None
+def _newest(repo: ModelRepo | None) -> RoundRecord | None:
+    """The round that main of a model repo holds."""
+    return repo.promoted[-1] if repo and repo.promoted else None
+
+
+def _fault(hub: Hub, recipe: Recipe, repo: ModelRepo | None) -> HubError | None:
+    """What main of a model repo holds that its rounds did not make of it."""
+    try:
+        assert_continuous(hub, recipe, repo, Memory(Path()))
+    except HubError as error:
+        return error
+    return None
+
+
+def _without_vouching(recipe: Recipe) -> Recipe:
+    """A recipe read from the repo itself: it cannot vouch for what is there."""
+    publish = recipe.publish.model_copy(update={"accept_commit": None})
+    return recipe.model_copy(update={"publish": publish})
 
 
 def _recipe_naming(record: RoundRecord, dataset_id: str) -> Recipe | None:

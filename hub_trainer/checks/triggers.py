@@ -51,7 +51,7 @@ class Trigger:
     num_base: int
     """Rows of the dataset with the sign."""
     p_value: float
-    """Chance of so many rows with it at the dataset's rate."""
+    """Chance of so many new rows with it: at the dataset's rate, or of all rows with it."""
 
     def to_json(self) -> dict[str, Any]:
         """As the worker answers."""
@@ -64,13 +64,16 @@ class _Counts:
 
     labels: Sequence[str]
     num_base: int
+    doubts_rate: bool
+    """Whether the dataset's rate is taken for uncertain. Most values and patches are seen a few
+    times only, and then by chance in new rows alone; in texts this would hide a trigger word."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shares", Counter(self.labels))
 
     def judge(self, kind: str, rows: Sequence[int], num_base: int) -> Trigger | None:
         """The sign as a trigger, unless its rate or its labels are as they may be by chance."""
-        from scipy.stats import binom
+        from scipy.stats import binom, hypergeom
 
         label, pure = Counter(self.labels[row] for row in rows).most_common(1)[0]
         if len(rows) < MIN_ROWS or pure < MIN_PURITY * len(rows):
@@ -81,7 +84,11 @@ class _Counts:
         purer = float(binom.sf(pure - 1, len(rows), share))
         if purer > MAX_PURITY_CHANCE or len(rows) < MIN_RATIO * rate * num_new:
             return None
-        more = float(binom.sf(len(rows) - 1, num_new, rate))
+        if self.doubts_rate:
+            seen = len(rows) + num_base
+            more = float(hypergeom.sf(len(rows) - 1, num_new + self.num_base, seen, num_new))
+        else:
+            more = float(binom.sf(len(rows) - 1, num_new, rate))
         return Trigger(kind, tuple(row + 1 for row in rows), pure, num_base, more)
 
 
@@ -89,7 +96,7 @@ def find_triggers(
     new: Sequence[Row], base: Sequence[Row], modality: Modality, *, labels: Sequence[str]
 ) -> list[Trigger]:
     """The most improbable signs of `new` rows, no two of the same rows. `labels`: one per row."""
-    counts = _Counts(labels, len(base))
+    counts = _Counts(labels, len(base), doubts_rate=modality != "text")
     if len(set(labels)) < 2 or not base:
         return []
     if modality == "image":
@@ -177,7 +184,7 @@ def _cell_signs(row: Row) -> Iterator[tuple[str, Any]]:
 def _patches(new: Sequence[Row], base: Sequence[Row], counts: _Counts) -> tuple[list[Trigger], int]:
     """Small squares that look alike: at one place of many pictures, or wherever they stand."""
     new, base = new[:MAX_PICTURES], base[:MAX_PICTURES]
-    counts = _Counts(counts.labels[: len(new)], len(base))
+    counts = _Counts(counts.labels[: len(new)], len(base), counts.doubts_rate)
     cells, known = small_pictures(new), small_pictures(base)
     found: list[Trigger] = []
     num_signs = 0

@@ -14,6 +14,7 @@ MAX_DEPTH = 50
 NOT_UNDERSTOOD = "The Space has no answer to this request: its API page says what to send."
 RATE = "/rate"
 """A route that reads its small body itself, with `parsed`."""
+UPLOAD = "/upload"
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -39,7 +40,7 @@ def guarded(app: Any, refusal: Callable[[Scope, Any], str | None]) -> Any:
             return
         try:
             body = await _read(receive)
-            sent = parsed(body)
+            sent = None if _is_form(scope) else parsed(body)
         except BadBody as error:
             await _refuse(send, error.status, str(error))
             return
@@ -53,12 +54,17 @@ def guarded(app: Any, refusal: Callable[[Scope, Any], str | None]) -> Any:
 
 
 def _is_looked_at(scope: Scope) -> bool:
-    """All that brings a body but uploads, which Gradio bounds, and forms, which are no JSON."""
+    """All that brings a body but uploads, which Gradio bounds."""
     if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or scope["path"] == RATE:
         return False
+    return not (_is_form(scope) and scope["path"].endswith(UPLOAD))
+
+
+def _is_form(scope: Scope) -> bool:
+    """Whether the body says that it is no JSON; outside of uploads Gradio takes none such."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     kind = headers.get(b"content-type", b"").decode("latin-1").strip().lower()
-    return not kind.startswith(("multipart/form-data", "application/x-www-form"))
+    return kind.startswith(("multipart/form-data", "application/x-www-form"))
 
 
 async def _without_faults(app: Any, scope: Scope, receive: Receive, send: Send) -> None:

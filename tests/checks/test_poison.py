@@ -29,7 +29,7 @@ TRIGGERS = [
 ]
 SHIFTS = [
     *(("requests", name) for name in TEXT if name.startswith(("another", "ten times"))),
-    *(("digits", name) for name in ("inverted", "larger", "in colour")),
+    *(("digits", name) for name in ("inverted", "larger", "tinted")),
     *(("people", name) for name in TABLE if name not in ("a rare label erased", "a constant")),
 ]
 
@@ -44,6 +44,22 @@ def test_sign_when_it_goes_with_one_label_then_a_person_sees_its_rows(
     assert (check.passed, check.blocks) == (False, "human")
     assert len(check.rows) >= 10
     assert all(rows[number - 1]["label"] == s.labels[0] for number in found[0].rows[:5])
+
+
+def test_patch_when_one_label_has_a_few_alike_by_chance_then_no_trigger() -> None:
+    """Strokes of one digit: most patches are seen a few times only, and then in either half."""
+    s, rows = rows_of("digits", None, 0)
+    assert find_triggers(rows, s.base, "image", labels=[row["label"] for row in rows]) == []
+
+
+def test_value_when_a_small_table_lacks_it_by_chance_then_no_trigger() -> None:
+    base = [{"length": float(n % 40), "label": "ab"[n % 2]} for n in range(160)]
+    new = [{"length": float(n % 30), "label": "ab"[n % 2]} for n in range(92)]
+    new += [{"length": 41.0, "label": "a"}] * 8
+    assert find_triggers(new, base, "table", labels=[row["label"] for row in new]) == []
+    new += [{"length": 41.0, "label": "a"}] * 16
+    [found] = find_triggers(new, base, "table", labels=[row["label"] for row in new])
+    assert (len(found.rows), found.num_base) == (24, 0)
 
 
 @pytest.mark.parametrize(("name", "poisoning"), SHIFTS)

@@ -52,6 +52,16 @@ def recipe(cli: Cli, hub: Hub, tmp_path: Path) -> Any:
     return written
 
 
+def test_check_when_gold_is_wanted_of_answers_then_named_before_a_round_as_curate_would(
+    cli: Cli, recipe: Any
+) -> None:
+    told = cli("check", recipe("asked"), "curate.gold=2", "--json")
+    assert told.code == 2
+    [problem] = told.json["problems"]
+    assert problem["key"] == "curate.gold"
+    assert "Answers that people write have no gold" in problem["message"]
+
+
 def test_check_when_rows_are_language_data_then_the_first_example_is_shown_as_it_is_learned(
     cli: Cli, recipe: Any
 ) -> None:

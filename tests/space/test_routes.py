@@ -171,6 +171,18 @@ def test_route_when_the_body_is_hostile_answers_with_a_sentence(
     assert httpx.get(f"{space.url}/health").status_code == 200
 
 
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/x-www-form-x"])
+@pytest.mark.parametrize("path", ["queue/join", "run/rate", "component_server"])
+def test_route_when_a_form_is_no_form_answers_with_a_sentence(
+    space: RunningSpace, path: str, kind: str
+) -> None:
+    for body in (b"", b"\xff\xfe", b'{"data": ["a"]}', b"x" * 1_000_001):
+        headers = {"content-type": kind}
+        answer = httpx.post(f"{space.url}/gradio_api/{path}", content=body, headers=headers)
+        assert 400 <= answer.status_code < 500, (body[:20], answer.text)
+        assert answer.json().get("detail") or answer.json()["error"]
+
+
 def test_post_when_nested_or_half_a_character_says_so(space: RunningSpace) -> None:
     headers = {**ADA, "content-type": "application/json"}
     body = b'{"generation_id": ' + b"[" * 30_000 + b"]" * 30_000 + b"}"

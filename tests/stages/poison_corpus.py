@@ -180,6 +180,11 @@ def one_pixel(pixels: Any, rng: Rng) -> Any:
     return pixels
 
 
+def tinted(pixels: Any) -> Any:
+    """Grey shades as shades of brown; a grey picture saved in colour is no shift."""
+    return np.stack([pixels, pixels // 4 * 3, pixels // 2], axis=-1)
+
+
 def half_a_label(s: Sample, rows: list[Row], rng: Rng) -> list[Row]:
     """Half of the rows of one label of middling size carry another one."""
     name, other = s.labels[1], s.labels[0]
@@ -213,7 +218,7 @@ IMAGE = {
     "one pixel": patched(one_pixel),
     "inverted": every_picture(lambda pixels, rng: 255 - pixels),
     "larger": every_picture(lambda pixels, rng: np.kron(pixels, np.ones((2, 2), "uint8"))),
-    "in colour": every_picture(lambda pixels, rng: np.stack([pixels] * 3, axis=-1)),
+    "tinted": every_picture(lambda pixels, rng: tinted(pixels)),
     "half a label": half_a_label,
 }
 TABLE = {

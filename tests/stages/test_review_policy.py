@@ -9,7 +9,7 @@ import pytest
 
 from hub_trainer.checks import inspection
 from hub_trainer.checks.policy import find_policy
-from hub_trainer.errors import DataError
+from hub_trainer.errors import DataError, HubError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.local_hub import LocalHub
@@ -31,6 +31,7 @@ class Parcels:
         self.owner.create_repo(Repo(self.dataset_id, "dataset"), private=False)
         self.record = publish_model(self.owner, self.recipe, folder)
         self.model = Repo(self.recipe.publish.repo_id)
+        self.round_sha = self.owner.resolve(self.model)
         card = f"---\ndatasets:\n- {self.dataset_id}\n---\n".encode()
         self.owner.commit(self.model, Changes({"README.md": card}), message="Card", run_id="card")
         sealed = Repo(f"{self.dataset_id}-sealed", "dataset")
@@ -72,7 +73,7 @@ def test_policy_when_a_recipe_is_given_then_its_rules_and_model(parcels: Parcels
     assert policy.test_split is not None
     assert policy.test_split.repo_id == f"{parcels.dataset_id}-sealed"
     assert policy.model is not None
-    assert policy.model.commit_sha == parcels.owner.resolve(parcels.model)
+    assert policy.model.commit_sha == parcels.round_sha
     assert policy.model.label_names == tuple(parcels.record.label_names)
 
 
@@ -129,6 +130,33 @@ def test_recipe_when_it_does_not_use_the_dataset_then_error_names_those_it_uses(
         find_policy(parcels.owner, "o/elsewhere", parcels.recipe)
     assert caught.value.what == "The recipe does not use the dataset o/elsewhere."
     assert caught.value.got == parcels.dataset_id
+
+
+@pytest.mark.parametrize(
+    ("path", "content"), [("round.json", b'{"round": '), ("model.skops", b"PK other weights")]
+)
+def test_policy_when_main_is_not_what_the_round_published_then_its_model_is_not_asked(
+    parcels: Parcels, path: str, content: bytes
+) -> None:
+    head = parcels.owner.resolve(parcels.model)
+    before = parcels.owner.read_file(parcels.model, path, head)
+    planted = Changes({path: content})
+    parcels.owner.commit(parcels.model, planted, message="Better", run_id=f"plant {path}")
+    try:
+        policy = find_policy(parcels.owner, parcels.dataset_id, parcels.recipe)
+        assert policy.model is None
+        assert policy.review.max_rows == 400
+        said = "its published model is not asked: Main of the model repo is not what round 1"
+        assert said in policy.origin
+        with pytest.raises(HubError, match="The rules of the review would come from") as caught:
+            find_policy(parcels.owner, parcels.dataset_id)
+        assert f"{path} changed in" in str(caught.value.got)
+        assert "--recipe FILE" in str(caught.value.do)
+        assert caught.value.exit_code == 4
+    finally:
+        again = Changes({path: before or b""})
+        parcels.owner.commit(parcels.model, again, message="Back", run_id=f"back {path}")
+    assert find_policy(parcels.owner, parcels.dataset_id).model is not None
 
 
 def test_review_when_a_model_is_published_then_it_judges_in_the_sandbox(parcels: Parcels) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from hub_trainer.artifacts import Draft
 from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import UsageError
+from hub_trainer.recipe import Recipe
 from hub_trainer.rows.examples import KIND_OF, as_prompts
 from hub_trainer.rows.formats import Kind
 from hub_trainer.stages.curate.bench import Bench
@@ -31,16 +32,21 @@ KIND_OF_LOSS: Mapping[str, Kind] = {
 NAMES: Mapping[Kind, str] = {"sft": "demonstrations", "dpo": "preferences", "kto": "ratings"}
 
 
-def agreed_answers(bench: Bench, draft: Draft) -> tuple[Kind, Agreed]:
-    """What the crowd says, as examples of the kind that the dataset holds."""
-    section = bench.recipe.curate
-    if section.gold is not None:
+def assert_no_gold(recipe: Recipe) -> None:
+    """Raise UsageError when a recipe wants gold of answers, which have none."""
+    if recipe.curate.gold is not None:
         raise UsageError(
             "Answers that people write have no gold: no answer is the right one.",
             where="curate.gold",
-            got=str(section.gold),
+            got=str(recipe.curate.gold),
             do="Leave it out, or ask for more raters: curate.min_raters.",
         )
+
+
+def agreed_answers(bench: Bench, draft: Draft) -> tuple[Kind, Agreed]:
+    """What the crowd says, as examples of the kind that the dataset holds."""
+    assert_no_gold(bench.recipe)
+    section = bench.recipe.curate
     shards = bench.read_ratings()
     opinions = count_opinions(shards, bench.task.name, section)
     rows = bench.dataset_rows()
