@@ -20,7 +20,9 @@ def explained(error: BaseException, subject: str, url: str) -> HubError:
         return HubError(f"The Hub does not allow {subject}.", got=got, do=do)
     if status == 404:
         do = f"Check the name and the revision on {url}, and that HF_TOKEN may read it."
-        return HubError(f"The Hub has no {subject}.", got=got, do=do)
+        # "model a/b at main", or what belongs to one: "the tags of model a/b"
+        what = f"does not find {subject}" if subject.startswith("the ") else f"has no {subject}"
+        return HubError(f"The Hub {what}.", got=got, do=do)
     if status == 412:
         do = "Run the command again: it starts from the new tip."
         return HubError(f"Somebody else has written before {subject}.", got=got, do=do)
@@ -28,7 +30,7 @@ def explained(error: BaseException, subject: str, url: str) -> HubError:
         return HubError(f"The Hub asks to slow down at {subject}.", got=got, do="Wait and rerun.")
     if status is not None:
         return HubError(f"The Hub refused {subject}.", got=f"{status}: {got}")
-    do = "Check the address and that it runs, then run the same command again: it goes on."
+    do = "Check the address and that it runs, then run the same command again."
     return HubError(f"The Hub at {url} does not answer for {subject}.", got=got, do=do)
 
 

@@ -179,7 +179,7 @@ def _headline(result: Mapping[str, Any]) -> Text:
 def _training(fit: Mapping[str, Any]) -> str:
     processes = "1 process" if fit["num_processes"] == 1 else f"{fit['num_processes']} processes"
     return (
-        f"  trained {fit['rows']:,} rows, method {fit['method']}, {fit['epochs']:g} epochs in "
+        f"  trained {fit['rows']:,} rows, method {fit['method']}, {_epochs(fit['epochs'])} in "
         f"{fit['seconds']:,.1f} s ({fit['rows_per_second']:,.1f} rows/s, "
         f"{fit['peak_mb']:,.0f} MiB, {processes})"
     )
@@ -222,3 +222,7 @@ def _estimate(value: Mapping[str, float] | None, digits: int = 4, *, interval: b
 def _place(commit_sha: str | None, pull_request: int | None) -> str:
     number = f" #{pull_request}" if pull_request else ""
     return f"{(commit_sha or '')[:7]}{number}"
+
+
+def _epochs(count: float) -> str:
+    return "1 epoch" if count == 1 else f"{count:g} epochs"

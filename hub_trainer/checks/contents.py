@@ -90,7 +90,7 @@ def check_label_quality(
         f"{quality.wrong_fraction:.0%} look wrong ({quality.low:.0%} to {quality.high:.0%}), "
         f"at most {max_wrong_fraction:.0%}"
     )
-    rows = quality.doubtful if blocks else ()
+    rows = tuple(sorted(quality.doubtful)) if blocks else ()
     return Check("label quality", blocks is None, detail, blocks or "refuse", rows)
 
 
