@@ -29,6 +29,7 @@ from hub_trainer.recipe.schema import DatasetSource
 from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.rows.labels import in_order
 from hub_trainer.rows.store import read_rows
+from hub_trainer.rows.worker import open_reader
 from hub_trainer.sandbox import Sandbox
 from hub_trainer.tasks import ModelFolders, Preview, Segment, is_generation, load_task, outline
 
@@ -156,11 +157,11 @@ class _Opened:
 
 def _open(look: _Look, scratch: Path) -> _Opened:
     """Fetch and read it side by side: most of the time goes into starting the readers."""
-    with ThreadPoolExecutor(4) as pool:
+    with open_reader() as reader, ThreadPoolExecutor(4) as pool:
         base = pool.submit(_open_base, look, scratch)
         named = list(named_splits(look.recipe))
         splits: list[tuple[str, Future[_Split]]] = [
-            (key, pool.submit(_open_split, look, key, source, scratch / key))
+            (key, pool.submit(_open_split, look, key, source, scratch / key, reader))
             for key, source in named
         ]
         fetched = look.guarded("base_model", base.result)
@@ -180,7 +181,9 @@ def _open_base(look: _Look, scratch: Path) -> FetchedBase | None:
     return fetch_base(look.recipe, pinned, look.hub, scratch)
 
 
-def _open_split(look: _Look, key: str, source: DatasetSource, folder: Path) -> _Split:
+def _open_split(
+    look: _Look, key: str, source: DatasetSource, folder: Path, reader: Sandbox
+) -> _Split:
     """Open the split's first file and read its first rows, in a child without token."""
     from hub_trainer.rows.fetch import fetch_rows
     from hub_trainer.stages.collect import Source, row_spec
@@ -189,7 +192,9 @@ def _open_split(look: _Look, key: str, source: DatasetSource, folder: Path) -> _
     split = Source(source, sha, "test" if key == "prepare.test_split" else "train")
     first = source.model_copy(update={"split": _first_rows(source.split)})
     spec = row_spec(look.recipe, outline(look.recipe.task), split)
-    read = fetch_rows(look.hub, first, sha, spec, scratch=folder, first_file_only=True)
+    read = fetch_rows(
+        look.hub, first, sha, spec, scratch=folder, first_file_only=True, reader=reader
+    )
     rows, names = folder / "rows" / "rows.parquet", read.result.label_names
     sealed = _is_sealed(key, look.recipe)
     return _Split(key, split.where, rows, read.table.num_rows, names, read.result.notes, sealed)

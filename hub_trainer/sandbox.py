@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from hub_trainer.errors import DataError
@@ -67,6 +68,7 @@ class Sandbox:
     ) -> None:
         self.limits, self.subject = limits or SandboxLimits(), subject
         self._home = tempfile.TemporaryDirectory(prefix="hub-trainer-sandbox-")
+        self._in_turn = Lock()
         home = Path(self._home.name)
         with (home / "stderr").open("wb") as log:
             self._process = subprocess.Popen(
@@ -106,8 +108,10 @@ class Sandbox:
                 "writable": [str(folder.resolve()), str(files.resolve())],
                 "scratch": str(files.resolve()),
             }
-            self._send(call)
-            return self._result(files, self._exit_code())
+            with self._in_turn:
+                self._send(call)
+                code = self._exit_code()
+            return self._result(files, code)
 
     def close(self) -> None:
         """Stop the process and what it has started, and remove its folder."""

@@ -17,6 +17,7 @@ from hub_trainer.rows.layout import SplitFiles, find_split_files
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.store import read_table
 from hub_trainer.rows.worker import ReadJob, ReadResult, read_sandboxed
+from hub_trainer.sandbox import Sandbox
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,7 @@ class FetchedRows:
     files: SplitFiles
 
 
-def fetch_rows(
+def fetch_rows(  # noqa: PLR0913 - clear keywords
     hub: Hub,
     source: DatasetSource,
     commit_sha: str,
@@ -43,10 +44,12 @@ def fetch_rows(
     *,
     scratch: Path,
     first_file_only: bool = False,
+    reader: Sandbox | None = None,
 ) -> FetchedRows:
     """The rows of a source at a commit; `scratch` is an empty folder for what is in between.
 
-    With `first_file_only` one file per split is fetched: enough to look at its first rows.
+    With `first_file_only` one file per split is fetched: enough to look at its first rows. See
+    `worker.open_reader` for `reader`.
     """
     where = f"{source.repo_id}@{commit_sha[:8]}, split {source.split}"
     folder = scratch / "files"
@@ -62,7 +65,7 @@ def fetch_rows(
         split=source.split,
         where=where,
     )
-    [result] = read_sandboxed([job], folder=scratch / "rows")
+    [result] = read_sandboxed([job], folder=scratch / "rows", reader=reader)
     result = replace(result, notes=(*found.notes, *result.notes))
     return FetchedRows(read_table(job.out), result, found)
 

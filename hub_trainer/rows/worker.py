@@ -9,7 +9,7 @@ from hub_trainer.rows.canonical import EXAMPLE, RowSpec, canonical_rows
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.read import read_split
 from hub_trainer.rows.store import write_rows
-from hub_trainer.sandbox import SandboxLimits, run_sandboxed
+from hub_trainer.sandbox import Sandbox, SandboxLimits, run_sandboxed
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,34 @@ class ReadResult:
     """What a person should know of the rows."""
 
 
+def open_reader() -> Sandbox:
+    """A process that imports what reading needs once; each read is a child of its own."""
+    return Sandbox(SandboxLimits(), warm_up=("hub_trainer.rows.worker:import_readers", {}))
+
+
+def import_readers() -> None:
+    """The libraries of every reader, before a child of this process is forked."""
+    import datasets  # noqa: F401
+    import pandas  # noqa: F401
+
+
 def read_sandboxed(
-    jobs: Sequence[ReadJob], *, folder: Path, limits: SandboxLimits | None = None
+    jobs: Sequence[ReadJob],
+    *,
+    folder: Path,
+    limits: SandboxLimits | None = None,
+    reader: Sandbox | None = None,
 ) -> list[ReadResult]:
-    """Carry out jobs in one child without token and network; `folder` holds what it writes."""
+    """Carry out jobs in one child without token and network; `folder` holds what it writes.
+
+    The child is forked from `reader` where one is given that still lives.
+    """
     arguments = {"jobs": [_to_json(job) for job in jobs]}
     function = "hub_trainer.rows.worker:read_jobs"
-    results = run_sandboxed(function, arguments, folder=folder, limits=limits or SandboxLimits())
+    if reader is not None and reader.alive:
+        results = reader.call(function, arguments, folder=folder)
+    else:
+        results = run_sandboxed(function, arguments, folder=folder, limits=limits)
     return [
         ReadResult(
             rows=int(result["rows"]),

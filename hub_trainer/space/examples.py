@@ -42,7 +42,7 @@ def encode_shown(shown: ShownRows) -> dict[str, bytes]:
 def read_shown(folder: Path) -> ShownRows:
     """What the files in `folder` hold; nothing where they are not there."""
     examples, asked = (_rows(folder / name) for name in (EXAMPLES_FILE, ASKED_FILE))
-    return ShownRows(examples, _content(folder / RANGES_FILE) or {}, asked)
+    return ShownRows(examples, _content(folder / RANGES_FILE) or {}, asked or ())
 
 
 def _cells(rows: Sequence[Row]) -> list[dict[str, Any]]:

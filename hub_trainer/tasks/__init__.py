@@ -385,6 +385,11 @@ class Outline:
     """Whether a base model may be an adapter of another; of tasks that write, it may."""
     auto_class: str | None
 
+    @property
+    def writes(self) -> bool:
+        """Whether its answers are texts; its rows are language data then."""
+        return "example" in self.columns
+
 
 OUTLINES: Mapping[str, Outline] = {
     "text-classification": Outline(

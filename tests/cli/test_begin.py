@@ -90,6 +90,7 @@ def test_init_when_nothing_can_be_learned_then_nothing_is_made(
     assert not Path("bad.yaml").exists()
 
 
+@pytest.mark.slow
 def test_contribute_when_review_would_refuse_then_says_so_before_it_sends(
     cli: Cli, hub: Hub
 ) -> None:

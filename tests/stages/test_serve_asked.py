@@ -61,7 +61,7 @@ def test_rows_when_pictures_survive_the_bundle(tmp_path):
     found = read_shown(tmp_path)
     assert found.asked == list(shown.asked)
     assert found.asked[0]["image"].startswith(b"\x89PNG")
-    assert read_shown(tmp_path / "prepare") == ShownRows([], {}, [])
+    assert read_shown(tmp_path / "prepare") == ShownRows([], {})
 
 
 def test_places_when_a_visitor_goes_on_are_each_row_once_and_in_another_order_for_others():

@@ -11,7 +11,7 @@ from hub_trainer.ratings import ratings_card
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.space.readme import space_readme
 from hub_trainer.space.settings import RivalModel, SpaceSettings, consent_text
-from hub_trainer.tasks import is_generation, load_task
+from hub_trainer.tasks import outline
 
 NO_COMMIT = "0" * 40
 
@@ -78,7 +78,7 @@ def _expected_settings(recipe: Recipe, licence: CardLicence | None) -> SpaceSett
     """The settings of the Space, as far as they are known before there is a model."""
     section = recipe.serve
     assert section is not None
-    writes = is_generation(load_task(recipe.task))
+    writes = outline(recipe.task).writes
     rival = section.rival
     return SpaceSettings(
         space_repo_id=section.repo_id,
