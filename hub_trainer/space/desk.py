@@ -74,7 +74,7 @@ class RatingDesk:
     def open_ticket(self, ticket: str) -> tuple[str, str]:
         """The two texts in a ticket that this server signed."""
         try:
-            if len(ticket) > MAX_TICKET_CHARACTERS:
+            if not isinstance(ticket, str) or len(ticket) > MAX_TICKET_CHARACTERS:
                 raise BadSignature("too long")
             first, second = self.signer.loads(ticket, max_age=TICKET_SECONDS)
         except SignatureExpired:

@@ -187,3 +187,10 @@ def test_pace_when_pieces_come_fast_shows_the_first_some_and_the_last() -> None:
     now = iter([0.0, 0.0, 0.0, 0.01, 0.02, 0.06, 0.06, 0.07, 0.08])
     assert list(paced(iter("abcdef"), clock=lambda: next(now))) == ["a", "d", "f"]
     assert list(paced(iter(""), clock=lambda: 0.0)) == []
+
+
+def test_api_when_a_message_or_an_id_is_no_text_says_so(client: Client) -> None:
+    with pytest.raises(Exception, match="The message is not a text. Send a text."):
+        client.predict(["one"], api_name="/chat")
+    with pytest.raises(Exception, match="not a prediction of this Space"):
+        client.predict({"a": 1}, "up", api_name="/rate")

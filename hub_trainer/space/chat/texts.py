@@ -25,6 +25,8 @@ def checked(text: str, *, name: str, max_characters: int) -> str:
             f"The {name} has {len(text):,} characters, and {max_characters:,} is the limit.",
             do="shorten it",
         )
+    if not isinstance(text, str):
+        raise DataError(f"The {name} is not a text.", do="send a text")
     found = readable(text)
     if not found:
         raise DataError(f"The {name} is missing.", do="write one first")
