@@ -85,9 +85,9 @@ class _Look:
         return None
 
     def add(self, problems: Sequence[Problem], exit_code: int) -> None:
-        """Take in faults, each with its line in the recipe."""
+        """Take in faults, each once and with its line in the recipe."""
         located = [replace(p, line=self.recipe_file.problem(p.key, "").line) for p in problems]
-        self.report.add(located, exit_code)
+        self.report.add([p for p in located if p not in self.report.problems], exit_code)
 
 
 def check_recipe(

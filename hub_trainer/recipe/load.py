@@ -73,14 +73,18 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("The recipe cannot be read.", where=str(path), got=str(error)) from None
     if len(text) > MAX_RECIPE_BYTES:
-        raise RecipeError([Problem("", "is over 1 MB; a recipe is a page")], source=str(path))
+        raise RecipeError(
+            [Problem("", "The recipe is over 1 MB; a recipe is a page.")], source=str(path)
+        )
     try:
         lines = _key_lines(text)
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError([_yaml_problem(error)], source=str(path)) from None
     if not isinstance(raw, dict):
-        raise RecipeError([Problem("", "is not a mapping of keys to values", 1)], source=str(path))
+        told = "The recipe is not a mapping of keys to values."
+        do = "Write keys as in `task: text-classification`; hub-trainer init writes a whole recipe."
+        raise RecipeError([Problem("", told, 1, do=do)], source=str(path))
     return raw, lines
 
 
@@ -124,7 +128,7 @@ def _walk(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
 def _yaml_problem(error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None)
     message = getattr(error, "problem", None) or str(error)
-    return Problem("", f"is not valid YAML: {message}", mark.line + 1 if mark else None)
+    return Problem("", f"The recipe is not valid YAML: {message}", mark.line + 1 if mark else None)
 
 
 def _apply_overrides(

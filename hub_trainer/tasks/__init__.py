@@ -13,6 +13,7 @@ from typing_extensions import TypeIs
 from hub_trainer.errors import Problem, RecipeError, RowRefused
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.recipe import GenerationSection, Recipe
+from hub_trainer.recipe.arguments import nearest
 
 Kind = Literal["text", "image", "label", "feature", "example"]
 Row = Mapping[str, Any]
@@ -325,7 +326,11 @@ def offer_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
         "evaluate.metrics": (recipe.evaluate.metrics, task.metrics),
     }
     return [
-        Problem(key, f"{key}: {task.name} does not offer {name!r}; {_offered(offered)}")
+        Problem(
+            key,
+            f"{key}: {task.name} does not offer {name!r}; {_offered(offered)}."
+            + nearest(name, offered),
+        )
         for key, (names, offered) in wanted.items()
         for name in names
         if name not in offered

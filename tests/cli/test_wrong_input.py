@@ -306,6 +306,21 @@ def test_recipe_when_it_is_a_repo_or_a_setting_then_says_what_a_recipe_is(cli: C
     assert_says(cli("check", "train.method=lora"), 2, "Name the recipe first")
 
 
+def test_check_when_a_metric_is_misspelt_then_the_nearest_is_named(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "misspelt.yaml", "text")
+    told = cli("check", recipe, "evaluate.metrics=[accuracy,f1_makro]")
+    assert_says(told, 2, "does not offer 'f1_makro'", "Did you mean f1_macro?")
+
+
+def test_check_when_the_hub_does_not_know_the_token_then_each_key_says_it_once(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_nobody")
+    told = cli("check", write_recipe(cli.folder / "unknown.yaml", "text"))
+    assert told.err.count("publish.repo_id: The Hub does not know the token.") == 1
+    assert "Traceback" not in told.err
+
+
 def test_check_when_done_then_its_last_line_says_what_is_next(cli: Cli) -> None:
     recipe = write_recipe(cli.folder / "next.yaml", "table")
     told = cli("check", recipe, "collect.datasets[0].split=train")

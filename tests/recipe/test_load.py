@@ -154,10 +154,13 @@ def test_file_when_a_folder_then_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("task: [", "1: is not valid YAML: expected the node content"),
-        ("- a\n", "1: is not a mapping of keys to values"),
-        ("task: a\ntask: b\n", "2: is not valid YAML: found the key 'task' twice in one mapping"),
-        ("x: " + "a" * 1_000_001, "None: is over 1 MB; a recipe is a page"),
+        ("task: [", "1: The recipe is not valid YAML: expected the node content"),
+        ("- a\n", "1: The recipe is not a mapping of keys to values"),
+        (
+            "task: a\ntask: b\n",
+            "2: The recipe is not valid YAML: found the key 'task' twice in one mapping",
+        ),
+        ("x: " + "a" * 1_000_001, "None: The recipe is over 1 MB; a recipe is a page."),
     ],
 )
 def test_file_when_not_a_recipe_then_says_why(tmp_path: Path, text: str, message: str) -> None:

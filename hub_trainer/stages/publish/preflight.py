@@ -37,9 +37,7 @@ def _permission_problems(recipe: Recipe, hub: Hub) -> list[Problem]:
     try:
         hub.assert_can_write(Repo(recipe.publish.repo_id))
     except HubError as error:
-        key = "publish.repo_id"
-        told = " ".join(part for part in (error.what, error.got, error.do) if part)
-        return [Problem(key, f"{key}: {told}")]
+        return [Problem.of(error, "publish.repo_id")]
     return []
 
 

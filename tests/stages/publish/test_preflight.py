@@ -50,13 +50,15 @@ def test_check_when_the_token_may_only_read_then_the_repo_is_named(own: LocalHub
     (problem,) = publish_problems(recipe(), reader)
     assert problem.key == "publish.repo_id"
     assert problem.message.startswith("publish.repo_id: The token may only read.")
-    assert "Set HF_TOKEN" in problem.message
+    assert "Set HF_TOKEN" in str(problem.do)
 
 
 def test_check_when_the_repo_is_somebody_elses_then_said(own: LocalHub, ada: Hub) -> None:
     own.add_user("bob")
     (problem,) = publish_problems(recipe(publish={"repo_id": "bob/model"}), ada)
-    assert "may not create a model under bob" in problem.message
+    assert problem.message.endswith("The token may not create a model under bob.")
+    assert "token of ada" in str(problem.got)
+    assert "Name a repo of yours" in str(problem.do)
 
 
 def test_check_when_the_data_forbids_the_licence_then_said(ada: Hub) -> None:
