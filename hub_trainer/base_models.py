@@ -30,7 +30,7 @@ from hub_trainer.hub import Hub, Repo, cache_folder
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.recipe import Recipe
 from hub_trainer.sandbox import Sandbox, SandboxLimits
-from hub_trainer.tasks import ModelFolders, outline
+from hub_trainer.tasks import ModelFolders, outline, outline_for
 
 SUBJECT = "the base model"
 INSPECTION = SandboxLimits(
@@ -63,14 +63,14 @@ class FetchedBase:
 def base_folders(recipe: Recipe, base: PinnedRepo, hub: Hub, *, with_weights: bool) -> ModelFolders:
     """Its folder, and that of the model below it when it is an adapter and the task takes one."""
     at = (hub, base.repo_id, base.commit_sha)
-    if outline(recipe.task).takes_adapters:
+    if outline_for(recipe).takes_adapters:
         return ModelFolders(*download_folders(*at, with_weights=with_weights))
     return ModelFolders(download_model(*at, with_weights=with_weights))
 
 
 def fetch_base(recipe: Recipe, base: PinnedRepo, hub: Hub, scratch: Path) -> FetchedBase:
     """What `check` looks at. Raises RecipeError with all that the list of files shows already."""
-    repo, found = Repo(base.repo_id), outline(recipe.task)
+    repo, found = Repo(base.repo_id), outline_for(recipe)
     files = hub.list_files(repo, base.commit_sha)
     names = [file.path for file in files]
     faults = size_faults(files)

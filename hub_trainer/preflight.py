@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hub_trainer.answers.label_names import in_order
 from hub_trainer.base_models import FetchedBase, fetch_base, open_inspector
 from hub_trainer.errors import (
     DataError,
@@ -27,11 +28,18 @@ from hub_trainer.lineage import PinnedRepo
 from hub_trainer.recipe import Recipe, RecipeFile, load_recipe
 from hub_trainer.recipe.schema import DatasetSource
 from hub_trainer.rows.canonical import EXAMPLE
-from hub_trainer.rows.labels import in_order
 from hub_trainer.rows.store import read_rows
 from hub_trainer.rows.worker import open_reader
 from hub_trainer.sandbox import Sandbox
-from hub_trainer.tasks import ModelFolders, Preview, Segment, is_generation, load_task, outline
+from hub_trainer.tasks import (
+    ModelFolders,
+    Preview,
+    Segment,
+    is_generation,
+    load_task,
+    outline_for,
+    task_of,
+)
 
 Found = TypeVar("Found")
 FIRST_ROWS = 64
@@ -97,7 +105,7 @@ def check_recipe(
     report = CheckReport(tell=tell)
     try:
         recipe_file = load_recipe(path, overrides)
-        outline(recipe_file.recipe.task)
+        outline_for(recipe_file.recipe)
     except ProblemsError as error:
         report.add(error.problems, error.exit_code)
         return report
@@ -174,7 +182,7 @@ def _open(look: _Look, scratch: Path) -> _Opened:
 
 def _open_base(look: _Look, scratch: Path) -> FetchedBase | None:
     ref = look.recipe.base_model
-    if ref is None or outline(look.recipe.task).auto_class is None:
+    if ref is None or outline_for(look.recipe).auto_class is None:
         return None
     sha = look.hub.resolve(Repo(ref.repo_id), ref.revision)
     pinned = PinnedRepo(ref.repo_id, "model", ref.revision, sha)
@@ -191,7 +199,7 @@ def _open_split(
     sha = look.hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
     split = Source(source, sha, "test" if key == "prepare.test_split" else "train")
     first = source.model_copy(update={"split": _first_rows(source.split)})
-    spec = row_spec(look.recipe, outline(look.recipe.task), split)
+    spec = row_spec(look.recipe, outline_for(look.recipe), split)
     read = fetch_rows(
         look.hub, first, sha, spec, scratch=folder, first_file_only=True, reader=reader
     )
@@ -276,7 +284,7 @@ class _Judging:
         """Its folders, where neither it nor a setting has a fault."""
         from hub_trainer.base_models import look_at_weights
 
-        task, folders = load_task(self.recipe.task), None
+        task, folders = task_of(self.recipe), None
         if base:
             folders = ModelFolders(Path(base["model"]), base["base"] and Path(base["base"]))
         if is_generation(task):
@@ -290,11 +298,15 @@ class _Judging:
 
     def rows(self, split: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The good ones of a split; raises DataError when they are not even half of them."""
-        task = load_task(self.recipe.task)
+        task = task_of(self.recipe)
         rows = read_rows(Path(split["rows"]))
         good = _good_rows(task, rows, split["where"])
-        labels = split["label_names"] or in_order({row["label"] for row in rows})
-        kinds = ", ".join(labels) if is_generation(task) else _named(labels)
+        if is_generation(task):
+            kinds = ", ".join(in_order({row["label"] for row in rows}))
+        else:
+            answer, column = task.answer, task.answer.column
+            values = [row[column] for row in good]
+            kinds = answer.overview(values, answer.names(values, split["label_names"] or ()))
         self.lines.append(f"data        {split['where']}: {len(rows)} rows read, {kinds}")
         self.lines.extend(f"            note: {note}" for note in split["notes"])
         return good
@@ -308,7 +320,7 @@ class _Judging:
         """The first example of language data, as the base model will read it."""
         from hub_trainer.stages.evaluate.exam import assert_answerable
 
-        task = load_task(self.recipe.task)
+        task = task_of(self.recipe)
         if not is_generation(task):
             return None
         if split["is_sealed"]:
@@ -347,7 +359,7 @@ def _good_rows(task: Any, rows: Sequence[dict[str, Any]], where: str) -> list[di
 
 
 def _check_curate(look: _Look) -> None:
-    if outline(look.recipe.task).columns.keys() == {EXAMPLE}:
+    if outline_for(look.recipe).columns.keys() == {EXAMPLE}:
         from hub_trainer.stages.curate.answers import assert_no_gold
 
         look.guarded("curate.gold", partial(assert_no_gold, look.recipe))
@@ -391,8 +403,3 @@ def _check_disk(report: CheckReport, folder: Path) -> None:
 def _first_rows(split: str) -> str:
     """The first rows of a split; a slice is read as it stands."""
     return split if "[" in split or "+" in split else f"{split}[:{FIRST_ROWS}]"
-
-
-def _named(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:6])
-    return f"{len(labels)} labels: {shown}{', ...' if len(labels) > 6 else ''}"

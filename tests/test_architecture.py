@@ -104,3 +104,60 @@ def test_recipe_when_shipped_then_a_run_vouches_or_it_says_that_none_does(
     primary = expected["metrics"][load_recipe(path).recipe.evaluate.primary]
     assert primary["low"] <= primary["value"] <= primary["high"]
     assert {"data", "seed", "num_examples", "versions"} <= set(expected)
+
+
+ANSWER_PLACES = {"answers", "tasks", "finetune", "local_hub", "metrics"}
+ONE_LABEL = {
+    "checks/probe.py": "a judge of labels by their shares",
+    "contribute/creation.py": "language data: a thumb",
+    "contribute/picture_files.py": "a folder's name is a label",
+    "preflight.py": "language data: the kind of example",
+    "publish/reload.py": "what a pipeline of transformers calls it",
+    "quickstart/crowd.py": "one story, of labels",
+    "quickstart/seed.py": "one story, of labels",
+    "ratings/shards.py": "a name in the files, kept as it is",
+    "rows/examples.py": "language data: the kind of example",
+    "rows/formats.py": "language data: a thumb",
+    "space/components.py": "what Gradio calls it",
+    "stages/collect.py": "language data: the kind of example",
+    "stages/curate/answers.py": "language data: the kind of example",
+    "stages/curate/signals.py": "language data: a thumb",
+    "stages/publish/reload.py": "what a pipeline of transformers calls it",
+}
+"""Files in which a row has one label by their nature, and why."""
+
+
+def _knows_an_answer(tree: ast.AST) -> list[str]:
+    """Where code asks which answer it has before it."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            values = [one.value for one in node.comparators if isinstance(one, ast.Constant)]
+            compares = any(value in ("label", "labels") for value in values)
+            is_membership = any(isinstance(one, ast.In | ast.NotIn) for one in node.ops)
+            found += [f"{node.lineno}: compares"] if compares and not is_membership else []
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            found += [f"{node.lineno}: [label]"] if node.slice.value == "label" else []
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            names = {getattr(one, "id", "") for one in ast.walk(node.args[1])}
+            kinds = names & {"Label", "Labels", "Number"}
+            found += [f"{node.lineno}: isinstance"] if kinds else []
+    return found
+
+
+def test_answers_when_searched_for_then_no_other_module_asks_which_it_is() -> None:
+    package = ROOT / "hub_trainer"
+    paths = [
+        p for p in package.rglob("*.py") if p.relative_to(package).parts[0] not in ANSWER_PLACES
+    ]
+    assert len(paths) > 100
+    names = {path.relative_to(package).as_posix(): path for path in paths}
+    found = {name: _knows_an_answer(ast.parse(path.read_text())) for name, path in names.items()}
+    assert {name: lines for name, lines in found.items() if lines and name not in ONE_LABEL} == {}
+
+
+@pytest.mark.parametrize(
+    "line", ['x = row["label"]', 'if answer.name == "labels": pass', "isinstance(one, Number)"]
+)
+def test_search_for_answers_when_a_line_is_planted_then_it_is_found(line: str) -> None:
+    assert _knows_an_answer(ast.parse(line))

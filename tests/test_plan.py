@@ -20,7 +20,6 @@ from hub_trainer.lineage import PinnedRepo, Pins
 from hub_trainer.plan import (
     ADAPTER_FILES,
     CARD_FILES,
-    CONFUSION,
     count_sizes,
     planned_writes,
 )
@@ -70,7 +69,7 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
 ) -> None:
     chosen = recipe(poems, train__method="full")
     [write] = planned_writes(chosen, pins)
-    assert write["files"] == [*TASK.card().files, CONFUSION, *CARD_FILES]
+    assert write["files"] == [*TASK.card().files, "figures/confusion.png", *CARD_FILES]
     assert write["what"].endswith("tag round-3")
     base = text_base(tmp_path)
     hub: Any = HubOfOneModel(base)

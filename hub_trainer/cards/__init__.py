@@ -19,11 +19,11 @@ from hub_trainer.cards.metadata import (
     front_matter,
     to_yaml,
 )
-from hub_trainer.cards.results import CONFUSION_FIGURE, CURVE_FIGURE, results_section
+from hub_trainer.cards.results import CURVE_FIGURE, FIGURES, results_section
 from hub_trainer.recipe import Recipe
 
 __all__ = [
-    "CONFUSION_FIGURE",
+    "FIGURES",
     "CURVE_FIGURE",
     "BaseModel",
     "CardFacts",

@@ -10,11 +10,10 @@ from hub_trainer.cards.metadata import to_yaml
 from hub_trainer.cards.results import (
     BASELINES,
     CURVE_FIGURE,
+    answer_sections,
     baselines,
-    confusion_section,
     estimate,
     examples_section,
-    labels_section,
     limits_section,
     results_section,
 )
@@ -39,8 +38,7 @@ def render_body(facts: CardFacts) -> str:
         "How to use": _usage_section(facts),
         "How to rate": _rating_section(facts),
         "Results": results_section(facts),
-        "Per label": "" if facts.writes else labels_section(facts),
-        "Confusion": "" if facts.writes else confusion_section(facts),
+        **answer_sections(facts),
         "Examples": examples_section(facts),
         "Limits": limits_section(facts),
         "Training data": _data_section(facts),
@@ -58,7 +56,8 @@ def render_body(facts: CardFacts) -> str:
 def _summary(facts: CardFacts) -> str:
     results, primary = facts.results, facts.results["primary"]
     task = facts.recipe.task.replace("-", " ")
-    labels = "" if facts.writes else f" with {len(facts.prepared['label_names'])} labels"
+    answer = facts.answer
+    labels = answer.summary(facts.prepared["label_names"]) if answer else ""
     learned = [entry for entry in facts.datasets if entry["role"] == "train"]
     sources = " and ".join(sorted({entry["repo_id"] for entry in learned}))
     return (
@@ -102,9 +101,8 @@ def _usage_section(facts: CardFacts) -> str:
 def _repeated(facts: CardFacts, worst: float) -> str:
     if facts.writes:
         return f"the log-probability of a token differed by {worst:.1e} at most, on average"
-    if worst:
-        return f"the labels were the same, no probability differed by more than {worst:.1e}"
-    return "the labels were the same, as were the probabilities"
+    assert facts.answer is not None
+    return facts.answer.repeated(worst)
 
 
 def _rating_section(facts: CardFacts) -> str:
@@ -163,7 +161,7 @@ def _counts_table(facts: CardFacts) -> str:
         for label in prepared["label_names"]
     ]
     rows.append(["all", *(f"{prepared['rows'][split]:,}" for split in splits)])
-    return table(["kind" if facts.writes else "label", *splits], rows)
+    return table(["kind" if facts.writes else "label" if rows[1:] else "rows", *splits], rows)
 
 
 def _counted(title: str, counts: Mapping[str, Any] | None) -> list[str]:

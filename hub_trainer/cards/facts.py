@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.cards.licences import LicenceDecision
 from hub_trainer.hub import PUBLIC_ENDPOINT
 from hub_trainer.recipe import Recipe
@@ -67,8 +68,15 @@ class CardFacts:
 
     @property
     def writes(self) -> bool:
-        """Whether the model's answers are texts, and not labels."""
-        return "answers" in self.results
+        """Whether the model's answers are texts that it writes."""
+        return self.answer is None
+
+    @property
+    def answer(self) -> Answer | None:
+        """What the model predicts; None for one that writes."""
+        if "answers" in self.results:
+            return None
+        return load_answer(self.results.get("answer", "label"))
 
     @property
     def verdict(self) -> str:

@@ -1,14 +1,13 @@
-"""Pictures of a round and of the rounds: drawn without a display, the same for the same numbers."""
+"""Picture of the rounds: drawn without a display, the same for the same numbers."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-MAX_WRITTEN_COUNTS = 15
-MAX_NAMED_LABELS = 40
+from hub_trainer.answers.plots import figure, save
+
 VERDICT_MARKS = {
     "promote": ("o", "#0b6e4f", "promoted"),
     "hold": ("D", "#b26a00", "held back"),
@@ -31,7 +30,7 @@ def plot_points(
     points: Sequence[RoundPoint], path: Path, *, metric: str, title: str, base: float | None = None
 ) -> None:
     """The metric per round with its interval, the published model as a line, the base dashed."""
-    with _figure(9, 4.6) as (figure, axes):
+    with figure(9, 4.6) as (drawn, axes):
         _published_line(axes, points)
         for verdict, (marker, colour, meaning) in VERDICT_MARKS.items():
             shown = [point for point in points if point.verdict == verdict]
@@ -46,36 +45,7 @@ def plot_points(
         axes.set_ylabel(f"{metric}, 95 % interval")
         axes.set_title(title, loc="left", fontsize=12)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-        _save(figure, path)
-
-
-def plot_confusion(labels: Sequence[str], counts: Sequence[Sequence[int]], path: Path) -> None:
-    """Rows are true labels, columns predictions; colour is the share of the true label's rows."""
-    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
-    size = min(9.0, max(3.6, 1.8 + 0.42 * len(labels)))
-    with _figure(size + 0.8, size) as (figure, axes):
-        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-        figure.colorbar(image, ax=axes, label="share of the true label", fraction=0.046)
-        _name_labels(axes, labels)
-        if len(labels) <= MAX_WRITTEN_COUNTS:
-            _write_counts(axes, counts, shares)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true label")
-        _save(figure, path, bbox_inches="tight", pad_inches=0.1)
-
-
-@contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Any, Any]]:
-    """A figure of its own, outside pyplot's global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    yield figure, axes
+        save(drawn, path)
 
 
 def _published_line(axes: Any, points: Sequence[RoundPoint]) -> None:
@@ -134,37 +104,3 @@ def _scale(axes: Any, points: Sequence[RoundPoint], base: float | None) -> None:
     axes.set_ylim(min(edges) - room, max(edges) + room)
     axes.grid(axis="y", color="#e0e0e0", linewidth=0.8)
     axes.set_axisbelow(True)
-
-
-def _name_labels(axes: Any, labels: Sequence[str]) -> None:
-    if len(labels) > MAX_NAMED_LABELS:
-        axes.set_xticks([])
-        axes.set_yticks([])
-        return
-    shown = [_plain(label) for label in labels]
-    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    style = slanted if max(map(len, shown)) > 3 else {}
-    axes.set_xticks(range(len(labels)), shown, fontsize=9, **style)
-    axes.set_yticks(range(len(labels)), shown, fontsize=9)
-
-
-def _plain(label: str) -> str:
-    """A label as text of a picture: short, printable, and without TeX."""
-    text = "".join(c if c.isprintable() else " " for c in label).replace("$", r"\$")
-    return text if len(text) <= 24 else f"{text[:23]}…"
-
-
-def _write_counts(
-    axes: Any, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]
-) -> None:
-    for row, line in enumerate(counts):
-        for column, count in enumerate(line):
-            if count:
-                colour = "white" if shares[row][column] > 0.55 else "#202124"
-                style = {"ha": "center", "va": "center", "fontsize": 9, "color": colour}
-                axes.text(column, row, f"{count:,}", **style)
-
-
-def _save(figure: Any, path: Path, **options: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None}, **options)

@@ -1,22 +1,20 @@
 """The card's account of how good the model is: metrics, the gate, labels, mistakes, limits."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from textwrap import fill
 from typing import Any
 
+from hub_trainer.answers import Section, Sentence
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import escape, fence, name, one_line, table
 from hub_trainer.cards.writing import evidence, writing_limits
-from hub_trainer.metrics import metric_spec
+from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.privacy import scan_text
 
-CONFUSION_FIGURE = "figures/confusion.png"
-CURVE_FIGURE = "figures/training.png"
+FIGURES = "figures"
+CURVE_FIGURE = f"{FIGURES}/training.png"
 FEW_TEST_EXAMPLES = 500
-FEW_LABEL_EXAMPLES = 30
-IMBALANCE = 3.0
-NOTICEABLE_ECE = 0.05
 BASELINES = {"constant": "constant answer", "base": "base model as it is", "probe": "cheap probe"}
 VERDICTS = {
     "promote": "The gate **promoted** this model.",
@@ -38,29 +36,34 @@ def results_section(facts: CardFacts) -> str:
     return "\n\n".join([*lines, _gate_section(facts)])
 
 
-def labels_section(facts: CardFacts) -> str:
-    """Precision, recall and F1 per label."""
-    header = ["label", "precision", "recall", "F1", "test rows"]
-    rows = [
-        [
-            name(entry["label"]),
-            *(estimate(entry[metric]) for metric in ("precision", "recall", "f1")),
-            f"{entry['support']:,}",
-        ]
-        for entry in facts.results["per_label"]
-    ]
-    return table(header, rows)
+def answer_sections(facts: CardFacts) -> dict[str, str]:
+    """What the answer adds: a title -> a picture, a sentence and a table."""
+    answer = facts.answer
+    found = answer.sections(facts.results) if answer else []
+    return {section.title: _section(section) for section in found}
 
 
-def confusion_section(facts: CardFacts) -> str:
-    """The picture of the confusion matrix and its largest mistakes."""
-    picture = f"![Confusion matrix of the test examples]({CONFUSION_FIGURE})"
-    mistakes = _mistakes(facts.results["confusion"])[:10]
-    if not mistakes:
-        return f"{picture}\n\nNo test example got a wrong label."
-    rows = [[name(truth), name(answer), f"{count:,}"] for count, truth, answer in mistakes]
-    listed = table(["true label", "predicted", "test rows"], rows, numbers_from=2)
-    return f"{picture}\n\nMost frequent mistakes:\n\n{listed}"
+def _section(section: Section) -> str:
+    parts = [f"![{section.alt}]({FIGURES}/{section.figure})"] if section.figure else []
+    parts += [section.text] if section.text else []
+    if section.rows:
+        rows = [[_shown(value) for value in row] for row in section.rows]
+        parts.append(table(section.header, rows, numbers_from=section.num_names))
+    return "\n\n".join(parts)
+
+
+def _sentence(sentence: Sentence) -> str:
+    values = [_shown(value) for value in sentence.values]
+    return sentence.text.format(*values) if values else sentence.text
+
+
+def _shown(value: Any) -> str:
+    """A name that cannot break the page, a count, a number, or a metric with its interval."""
+    if isinstance(value, str):
+        return name(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else estimate(value)
 
 
 def examples_section(facts: CardFacts) -> str:
@@ -86,7 +89,7 @@ def limits(facts: CardFacts) -> list[str]:
     """One sentence per weakness that the results themselves show."""
     return [
         *_scope_limits(facts),
-        *(writing_limits(facts) if facts.writes else _label_limits(facts)),
+        *(writing_limits(facts) if facts.writes else _answer_limits(facts)),
         *_slice_limits(facts),
         *_training_limits(facts),
         *(f"{escape(warning, 400)}." for warning in facts.prepared.get("warnings") or []),
@@ -169,24 +172,13 @@ def _metrics_table(facts: CardFacts) -> str:
 
 
 def _metric_name(metric: str, is_primary: bool) -> str:
-    sense = ", lower is better" if metric_spec(metric).lower_is_better else ""
+    sense = ", lower is better" if lower_is_better(metric) else ""
     return (f"**{metric}**" if is_primary else metric) + sense
 
 
 def _mcnemar(comparison: Mapping[str, Any]) -> str:
     value = comparison.get("mcnemar_p_value")
     return "" if value is None else f", by McNemar's exact test p = {value:.3g}"
-
-
-def _mistakes(confusion: Mapping[str, Any]) -> list[tuple[int, str, str]]:
-    labels: Sequence[str] = confusion["labels"]
-    found = [
-        (int(count), labels[truth], labels[answer])
-        for truth, row in enumerate(confusion["counts"])
-        for answer, count in enumerate(row)
-        if count and truth != answer
-    ]
-    return sorted(found, key=lambda mistake: (-mistake[0], mistake[1], mistake[2]))
 
 
 def _scope_limits(facts: CardFacts) -> Iterator[str]:
@@ -196,9 +188,6 @@ def _scope_limits(facts: CardFacts) -> Iterator[str]:
     count = results["num_examples"]
     if count < FEW_TEST_EXAMPLES:
         yield f"The test set is small: {count:,} examples{_smallest_effect(results['gate'])}."
-    ece = (results.get("calibration") or {}).get("ece")
-    if ece is not None and ece > NOTICEABLE_ECE:
-        yield f"Its probabilities are off by {ece:.4f} on average (expected calibration error)."
 
 
 def _smallest_effect(gate: Mapping[str, Any]) -> str:
@@ -206,24 +195,11 @@ def _smallest_effect(gate: Mapping[str, Any]) -> str:
     return "" if effect is None else f", on which a change below {effect:.4f} cannot be told apart"
 
 
-def _label_limits(facts: CardFacts) -> Iterator[str]:
-    entries = [entry for entry in facts.results["per_label"] if entry["support"]]
-    if entries:
-        worst = min(entries, key=lambda entry: (_value(entry["f1"]), entry["label"]))
-        yield (
-            f"The weakest label is {name(worst['label'])}: F1 {estimate(worst['f1'])} "
-            f"on {worst['support']:,} test rows."
-        )
-    few = sum(entry["support"] < FEW_LABEL_EXAMPLES for entry in facts.results["per_label"])
-    if few:
-        yield f"Labels with fewer than {FEW_LABEL_EXAMPLES} test rows: {few}; wide intervals."
-    counts = facts.prepared["counts"]["train"]
-    least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[most] > IMBALANCE * max(1, counts[least]):
-        yield (
-            f"The training labels are unbalanced: {counts[most]:,} rows of {name(most)}, "
-            f"{counts[least]:,} of {name(least)}."
-        )
+def _answer_limits(facts: CardFacts) -> Iterator[str]:
+    answer = facts.answer
+    if answer is not None:
+        for sentence in answer.limits(facts.results, facts.prepared["counts"]):
+            yield _sentence(sentence)
 
 
 def _slice_limits(facts: CardFacts) -> Iterator[str]:
@@ -238,8 +214,3 @@ def _training_limits(facts: CardFacts) -> Iterator[str]:
         yield "Training was interrupted and resumed from a checkpoint."
     if not facts.fit.get("bit_reproducible", True):
         yield "The weights are not bit-reproducible: the same recipe gives slightly other ones."
-
-
-def _value(metric: Mapping[str, Any] | float) -> float:
-    value = float(metric["value"] if isinstance(metric, Mapping) else metric)
-    return value if math.isfinite(value) else 0.0

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hub_trainer.cards.plots import RoundPoint, plot_points
-from hub_trainer.metrics import METRICS
+from hub_trainer.metrics.senses import lower_is_better
 
 BASELINES = {"constant": "constant answer", "base": "base model", "probe": "cheap probe"}
 VERDICT_STYLES = {"promote": "green", "hold": "yellow", "reject": "red"}
@@ -152,8 +152,7 @@ def _title(records: Sequence[Round]) -> str:
 
 def _with_sense(metric: str) -> str:
     """A metric's name, and that lower is better where it is."""
-    known = METRICS.get(metric)
-    return f"{metric}, lower is better" if known and known.lower_is_better else metric
+    return f"{metric}, lower is better" if lower_is_better(metric) else metric
 
 
 def _points(records: Sequence[Round], metric: str) -> Iterator[RoundPoint]:

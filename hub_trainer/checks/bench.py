@@ -106,7 +106,7 @@ def _task_spec(policy: Policy) -> dict[str, Any] | None:
         return None
     from hub_trainer.tasks import load_task
 
-    task = load_task(policy.task)
+    task = load_task(policy.task, policy.answer)
     return {
         "modality": task.modality,
         "kinds": dict(task.columns),
@@ -155,6 +155,7 @@ def _fetch_model(hub: Hub, policy: Policy, folder: Path) -> dict[str, Any] | Non
     hub.download(Repo(pinned.repo_id), pinned.commit_sha, allow=MODEL_FILES, into=folder)
     return {
         "task": policy.task,
+        "answer": policy.answer,
         "folder": str(folder.resolve()),
         "label_names": list(pinned.label_names),
     }

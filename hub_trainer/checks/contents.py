@@ -78,17 +78,19 @@ def check_text(flags: Mapping[str, int]) -> Check:
 
 
 def check_label_quality(
-    quality: LabelQuality | None, *, judge: str, max_wrong_fraction: float
+    quality: LabelQuality | None, *, judge: str, max_wrong_fraction: float, told: str | None = None
 ) -> Check:
-    """What a model, the judge, thinks of the labels."""
+    """What a model, the judge, thinks of the labels; `told` says how often it disagrees."""
     if quality is None:
         return Check("label quality", True, "too few rows for any model to judge them")
     blocks = quality.blocks(max_wrong_fraction)
-    detail = (
+    told = told or (
         f"{judge} disagrees with {quality.disagreement:.0%} of the labels (it errs on "
-        f"{quality.reference_disagreement:.0%} of held-out rows); "
-        f"{quality.wrong_fraction:.0%} look wrong ({quality.low:.0%} to {quality.high:.0%}), "
-        f"at most {max_wrong_fraction:.0%}"
+        f"{quality.reference_disagreement:.0%} of held-out rows)"
+    )
+    detail = (
+        f"{told}; {quality.wrong_fraction:.0%} look wrong ({quality.low:.0%} to "
+        f"{quality.high:.0%}), at most {max_wrong_fraction:.0%}"
     )
     rows = tuple(sorted(quality.doubtful)) if blocks else ()
     return Check("label quality", blocks is None, detail, blocks or "refuse", rows)

@@ -25,6 +25,7 @@ from hub_trainer.checks.spread import check_known_labels, check_label_spread
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.recipe import ReviewSection
+from hub_trainer.rows import RowSpec
 from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.sandbox import SandboxLimits, run_sandboxed
@@ -72,6 +73,12 @@ class Bench:
     review: ReviewSection
     model: Mapping[str, Any] | None = None
     """task, folder and label_names of the published model; None asks a probe."""
+
+    @property
+    def answer(self) -> str:
+        """Name of the answer by which rows are grouped; for language data it is their kind."""
+        spec = self.base.answer["spec"]
+        return RowSpec(spec["modality"], spec["kinds"]).grouping.name
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
@@ -157,10 +164,11 @@ def _check_contents(new: Reading, bench: Bench) -> tuple[list[Check], tuple[int,
         "base": str(bench.base.path),
         "test": str(bench.test.path) if bench.test else None,
     }
-    found = _call("compare_rows", {**paths, "modality": modality, "near": bench.near}, bench.folder)
+    compared = {**paths, "modality": modality, "near": bench.near, "answer": bench.answer}
+    found = _call("compare_rows", compared, bench.folder)
     counts, leakage = found["counts"], Leakage(**found["leakage"])
     language = EXAMPLE in bench.base.answer["spec"]["kinds"]
-    signs = _find_poison(paths, modality, bench.folder, language=language)
+    signs = _find_poison(paths, modality, bench, language=language)
     left_out = tuple(sorted({*found["left_out_rows"], *signs["repeats"]}))
     checks = [
         *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
@@ -183,22 +191,24 @@ def _check_contents(new: Reading, bench: Bench) -> tuple[list[Check], tuple[int,
 
 
 def _find_poison(
-    paths: Mapping[str, Any], modality: str, folder: Path, *, language: bool
+    paths: Mapping[str, Any], modality: str, bench: Bench, *, language: bool
 ) -> dict[str, Any]:
     arguments = {"new": paths["new"], "base": paths["base"], "modality": modality}
-    return dict(_call("find_poison", {**arguments, "language": language}, folder, module=POISON))
+    arguments |= {"language": language, "answer": bench.answer}
+    return dict(_call("find_poison", arguments, bench.folder, module=POISON))
 
 
 def _check_labels(arguments: Mapping[str, Any], bench: Bench) -> list[Check]:
     """The labels before the published model; before a probe when that cannot be asked."""
     allowed = bench.review.max_disagreement
+    arguments = {**arguments, "answer": bench.answer}
     if bench.model:
         asked = {**arguments, "model": dict(bench.model)}
         try:
-            return _judged(_call("score_labels", asked, bench.folder), allowed)
+            return _judged(_call("score_answers", asked, bench.folder), allowed)
         except DataError as error:
             log.warning("The published model cannot be asked about labels: %s", error)
-    return _judged(_call("score_labels", {**arguments, "model": None}, bench.folder), allowed)
+    return _judged(_call("score_answers", {**arguments, "model": None}, bench.folder), allowed)
 
 
 def _judged(answer: Mapping[str, Any] | None, allowed: float) -> list[Check]:
@@ -208,7 +218,12 @@ def _judged(answer: Mapping[str, Any] | None, allowed: float) -> list[Check]:
     quality = LabelQuality(**{**found, "doubtful": tuple(found["doubtful"])})
     groups = [LabelGroup(**{**one, "numbers": tuple(one["numbers"])}) for one in answer["groups"]]
     return [
-        check_label_quality(quality, judge=str(answer["judge"]), max_wrong_fraction=allowed),
+        check_label_quality(
+            quality,
+            judge=str(answer["judge"]),
+            max_wrong_fraction=allowed,
+            told=answer.get("told"),
+        ),
         check_label_groups(groups, max_wrong_fraction=allowed),
     ]
 

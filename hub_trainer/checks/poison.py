@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.shifts import find_shifts
 from hub_trainer.checks.triggers import find_triggers
 from hub_trainer.duplicates import find_duplicates, find_leakage
@@ -17,15 +18,17 @@ Row = Mapping[str, Any]
 NUM_ANSWER_WORDS = 12
 
 
-def find_poison(new: str, base: str, *, modality: Modality, language: bool) -> dict[str, Any]:
+def find_poison(
+    new: str, base: str, *, modality: Modality, language: bool, answer: str = "label"
+) -> dict[str, Any]:
     """Triggers and shifts of the new rows, and the places of those that repeat others exactly."""
     rows, known = read_rows(Path(new)), read_rows(Path(base))
     triggers = [
         one.to_json()
-        for labels in _labelings(rows, language=language)
+        for labels in _labelings(rows, known, load_answer(answer), language=language)
         for one in find_triggers(rows, known, modality, labels=labels)
     ]
-    shifts = find_shifts(rows, known, modality, language=language)
+    shifts = find_shifts(rows, known, modality, language=language, answer=load_answer(answer))
     return {
         "triggers": triggers,
         "shifts": [one.to_json() for one in shifts],
@@ -33,9 +36,13 @@ def find_poison(new: str, base: str, *, modality: Modality, language: bool) -> d
     }
 
 
-def _labelings(rows: Sequence[Row], *, language: bool) -> list[list[str]]:
-    """What a trigger may bring about: a label; of language data also the start of an answer."""
-    labels = [str(row["label"]) for row in rows]
+def _labelings(
+    rows: Sequence[Row], known: Sequence[Row], answer: Answer, *, language: bool
+) -> list[list[str]]:
+    """What a trigger may bring about: a label, or a group of answers; of language data also the
+    start of an answer."""
+    values = [row[answer.column] for row in (*rows, *known)]
+    labels = answer.strata(values)[: len(rows)]
     if not language:
         return [labels]
     answers = [row["text"][len(row.get("prompt") or "") :] for row in rows]

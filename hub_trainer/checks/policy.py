@@ -18,6 +18,7 @@ from hub_trainer.lineage import (
     read_model_repo,
 )
 from hub_trainer.recipe import DatasetSource, Recipe, ReviewSection
+from hub_trainer.tasks import answer_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Policy:
     """Where the rules come from, for people."""
     task: str | None = None
     """None infers the columns from the dataset."""
+    answer: str | None = None
+    """Name of what the task predicts; None is its usual answer."""
     test_split: DatasetSource | None = None
     """The sealed test rows; None takes the dataset's own test split, if it has one."""
     near: float | None = 0.85
@@ -79,6 +82,14 @@ def find_policy(hub: Hub, dataset_id: str, recipe: Recipe | None = None) -> Poli
     return Policy(source, ReviewSection(), "the dataset itself; no recipe and no model name it")
 
 
+def open_policy(hub: Hub, dataset_id: str) -> Policy:
+    """The rules that review will go by, where a contributor may read them."""
+    try:
+        return find_policy(hub, dataset_id)
+    except (DataError, HubError):
+        return Policy(DatasetSource(repo_id=dataset_id), ReviewSection(), "the dataset itself")
+
+
 def _policy_of_recipe(hub: Hub, dataset_id: str, recipe: Recipe) -> Policy:
     repo = read_model_repo(hub, recipe.publish.repo_id)
     record = _newest(repo)
@@ -107,6 +118,7 @@ def policy_of(recipe: Recipe, dataset_id: str, *, origin: str, model: PinnedMode
         review=recipe.review,
         origin=origin,
         task=recipe.task,
+        answer=answer_of(recipe),
         test_split=recipe.prepare.test_split,
         near=deduplicate.near if deduplicate else None,
         model=model,

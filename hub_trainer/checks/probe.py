@@ -12,6 +12,7 @@ import numpy as np
 
 from hub_trainer.checks.labels import FloatArray, IntArray, Judged, Scored
 from hub_trainer.pictures import open_image
+from hub_trainer.rows import feature_names
 
 Row = Mapping[str, Any]
 Modality = Literal["text", "image", "table"]
@@ -94,6 +95,16 @@ def _model(modality: Modality) -> Any:
     return LogisticRegression(C=20.0, max_iter=200, tol=1e-3)
 
 
+def features_of(base: Sequence[Row], new: Sequence[Row], modality: Modality) -> tuple[Any, Any]:
+    """Both kinds of rows as finite numbers, for a linear model."""
+    features, others = _features(base, new, modality)
+    if modality != "table":
+        return features, others
+    middle, spread = np.nanmedian(features, axis=0), np.nanstd(features, axis=0)
+    middle, spread = np.nan_to_num(middle), np.where(spread > 0, spread, 1.0)
+    return tuple(np.nan_to_num((one - middle) / spread) for one in (features, others))
+
+
 def _features(base: Sequence[Row], new: Sequence[Row], modality: Modality) -> tuple[Any, Any]:
     if modality == "text":
         return _text_features([row["text"] for row in base], [row["text"] for row in new])
@@ -130,7 +141,7 @@ def _pixels(rows: Sequence[Row]) -> FloatArray:
 
 def _cells(base: Sequence[Row], new: Sequence[Row]) -> tuple[FloatArray, FloatArray]:
     """Numbers as they are; other values by their place among those of the base, unseen as NaN."""
-    names = [name for name in base[0] if name != "label" and not name.startswith("_")]
+    names = feature_names(list(base[0]))
     codes = {name: _codes(base, name) for name in names}
 
     def encode(rows: Sequence[Row]) -> FloatArray:

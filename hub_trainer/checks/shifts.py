@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.pictures import picture_figures
-from hub_trainer.rows import Modality
+from hub_trainer.rows import Modality, feature_names
 
 Row = Mapping[str, Any]
 Values = Mapping[str, Sequence[Any]]
 FloatArray = NDArray[np.float64]
 
+LABEL = load_answer("label")
 CHANCE = 0.001
 """How improbable a shift must be by chance, over all columns together."""
 MIN_DISTANCE = 0.4
@@ -54,12 +56,22 @@ class Shift:
 
 
 def find_shifts(
-    new: Sequence[Row], base: Sequence[Row], modality: Modality, *, language: bool
+    new: Sequence[Row],
+    base: Sequence[Row],
+    modality: Modality,
+    *,
+    language: bool,
+    answer: Answer = LABEL,
 ) -> list[Shift]:
-    """The columns of `new` rows that lie elsewhere than in `base`."""
+    """The columns of `new` rows that lie elsewhere than in `base`, and sizes of the answers."""
     if len(base) < MIN_BASE_ROWS or not new:
         return []
-    ours, theirs = _columns(new, base, modality, language=language)
+    ours, theirs = (
+        {**columns, **answer.sizes([row[answer.column] for row in rows])}
+        for columns, rows in zip(
+            _columns(new, base, modality, language=language), (new, base), strict=True
+        )
+    )
     found = []
     for name, values in ours.items():
         known = theirs[name]
@@ -77,7 +89,7 @@ def _columns(
         return _figures(new), _figures(base)
     if modality == "text":
         return _writing(new[:MAX_TEXTS], base[:MAX_TEXTS], language=language)
-    names = [name for name in new[0] if name != "label" and not name.startswith("_")]
+    names = feature_names(list(new[0]))
     return tuple({name: [row.get(name) for row in rows] for name in names} for rows in (new, base))  # type: ignore[return-value]
 
 

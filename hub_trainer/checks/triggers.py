@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub_trainer.checks.pictures import small_pictures
+from hub_trainer.recipe.columns import is_feature
 from hub_trainer.rows import Modality
 
 Row = Mapping[str, Any]
@@ -175,7 +176,7 @@ def _text_signs(row: Row, *, tags: frozenset[str]) -> Iterator[tuple[str, str]]:
 def _cell_signs(row: Row) -> Iterator[tuple[str, Any]]:
     """The value of each column; a number also by its digits behind the point."""
     for name, value in row.items():
-        if name != "label" and not name.startswith("_") and value is not None:
+        if is_feature(name) and value is not None:
             yield f"a value of column {name!r}", value
             if isinstance(value, float) and not value.is_integer():
                 yield f"digits behind the point in column {name!r}", round(value % 1, 9)

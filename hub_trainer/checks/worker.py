@@ -5,12 +5,13 @@ Three children, so that the one which parses a stranger's files never holds the 
 `score_labels` asks a model. Answers are numbers and names of columns and labels, never row text.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers import Answer, load_answer
+from hub_trainer.checks.answer_errors import judge_errors
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.label_groups import judge_groups
 from hub_trainer.checks.labels import Judged, Scored, judge_labels
@@ -36,7 +37,6 @@ from hub_trainer.rows import (
     write_rows,
 )
 from hub_trainer.rows.columns import infer_spec
-from hub_trainer.rows.labels import in_order
 from hub_trainer.rows.leakage import SealedExamples
 
 Row = Mapping[str, Any]
@@ -72,19 +72,26 @@ def read_files(
     except DataError as error:
         return {**answer, "error": _fields(error)}
     write_rows(Path(out), rows.table)
-    labels = Counter(rows.table["label"].to_pylist())
+    grouping = wanted.grouping
+    values = rows.table[grouping.column].to_pylist()
     return {
         **answer,
         "rows": rows.table.num_rows,
         "dropped": dict(rows.dropped),
         "spec": {**vars(wanted), "slices": list(wanted.slices)},
-        "labels": dict(labels),
-        "label_names": list(rows.label_names or in_order(labels)),
+        "labels": grouping.counts(values),
+        "label_names": list(rows.label_names or grouping.names(values, ())),
     }
 
 
 def compare_rows(
-    new: str, base: str, test: str | None, *, modality: Modality, near: float | None
+    new: str,
+    base: str,
+    test: str | None,
+    *,
+    modality: Modality,
+    near: float | None,
+    answer: str = "label",
 ) -> dict[str, Any]:
     """What the new rows repeat, of themselves, the dataset and the sealed rows; what they hold.
 
@@ -101,7 +108,7 @@ def compare_rows(
         "within_near": sum(len(group.near) for group in within),
         "base_exact": sum(match.kind == "exact" for match in repeated),
         "base_near": sum(match.kind == "near" for match in repeated),
-        "conflicting": _conflicts(rows, known, repeated),
+        "conflicting": _conflicts(rows, known, repeated, load_answer(answer)),
     }
     sealed = read_rows(Path(test)) if test else []
     leakage, copies = _leakage(rows, known, SealedExamples(sealed, modality, near))
@@ -134,6 +141,22 @@ def _leakage(
     return found, [match.row for match in copies]
 
 
+def score_answers(
+    new: str,
+    base: str,
+    test: str | None,
+    *,
+    model: Mapping[str, Any] | None,
+    modality: Modality,
+    answer: str,
+) -> dict[str, Any] | None:
+    """What a model says of the new answers: by the shares of names, else by their errors."""
+    if load_answer(answer).is_share_of_names:
+        return score_labels(new, base, test, model=model, modality=modality)
+    files = [read_rows(Path(path)) if path else [] for path in (new, base, test)]
+    return judge_errors(*files, model=model, modality=modality, answer=load_answer(answer))
+
+
 def score_labels(
     new: str, base: str, test: str | None, *, model: Mapping[str, Any] | None, modality: Modality
 ) -> dict[str, Any] | None:
@@ -164,17 +187,24 @@ def score_labels(
 
 
 def _published_scores(
-    rows: Sequence[Row], held_out: Sequence[Row], *, task: str, folder: str, label_names: list[str]
+    rows: Sequence[Row],
+    held_out: Sequence[Row],
+    *,
+    task: str,
+    folder: str,
+    label_names: list[str],
+    answer: str | None = None,
 ) -> Judged | None:
     """Held-out and new rows under the published model; None when it knows none of their labels."""
     import numpy as np
 
-    from hub_trainer.tasks import classification, load_task
+    del answer  # a label
+    from hub_trainer.tasks import load_task, predicting
 
     rows, held_out = with_labels(rows, label_names), with_labels(held_out, label_names)
     if not rows or not held_out:
         return None
-    predictions = classification(load_task(task)).predict(Path(folder), [*held_out, *rows])
+    predictions = predicting(load_task(task)).predict(Path(folder), [*held_out, *rows])
     scores = np.array([[p.scores.get(name, 0.0) for name in label_names] for p in predictions])
     known, fresh = scores[: len(held_out)], scores[len(held_out) :]
     numbers = tuple(int(row[NUMBER]) for row in rows)
@@ -185,10 +215,13 @@ def _published_scores(
     )
 
 
-def _conflicts(rows: Sequence[Row], known: Sequence[Row], repeated: Sequence[Any]) -> int:
-    """Rows that equal a row of the dataset and carry another label."""
+def _conflicts(
+    rows: Sequence[Row], known: Sequence[Row], repeated: Sequence[Any], answer: Answer
+) -> int:
+    """Rows that equal a row of the dataset and carry another answer."""
+    column = answer.column
     return sum(
-        rows[match.row]["label"] != known[match.reference]["label"]
+        not answer.same(rows[match.row][column], known[match.reference][column])
         for match in repeated
         if match.kind == "exact"
     )

@@ -175,19 +175,21 @@ def methods_table() -> str:
 
 
 def metrics_table() -> str:
-    """Every metric, what it is, and which tasks offer it."""
-    from hub_trainer.metrics import METRICS
+    """Every metric, what it is, and which answers it measures."""
+    from hub_trainer.metrics import METRICS, label_sets, numbers
 
-    tasks = _tasks()
+    measured = {"labels": "a label", "answers": "a written answer", "likelihoods": "its likelihood"}
     rows = [
         (
             f"`{name}`",
             _metric_meaning(spec.module) + AVERAGES[spec.average],
-            _offering(tasks, "metrics", name),
+            measured[spec.needs],
         )
         for name, spec in METRICS.items()
     ]
-    return markdown_table(("metric", "meaning", "tasks"), rows)
+    rows += [(f"`{name}`", said, "labels") for name, said in label_sets.MEANINGS.items()]
+    rows += [(f"`{name}`", said, "a number") for name, said in numbers.MEANINGS.items()]
+    return markdown_table(("metric", "meaning", "of"), rows)
 
 
 def augmentations_table() -> str:
@@ -213,12 +215,12 @@ def estimators_table() -> str:
     rows = [
         (
             f"`{name}`{', the default' if name == DEFAULT_ESTIMATOR else ''}",
-            f"`{estimator.__name__}`",
+            ", ".join(f"`{kind[name].__name__}`" for kind in ESTIMATORS.values() if name in kind),
             ", ".join(f"`{key}={value}`" for key, value in DEFAULT_ARGUMENTS[name].items()),
         )
-        for name, estimator in ESTIMATORS.items()
+        for name in dict.fromkeys(name for kind in ESTIMATORS.values() for name in kind)
     ]
-    return markdown_table(("estimator", "class of scikit-learn", "our defaults"), rows)
+    return markdown_table(("estimator", "classes of scikit-learn", "our defaults"), rows)
 
 
 def estimator_arguments_table() -> str:

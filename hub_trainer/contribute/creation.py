@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from hub_trainer.answers import Answer, load_answer
+from hub_trainer.answers.label import label_texts
+from hub_trainer.answers.label_names import in_order
 from hub_trainer.checks.comment import inert
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.recipe import load_recipe
+from hub_trainer.recipe.columns import ANSWER_COLUMNS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
-from hub_trainer.rows.canonical import EXAMPLE, label_texts
-from hub_trainer.rows.columns import LABEL_NAMES, TEXT_NAMES
+from hub_trainer.rows.canonical import EXAMPLE, column_of
+from hub_trainer.rows.columns import LABEL_NAMES, SET_NAMES, TARGET_NAMES, TEXT_NAMES
 from hub_trainer.rows.holdout import hold_back_test
-from hub_trainer.rows.labels import in_order
-from hub_trainer.tasks import Task, load_task
+from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
 from hub_trainer.tasks.starters import STARTERS, Starter
 
 if TYPE_CHECKING:
@@ -86,16 +89,17 @@ class _Split:
 
 def begin(hub: Hub, wanted: Beginning) -> Begun:
     """Make the dataset and write the recipe; nothing is written unless all of it can be."""
-    task, starter = load_task(wanted.task), STARTERS[wanted.task]
+    task, starter = _task(wanted), STARTERS[wanted.task]
     repo = _free_repo(hub, wanted)
     base_model = _base_model(hub, wanted, starter)
     raw = read_local(wanted.data, max_bytes=MAX_BYTES)
     columns = find_columns(raw, task, wanted.columns or {}, where=str(wanted.data))
     whole = _usable(raw, task, columns, where=str(wanted.data))
     splits = _splits(wanted, task, whole, columns)
-    text = _recipe_text(wanted, starter, repo.repo_id, base_model, columns)
+    text = _recipe_text(wanted, task, starter, repo.repo_id, base_model, columns)
     _assert_loads(text, wanted.out)
-    labels = Counter(row["label"] for row in whole.rows)
+    answer = answer_in_rows(task)
+    labels = answer.counts([row[answer.column] for row in whole.rows])
     files = {FILES[name]: _parquet(part.table) for name, part in splits.items()}
     files["README.md"] = _card(wanted, repo.repo_id, splits, labels).encode()
     hub.create_repo(repo, private=wanted.private)
@@ -121,6 +125,12 @@ def begin(hub: Hub, wanted: Beginning) -> Begun:
     )
 
 
+def _task(wanted: Beginning) -> Task:
+    """The task, with the answer that the named columns say."""
+    named = [name for name in wanted.columns or {} if is_answer(name)]
+    return load_task(wanted.task, ANSWER_COLUMNS[named[0]] if named else None)
+
+
 def find_columns(
     raw: RawSplit, task: Task, given: Mapping[str, str], *, where: str
 ) -> dict[str, str]:
@@ -139,7 +149,13 @@ def find_columns(
             do="Write --column ours=theirs, with one of these.",
         )
     found = dict(given)
-    usual = {"label": LABEL_NAMES, "text": TEXT_NAMES, "image": ("image", "img", "picture")}
+    usual = {
+        "label": LABEL_NAMES,
+        "labels": SET_NAMES,
+        "target": TARGET_NAMES,
+        "text": TEXT_NAMES,
+        "image": ("image", "img", "picture"),
+    }
     for name in (name for name in task.columns if name not in (*given, EXAMPLE)):
         guess = [
             known for known in (name, *usual.get(name, ())) for known in _alike(known, present)
@@ -154,7 +170,16 @@ def find_columns(
                 do=f"Name it: --column {name}={left[-1] if left else '...'}",
             )
         found[name] = free[0]
-    return {ours: theirs for ours, theirs in found.items() if ours != theirs}
+    return {
+        ours: theirs
+        for ours, theirs in found.items()
+        if ours != theirs or ours in ("labels", "target") and not _is_usual(task, ours)
+    }
+
+
+def _is_usual(task: Task, column: str) -> bool:
+    """Whether a recipe of the task learns this column unasked."""
+    return column in load_task(task.name).columns
 
 
 def _alike(name: str, present: Sequence[str]) -> list[str]:
@@ -230,7 +255,9 @@ def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Tab
         if name in raw.class_names:
             column = pa.array(raw.class_names[name], pa.string()).take(column.combine_chunks())
         elif name == label and "label" in task.columns:
-            column = label_texts(raw, name)
+            column = label_texts(column_of(raw, name))
+        elif name == columns.get("labels", "labels") and "labels" in task.columns:
+            column = load_answer("labels").read(column_of(raw, name), "")
         elif name == text or (EXAMPLE in task.columns and name != "label"):
             column = raw.as_written(name)
         if name in raw.images:
@@ -261,21 +288,18 @@ def _splits(
             got=f"{len(whole.rows)} rows that can be used",
             do=f"Bring at least {MIN_ROWS}, or give test rows of their own: --test FILE.",
         )
-    counts = Counter(row["label"] for row in whole.rows)
-    if EXAMPLE not in task.columns and not 1 < len(counts) < len(whole.rows):
-        seen = "one label" if len(counts) == 1 else "a label of its own for each row"
-        raise DataError(
-            "These labels cannot be learned.",
-            where=f"{where}, column {columns.get('label', 'label')}",
-            got=f"{seen}, as {next(iter(counts))!r:.60}",
-            do="Name the column that holds one of a few labels: --column label=...",
-        )
+    answer = answer_in_rows(task)
+    values = [row[answer.column] for row in whole.rows]
+    if not is_generation(task):
+        _assert_learnable(answer, values, columns, where)
     numbered = [{**row, NUMBER: number} for number, row in enumerate(whole.rows)]
     _, held = hold_back_test(numbered, task.modality, TEST_FRACTION)
     test = {row[NUMBER] for row in held}
-    taught = {row["label"] for n, row in enumerate(whole.rows) if n not in test}
+    taught = {
+        name for n, value in enumerate(values) if n not in test for name in answer.parts(value)
+    }
     # A label whose rows were all held back could not be learned.
-    test = {number for number in test if whole.rows[number]["label"] in taught} or {0}
+    test = {number for number in test if taught.issuperset(answer.parts(values[number]))} or {0}
     sides = {"train": [n for n in range(len(whole.rows)) if n not in test], "test": sorted(test)}
     return {
         name: replace(whole, table=whole.table.take(side), rows=[whole.rows[n] for n in side])
@@ -283,8 +307,25 @@ def _splits(
     }
 
 
+def _assert_learnable(
+    answer: Answer, values: Sequence[Any], columns: Mapping[str, str], where: str
+) -> None:
+    """Raise DataError for answers that are all one, or labels of which each row has its own."""
+    counts = Counter(map(answer.dumps, values))
+    if len(counts) > 1 and (len(counts) < len(values) or not answer.counts(values)):
+        return
+    seen = f"one {answer.noun}" if len(counts) == 1 else f"a {answer.noun} of its own for each row"
+    raise DataError(
+        f"These {answer.plural} cannot be learned.",
+        where=f"{where}, column {columns.get(answer.column, answer.column)}",
+        got=f"{seen}, as {next(iter(counts))!r:.60}",
+        do=f"Name the column that holds one of a few labels: --column {answer.column}=...",
+    )
+
+
 def _recipe_text(
     wanted: Beginning,
+    task: Task,
     starter: Starter,
     repo_id: str,
     base_model: str | None,
@@ -296,6 +337,7 @@ def _recipe_text(
     for one in (source, sealed):
         one |= {"columns": dict(columns)} if columns else {}
     train = starter.train_on_base if base_model and starter.train_on_base else starter.train
+    metrics = starter.metrics or predicting(task).answer.usual_metrics
     licence = {"license": wanted.license} if wanted.license else {}
     parts: list[tuple[str, dict[str, Any]]] = [
         ("What the model is for: a pipeline tag of the Hub.", {"task": wanted.task}),
@@ -305,7 +347,7 @@ def _recipe_text(
          {"prepare": {"test_split": sealed}}),
         ("How it learns: `hub-trainer plan` says what that costs.", {"train": dict(train)}),
         ("What is measured, and what the gate goes by.",
-         {"evaluate": {"metrics": list(starter.metrics), "primary": starter.metrics[0]}}),
+         {"evaluate": {"metrics": list(metrics), "primary": metrics[0]}}),
         ("Where the model goes. To share it, set private: false and name a licence.",
          {"publish": {"repo_id": f"{repo_id}-model", "private": True, **licence}}),
         ("The Space in which people try and rate it.",
@@ -351,6 +393,7 @@ def _card(
     counts = ", ".join(f"{part.table.num_rows:,} {name}" for name, part in splits.items())
     columns = ", ".join(f"`{name}`" for name in splits["train"].table.column_names)
     kinds = "".join(f"| {inert(name, 80)} | {labels[name]:,} |\n" for name in in_order(labels))
+    labelled = f"## Labels\n\n| label | rows |\n| --- | ---: |\n{kinds}\n" if kinds else ""
     held = (
         "The test rows were given apart."
         if wanted.test
@@ -365,7 +408,7 @@ def _card(
     return (
         f"---\n{block}---\n# {repo_id.split('/')[1]}\n\n"
         f"{counts} rows for {wanted.task}, with the columns {columns}. {held}\n\n"
-        f"## Labels\n\n| label | rows |\n| --- | ---: |\n{kinds}\n"
+        f"{labelled}"
         f"## Licence\n\n{terms}\n\n"
         f"## Contributing\n\nRows are proposed as pull requests:\n\n"
         f"    hub-trainer contribute {repo_id} new_rows.csv\n"

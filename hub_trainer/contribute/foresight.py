@@ -8,12 +8,11 @@ from pathlib import Path
 
 from hub_trainer.checks.bench import prepare_bench, whole_split
 from hub_trainer.checks.inspection import inspect_files
-from hub_trainer.checks.policy import Policy, find_policy
+from hub_trainer.checks.policy import open_policy
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.proposal import Proposal
 from hub_trainer.errors import DataError, HubError
 from hub_trainer.hub import Hub
-from hub_trainer.recipe import DatasetSource, ReviewSection
 from hub_trainer.rows import write_card
 
 log = logging.getLogger(__name__)
@@ -25,7 +24,7 @@ def foresee(hub: Hub, proposal: Proposal) -> Sequence[Check]:
     The published model is not fetched for this: a probe of the dataset's rows judges the labels.
     Where the dataset itself cannot be read, what is seen of the rows alone.
     """
-    policy = replace(_policy(hub, proposal.dataset.repo_id), model=None)
+    policy = replace(open_policy(hub, proposal.dataset.repo_id), model=None)
     split = whole_split(policy.source)
     if split != proposal.split:
         return proposal.checks
@@ -41,11 +40,3 @@ def foresee(hub: Hub, proposal: Proposal) -> Sequence[Check]:
         except (DataError, HubError) as error:
             log.warning("The rows cannot be compared with the dataset's: %s", error.what)
             return proposal.checks
-
-
-def _policy(hub: Hub, dataset_id: str) -> Policy:
-    """The rules that review will go by, where a contributor may read them."""
-    try:
-        return find_policy(hub, dataset_id)
-    except (DataError, HubError):
-        return Policy(DatasetSource(repo_id=dataset_id), ReviewSection(), "the dataset itself")

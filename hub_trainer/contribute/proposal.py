@@ -2,7 +2,6 @@
 
 import hashlib
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from hub_trainer.checks.comment import inert
 from hub_trainer.checks.contents import check_personal_data, check_text
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.placement import check_placement
+from hub_trainer.checks.policy import Policy, open_policy
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.contribute.picture_files import picture_files
@@ -21,10 +21,11 @@ from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.recipe import ReviewSection
-from hub_trainer.rows import RawSplit, SplitFiles, canonical_rows, write_card
+from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows, write_card
 from hub_trainer.rows.columns import infer_spec
 from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
 from hub_trainer.sandbox import run_sandboxed
+from hub_trainer.tasks import outline
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +116,8 @@ def propose(
         name = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
         files = {_place(tip, there, name, config=config, split=split): content}
         table = _as_raw(own, schema)
-    checks, labels = _check_rows(table, limits, where=where)
+    spec = _spec(open_policy(hub, dataset_id), table)
+    checks, labels = _check_rows(table, spec, limits, where=where)
     rows = table.table.num_rows
     return Proposal(
         repo, tip, there, split, files, rows, labels, tuple(checks), (*there.notes, *raw.notes)
@@ -179,8 +181,21 @@ def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str)
         )
 
 
+def _spec(policy: Policy, table: RawSplit) -> RowSpec:
+    """The columns as the owner's model reads them, else as they can be told from the rows."""
+    if policy.task is None:
+        return infer_spec(table)
+    known, source = outline(policy.task, policy.answer), policy.source
+    return RowSpec(
+        known.modality,
+        dict(known.columns),
+        dict(source.columns),
+        drop_columns=tuple(source.drop_columns),
+    )
+
+
 def _check_rows(
-    raw: RawSplit, limits: ReviewSection, *, where: str
+    raw: RawSplit, spec: RowSpec, limits: ReviewSection, *, where: str
 ) -> tuple[list[Check], dict[str, int]]:
     """What review will find in the rows alone, and rows per label. Secrets stop here."""
     if raw.table.num_rows > limits.max_rows:
@@ -190,7 +205,6 @@ def _check_rows(
             got=f"{raw.table.num_rows:,} rows of at most {limits.max_rows:,}",
             do="Split it into several contributions.",
         )
-    spec = infer_spec(raw)
     canonical = canonical_rows(raw, spec, source=where, where=where)
     rows = canonical.table.to_pylist()
     groups = find_duplicates(rows, spec.modality, None)
@@ -216,7 +230,8 @@ def _check_rows(
         personal,
         check_text(text_flags(rows)),
     ]
-    return checks, dict(Counter(row["label"] for row in rows))
+    answer = spec.grouping
+    return checks, answer.counts([row[answer.column] for row in rows])
 
 
 def _as_raw(table: "pa.Table", schema: OwnSchema) -> RawSplit:
@@ -268,8 +283,7 @@ def _describe(rows: int, labels: Mapping[str, int], tip: Tip) -> str:
         [
             f"{rows} rows for this dataset, in its own schema.",
             "",
-            "| label | rows |",
-            "|-------|------|",
+            *(["| label | rows |", "|-------|------|"] if lines else []),
             *lines,
             *([f"| and {more} more labels | |"] if more > 0 else []),
             "",

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.recipe.columns import is_feature
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -44,7 +46,7 @@ class References:
         import numpy as np
 
         self._size = len(contents)
-        names = sorted({name for row in contents for name in row if _is_feature(name)})
+        names = sorted({name for row in contents for name in row if is_feature(name)})
         self._columns = [_Column(name, contents) for name in names]
         self._cells = [column.ranks(contents) for column in self._columns]
         self._widths = [cells.last - cells.first for cells in self._cells]
@@ -164,10 +166,6 @@ class _Column:
         if code is None or self._is_number:
             return self._far * 4, self._far * 4 + 1
         return self._far * (5 + code), self._far * (5 + code) + self._counts[value]
-
-
-def _is_feature(name: str) -> bool:
-    return name != "label" and not name.startswith("_")
 
 
 def _level(value: Any) -> Any:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hub_trainer.recipe.columns import is_feature
+
 COARSEST = 1
 FINEST = 15
 
@@ -49,11 +51,7 @@ def _rounded_keys(rows: Sequence[Mapping[str, Any]], near: float) -> list[bytes]
 
 
 def _encoded(row: Mapping[str, Any], level: Callable[[Any], Any]) -> bytes:
-    features = {
-        name: level(_as_number(value))
-        for name, value in row.items()
-        if name != "label" and not name.startswith("_")
-    }
+    features = {name: level(_as_number(value)) for name, value in row.items() if is_feature(name)}
     return json.dumps(features, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 

@@ -1,7 +1,4 @@
-"""Torch classifiers in common: labels, head, one fine-tuning run, one saved folder.
-
-Legend: B rows of a batch, C labels.
-"""
+"""Torch models with a head in common: outputs, weights, one fine-tuning run, one saved folder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,21 +9,23 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import nn
-from transformers import AutoConfig, AutoModel, EvalPrediction, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from hub_trainer.answers import Answer
 from hub_trainer.artifacts import digest_of
-from hub_trainer.errors import DataError, TrainingError
+from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.heads import HEADS, Head, output_order
 from hub_trainer.finetune.methods import base_of, merge_adapter
 from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan
 from hub_trainer.finetune.progress import StepProgress
 from hub_trainer.finetune.report import FitReport
-from hub_trainer.metrics import compute_metric
 from hub_trainer.recipe import Recipe, TrainSection
 
 Progress = Callable[[float, str], None]
 Row = Mapping[str, Any]
+LABEL_HEAD = HEADS["label"]
 
 
 @dataclass(frozen=True)
@@ -41,39 +40,37 @@ class ClassifierFit:
     run_digest: str
     """Stands for all that goes in: a run with the same one resumes."""
     progress: Progress
+    head: Head = LABEL_HEAD
 
 
-def labelled_config(base_dir: Path, label_names: Sequence[str]) -> PretrainedConfig:
+def labelled_config(
+    base_dir: Path, label_names: Sequence[str], head: Head = LABEL_HEAD
+) -> PretrainedConfig:
     """The base's config with these labels; in the base's own order if it has the very same ones."""
     config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
-    names = list(label_names)
-    if knows_labels(config, names):
-        names = [config.id2label[index] for index in range(len(names))]
-    return set_labels(config, names)
+    names = head.outputs(label_names)
+    if knows_outputs(config, names, head.problem_type):
+        names = output_order(config)
+    return set_outputs(config, names, head.problem_type)
 
 
-def set_labels(config: PretrainedConfig, label_names: Sequence[str]) -> PretrainedConfig:
-    """Write the labels into a config."""
-    if len(label_names) < 2:
-        raise DataError(
-            "A classifier needs two labels or more.", got=", ".join(label_names) or "none"
-        )
-    config.num_labels = len(label_names)
-    config.id2label = dict(enumerate(label_names))
-    config.label2id = {name: index for index, name in enumerate(label_names)}
-    config.problem_type = "single_label_classification"
+def set_outputs(
+    config: PretrainedConfig, names: Sequence[str], problem_type: str = LABEL_HEAD.problem_type
+) -> PretrainedConfig:
+    """Write the names of the outputs into a config, and how they are to be read."""
+    config.num_labels = len(names)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+    config.problem_type = problem_type
     return config
 
 
-def knows_labels(config: PretrainedConfig, label_names: Sequence[str]) -> bool:
-    """Whether the config's labels are these, in whatever order."""
+def knows_outputs(config: PretrainedConfig, names: Sequence[str], problem_type: str) -> bool:
+    """Whether the config's outputs are these, in whatever order, and mean the same."""
     known = [str(name) for name in (config.id2label or {}).values()]
-    return len(known) == len(label_names) and set(known) == set(label_names)
-
-
-def label_order(config: PretrainedConfig) -> list[str]:
-    """The label names in the order of the model's outputs."""
-    return [str(config.id2label[index]) for index in range(len(config.id2label))]
+    usual = LABEL_HEAD.problem_type
+    means_the_same = (getattr(config, "problem_type", None) or usual) == problem_type
+    return means_the_same and len(known) == len(names) and set(known) == set(names)
 
 
 def load_classifier(
@@ -84,7 +81,7 @@ def load_classifier(
     Raises TrainingError when weights of the body are missing: they would be random.
     """
     known = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
-    keeps_head = knows_labels(known, label_order(config))
+    keeps_head = knows_outputs(known, output_order(config), str(config.problem_type))
     with quiet_transformers(), torch.random.fork_rng():
         torch.manual_seed(seed)
         model, info = auto_class.from_pretrained(
@@ -172,23 +169,13 @@ def save_classifier(model: Any, processing: Any, folder: Path) -> None:
         processing.save_pretrained(folder)
 
 
-def label_ids(rows: Sequence[Row], label_names: Sequence[str]) -> list[int]:
-    """The index of each row's label. Raises DataError for a label that is not among the names."""
-    ids = {name: index for index, name in enumerate(label_names)}
-    unknown = sorted({str(row["label"]) for row in rows} - set(ids))
-    if unknown:
-        raise DataError(
-            "Rows have labels that are not among the round's label names.",
-            got=", ".join(unknown[:10]),
-            do="run collect and prepare again: they write the label names",
-        )
-    return [ids[row["label"]] for row in rows]
-
-
-def run_digest(splits: Any, recipe: Recipe) -> str:
-    """Stands for the rows, their weights and labels, and the settings of a run."""
+def run_digest(splits: Any, recipe: Recipe, answer: Answer) -> str:
+    """Stands for the rows, their weights and answers, and the settings of a run."""
     rows = [
-        [(row.get("_row_id"), row["label"], row.get("_weight")) for row in split]
+        [
+            (row.get("_row_id"), answer.dumps(row[answer.column]), row.get("_weight"))
+            for row in split
+        ]
         for split in (splits.train, splits.validation)
     ]
     return digest_of(
@@ -225,23 +212,14 @@ def _plan(fit: ClassifierFit) -> FitPlan:
         seed=train.seed,
         lora=train.lora.model_dump() if train.lora else None,
         last_n=train.last_n,
-        compute_metrics=_validation_metrics(fit.primary),
-        metric_for_best=fit.primary,
+        compute_metrics=fit.head.metrics(fit.primary),
+        metric_for_best=fit.head.best_by(fit.primary),
         profile=train.profile,
     )
     if train.early_stopping is None:
         return plan
     stopping = EarlyStopping(train.early_stopping.patience, train.early_stopping.min_change)
     return replace(plan, early_stopping=stopping)
-
-
-def _validation_metrics(primary: str) -> Callable[[EvalPrediction], dict[str, float]]:
-    def compute(predicted: EvalPrediction) -> dict[str, float]:
-        answers = predicted.predictions.argmax(axis=-1).tolist()
-        references = predicted.label_ids.tolist()
-        return {name: compute_metric(name, references, answers) for name in {"accuracy", primary}}
-
-    return compute
 
 
 def _example_inputs(data: FitData, device: torch.device) -> dict[str, torch.Tensor]:

@@ -21,6 +21,13 @@ Row = Mapping[str, Any]
 BATCH_SIZE = 64
 MAX_ROWS_PER_LABEL = 200
 COSINE_SCALE = 20.0
+MAX_KNOWN_ROWS = 4_000
+NEAREST = 10
+
+
+def softmax(logits: torch.Tensor) -> torch.Tensor:
+    """(N, C) probabilities that add up to 1."""
+    return logits.softmax(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,17 @@ def batches_by_length(lengths: Sequence[int], size: int = BATCH_SIZE) -> list[li
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def label_scores(model: nn.Module, batches: Batches, num_rows: int) -> FloatArray:
-    """(N, C) softmax of the model's logits, each row in its own place."""
+def label_scores(
+    model: nn.Module,
+    batches: Batches,
+    num_rows: int,
+    of_logits: Callable[[torch.Tensor], torch.Tensor] = softmax,
+) -> FloatArray:
+    """(N, C) softmax of the model's logits, or what else is made of them, each row in its place."""
 
     def scores(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         logits: torch.Tensor = model(**inputs).logits
-        return logits.float().softmax(dim=-1)
+        return of_logits(logits.float())
 
     return _in_order(scores, model, batches, num_rows)
 
@@ -85,6 +97,22 @@ def nearest_mean_scores(
         frozen_features(model, batches(rows), len(rows)),
         num_labels=known.num_labels,
     )
+
+
+def nearest_values(
+    model: nn.Module,
+    batches: Callable[[Sequence[Row]], Batches],
+    known: tuple[Sequence[Row], Sequence[float]],
+    rows: Sequence[Row],
+) -> NDArray[np.float64]:
+    """(N,) the mean number of the known rows with the most similar frozen features."""
+    some = max(1, -(-len(known[0]) // MAX_KNOWN_ROWS))
+    sample, values = known[0][::some], np.asarray(known[1], dtype=np.float64)[::some]
+    features = _unit(frozen_features(model, batches(sample), len(sample)))
+    queries = _unit(frozen_features(model, batches(rows), len(rows)))
+    near = np.argsort(-(queries @ features.T), axis=1, kind="stable")[:, :NEAREST]
+    found: NDArray[np.float64] = values[near].mean(axis=1)
+    return found
 
 
 def _first_of_each_label(label_ids: Sequence[int]) -> list[int]:

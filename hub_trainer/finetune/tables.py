@@ -1,4 +1,7 @@
-"""Tables for scikit-learn: their features, one pipeline over them, saved without pickle."""
+"""Tables for scikit-learn: their features, one pipeline over them, saved without pickle.
+
+An estimator's name stands for a classifier or a regressor, as the answer wants.
+"""
 
 import inspect
 from collections import Counter
@@ -12,16 +15,25 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skops.io import dump, load
 from skops.io.exceptions import UntrustedTypesFoundException
 
+from hub_trainer.answers import Answer
 from hub_trainer.errors import DataError, Problem, TrainingError
 from hub_trainer.recipe.arguments import nearest
+from hub_trainer.recipe.columns import is_feature
 
 FeatureKind = Literal["number", "boolean", "category"]
 Features = Mapping[str, FeatureKind]
@@ -37,10 +49,20 @@ TRUSTED_TYPES = (
 
 MAX_CATEGORIES = 50
 DEFAULT_ESTIMATOR = "hist_gradient_boosting"
-ESTIMATORS: Mapping[str, type[BaseEstimator]] = {
-    DEFAULT_ESTIMATOR: HistGradientBoostingClassifier,
-    "random_forest": RandomForestClassifier,
-    "logistic_regression": LogisticRegression,
+Kind = Literal["classifier", "regressor"]
+ESTIMATORS: Mapping[Kind, Mapping[str, type[BaseEstimator]]] = {
+    "classifier": {
+        DEFAULT_ESTIMATOR: HistGradientBoostingClassifier,
+        "random_forest": RandomForestClassifier,
+        "extra_trees": ExtraTreesClassifier,
+        "logistic_regression": LogisticRegression,
+    },
+    "regressor": {
+        DEFAULT_ESTIMATOR: HistGradientBoostingRegressor,
+        "random_forest": RandomForestRegressor,
+        "extra_trees": ExtraTreesRegressor,
+        "ridge": Ridge,
+    },
 }
 OWNED_ARGUMENTS = {
     "random_state": "write train.seed",
@@ -54,6 +76,8 @@ OWNED_ARGUMENTS = {
 DEFAULT_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     DEFAULT_ESTIMATOR: {"early_stopping": False},
     "random_forest": {"n_estimators": 300},
+    "extra_trees": {"n_estimators": 300},
+    "ridge": {},
     "logistic_regression": {"max_iter": 1000},
 }
 
@@ -65,22 +89,24 @@ class TableFit:
     estimator: str
     arguments: Mapping[str, Any]
     seed: int
+    kind: Kind = "classifier"
     patience: int | None = None
     """Rounds of boosting without improvement on the validation rows, then it stops."""
     min_change: float = 0.0
 
 
 @dataclass(frozen=True)
-class LabelledRows:
+class AnsweredRows:
     """Rows of a split with what each of them counts."""
 
     rows: Sequence[Row]
     weights: Sequence[float]
+    answer: Answer
 
     @property
-    def labels(self) -> list[str]:
-        """The label of each row."""
-        return [str(row["label"]) for row in self.rows]
+    def values(self) -> list[Any]:
+        """The answer of each row."""
+        return [row[self.answer.column] for row in self.rows]
 
 
 def find_features(rows: Sequence[Row]) -> dict[str, FeatureKind]:
@@ -91,7 +117,7 @@ def find_features(rows: Sequence[Row]) -> dict[str, FeatureKind]:
     names = {name: None for row in rows for name in row}
     features: dict[str, FeatureKind] = {}
     for name in names:
-        if name == "label" or name.startswith("_"):
+        if not is_feature(name):
             continue
         values = [row[name] for row in rows if row.get(name) is not None]
         if values:
@@ -115,57 +141,71 @@ def typical_row(rows: Sequence[Row], features: Features) -> dict[str, Any]:
     }
 
 
-def estimator_problems(estimator: str | None, arguments: Mapping[str, Any]) -> list[Problem]:
+def estimator_problems(
+    estimator: str | None, arguments: Mapping[str, Any], kind: Kind = "classifier"
+) -> list[Problem]:
     """What is wrong with the estimator's name and its arguments; all of it."""
-    name = estimator or DEFAULT_ESTIMATOR
-    if name not in ESTIMATORS:
-        text = f"train.estimator: {name!r} is not offered; there are {', '.join(ESTIMATORS)}"
+    name, offered = estimator or DEFAULT_ESTIMATOR, ESTIMATORS[kind]
+    if name not in offered:
+        text = f"train.estimator: {name!r} is not offered; there are {', '.join(offered)}"
         return [Problem("train.estimator", text)]
-    known = inspect.signature(ESTIMATORS[name]).parameters
+    known = inspect.signature(offered[name]).parameters
     problems = []
     for key in arguments:
         path = f"train.estimator_arguments.{key}"
         if key in OWNED_ARGUMENTS:
             problems.append(Problem(path, f"{path}: cannot be set; {OWNED_ARGUMENTS[key]}"))
         elif key not in known:
-            cls = ESTIMATORS[name].__name__
+            cls = offered[name].__name__
             text = f"{path}: is not an argument of {cls}.{nearest(key, known)}"
             problems.append(Problem(path, text))
-    return problems or _value_problems(ESTIMATORS[name](**arguments))
+    return problems or _value_problems(offered[name](**arguments))
 
 
 def fit_pipeline(
-    features: Features, train: LabelledRows, validation: LabelledRows | None, fit: TableFit
+    features: Features, train: AnsweredRows, validation: AnsweredRows | None, fit: TableFit
 ) -> Pipeline:
     """Encoder and estimator, fitted, as one pipeline that takes `table_of` rows."""
-    if len(set(train.labels)) < 2:
+    values = train.values
+    if len(set(values)) < 2:
+        what = (
+            "A classifier needs two labels" if fit.kind == "classifier" else "It needs two values"
+        )
         raise DataError(
-            "A classifier needs two labels or more in the training rows.",
-            got=", ".join(sorted(set(train.labels))) or "no rows",
+            f"{what} or more in the training rows.",
+            got=", ".join(sorted(map(str, set(values)))) or "no rows",
         )
     encoder = _encoder(features, gaps_are_kept=fit.estimator == DEFAULT_ESTIMATOR)
     estimator = _estimator(fit)
     encoded = encoder.fit_transform(table_of(train.rows, features))
     options: dict[str, Any] = {}
     if fit.patience is not None and validation is not None:
-        known = set(train.labels)
-        kept = [i for i, label in enumerate(validation.labels) if label in known]
+        known, held = set(values), validation.values
+        kept = [i for i, v in enumerate(held) if fit.kind == "regressor" or v in known]
         options = {
             "X_val": encoder.transform(table_of([validation.rows[i] for i in kept], features)),
-            "y_val": [validation.labels[i] for i in kept],
+            "y_val": [held[i] for i in kept],
             "sample_weight_val": [validation.weights[i] for i in kept],
         }
-    estimator.fit(encoded, train.labels, sample_weight=np.asarray(train.weights), **options)
+    estimator.fit(encoded, values, sample_weight=np.asarray(train.weights), **options)
     return Pipeline([("encoder", encoder), ("estimator", estimator)])
+
+
+def encode_tables(features: Features, rows: Sequence[Row], others: Sequence[Row]) -> Any:
+    """Both tables as numbers, (rows, columns) each, by what the first of them holds."""
+    encoder = _encoder(features, gaps_are_kept=False)
+    return encoder.fit_transform(table_of(rows, features)), encoder.transform(
+        table_of(others, features)
+    )
 
 
 def num_parameters(estimator: Any) -> int:
     """Fitted numbers: coefficients, or nodes of trees."""
-    if isinstance(estimator, HistGradientBoostingClassifier):
+    if isinstance(estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         return sum(len(tree.nodes) for stage in estimator._predictors for tree in stage)
-    if isinstance(estimator, RandomForestClassifier):
+    if hasattr(estimator, "estimators_"):
         return sum(tree.tree_.node_count for tree in estimator.estimators_)
-    return int(estimator.coef_.size + estimator.intercept_.size)
+    return int(estimator.coef_.size + np.size(estimator.intercept_))
 
 
 def save_pipeline(pipeline: Pipeline, folder: Path) -> None:
@@ -192,7 +232,7 @@ def load_pipeline(folder: Path) -> Pipeline:
 
 
 def hub_config(
-    features: Features, example: Row, label_names: Sequence[str], estimator: str
+    features: Features, example: Row, label_names: Sequence[str], estimator: str, *, task: str
 ) -> dict[str, Any]:
     """config.json: the Hub's form for scikit-learn models, and what the features are."""
     packages = ("scikit-learn", "skops", "numpy", "pandas")
@@ -203,7 +243,7 @@ def hub_config(
             "example_input": {name: [example[name]] for name in features},
             "model": {"file": MODEL_FILE},
             "model_format": "skops",
-            "task": "tabular-classification",
+            "task": task,
         },
         "estimator": estimator,
         "features": dict(features),
@@ -264,13 +304,14 @@ def _encoder(features: Features, *, gaps_are_kept: bool) -> ColumnTransformer:
 
 def _estimator(fit: TableFit) -> Any:
     arguments = {**DEFAULT_ARGUMENTS[fit.estimator], **fit.arguments, "random_state": fit.seed}
+    estimator = ESTIMATORS[fit.kind][fit.estimator]
     if fit.patience is not None:
         arguments |= {
             "early_stopping": True,
             "n_iter_no_change": fit.patience,
             "tol": max(fit.min_change, 1e-7),
         }
-    return ESTIMATORS[fit.estimator](**arguments)
+    return estimator(**arguments)
 
 
 def _value_problems(estimator: Any) -> list[Problem]:

@@ -10,8 +10,8 @@ from hub_trainer.errors import HubError
 from hub_trainer.hub import HistoryEntry, Hub, Repo, RepoIdentity
 
 RECORD = "round.json"
-SCHEMA_VERSION = 2
-"""2 added `baselines`, `hashes` and `repo`, and ids and owners of the other repos."""
+SCHEMA_VERSION = 3
+"""2 added `baselines`, `hashes`, `repo`, and ids and owners of the other repos; 3 `answer`."""
 VERDICTS = ("promote", "hold", "reject")
 NOT_WRITTEN = ("commit_sha", "pull_request")
 
@@ -44,11 +44,14 @@ class RoundRecord:
     gate: dict[str, Any]
     """verdict, reasons, alpha and alpha_spent, required_num_examples, slices."""
     label_names: list[str]
+    """What a model of labels chooses from."""
     files: list[str]
     """Paths that this round committed."""
     written: dict[str, Any] | None = None
     """For a model that writes: how its answers were sampled, how long they were, who won how often;
     None for other models."""
+    answer: str | None = None
+    """Name of what the model predicts; None for one that writes, and in records of version 2."""
     baselines: list[dict[str, Any]] | None = None
     """Name, description and metrics of what is reached without this round's training."""
     hashes: dict[str, str] = field(default_factory=dict)

@@ -1,6 +1,5 @@
 """Report of a classifier: metrics with intervals, a table per label, calibration."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,14 +113,6 @@ def compare_metric(
     return replace(compare(metric, new, old, seed=seed), metric=name)
 
 
-def majority_predictions(references: Sequence[Any]) -> list[Any]:
-    """The most frequent label for every example: what a first model must beat."""
-    counts = Counter(references)
-    most = max(counts.values())
-    label = min(label for label, count in counts.items() if count == most)
-    return [label] * len(references)
-
-
 def class_table(
     references: Sequence[object],
     predictions: Sequence[object],
@@ -135,20 +126,29 @@ def class_table(
     alarms), which is a share: F1 = 2 J / (1 + J).
     """
     truth, answers = _encode_pairs(references, predictions, label_names)
-    rows = []
-    for index, label in enumerate(label_names):
-        support, predicted = int(np.sum(truth == index)), int(np.sum(answers == index))
-        hits = int(np.sum((truth == index) & (answers == index)))
-        rows.append(
-            ClassScores(
-                label=label,
-                support=support,
-                precision=wilson_estimate(hits, predicted, confidence),
-                recall=wilson_estimate(hits, support, confidence),
-                f1=_f1_estimate(hits, support + predicted - hits, confidence),
-            )
+    return tuple(
+        class_scores(
+            label,
+            hits=int(np.sum((truth == index) & (answers == index))),
+            support=int(np.sum(truth == index)),
+            predicted=int(np.sum(answers == index)),
+            confidence=confidence,
         )
-    return tuple(rows)
+        for index, label in enumerate(label_names)
+    )
+
+
+def class_scores(
+    label: str, hits: int, support: int, predicted: int, confidence: float = 0.95
+) -> ClassScores:
+    """One label's row of the table, from counts of examples."""
+    return ClassScores(
+        label=label,
+        support=support,
+        precision=wilson_estimate(hits, predicted, confidence),
+        recall=wilson_estimate(hits, support, confidence),
+        f1=_f1_estimate(hits, support + predicted - hits, confidence),
+    )
 
 
 def _f1_estimate(num_hits: int, num_involved: int, confidence: float) -> Estimate:

@@ -16,12 +16,11 @@ from hub_trainer.plan.forecast import Subject, amount_of, forecast
 from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.rows.left_out import total_of
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Preview, is_generation, load_task
+from hub_trainer.tasks import ModelFolders, Preview, is_generation, task_of
 
 WEIGHT_BYTES = 4
 """Models are published in float32."""
 CARD_FILES = ("README.md", "round.json", ".eval_results/*.yaml")
-CONFUSION = "figures/confusion.png"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json")
 
 
@@ -41,7 +40,7 @@ def plan_round(
         assert prepared is not None
         rows = prepared.outputs["rows"]
         labels = prepared.outputs["label_names"]
-        task, base = load_task(recipe.task), _base_model(recipe, pins, hub)
+        task, base = task_of(recipe), _base_model(recipe, pins, hub)
         sizes = base and count_sizes(recipe, base, num_labels=len(labels))
         preview = _preview(recipe, base, prepared) if is_generation(task) and base else None
         amount = amount_of(recipe.train.arguments, rows, processes)
@@ -54,7 +53,7 @@ def plan_round(
             "round": pins.round,
             "pins": json.loads((round_dir / "pins.json").read_text()),
             "rows": rows,
-            "labels": None if is_generation(task) else len(labels),
+            "labels": len(labels) if labels and not is_generation(task) else None,
             "inputs": seen.inputs,
             "tokens": preview and _tokens_of(preview),
             "dropped": prepared.outputs.get("dropped", {}),
@@ -91,7 +90,7 @@ def count_sizes(
     recipe: Recipe, base: ModelFolders, *, num_labels: int
 ) -> tuple[dict[str, int], dict[str, float]] | None:
     """Parameters, and MiB in training; None for what is no model of transformers."""
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     auto_name, is_language = task.card().auto_class, is_generation(task)
     if auto_name is None:
         return None
@@ -103,7 +102,7 @@ def count_sizes(
 
 
 def _preview(recipe: Recipe, base: ModelFolders, prepared: Artifact) -> Preview:
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     assert is_generation(task)
     return task.preview(read_rows(prepared.folder / "train.parquet"), recipe, base)
 
@@ -120,10 +119,11 @@ def _tokens_of(read: Preview) -> dict[str, int]:
 
 def _model_files(recipe: Recipe) -> tuple[str, ...]:
     """The whole model; for one that writes, perhaps the adapter alone."""
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     files = tuple(task.card().files)
     if not is_generation(task):
-        return (*files, CONFUSION)
+        figure = task.answer.figure
+        return (*files, f"figures/{figure}") if figure else files
     train = recipe.train
     merged = train.language is not None and train.language.merge
     return ADAPTER_FILES if train.method in ("lora", "qlora") and not merged else files

@@ -13,7 +13,7 @@ from hub_trainer.errors import HubTrainerError
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Preview, Splits, is_generation, load_task
+from hub_trainer.tasks import ModelFolders, Preview, Splits, is_generation, task_of
 
 if TYPE_CHECKING:
     from hub_trainer.finetune.trial import Trial
@@ -93,7 +93,7 @@ def _trial(subject: Subject, base: ModelFolders) -> "Trial":
     from hub_trainer.finetune.trial import RowLengths, try_classifier, try_language_model
 
     recipe, preview = subject.recipe, subject.preview
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     auto_name = str(task.card().auto_class)
     if is_generation(task):
         assert preview is not None
@@ -103,7 +103,7 @@ def _trial(subject: Subject, base: ModelFolders) -> "Trial":
         return try_language_model(auto_name, whole, adapter, recipe.train, rows=lengths)
     splits = _splits(subject.prepared)
     data = task.fit_data(splits, recipe, base.model)
-    labels = len(splits.label_names)
+    labels = max(1, len(splits.label_names))  # a number is one output
     return try_classifier(auto_name, base.model, recipe.train, data, num_labels=labels)
 
 
@@ -160,7 +160,7 @@ def by_record(
 def _by_sample(subject: Subject, amount: Amount) -> Forecast:
     """What is no model of transformers is fitted on some rows."""
     recipe, last, splits = subject.recipe, subject.last, _splits(subject.prepared)
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     if is_generation(task) or task.modality != "table":
         seconds, basis = by_record(recipe, amount, last, otherwise="the model is made in training")
         return Forecast(None, "unknown before the model is made", seconds, basis)

@@ -5,20 +5,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.answers import ANSWERS, Column, load_answer
+from hub_trainer.answers.label import class_names
 from hub_trainer.errors import DataError
 from hub_trainer.pictures import image_problem
+from hub_trainer.recipe.columns import is_answer
 from hub_trainer.rows.counters import counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import odd_numbers
 from hub_trainer.rows.examples import canonical_examples
-from hub_trainer.rows.labels import alike_notes, plain_label, truth_value, whole_number
 from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
 from hub_trainer.rows.read import RawSplit
-from hub_trainer.rows.store import LABEL, ROW_NUMBER, SOURCE, Modality, with_row_ids
+from hub_trainer.rows.store import ROW_NUMBER, SOURCE, Modality, with_row_ids
 from hub_trainer.rows.written import plain_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from hub_trainer.answers import Answer
 
 EXAMPLE = "example"
 """The kind of a task's only column when its rows are language data in whatever format."""
@@ -31,7 +35,8 @@ class RowSpec:
 
     modality: Modality
     kinds: Mapping[str, str]
-    """Our column -> text, image, label or example; a table's features are all its other columns."""
+    """Our column -> text, image, example, or the name of an answer; a table's features are all its
+    other columns."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our column -> the dataset's, where the names differ."""
     slices: Sequence[str] = ()
@@ -41,6 +46,17 @@ class RowSpec:
     clean: bool = True
     """Drop rows that are empty or broken and count them; else they are an error."""
     max_pixels: int = 16_000_000
+
+    @property
+    def grouping(self) -> "Answer":
+        """What rows are grouped by: the answer; for language data the kind of example."""
+        return load_answer("label") if EXAMPLE in self.kinds else self.answer
+
+    @property
+    def answer(self) -> "Answer":
+        """The answer that the rows hold; only for rows that are no language data."""
+        (name,) = (kind for kind in self.kinds.values() if kind in ANSWERS)
+        return load_answer(name)
 
 
 @dataclass(frozen=True)
@@ -78,12 +94,14 @@ def canonical_rows(
     table, left_out = _kept(table, _reasons(table, spec), spec, where)
     table = _with_provenance(table, spec, source)
     features = _feature_kinds(table, names, spec) if spec.modality == "table" else {}
+    answer = spec.answer
     notes = (
         *raw.notes,
-        *alike_notes(Counter(table[LABEL].to_pylist())),
+        *answer.notes(table[answer.column].to_pylist()),
         *_feature_notes(raw, names, features),
     )
-    label_names = raw.class_names.get(names[LABEL])
+    declared = column_of(raw, names[answer.column]).class_names
+    label_names = tuple(declared) if declared is not None else None
     return CanonicalRows(table, label_names, features, *_counted(left_out), notes)
 
 
@@ -148,7 +166,22 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
     if spec.modality == "table":
         used = {*taken.values(), *taken}
         taken |= {name: name for name in present if name not in used and name[:1] != "_"}
+        _assert_no_other_answer(taken, spec, where)
     return _without_dropped(taken, raw, spec, where)
+
+
+def _assert_no_other_answer(taken: Mapping[str, str], spec: RowSpec, where: str) -> None:
+    """A feature that is called as an answer is called is often the answer itself, written again."""
+    others = [name for name in taken if is_answer(name) and name not in spec.kinds]
+    if others and others[0] not in spec.drop_columns:
+        name = others[0]
+        raise DataError(
+            f"A feature is called {name}, which is what an answer is called.",
+            where=where,
+            got=f"the column {taken[name]!r} beside {spec.answer.column}",
+            do=f"If it says the answer again, leave it out: drop_columns: [{taken[name]}]; if not, "
+            f"give it a name of its own: columns: {{{name}_value: {taken[name]}}}.",
+        )
 
 
 def _without_dropped(
@@ -176,12 +209,12 @@ def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
     column = raw.table[name]
     if kind == "image":
         return _images(column, where)
+    if kind in ANSWERS:
+        return load_answer(kind).read(column_of(raw, name), where)
     if name in raw.class_names:
-        return _class_names(column, raw.class_names[name], where)
+        return class_names(column, raw.class_names[name], where)
     if kind == "text":
         return _texts(raw.as_written(name), where)
-    if kind == "label":
-        return label_texts(raw, name, where)
     return _values(column, where, gap_words=GAP_WORDS if raw.untyped else frozenset())
 
 
@@ -194,25 +227,6 @@ def _images(column: Any, where: str) -> Any:
     return column.cast(pa.large_binary())
 
 
-def _class_names(column: Any, names: Sequence[str], where: str) -> Any:
-    """Class numbers as names; -1, which the Hub's datasets write for a hidden label, as null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    hidden = pc.equal(column, -1)
-    indices = pc.if_else(hidden, pa.scalar(None, column.type), column).combine_chunks()
-    wrong = pc.or_(pc.less(indices, 0), pc.greater_equal(indices, len(names)))
-    row = pc.index(wrong, True).as_py()
-    if row >= 0:
-        raise DataError(
-            "A label is outside the dataset's classes.",
-            where=f"{where}, row {row + 1}",
-            got=f"class {indices[row].as_py()}, of {len(names)} classes",
-            do="Correct the row, or the names of the classes in the card.",
-        )
-    return pa.array(names, pa.string()).take(indices)
-
-
 def _texts(column: Any, where: str) -> Any:
     import pyarrow as pa
 
@@ -222,22 +236,13 @@ def _texts(column: Any, where: str) -> Any:
     return column.cast(pa.string())
 
 
-def label_texts(raw: RawSplit, name: str, where: str = "") -> "pa.Array":
-    """A column's plain values as names: whole numbers without a fraction, whatever their type.
-
-    Words among the numbers of a CSV, such as None, are labels too.
-    """
-    import pyarrow as pa
-
-    column, written = raw.table[name], raw.written.get(name)
-    if _is_nested(column.type) or pa.types.is_binary(column.type):
-        do = "Name a column with one label per row under columns: in the recipe."
-        raise DataError("A label is not a single value.", where=where, got=str(column.type), do=do)
-    values = column.to_pylist()
-    if written is not None:
-        said = truth_value if pa.types.is_boolean(column.type) else whole_number
-        values = [None if v is None else said(v) for v in written.to_pylist()]
-    return pa.array([None if v is None else plain_label(v) for v in values], pa.string())
+def column_of(raw: RawSplit, name: str) -> Column:
+    """A column as an answer reads it."""
+    return Column(
+        raw.table[name],
+        raw.class_names.get(name) or raw.list_names.get(name),
+        raw.written.get(name),
+    )
 
 
 def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset()) -> Any:
@@ -312,6 +317,8 @@ def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:
                 reasons[number] = f"no {name}"
             elif kind == "image":
                 reasons[number] = image_problem(value, max_pixels=spec.max_pixels)
+            elif kind in ANSWERS:
+                reasons[number] = next(iter(load_answer(kind).faults(value)), None)
     return reasons
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.answers import COLUMN_OF
 from hub_trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from hub_trainer.rows.read import RawSplit
 
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "intent", "species", "y")
+SET_NAMES = ("labels", "label", "tags", "topics", "categories", "classes", "emotions", "genres")
+TARGET_NAMES = ("target", "score", "price", "value", "rating", "quality", "amount", "y")
 TEXT_NAMES = ("text", "sentence", "utterance", "content", "question", "document")
 
 
@@ -23,17 +26,34 @@ def infer_spec(raw: "RawSplit") -> "RowSpec":
     if _is_language(raw):
         return RowSpec("text", {"example": "example"})
     label = _label_column(raw)
+    kind = _answer_kind(raw, label)
+    ours = COLUMN_OF[kind]
     others = [name for name in raw.table.column_names if name != label]
     if raw.images:
         image = sorted(raw.images)[0]
-        kinds, columns = {"image": "image", "label": "label"}, {"image": image, "label": label}
+        kinds, columns = {"image": "image", ours: kind}, {"image": image, ours: label}
         return RowSpec("image", kinds, _renamed(columns))
     text = _text_column(raw, others)
     if text is not None:
-        kinds, columns = {"text": "text", "label": "label"}, {"text": text, "label": label}
+        kinds, columns = {"text": "text", ours: kind}, {"text": text, ours: label}
         return RowSpec("text", kinds, _renamed(columns))
     nested = [name for name in others if _is_nested(raw, name)]
-    return RowSpec("table", {"label": "label"}, _renamed({"label": label}), drop_columns=nested)
+    return RowSpec("table", {ours: kind}, _renamed({ours: label}), drop_columns=nested)
+
+
+def _answer_kind(raw: "RawSplit", column: str) -> str:
+    """What a column of answers holds: lists are labels, fractions are numbers, else a label."""
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    values = raw.table[column]
+    if types.is_list(values.type) or types.is_large_list(values.type):
+        return "labels"
+    if types.is_floating(values.type) and column not in raw.class_names:
+        known = values.drop_null()
+        if len(known) and pc.any(pc.not_equal(known, pc.floor(known))).as_py():
+            return "number"
+    return "label"
 
 
 def _is_language(raw: "RawSplit") -> bool:

@@ -1,20 +1,23 @@
 """A contributor's rows in the dataset's own schema: its columns, types and label numbers."""
 
 import io
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.answers import load_answer
+from hub_trainer.answers.label import label_texts
+from hub_trainer.answers.label_names import is_alike, plain_label
 from hub_trainer.errors import DataError
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
-from hub_trainer.rows.canonical import EXAMPLE, label_texts
+from hub_trainer.rows.canonical import EXAMPLE, column_of
 from hub_trainer.rows.card import card_configs
 from hub_trainer.rows.columns import infer_spec
 from hub_trainer.rows.csv_files import CsvFile, CsvSettings
 from hub_trainer.rows.formats import detect_format
-from hub_trainer.rows.labels import is_alike, plain_label
 from hub_trainer.rows.layout import open_builder, reader_of
 from hub_trainer.rows.nested import fitted, holds_json
 from hub_trainer.rows.written import plain_values
@@ -52,6 +55,18 @@ class OwnSchema:
         entry = self.features[column]
         is_class = isinstance(entry, dict) and entry.get("_type") == "ClassLabel"
         return list(entry["names"]) if is_class else None
+
+    def list_names(self, column: str) -> list[str] | None:
+        """Names of the classes in a column's lists; None where it holds no such lists."""
+        entry = self.features[column]
+        inner = entry.get("feature") if isinstance(entry, dict) else None
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
+            return list(inner["names"])
+        return None
+
+    def names_in(self, column: str) -> list[str] | None:
+        """Names of a column's classes, be they alone or in lists; None for plain values."""
+        return self.label_names(column) or self.list_names(column)
 
     def is_image(self, column: str) -> bool:
         """Whether a column holds encoded images."""
@@ -120,7 +135,7 @@ def _needed(raw: RawSplit) -> tuple[str | None, set[str]]:
         return None, columns
     if EXAMPLE in spec.kinds:
         return None, set(detect_format(raw.table.column_names).columns)
-    label = spec.columns.get("label", "label")
+    label = spec.columns.get(spec.answer.column, spec.answer.column)
     if spec.modality == "table":
         return label, columns
     return label, {spec.columns.get(name, name) for name in spec.kinds}
@@ -181,8 +196,6 @@ def encode_table(
         pa.csv.write_csv(table, out, pa.csv.WriteOptions(delimiter=separator))
         return out.getvalue().decode().encode(encoding, "replace")
     else:
-        import json
-
         columns = [plain_values(table[name]) for name in table.column_names]
         for cells in zip(*columns, strict=True):
             row = dict(zip(table.column_names, cells, strict=True))
@@ -205,14 +218,17 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
     if known is not None:
         values = _named(column.to_pylist(), raw.class_names.get(theirs))
         if theirs in raw.written:
-            values = label_texts(raw, theirs).to_pylist()
+            values = label_texts(column_of(raw, theirs)).to_pylist()
         return pa.array(_label_numbers(values, known, place), kind)
     if schema.is_image(name):
         return _images(column, kind, place)
+    lists = _lists(raw, theirs, schema.list_names(name), kind, place)
+    if lists is not None:
+        return lists
     if theirs in raw.class_names:
         column = pa.array(_named(column.to_pylist(), raw.class_names[theirs]), pa.string())
     elif name == schema.label and pa.types.is_string(kind):
-        column = label_texts(raw, theirs)
+        column = label_texts(column_of(raw, theirs))
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         column = raw.as_written(theirs).combine_chunks()
     elif pa.types.is_nested(kind) or holds_json(kind):
@@ -227,6 +243,24 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
             got=str(column.type),
             do=f"The dataset's {name} is {kind}; write the values so.",
         ) from None
+
+
+def _lists(
+    raw: RawSplit, theirs: str, known: Sequence[str] | None, kind: Any, where: str
+) -> "pa.Array | None":
+    """Lists of names as the dataset has them: class numbers, or JSON in cells of text.
+
+    None for a column that holds no lists.
+    """
+    import pyarrow as pa
+
+    if known is not None:
+        lists = load_answer("labels").read(column_of(raw, theirs), where).to_pylist()
+        return pa.array([n if n is None else _label_numbers(n, known, where) for n in lists], kind)
+    if pa.types.is_list(raw.table[theirs].type) and pa.types.is_string(kind):
+        cells = raw.table[theirs].to_pylist()
+        return pa.array([None if c is None else json.dumps(c, ensure_ascii=False) for c in cells])
+    return None
 
 
 def _images(column: Any, kind: Any, where: str) -> Any:

@@ -55,6 +55,8 @@ class RawSplit:
     """Columns that only count rows, and what was seen in each."""
     notes: tuple[str, ...] = ()
     """What a person should know of how the files were read."""
+    list_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column -> names of classes, for columns that hold lists of class numbers."""
 
     def as_written(self, name: str) -> "pa.ChunkedArray":
         """A column for a use that wants texts: None, 007 and 1.50 as the file has them."""
@@ -295,9 +297,15 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         for name, kind in kinds.items()
         if isinstance(kind, datasets.ClassLabel)
     }
+    listed = {name: getattr(kind, "feature", None) for name, kind in kinds.items()}
     raw = RawSplit(table, config, class_names, frozenset(images), as_json, left_out=left_out)
     return replace(
         raw,
+        list_names={
+            name: tuple(kind.names)
+            for name, kind in listed.items()
+            if isinstance(kind, datasets.ClassLabel)
+        },
         written=written,
         untyped=source.reader == "csv" and not features,
         loose=source.reader == "json" and not source.declared,

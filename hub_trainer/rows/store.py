@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hub_trainer.recipe.columns import is_feature
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Modality = Literal["text", "image", "table"]
-LABEL = "label"
 ROW_ID, SOURCE, WEIGHT = "_row_id", "_source", "_weight"
 ROW_NUMBER = "_row"
 """Where a row stands in its split, from 1: what people are told of it."""
@@ -37,8 +38,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def feature_names(columns: Sequence[str]) -> list[str]:
-    """The columns of a table row that a model sees: not the label, not provenance."""
-    return [name for name in columns if name != LABEL and not name.startswith("_")]
+    """The columns of a table row that a model sees: no answer, no provenance."""
+    return [name for name in columns if is_feature(name)]
 
 
 def row_id(row: Mapping[str, Any], modality: Modality) -> str:

@@ -22,9 +22,9 @@ from hub_trainer.space.storage import Durability
 from hub_trainer.space.view import View, page_options
 from hub_trainer.space.zerogpu import announce, is_zerogpu, on_gpu
 from hub_trainer.tasks import (
-    ClassificationTask,
     GenerationTask,
     ModelFolders,
+    PredictingTask,
     Row,
     Task,
     is_generation,
@@ -46,7 +46,7 @@ def build_app(
 ) -> Any:
     """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
     key = rater_key(store.path.parent)
-    task: Task = on_gpu(load_task(settings.task))
+    task: Task = on_gpu(load_task(settings.task, settings.answer))
     destination = Destination(
         settings.ratings_repo_id,
         settings.space_repo_id,
@@ -67,16 +67,16 @@ def build_app(
     log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
     if is_generation(task):
         return chat_app(chat_service(task, desk, hub, key=key), raters, view)
-    return label_app(label_service(task, desk, hub, shown.examples), raters, view)
+    return form_app(form_service(task, desk, hub, shown.examples), raters, view)
 
 
-def label_service(
-    task: ClassificationTask, desk: RatingDesk, hub: Hub, examples: Sequence[Row]
+def form_service(
+    task: PredictingTask, desk: RatingDesk, hub: Hub, examples: Sequence[Row]
 ) -> SpaceService:
-    """The service of a model that chooses labels, with the model on the disk."""
+    """The service of a model that predicts, with the model on the disk."""
     settings = desk.settings
     model_dir = download_model(hub, settings.model_repo_id, settings.commit_sha)
-    widgets = task.widgets(settings.label_names, examples)
+    widgets = task.widgets(examples)
     return SpaceService(Loaded(task, model_dir, widgets), desk)
 
 
@@ -95,7 +95,7 @@ def chat_service(task: GenerationTask, desk: RatingDesk, hub: Hub, *, key: bytes
     return service
 
 
-def label_app(service: SpaceService, raters: Raters, view: View) -> Any:
+def form_app(service: SpaceService, raters: Raters, view: View) -> Any:
     """Routes and the page of predictions around a service."""
     from hub_trainer.space.events import Events
     from hub_trainer.space.page import build_page

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hub_trainer
+from hub_trainer.answers import ANSWERS
 from hub_trainer.space import zerogpu
 from hub_trainer.space.examples import ShownRows, encode_shown
 from hub_trainer.space.readme import space_readme
@@ -39,7 +40,9 @@ def space_files(
         "requirements.txt": pinned_requirements(hardware).encode(),
         SETTINGS_FILE: _settings_json(settings).encode(),
     }
-    for name in imported_modules((SERVER, TASKS[settings.task])):
+    roots = [SERVER, TASKS[settings.task]]
+    roots += [ANSWERS[settings.predicted.name]] if settings.predicts else []
+    for name in imported_modules(tuple(roots)):
         path = _module_path(name)
         assert path is not None
         files[f"hub_trainer/{path.relative_to(PACKAGE).as_posix()}"] = path.read_bytes()

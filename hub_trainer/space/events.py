@@ -15,7 +15,6 @@ from hub_trainer.space.visitors import (
     refusals_shown,
     status_line,
 )
-from hub_trainer.tasks import Prediction
 
 
 class Events:
@@ -28,8 +27,7 @@ class Events:
         """Ask the model: values of the task's outputs, then the ticket to rate with."""
         with refusals_shown():
             shown = self._service.predict(values, rater_of(request, self._raters))
-        outputs = self._service.loaded.widgets.outputs
-        return [*(_value(name, shown.prediction) for name, _ in outputs), shown.ticket]
+        return [self._service.answer.shown(shown.prediction), shown.ticket]
 
     async def rate(
         self, generation_id: str, rating: str, answer: str, request: gr.Request
@@ -47,13 +45,15 @@ class Events:
             return not_saved(error)
         return "**Saved.** Thank you: the model was right."
 
-    async def rate_wrong(self, ticket: str, answer: str | None, request: gr.Request) -> str:
+    async def rate_wrong(self, ticket: str, corrected: Any, request: gr.Request) -> str:
         """The button that sends the right answer."""
+        answer = self._service.answer
+        said = answer.said(corrected)
         try:
-            await self._rate(ticket, "wrong", answer or "", request)
+            await self._rate(ticket, "wrong", said, request)
         except HubTrainerError as error:
             return not_saved(error)
-        return f"**Saved.** Thank you: the right answer is {as_markdown(answer or '')}."
+        return f"**Saved.** Thank you: the right answer is {as_markdown(answer.told(said))}."
 
     async def _rate(self, ticket: str, kind: str, answer: str, request: gr.Request) -> str:
         rater = await asyncio.to_thread(rater_of, request, self._raters)
@@ -62,9 +62,3 @@ class Events:
     def status(self) -> str:
         """The line at the foot of the page."""
         return status_line(self._service.desk.outbox.status())
-
-
-def _value(component: str, prediction: Prediction) -> Any:
-    """A prediction as the value of an output component."""
-    assert component == "Label", f"no way to show a prediction in a {component}"
-    return dict(prediction.scores)

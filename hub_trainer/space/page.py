@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
+from hub_trainer.space.components import component
 from hub_trainer.space.events import Events
 from hub_trainer.space.reading import Reading
 from hub_trainer.space.service import SpaceService
@@ -18,8 +19,6 @@ from hub_trainer.tasks import Row
 
 PICTURE_HEIGHT = 260
 """Pixels."""
-MAX_CHIPS = 12
-"""Labels that are all shown at once; more of them are searched in a list."""
 WAITING = '<div class="empty">The answer appears here.</div>'
 
 
@@ -96,10 +95,8 @@ def _input(name: str, options: Mapping[str, Any], view: View) -> Any:
 
 def _answer(service: SpaceService) -> _Answer:
     waiting = gr.HTML(WAITING, elem_id="waiting", padding=False)
-    outputs = [
-        getattr(gr, name)(**options, visible=False, elem_id="prediction")
-        for name, options in service.loaded.widgets.outputs
-    ]
+    name, options = service.answer.output(service.desk.settings.label_names)
+    outputs = [component(name, **options, visible=False, elem_id="prediction")]
     notes = gr.HTML("", elem_id="notes", padding=False)
     told = gr.HTML(notice(service.desk.settings), visible=False, padding=False)
     return _Answer(waiting, outputs, notes, told, gr.Textbox(label="generation_id", visible=False))
@@ -112,21 +109,14 @@ def _question(service: SpaceService) -> _Question:
             right = gr.Button("Right", min_width=120, elem_id="right")
             wrong = gr.Button("Wrong", min_width=120, elem_id="wrong")
         with gr.Column(visible=False, elem_id="correction") as correction:
-            labels = service.desk.settings.label_names
-            answer = _choice(labels)
+            name, options = service.answer.correction(service.desk.settings.label_names)
+            answer = component(name, **options)
             send = gr.Button("Send the right answer", variant="primary")
         gr.HTML(terms(service.desk.settings, service.desk.consent), elem_id="note", padding=False)
     # Not inside the block: what is read out where it changes must be there from the start.
     said = gr.Markdown(elem_id="said")
     another = gr.Button("Try another", variant="primary", visible=False, elem_id="another")
     return _Question(block, right, wrong, correction, answer, send, said, another)
-
-
-def _choice(labels: Sequence[str]) -> Any:
-    """All labels as chips, or a list to search in where they are many."""
-    if len(labels) <= MAX_CHIPS:
-        return gr.Radio(list(labels), value=None, label="The right answer")
-    return gr.Dropdown(list(labels), value=None, label="The right answer")
 
 
 def _wire_answer(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hub_trainer.rows import feature_names
 from hub_trainer.tasks import Row
 
 MAX_VALUES = 200
@@ -16,7 +17,7 @@ Ranges = Mapping[str, Mapping[str, Any]]
 
 def ranges_of(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """The ranges of the features in training rows."""
-    names = [name for name in (rows[0] if rows else {}) if name != "label" and name[:1] != "_"]
+    names = feature_names(list(rows[0])) if rows else []
     found: dict[str, dict[str, Any]] = {}
     for name in names:
         values = [row[name] for row in rows if not _is_missing(row[name])]

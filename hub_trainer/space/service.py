@@ -1,4 +1,4 @@
-"""A Space of a model that chooses labels: predict and keep, check a rating and keep it."""
+"""A Space of a model that predicts: predict and keep, check a rating and keep it."""
 
 import secrets
 from collections.abc import Sequence
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers import SAME, Answer, Prediction
 from hub_trainer.errors import DataError
 from hub_trainer.ratings import Generation, NewRating, RatingRefused
 from hub_trainer.rows import row_id
 from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.raters import Rater
-from hub_trainer.tasks import ClassificationTask, Prediction, Widgets
+from hub_trainer.tasks import PredictingTask, Widgets
 
 MAX_ROW_BYTES = 20_000_000
 
@@ -26,9 +27,9 @@ class Shown:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The model at hand: the task, the folder it is in, and the task's inputs and outputs."""
+    """The model at hand: the task, the folder it is in, and the task's inputs."""
 
-    task: ClassificationTask
+    task: PredictingTask
     model_dir: Path
     widgets: Widgets
 
@@ -39,24 +40,30 @@ class SpaceService:
     def __init__(self, loaded: Loaded, desk: RatingDesk) -> None:
         self.loaded, self.desk = loaded, desk
 
+    @property
+    def answer(self) -> Answer:
+        """What the model predicts."""
+        return self.loaded.task.answer
+
     def predict(self, values: Sequence[Any], rater: Rater) -> Shown:
         """Ask the model, and keep what was asked and answered."""
         row = self._row(values)
         self.desk.limits.take(rater.limited_as)
         [prediction] = self.loaded.task.predict(self.loaded.model_dir, [row])
+        said = self.answer.dumps(prediction.value)
         generation_id = secrets.token_hex(16)
         generation = Generation(
             generation_id=generation_id,
             row=row,
             row_id=row_id(row, self.loaded.task.modality),
             model=self.desk.model,
-            prediction=prediction.label,
+            prediction=said,
             scores=prediction.scores,
             rater=rater.pseudonym,
             created=self.desk.now(),
         )
         self.desk.keep(generation)
-        return Shown(prediction, self.desk.ticket(generation_id, prediction.label))
+        return Shown(prediction, self.desk.ticket(generation_id, said))
 
     async def rate(self, ticket: str, kind: str, answer: str | None, rater: Rater) -> str:
         """Keep a rating; returns its id once it is on the disk."""
@@ -64,7 +71,8 @@ class SpaceService:
 
     def health(self) -> dict[str, Any]:
         """Which model is served with which labels, and how far the Hub is behind."""
-        return {**self.desk.health(), "label_names": self.desk.settings.label_names}
+        names = self.desk.settings.label_names
+        return {**self.desk.health(), "answer": self.answer.name, "label_names": names}
 
     def _row(self, values: Sequence[Any]) -> dict[str, Any]:
         row = self.loaded.widgets.to_row(values)
@@ -73,8 +81,8 @@ class SpaceService:
             raise DataError(
                 f"The input is too large: {size_bytes:,} bytes, and {MAX_ROW_BYTES:,} is the limit."
             )
-        label = self.desk.settings.label_names[0]
-        faults = self.loaded.task.problems({**row, "label": label})
+        missing = self.answer.faults(None)
+        faults = [one for one in self.loaded.task.problems(row) if one not in missing]
         if faults:
             raise DataError(f"The model cannot take this: {'; '.join(faults)}.")
         return row
@@ -84,13 +92,11 @@ class SpaceService:
         generation_id, predicted = self.desk.open_ticket(ticket)
         if kind not in ("right", "wrong"):
             raise RatingRefused(f"A rating is right or wrong, not {kind!r:.40}.", reason="invalid")
-        label = self._label(kind, answer, predicted)
-        return self.desk.rating(
-            generation_id, "right" if kind == "right" else "wrong", label, rater
-        )
+        said = self._said(kind, answer, predicted)
+        return self.desk.rating(generation_id, "right" if kind == "right" else "wrong", said, rater)
 
-    def _label(self, kind: str, answer: str, predicted: str) -> str:
-        """The label that the rating stands for."""
+    def _said(self, kind: str, answer: str, predicted: str) -> str:
+        """The answer that the rating stands for."""
         if kind == "right":
             if answer not in ("", predicted):
                 raise RatingRefused(
@@ -99,14 +105,8 @@ class SpaceService:
                     do="Rate it wrong to give another answer.",
                 )
             return predicted
-        if answer not in self.desk.settings.label_names:
-            raise RatingRefused(
-                f"{answer!r:.60} is no label." if answer else "The right answer is missing.",
-                reason="invalid",
-                do="Choose one of the labels first.",
-            )
-        if answer == predicted:
-            raise RatingRefused(
-                "That is what the model said.", reason="invalid", do="Rate it right instead."
-            )
-        return answer
+        try:
+            return self.answer.rating(answer, predicted, self.desk.settings.label_names)
+        except ValueError as error:
+            do = self.answer.hint if str(error) != SAME else "Rate it right instead."
+            raise RatingRefused(str(error), reason="invalid", do=do) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hub_trainer.answers import ANSWERS, Answer, load_answer
 from hub_trainer.errors import UsageError
 from hub_trainer.recipe import GenerationSection
 
@@ -40,8 +41,10 @@ class SpaceSettings(BaseModel):
     commit_sha: str = Field(pattern=r"^[0-9a-f]{40}$")
     """The model is loaded at exactly this commit."""
     ratings_repo_id: str
+    answer: str | None = None
+    """Name of what the model predicts; None is a label, where there are label_names."""
     label_names: list[str] = Field(default_factory=list)
-    """What a model of labels chooses from; a language model has none."""
+    """What a model of labels chooses from; none for numbers and language."""
     generation: GenerationSection | None = None
     """How a language model's answers are written; None for a model of labels."""
     rival: RivalModel | None = None
@@ -65,11 +68,23 @@ class SpaceSettings(BaseModel):
 
     @model_validator(mode="after")
     def _chooses_or_writes(self) -> "SpaceSettings":
-        if bool(self.label_names) == (self.generation is not None):
-            raise ValueError("a Space has either label_names or generation")
+        if self.answer is not None and self.answer not in ANSWERS:
+            raise ValueError(f"answer is one of {', '.join(ANSWERS)}")
+        if self.predicts == (self.generation is not None):
+            raise ValueError("a Space has either label_names, or answer, or generation")
         if self.rival is not None and self.generation is None:
             raise ValueError("rival goes with generation")
         return self
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model predicts a label or the like, and does not write."""
+        return bool(self.label_names) or self.answer is not None
+
+    @property
+    def predicted(self) -> Answer:
+        """What it predicts."""
+        return load_answer(self.answer or "label")
 
 
 def load_settings(folder: Path, environment: Mapping[str, str] = os.environ) -> SpaceSettings:

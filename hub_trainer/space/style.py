@@ -44,6 +44,9 @@ CSS = """
 #prediction [data-testid="block-label"] { position: absolute; clip-path: inset(50%); }
 #prediction, #prediction * { font-family: inherit; }
 #prediction .container { padding: 0; }
+#prediction input[type="number"] { font-size: 1.7rem; font-weight: 700; border: 0; padding: 0;
+  background: none; box-shadow: none; color: var(--body-text-color); opacity: 1;
+  -webkit-text-fill-color: currentcolor; appearance: textfield; }
 #prediction .output-class { font-size: 1.7rem; padding: 0 0 12px; overflow-wrap: anywhere;
   text-align: left; justify-content: flex-start; }
 #notes .note { font-size: 0.88rem; margin: 0 0 4px; padding-left: 1.3em; text-indent: -1.3em;

@@ -1,13 +1,9 @@
 """Wording of a Space: its title, what the model does, and the terms of rating in short."""
 
-from collections.abc import Sequence
-
 from hub_trainer.space.settings import SpaceSettings
 
 MAX_SHORT = 60
 """Characters that the Hub shows of a Space's short description."""
-NUM_NAMED = 12
-"""Labels that are named before the rest is counted."""
 READS = {"text": "a text", "image": "a picture", "table": "the values of a table's row"}
 
 
@@ -32,9 +28,8 @@ def space_description(settings: SpaceSettings, modality: str) -> str:
         )
     if settings.generation is not None:
         return "A language model that answers your messages."
-    labels = settings.label_names
     what = READS.get(modality, "what you enter")
-    return f"The model reads {what} and chooses one of {len(labels)} labels: {named(labels)}."
+    return f"The model reads {what} and {settings.predicted.describe(settings.label_names)}."
 
 
 def short_description(settings: SpaceSettings) -> str:
@@ -52,11 +47,3 @@ def consent_line(settings: SpaceSettings) -> str:
     """The terms of rating in one line; the whole text is behind it."""
     terms = f" under {settings.license}" if settings.license else ""
     return f"What you rate is kept under a pseudonym and may be published{terms}."
-
-
-def named(labels: Sequence[str]) -> str:
-    """Label names in a sentence, the rest counted."""
-    shown, more = list(labels[:NUM_NAMED]), len(labels) - NUM_NAMED
-    if more > 0:
-        return f"{', '.join(shown)} and {more} more"
-    return " or ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)

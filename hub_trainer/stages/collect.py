@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hub_trainer.answers.label_names import in_order
 from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
@@ -26,9 +27,8 @@ from hub_trainer.rows import (
 )
 from hub_trainer.rows.examples import KIND_OF
 from hub_trainer.rows.fetch import fetch_files
-from hub_trainer.rows.labels import alike_notes, in_order
 from hub_trainer.rows.left_out import Losses, left_out_text, total_of
-from hub_trainer.tasks import Outline, Task, load_task
+from hub_trainer.tasks import Outline, Task, is_generation, task_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 Role = Literal["train", "test", "validation"]
 SCRATCH = ".collect-files-"
-MIN_ROWS = 20
-"""Rows from which a label for each of them is no chance."""
 
 
 def silent(share: float, doing: str) -> None:
@@ -91,7 +89,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     with write_artifact(folder, inputs) as draft:
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=round_dir) as scratch:
             collected = _collect(recipe, sources, hub, Path(scratch), progress)
-        _write(collected, hub, draft)
+        _write(collected, task_of(recipe), hub, draft)
     assert draft.artifact is not None
     for warning in draft.outputs["warnings"]:
         logger.warning("collect: %s", warning)
@@ -151,7 +149,7 @@ def _collect(
     recipe: Recipe, sources: Sequence[Source], hub: Hub, scratch: Path, progress: Progress
 ) -> list[Collected]:
     """Fetch all sources, then read them in one child without token and network."""
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     jobs, licenses, notes = [], [], []
     for number, source in enumerate(sources):
         progress(0.7 * number / len(sources), f"fetching {source.dataset.repo_id}")
@@ -195,7 +193,7 @@ def _fraction(table: "pa.Table", source: Source, seed: int) -> "pa.Table":
     return table.take(np.sort(order[:wanted]))
 
 
-def _write(collected: Sequence[Collected], hub: Hub, draft: Draft) -> None:
+def _write(collected: Sequence[Collected], task: Task, hub: Hub, draft: Draft) -> None:
     tables: dict[str, pa.Table] = {}
     for role in ("train", "test", "validation"):
         parts = [part for part in collected if part.source.role == role]
@@ -206,11 +204,16 @@ def _write(collected: Sequence[Collected], hub: Hub, draft: Draft) -> None:
         if role != "train":
             table = _like_train(table, tables["train"], features, collected, role)
         write_rows(draft.folder / f"{role}.parquet", table)
-    names = _label_names(collected, tables)
-    if "example" in tables["train"].column_names:
+    if is_generation(task):
         _assert_one_kind(tables["train"])
+        names = in_order(set(tables["train"]["label"].to_pylist()))
+        alike: list[str] = []
     else:
-        _assert_labels_seen(tables)
+        answer = task.answer
+        values = {role: table[answer.column].to_pylist() for role, table in tables.items()}
+        answer.assert_taught(values)
+        names = answer.names(values["train"], _declared(collected))
+        alike = answer.notes(values["train"])
     draft.outputs.update(
         label_names=names,
         features=features,
@@ -222,7 +225,7 @@ def _write(collected: Sequence[Collected], hub: Hub, draft: Draft) -> None:
             for part in collected
             if part.result.first_dropped
         },
-        warnings=list(_warnings(collected, tables["train"])),
+        warnings=list(_warnings(collected, alike)),
     )
 
 
@@ -260,34 +263,13 @@ def _like_train(
     )
 
 
-def _label_names(collected: Sequence[Collected], tables: Mapping[str, "pa.Table"]) -> list[str]:
-    """Classes of the training data in their order, then other labels: numbers by their size."""
+def _declared(collected: Sequence[Collected]) -> list[str]:
+    """The classes that the cards of the training data name, in their order."""
     names: dict[str, None] = {}
     for part in collected:
         if part.source.role == "train":
             names |= dict.fromkeys(part.result.label_names or ())
-    rest = set(tables["train"]["label"].unique().to_pylist()) - set(names)
-    return [*names, *in_order(rest)]
-
-
-def _assert_labels_seen(tables: Mapping[str, "pa.Table"]) -> None:
-    seen = set(tables["train"]["label"].unique().to_pylist())
-    if len(seen) == tables["train"].num_rows >= MIN_ROWS:
-        raise DataError(
-            "Every training row has a label of its own, so that nothing can be learned.",
-            where="collect.datasets",
-            got=f"{len(seen):,} labels, as {next(iter(in_order(seen)))!r:.60}",
-            do="Name the column that holds one of a few labels: columns: {label: ...}.",
-        )
-    for role, table in tables.items():
-        unseen = sorted(set(table["label"].unique().to_pylist()) - seen)
-        if unseen:
-            raise DataError(
-                f"The {role} rows have labels that no training row has.",
-                where=f"prepare.{role}_split",
-                got=", ".join(unseen[:10]) + (" ..." if len(unseen) > 10 else ""),
-                do=f"Add training rows of these labels, or take them out of the {role} split.",
-            )
+    return list(names)
 
 
 def _assert_one_kind(train: "pa.Table") -> None:
@@ -316,13 +298,13 @@ def _described(part: Collected, hub: Hub) -> dict[str, Any]:
     }
 
 
-def _warnings(collected: Sequence[Collected], train: "pa.Table") -> Iterator[str]:
+def _warnings(collected: Sequence[Collected], alike: Sequence[str]) -> Iterator[str]:
     yield from filter(None, (_losses(part).warning(part.source.where) for part in collected))
     for part in collected:
         for note in part.result.notes:
             yield f"{part.source.dataset.repo_id}, {part.source.dataset.split}: {note}"
     if sum(part.source.role == "train" for part in collected) > 1:
-        for note in alike_notes(Counter(train["label"].to_pylist())):
+        for note in alike:
             yield f"the training rows together: {note}"
     for repo_id in dict.fromkeys(p.source.dataset.repo_id for p in collected if p.license is None):
         yield f"{repo_id}: its card names no licence; ask its owner before you publish a model"

@@ -37,7 +37,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, Pins, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Splits, is_generation, load_task
+from hub_trainer.tasks import ModelFolders, Splits, is_generation, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def _fit(
         validation=read_rows(prepared.folder / "validation.parquet"),
         label_names=prepared.outputs["label_names"],
     )
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     with _logs_in(out_dir / "logs"):
         if is_generation(task):
             assert base is not None

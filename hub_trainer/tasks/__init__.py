@@ -1,8 +1,7 @@
 """The tasks: what a row, an example, a model and a prediction are for each pipeline tag."""
 
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -10,27 +9,22 @@ from typing import Any, Literal, Protocol
 
 from typing_extensions import TypeIs
 
+from hub_trainer.answers import ANSWERS, COLUMN_OF, Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
+from hub_trainer.recipe.columns import ANSWER_COLUMNS
 
-Kind = Literal["text", "image", "label", "feature", "example"]
+Kind = Literal["text", "image", "label", "labels", "number", "feature", "example"]
+"""What a column holds; those of answers have the answer's name."""
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a model says of one row: a label, and a probability per label."""
-
-    label: str
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Splits:
-    """The examples of a round as lists of rows, and the label names in the model's order."""
+    """The examples of a round as lists of rows, and the names in the model's order."""
 
     train: Sequence[Row]
     validation: Sequence[Row]
@@ -47,14 +41,13 @@ class BasePredictions:
 
 @dataclass(frozen=True)
 class Widgets:
-    """The task's inputs and outputs in the Space, as names of Gradio components and arguments.
+    """The task's inputs in the Space, as names of Gradio components and arguments.
 
-    `inputs` and `outputs` are lists of (component name, keyword arguments); `to_row` turns the
-    values of the inputs into a row, and raises DataError when they cannot be one.
+    `inputs` is a list of (component name, keyword arguments); `to_row` turns the values of the
+    inputs into a row, and raises DataError when they cannot be one.
     """
 
     inputs: Sequence[tuple[str, dict[str, Any]]]
-    outputs: Sequence[tuple[str, dict[str, Any]]]
     to_row: Callable[[Sequence[Any]], dict[str, Any]]
 
 
@@ -84,7 +77,7 @@ class ModelFolders:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WrittenAnswer:
     """What a model writes to the prompt of a row."""
 
     text: str
@@ -172,12 +165,17 @@ class AnyTask(Protocol):
         ...
 
 
-class ClassificationTask(AnyTask, Protocol):
-    """A task whose answer is one of the label names."""
+class PredictingTask(AnyTask, Protocol):
+    """A task whose answer stands in a column of its own: a label, a set of labels, a number."""
 
     @property
-    def family(self) -> Literal["classification"]:
-        """What its predictions are."""
+    def family(self) -> Literal["prediction"]:
+        """What it does."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """What it predicts."""
         ...
 
     def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
@@ -210,16 +208,8 @@ class ClassificationTask(AnyTask, Protocol):
         """What can be said without this round's training, by the base model if there is one."""
         ...
 
-    def score(self, row: Row, prediction: Prediction) -> float:
-        """1.0 when the prediction is right for the row, 0.0 when not."""
-        ...
-
-    def widgets(self, label_names: Sequence[str], examples: Sequence[Row]) -> Widgets:
-        """What a person sees in the Space."""
-        ...
-
-    def example_from_rating(self, row: Row, label: str) -> dict[str, Any] | None:
-        """The example a rated row becomes under its agreed label; None when it is of no use."""
+    def widgets(self, examples: Sequence[Row]) -> Widgets:
+        """What a person fills in, in the Space."""
         ...
 
 
@@ -270,7 +260,7 @@ class GenerationTask(AnyTask, Protocol):
         sampling: GenerationSection,
         *,
         seed: int,
-    ) -> list[Answer]:
+    ) -> list[WrittenAnswer]:
         """What the model writes to the prompt of each row, whatever the others are."""
         ...
 
@@ -296,26 +286,42 @@ class GenerationTask(AnyTask, Protocol):
         ...
 
 
-Task = ClassificationTask | GenerationTask
+Task = PredictingTask | GenerationTask
 
 
 def is_generation(task: Task) -> TypeIs[GenerationTask]:
-    """Whether the task's answers are texts; all others choose a label."""
+    """Whether the task's answers are texts that it writes; all others predict a column."""
     return task.family == "generation"
 
 
-def classification(task: Task) -> ClassificationTask:
-    """The task as one that chooses labels; only for callers that know it does."""
+def predicting(task: Task) -> PredictingTask:
+    """The task as one that predicts a column; only for callers that know it does."""
     assert not is_generation(task)
     return task
 
 
-def commonest_label(splits: Splits, rows: Sequence[Row]) -> BasePredictions:
-    """The baseline where there is no base model: the labels' shares in training, for every row."""
-    counts = Counter(row["label"] for row in splits.train)
-    shares = [counts[name] / max(len(splits.train), 1) for name in splits.label_names]
-    answers = predictions([shares] * len(rows), splits.label_names)
-    return BasePredictions("always the commonest label of the training rows", answers)
+def answer_in_rows(task: Task) -> Answer:
+    """What rows are grouped by: the answer; for language data the kind of example, its `label`."""
+    return load_answer("label") if is_generation(task) else task.answer
+
+
+def rated_example(task: PredictingTask, row: Row, value: Any) -> dict[str, Any] | None:
+    """The example that a rated row becomes with its agreed answer; None when it is of no use."""
+    example = {name: cell for name, cell in row.items() if not name.startswith("_")}
+    example[task.answer.column] = value
+    return None if task.problems(example) else example
+
+
+def constant_answer(task: PredictingTask, splits: Splits, rows: Sequence[Row]) -> BasePredictions:
+    """The baseline where there is no base model: what is commonest in training, for every row."""
+    answer = task.answer
+    values = [row[answer.column] for row in splits.train]
+    counts = answer.counts(values)
+    names = splits.label_names
+    told, value = answer.constant(values, "")
+    shares = {name: counts.get(name, 0) / max(len(values), 1) for name in names}
+    found = [Prediction(value, shares)] * len(rows)
+    return BasePredictions(told.replace("test rows", "training rows"), found)
 
 
 def offer_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
@@ -356,12 +362,6 @@ def base_model_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
     return [Problem("base_model", text)]
 
 
-def predictions(scores: Iterable[Iterable[float]], label_names: Sequence[str]) -> list[Prediction]:
-    """(N, C) probabilities in the order of the label names, as one prediction per row."""
-    rows = [dict(zip(label_names, (float(score) for score in row), strict=True)) for row in scores]
-    return [Prediction(max(row, key=row.__getitem__), row) for row in rows]
-
-
 LANGUAGE_KEYS = (
     "train.language",
     "evaluate.generation",
@@ -374,7 +374,8 @@ LANGUAGE_KEYS = (
 TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",
     "image-classification": "hub_trainer.tasks.image_classification",
-    "tabular-classification": "hub_trainer.tasks.tabular_classification",
+    "tabular-classification": "hub_trainer.tasks.tabular",
+    "tabular-regression": "hub_trainer.tasks.tabular",
     "text-generation": "hub_trainer.tasks.text_generation",
 }
 """Pipeline tag -> module that holds its `TASK`."""
@@ -391,27 +392,64 @@ class Outline:
     auto_class: str | None
 
     @property
+    def answer(self) -> str | None:
+        """Name of what it predicts; None where it writes."""
+        return next((kind for kind in self.columns.values() if kind in ANSWERS), None)
+
+    @property
     def writes(self) -> bool:
         """Whether its answers are texts; its rows are language data then."""
         return "example" in self.columns
 
 
-OUTLINES: Mapping[str, Outline] = {
-    "text-classification": Outline(
-        "text", {"text": "text", "label": "label"}, False, "AutoModelForSequenceClassification"
+@dataclass(frozen=True)
+class _Sketch:
+    """An outline for whichever of its answers."""
+
+    modality: Literal["text", "image", "table"]
+    inputs: Mapping[str, Kind]
+    answers: tuple[str, ...]
+    """Names of the answers that it can learn, the usual one first; none for a task that writes."""
+    auto_class: str | None
+
+
+OUTLINES: Mapping[str, _Sketch] = {
+    "text-classification": _Sketch(
+        "text",
+        {"text": "text"},
+        ("label", "labels", "number"),
+        "AutoModelForSequenceClassification",
     ),
-    "image-classification": Outline(
-        "image", {"image": "image", "label": "label"}, False, "AutoModelForImageClassification"
+    "image-classification": _Sketch(
+        "image", {"image": "image"}, ("label",), "AutoModelForImageClassification"
     ),
-    "tabular-classification": Outline("table", {"label": "label"}, False, None),
-    "text-generation": Outline("text", {"example": "example"}, True, "AutoModelForCausalLM"),
+    "tabular-classification": _Sketch("table", {}, ("label",), None),
+    "tabular-regression": _Sketch("table", {}, ("number",), None),
+    "text-generation": _Sketch("text", {"example": "example"}, (), "AutoModelForCausalLM"),
 }
-"""The outline of every task, as it gives it itself once it is loaded."""
+"""What is known of a task before it is loaded; one without a row here is loaded for it."""
 
 
-def outline(name: str) -> Outline:
-    """The outline of a task by its name."""
-    return OUTLINES[name] if name in OUTLINES else outline_of(load_task(name))
+def outline(name: str, answer: str | None = None) -> Outline:
+    """The outline of a task by its name, with one of its answers or the usual one.
+
+    Raises RecipeError for a task, or an answer of it, that there is none of.
+    """
+    if name not in TASKS:
+        message = f"task: {name!r} is not a task. Known: {', '.join(TASKS)}."
+        raise RecipeError([Problem("task", message)], source="recipe")
+    if name not in OUTLINES:
+        return outline_of(load_task(name))
+    sketch = OUTLINES[name]
+    if answer is not None and answer not in sketch.answers:
+        raise RecipeError(
+            [Problem("collect.datasets", _not_learned(name, answer))], source="recipe"
+        )
+    columns: dict[str, Kind] = dict(sketch.inputs)
+    if sketch.answers:
+        chosen = answer or sketch.answers[0]
+        columns[COLUMN_OF[chosen]] = chosen  # type: ignore[assignment]
+    return Outline(sketch.modality, columns, not sketch.answers, sketch.auto_class)
 
 
 def outline_of(task: "Task") -> Outline:
@@ -420,14 +458,57 @@ def outline_of(task: "Task") -> Outline:
     return Outline(task.modality, dict(task.columns), is_generation(task), auto_class)
 
 
+def answer_of(recipe: Recipe) -> str | None:
+    """The answer that a recipe's columns name; None for the task's usual one."""
+    named = {column for source in recipe.collect.datasets for column in source.columns}
+    found = sorted(ANSWER_COLUMNS[column] for column in named if column in ANSWER_COLUMNS)
+    if len(found) > 1:
+        message = (
+            f"columns: {' and '.join(sorted(named & ANSWER_COLUMNS.keys()))} are two answers; a "
+        )
+        message += "model learns one of them, so take the other out or name it otherwise"
+        raise RecipeError([Problem("collect.datasets", message)], source="recipe")
+    return found[0] if found and OUTLINES.get(recipe.task, NO_ANSWERS).answers else None
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The task of a recipe, with the answer that its columns name."""
+    return load_task(recipe.task, answer_of(recipe))
+
+
+def outline_for(recipe: Recipe) -> Outline:
+    """The outline of a recipe's task, with the answer that its columns name."""
+    return outline(recipe.task, answer_of(recipe))
+
+
 @cache
-def load_task(name: str) -> Task:
-    """The task of a pipeline tag; only then are its libraries imported."""
-    if name not in TASKS:
-        message = f"task: {name!r} is not a task. Known: {', '.join(TASKS)}."
-        raise RecipeError([Problem("task", message)], source="recipe")
+def load_task(name: str, answer: str | None = None) -> Task:
+    """The task of a pipeline tag; only then are its libraries imported.
+
+    `answer` is one of those it can learn, by its name; None is the usual one.
+    """
+    if name not in TASKS or name in OUTLINES:
+        outline(name, answer)
     task: Task = import_module(TASKS[name]).TASK
-    return task
+    if is_generation(task) or name not in OUTLINES:
+        return task
+    wanted = load_answer(answer or OUTLINES[name].answers[0])
+    if (task.name, task.answer) == (name, wanted):
+        return task
+    return replace(task, name=name, answer=wanted)  # type: ignore[type-var]
+
+
+NO_ANSWERS = _Sketch("text", {}, (), None)
+
+
+def _not_learned(name: str, answer: str) -> str:
+    column = COLUMN_OF[answer]
+    offered = [COLUMN_OF[one] for one in OUTLINES[name].answers]
+    others = [task for task, sketch in OUTLINES.items() if answer in sketch.answers]
+    return (
+        f"columns: {column} is what {' and '.join(others)} learn; {name} learns "
+        f"{' or '.join(offered) or 'examples of language'}"
+    )
 
 
 def _offered(names: frozenset[str]) -> str:

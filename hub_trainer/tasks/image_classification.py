@@ -16,14 +16,13 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.augment import AUGMENTATIONS, augment
 from hub_trainer.finetune.classifier import (
     ClassifierFit,
     fit_classifier,
-    knows_labels,
-    label_ids,
-    label_order,
+    knows_outputs,
     labelled_config,
     load_body,
     load_classifier,
@@ -31,10 +30,11 @@ from hub_trainer.finetune.classifier import (
     quiet_transformers,
     run_digest,
     save_classifier,
-    set_labels,
+    set_outputs,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.example_weights import example_weights
+from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, output_order
 from hub_trainer.finetune.label_scores import (
     BATCH_SIZE,
     Batches,
@@ -46,7 +46,6 @@ from hub_trainer.finetune.label_scores import (
 from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.report import FitReport
-from hub_trainer.metrics import metric_names
 from hub_trainer.pictures import as_png, image_problem, open_image
 from hub_trainer.recipe import Recipe
 from hub_trainer.tasks import (
@@ -54,15 +53,13 @@ from hub_trainer.tasks import (
     BasePredictions,
     Kind,
     ModelCard,
-    Prediction,
     Progress,
     Row,
     Splits,
     Widgets,
     base_model_problems,
-    commonest_label,
+    constant_answer,
     offer_problems,
-    predictions,
     unused_problems,
 )
 
@@ -72,6 +69,7 @@ UNUSED_KEYS = (
     "prepare.max_length",
     *LANGUAGE_KEYS,
 )
+HEAD = HEADS["label"]
 NEW_SIDE = 64
 """Pixels of the square at which a model without a base sees pictures."""
 
@@ -88,11 +86,12 @@ class ImageClassification:
     """The pipeline tag `image-classification`."""
 
     name: str = "image-classification"
-    family: Literal["classification"] = "classification"
+    answer: Answer = load_answer("label")
+    family: Literal["prediction"] = "prediction"
     modality: Literal["text", "image", "table"] = "image"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset(AUGMENTATIONS)
-    metrics: frozenset[str] = metric_names("labels")
+    metrics: frozenset[str] = load_answer("label").metrics
 
     @property
     def columns(self) -> Mapping[str, Kind]:
@@ -111,15 +110,13 @@ class ImageClassification:
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
-        image, label = row.get("image"), row.get("label")
+        image = row.get("image")
         faults = []
         if not isinstance(image, bytes) or not image:
             faults.append("image is empty")
         elif problem := image_problem(image):
             faults.append(problem)
-        if not isinstance(label, str) or not label:
-            faults.append("label is empty")
-        return faults
+        return faults + self.answer.faults(row.get(self.answer.column))
 
     def fit(
         self,
@@ -134,7 +131,7 @@ class ImageClassification:
         train = recipe.train
         auto_class = AutoModelForImageClassification
         if base_dir is None:
-            config, processor = _small_architecture(splits.label_names)
+            config, processor = _small_architecture(HEAD.outputs(splits.label_names))
         else:
             config = labelled_config(base_dir, splits.label_names)
             processor = _processor(base_dir)
@@ -145,11 +142,11 @@ class ImageClassification:
         fit = ClassifierFit(
             train=train,
             primary=recipe.evaluate.primary,
-            label_names=label_order(config),
-            run_digest=run_digest(splits, recipe),
+            label_names=output_order(config),
+            run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,
         )
-        data = _fit_data(splits, recipe, processor, label_order(config))
+        data = _fit_data(splits, recipe, processor, output_order(config))
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
         save_classifier(tuned, processor, out_dir / "model")
         return report
@@ -164,15 +161,16 @@ class ImageClassification:
             return []
         model, processor = _loaded(model_dir, file_stamp(model_dir))
         scores = label_scores(model, _batches(processor, rows), len(rows))
-        return predictions(scores, label_order(model.config))
+        return HEAD.predictions(scores, model.config)
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
     ) -> BasePredictions:
         """The base's own answers if it has these labels, else its nearest mean features."""
         if base_dir is None:
-            return commonest_label(splits, rows)
-        if knows_labels(AutoConfig.from_pretrained(base_dir), splits.label_names):
+            return constant_answer(self, splits, rows)
+        config = AutoConfig.from_pretrained(base_dir)
+        if knows_outputs(config, splits.label_names, HEAD.problem_type):
             return BasePredictions("the base model as it is", self.predict(base_dir, rows))
         processor = _processor(base_dir)
         names = splits.label_names
@@ -183,25 +181,15 @@ class ImageClassification:
         description = (
             "the untouched base model: the label whose training rows have the nearest mean features"
         )
-        return BasePredictions(description, predictions(scores, names))
+        return BasePredictions(description, label_predictions(scores, names))
 
-    def score(self, row: Row, prediction: Prediction) -> float:
-        """1.0 when the label is right."""
-        return float(row["label"] == prediction.label)
-
-    def widgets(self, label_names: Sequence[str], examples: Sequence[Row]) -> Widgets:
-        """A picture to upload, and the labels with their probabilities."""
+    def widgets(self, examples: Sequence[Row]) -> Widgets:
+        """A picture to upload."""
         del examples
-        shown = {"label": "Prediction", "num_top_classes": min(5, len(label_names))}
         # The file itself, whatever its mode: Gradio would decode it in a way of its own.
         picture: dict[str, Any] = {"label": "Picture", "type": "filepath", "image_mode": None}
         picture["sources"] = ["upload", "clipboard"]
-        return Widgets([("Image", picture)], [("Label", shown)], _image_row)
-
-    def example_from_rating(self, row: Row, label: str) -> dict[str, Any] | None:
-        """The rated picture under its agreed label."""
-        example = {"image": row["image"], "label": label}
-        return None if self.problems(example) else example
+        return Widgets([("Image", picture)], _image_row)
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -240,7 +228,7 @@ def _processor(folder: Path) -> Any:
         return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
 
 
-def _small_architecture(label_names: Sequence[str]) -> tuple[Any, Any]:
+def _small_architecture(names: Sequence[str]) -> tuple[Any, Any]:
     """A ResNet of 0.7 million parameters, and the processor that goes with it.
 
     Its stem sees a quarter of the side, so that small pictures are better enlarged than shrunk.
@@ -249,7 +237,7 @@ def _small_architecture(label_names: Sequence[str]) -> tuple[Any, Any]:
         embedding_size=32, hidden_sizes=[32, 64, 128], depths=[2, 2, 2], layer_type="basic"
     )
     processor = ViTImageProcessorPil(size={"height": NEW_SIDE, "width": NEW_SIDE})
-    return set_labels(config, label_names), processor
+    return set_outputs(config, names), processor
 
 
 def _fit_data(

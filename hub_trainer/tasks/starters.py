@@ -11,7 +11,8 @@ class Starter:
 
     base_model: str | None
     train: Mapping[str, Any]
-    metrics: tuple[str, ...] = ("accuracy", "f1_macro")
+    metrics: tuple[str, ...] = ()
+    """Those of a task that writes; others have the usual ones of their answer."""
     train_on_base: Mapping[str, Any] | None = None
     """The training where a base model is named and none is usual; None when none can be used."""
 
@@ -35,6 +36,10 @@ STARTERS: Mapping[str, Starter] = {
         train_on_base={"method": "full", "arguments": _arguments(1.0e-4, 5, 32)},
     ),
     "tabular-classification": Starter(
+        base_model=None,
+        train={"method": "scratch", "estimator": "hist_gradient_boosting"},
+    ),
+    "tabular-regression": Starter(
         base_model=None,
         train={"method": "scratch", "estimator": "hist_gradient_boosting"},
     ),

@@ -1,4 +1,4 @@
-"""Text classification: a text in, one of the label names out, by a language model with a head."""
+"""Text classification: a text in; a label, a set of labels or a number out, by a model's head."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,13 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.batches import padding_collate
 from hub_trainer.finetune.classifier import (
     ClassifierFit,
     fit_classifier,
-    knows_labels,
-    label_ids,
-    label_order,
+    knows_outputs,
     labelled_config,
     load_body,
     load_classifier,
@@ -27,46 +26,60 @@ from hub_trainer.finetune.classifier import (
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.example_weights import example_weights
+from hub_trainer.finetune.heads import HEADS, Head, output_order
 from hub_trainer.finetune.label_scores import (
     Batches,
-    LabelledRows,
     batches_by_length,
     device,
     label_scores,
-    nearest_mean_scores,
 )
 from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.positions import longest_input
 from hub_trainer.finetune.report import FitReport
-from hub_trainer.metrics import metric_names
+from hub_trainer.finetune.untouched import untouched
 from hub_trainer.recipe import Recipe
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     BasePredictions,
     Kind,
     ModelCard,
-    Prediction,
     Progress,
     Row,
     Splits,
     Widgets,
     base_model_problems,
-    commonest_label,
+    constant_answer,
     offer_problems,
-    predictions,
     unused_problems,
 )
 
 UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", *LANGUAGE_KEYS)
 MAX_TEXT_CHARACTERS = 20_000
 
-USAGE = """\
+USAGES = {
+    "label": """\
 from transformers import pipeline
 
 classify = pipeline("text-classification", model="{repo_id}", revision="{commit_sha}")
 print(classify("Write your text here.", truncation=True, top_k=3))
-"""
+""",
+    "labels": """\
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repo_id}", revision="{commit_sha}")
+thresholds = classify.model.config.thresholds
+found = classify("Write your text here.", truncation=True, top_k=None)
+print([one["label"] for one in found if one["score"] >= thresholds[one["label"]]])
+""",
+    "number": """\
+from transformers import pipeline
+
+estimate = pipeline("text-classification", model="{repo_id}", revision="{commit_sha}")
+print(estimate("Write your text here.", truncation=True)[0]["score"])
+""",
+}
+"""Name of an answer -> how a model of it is used."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +87,34 @@ class TextClassification:
     """The pipeline tag `text-classification`."""
 
     name: str = "text-classification"
-    family: Literal["classification"] = "classification"
+    answer: Answer = load_answer("label")
+    """A label; or labels, or a number, where the recipe's columns name those."""
+    family: Literal["prediction"] = "prediction"
     modality: Literal["text", "image", "table"] = "text"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset()
-    metrics: frozenset[str] = metric_names("labels")
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Those of its answer."""
+        return self.answer.metrics
 
     @property
     def columns(self) -> Mapping[str, Kind]:
-        """`text` and `label`."""
-        return {"text": "text", "label": "label"}
+        """`text` and the answer's column."""
+        return {"text": "text", self.answer.column: self.answer.name}  # type: ignore[dict-item]
+
+    @property
+    def head(self) -> Head:
+        """What the model ends in."""
+        return HEADS[self.answer.name]
 
     def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
+        if self.head is not HEADS["label"]:
+            problems += unused_problems(self, recipe, ("train.class_weights",))
         if base_dir is None:
             return problems
         return problems + base_problems(
@@ -100,13 +126,9 @@ class TextClassification:
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
-        text, label = row.get("text"), row.get("label")
-        faults = []
-        if not isinstance(text, str) or not text.strip():
-            faults.append("text is empty")
-        if not isinstance(label, str) or not label:
-            faults.append("label is empty")
-        return faults
+        text = row.get("text")
+        faults = [] if isinstance(text, str) and text.strip() else ["text is empty"]
+        return faults + self.answer.faults(row.get(self.answer.column))
 
     def fit(
         self,
@@ -117,82 +139,76 @@ class TextClassification:
         base_dir: Path | None,
         progress: Progress,
     ) -> FitReport:
-        """Fine-tune a classifier that `pipeline()` loads."""
+        """Fine-tune a model that `pipeline()` loads."""
         assert base_dir is not None
-        config = labelled_config(base_dir, splits.label_names)
+        head, auto_class = self.head, AutoModelForSequenceClassification
+        config = labelled_config(base_dir, splits.label_names, head)
+        names = output_order(config)
+        base = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
         tokenizer = _tokenizer(base_dir, recipe.prepare.max_length)
         seed = recipe.train.seed
         if recipe.train.method == "scratch":
-            model = new_classifier(AutoModelForSequenceClassification, config, seed=seed)
+            model = new_classifier(auto_class, config, seed=seed)
         else:
-            model = load_classifier(AutoModelForSequenceClassification, base_dir, config, seed=seed)
+            model = load_classifier(auto_class, base_dir, config, seed=seed)
+        if recipe.train.method == "scratch" or not knows_outputs(base, names, head.problem_type):
+            head.prepare(model, head.targets(splits.train, names))
         model.config.pad_token_id = tokenizer.pad_token_id
-        data = _fit_data(splits, label_order(config), tokenizer, recipe.train.class_weights)
+        data = _fit_data(self, splits, names, tokenizer, recipe.train.class_weights)
         fit = ClassifierFit(
             train=recipe.train,
             primary=recipe.evaluate.primary,
-            label_names=label_order(config),
-            run_digest=run_digest(splits, recipe),
+            label_names=names,
+            run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,
+            head=head,
         )
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
+        rows = splits.validation
+        scores = label_scores(tuned, _batches(tokenizer, rows), len(rows), head.scores)
+        head.settle(tuned, scores, head.targets(rows, names))
         save_classifier(tuned, tokenizer, out_dir / "model")
         return report
 
     def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
         """Rows in tokens."""
         tokenizer = _tokenizer(base_dir, recipe.prepare.max_length)
-        return _fit_data(splits, splits.label_names, tokenizer, recipe.train.class_weights)
+        names = self.head.outputs(splits.label_names)
+        return _fit_data(self, splits, names, tokenizer, recipe.train.class_weights)
 
     def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
         """What `pipeline("text-classification", truncation=True, top_k=None)` says of each row."""
         if not rows:
             return []
         model, tokenizer = _loaded(model_dir, file_stamp(model_dir))
-        scores = label_scores(model, _batches(tokenizer, rows), len(rows))
-        return predictions(scores, label_order(model.config))
+        scores = label_scores(model, _batches(tokenizer, rows), len(rows), self.head.scores)
+        return self.head.predictions(scores, model.config)
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
     ) -> BasePredictions:
-        """The base's own answers if it has these labels, else its nearest mean embedding."""
+        """The base's own answers if it has these outputs, else what its nearest embeddings say."""
         if base_dir is None:
-            return commonest_label(splits, rows)
-        if knows_labels(AutoConfig.from_pretrained(base_dir), splits.label_names):
+            return constant_answer(self, splits, rows)
+        names = self.head.outputs(splits.label_names)
+        config = AutoConfig.from_pretrained(base_dir)
+        if knows_outputs(config, names, self.head.problem_type):
             return BasePredictions("the base model as it is", self.predict(base_dir, rows))
-        tokenizer = _tokenizer(base_dir, None)
-        names = splits.label_names
-        known = LabelledRows(splits.train, label_ids(splits.train, names), len(names))
-        scores = nearest_mean_scores(
-            load_body(base_dir).to(device()), partial(_batches, tokenizer), known, rows
-        )
-        description = (
-            "the untouched base model: the label whose training rows have the nearest mean "
-            "embedding"
-        )
-        return BasePredictions(description, predictions(scores, names))
+        batches = partial(_batches, _tokenizer(base_dir, None))
+        body = load_body(base_dir).to(device())
+        return BasePredictions(*untouched(self.answer, body, batches, splits, rows))
 
-    def score(self, row: Row, prediction: Prediction) -> float:
-        """1.0 when the label is right."""
-        return float(row["label"] == prediction.label)
-
-    def widgets(self, label_names: Sequence[str], examples: Sequence[Row]) -> Widgets:
-        """A box for the text, and the labels with their probabilities."""
+    def widgets(self, examples: Sequence[Row]) -> Widgets:
+        """A box for the text."""
         del examples
         box = {"label": "Text", "lines": 4, "max_length": MAX_TEXT_CHARACTERS}
-        shown = {"label": "Prediction", "num_top_classes": min(5, len(label_names))}
-        return Widgets([("Textbox", box)], [("Label", shown)], _text_row)
-
-    def example_from_rating(self, row: Row, label: str) -> dict[str, Any] | None:
-        """The rated text under its agreed label."""
-        example = {"text": row["text"], "label": label}
-        return None if self.problems(example) else example
+        return Widgets([("Textbox", box)], _text_row)
 
     def card(self) -> ModelCard:
         """How to use the model."""
         return ModelCard(
             library_name="transformers",
-            usage=USAGE,
+            usage=USAGES[self.answer.name],
             files=("config.json", "model.safetensors", "tokenizer.json"),
             auto_class="AutoModelForSequenceClassification",
             tags=("text-classification",),
@@ -213,17 +229,21 @@ def _tokenizer(folder: Path, max_length: int | None) -> Any:
 
 
 def _fit_data(
-    splits: Splits, label_names: Sequence[str], tokenizer: Any, class_weights: bool
+    task: TextClassification,
+    splits: Splits,
+    names: Sequence[str],
+    tokenizer: Any,
+    class_weights: bool,
 ) -> FitData:
     weights = example_weights(splits.train, class_weights=class_weights)
     train = _encoded(tokenizer, splits.train)
     validation = _encoded(tokenizer, splits.validation)
-    for row, label, weight in zip(
-        train, label_ids(splits.train, label_names), weights, strict=True
-    ):
-        row |= {"labels": label, "weight": weight}
-    for row, label in zip(validation, label_ids(splits.validation, label_names), strict=True):
-        row["labels"] = label
+    targets = task.head.targets(splits.train, names)
+    for row, target, weight in zip(train, targets, weights, strict=True):
+        row |= {"labels": target, "weight": weight}
+    targets = task.head.targets(splits.validation, names)
+    for row, target in zip(validation, targets, strict=True):
+        row["labels"] = target
     return FitData(
         train=train,
         validation=validation or None,

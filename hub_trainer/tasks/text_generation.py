@@ -18,7 +18,6 @@ from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.rows.examples import example_of, example_row
 from hub_trainer.rows.formats import FORMATS
 from hub_trainer.tasks import (
-    Answer,
     Kind,
     Likelihood,
     ModelCard,
@@ -28,6 +27,7 @@ from hub_trainer.tasks import (
     Row,
     Segment,
     Splits,
+    WrittenAnswer,
     base_model_problems,
     offer_problems,
     unused_problems,
@@ -124,13 +124,13 @@ class TextGeneration:
         sampling: GenerationSection,
         *,
         seed: int,
-    ) -> list[Answer]:
+    ) -> list[WrittenAnswer]:
         """In batches of similar length, with a cache of keys and values."""
         served = _served(folders)
         prompts = [served.prompt(example_of(row)) for row in rows]
         found = served.answers(prompts, _sampling(sampling, seed))
         return [
-            Answer(served.text(prompt, tokens), len(tokens), served.finished(tokens))
+            WrittenAnswer(served.text(prompt, tokens), len(tokens), served.finished(tokens))
             for prompt, tokens in zip(prompts, found, strict=True)
         ]
 

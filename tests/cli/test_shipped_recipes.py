@@ -23,8 +23,9 @@ from tests.tasks.language import language_base
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
 ORGS = (
-    "HuggingFaceTB", "SIH", "buio", "chehablab", "legacy-datasets", "openai", "Deysi",
-    "sentence-transformers", "stories", "trl-lib", "your-org", "zalando-datasets",
+    "HuggingFaceTB", "SIH", "buio", "chehablab", "google-research-datasets", "legacy-datasets",
+    "openai", "Deysi", "sentence-transformers", "stories", "trl-lib", "your-org",
+    "zalando-datasets",
 )  # fmt: skip
 COUNT = 48
 SHORT = ["train.arguments.max_steps=2", "train.arguments.report_to=none"]
@@ -76,6 +77,17 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
             for name in ("Adelie", "Gentoo")
         ]
     },
+    "your-org/wine-quality": lambda: {
+        split: [
+            {"alcohol": 8.0 + n % 7 + 0.1 * shift, "color": "red", "quality": 3 + n % 7}
+            for n in range(COUNT)
+        ]
+        for shift, split in enumerate(("train", "test"))
+    },
+    "google-research-datasets/go_emotions": lambda: {
+        split: [{"text": row["text"], "labels": [row["label"]]} for row in rows]
+        for split, rows in {**texts(), "validation": text_rows(COUNT // 2, seed=2)}.items()
+    },
     "trl-lib/Capybara": lambda: both(
         lambda n: {"source": "made up", "messages": chat(ASKED[n], SAID[n]), "num_turns": 1}
     ),
@@ -115,6 +127,7 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
         ]
     },
 }
+CONFIGS = {"openai/gsm8k": "main", "google-research-datasets/go_emotions": "simplified"}
 LANGUAGE = {"HuggingFaceTB/SmolLM2-135M-Instruct": WITH_TAGS, "HuggingFaceTB/SmolLM2-135M": None}
 LANGUAGE |= {"stories/tinystories-260k": None, "stories/storyteller": None}
 
@@ -128,7 +141,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
             running.add_org(org, {"admin": "admin"})
         hub = Hub(running.url, running.token)
         for repo_id, make in DATASETS.items():
-            config = "main/" if repo_id == "openai/gsm8k" else "data/"
+            config = f"{CONFIGS.get(repo_id, 'data')}/"
             files = {
                 f"{config}{split}-00000-of-00001.parquet": parquet(rows)
                 for split, rows in make().items()
@@ -147,10 +160,11 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
 
 
 def _card(repo_id: str) -> bytes:
-    if repo_id != "openai/gsm8k":
+    config = CONFIGS.get(repo_id)
+    if config is None:
         return CARD.encode()
-    files = "".join(f"\n  - {{split: {s}, path: main/{s}-*}}" for s in ("train", "test"))
-    configs = f"configs:\n- config_name: main\n  data_files:{files}\n"
+    files = "".join(f"\n  - {{split: {s}, path: {config}/{s}-*}}" for s in DATASETS[repo_id]())
+    configs = f"configs:\n- config_name: {config}\n  data_files:{files}\n"
     return CARD.replace("---\n#", f"{configs}---\n#").encode()
 
 

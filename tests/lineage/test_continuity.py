@@ -94,7 +94,7 @@ def test_main_when_people_write_documentation_then_all_is_well(
         ({"round.json": b"[" * 100_000}, "round.json is nested too deeply"),
         ({"round.json": b"[]"}, "round.json holds no record"),
         ({"round.json": b'{"round": 1}'}, "round.json lacks base, base_model"),
-        ({"round.json": b'{"schema_version": 3}'}, "schema_version 3: hub-trainer is too old"),
+        ({"round.json": b'{"schema_version": 4}'}, "schema_version 4: hub-trainer is too old"),
     ],
 )
 def test_main_when_somebody_writes_what_no_round_made_then_told_what_and_who(

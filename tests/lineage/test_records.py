@@ -168,7 +168,7 @@ def test_record_when_of_version_1_then_it_is_read_still(hub: Hub) -> None:
     assert found is not None
     assert (found.round, found.verdict, found.hashes, found.repo) == (1, "promote", {}, None)
     assert found.baselines is None
-    assert found.to_json()["schema_version"] == 2
+    assert found.to_json()["schema_version"] == 3
 
 
 def test_record_when_written_before_models_that_write_then_it_is_read_still(hub: Hub) -> None:

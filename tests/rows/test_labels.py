@@ -1,8 +1,8 @@
 import pyarrow as pa
 import pytest
 
+from hub_trainer.answers.label_names import alike_labels, in_order
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
-from hub_trainer.rows.labels import alike_labels, in_order
 
 TEXT = RowSpec("text", {"text": "text", "label": "label"})
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import uvicorn
 
+from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.errors import DataError, HubError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
-from hub_trainer.space.application import label_app
+from hub_trainer.space.application import form_app
 from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.raters import Raters
@@ -27,7 +28,7 @@ from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
 from hub_trainer.space.view import View
-from hub_trainer.tasks import Prediction, Widgets
+from hub_trainer.tasks import Widgets
 
 LABELS = ["few", "many", "<b>&none"]
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -48,6 +49,7 @@ class WordTask:
 
     name = "text-classification"
     modality = "text"
+    answer = load_answer("label")
 
     def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         many = [min(len(row["text"].split()) / 10, 1.0) for row in rows]
@@ -59,12 +61,8 @@ class WordTask:
     def problems(self, row: Mapping[str, Any]) -> list[str]:
         return [] if row["text"].strip() else ["text is empty"]
 
-    def widgets(self, label_names: Sequence[str], examples: Sequence[Any]) -> Widgets:
-        return Widgets(
-            [("Textbox", {"label": "Text", "lines": 4, "max_length": 2000})],
-            [("Label", {"label": "Prediction", "num_top_classes": 3})],
-            _row,
-        )
+    def widgets(self, examples: Sequence[Any]) -> Widgets:
+        return Widgets([("Textbox", {"label": "Text", "lines": 4, "max_length": 2000})], _row)
 
 
 def _row(values: Sequence[Any]) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def service_of(
     destination = Destination(settings.ratings_repo_id, "org/space", task.name, task.modality)
     outbox = Outbox(RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds)
     clock = Clock()
-    loaded = Loaded(task, folder, task.widgets(settings.label_names, examples))
+    loaded = Loaded(task, folder, task.widgets(examples))
     desk = RatingDesk(settings, outbox, key=KEY, needs_account=needs_account, now=clock)
     return SpaceService(loaded, desk), clock
 
@@ -158,7 +156,7 @@ def running_space(
     )
     view = View("https://example.org/m", shown.examples, sign_in, shown.ranges)
     with event_loop():
-        app = label_app(service, raters(), view)
+        app = form_app(service, raters(), view)
         with served(app) as url:
             yield RunningSpace(url, service, service.desk.outbox.store, clock)
     service.desk.outbox.store.close()

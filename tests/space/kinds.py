@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.ranges import ranges_of
-from hub_trainer.tasks import Prediction, Widgets, load_task
+from hub_trainer.tasks import Widgets, load_task
 
 DIGITS = [str(number) for number in range(10)]
 SPECIES = ["Adelie", "Chinstrap", "Gentoo"]
@@ -18,6 +19,7 @@ class DarkTask:
 
     name = "image-classification"
     modality = "image"
+    answer = load_answer("label")
 
     def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         from PIL import Image
@@ -33,8 +35,8 @@ class DarkTask:
     def problems(self, row: Mapping[str, Any]) -> list[str]:
         return []
 
-    def widgets(self, label_names: Sequence[str], examples: Sequence[Any]) -> Widgets:
-        return load_task(self.name).widgets(label_names, examples)  # type: ignore[union-attr]
+    def widgets(self, examples: Sequence[Any]) -> Widgets:
+        return load_task(self.name).widgets(examples)  # type: ignore[union-attr]
 
 
 class BillTask:
@@ -42,6 +44,7 @@ class BillTask:
 
     name = "tabular-classification"
     modality = "table"
+    answer = load_answer("label")
 
     def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         first = [min(max((50 - (row["bill_mm"] or 45)) / 20, 0.05), 0.9) for row in rows]
@@ -56,8 +59,8 @@ class BillTask:
     def problems(self, row: Mapping[str, Any]) -> list[str]:
         return []
 
-    def widgets(self, label_names: Sequence[str], examples: Sequence[Any]) -> Widgets:
-        return load_task(self.name).widgets(label_names, examples)  # type: ignore[union-attr]
+    def widgets(self, examples: Sequence[Any]) -> Widgets:
+        return load_task(self.name).widgets(examples)  # type: ignore[union-attr]
 
 
 def drawings() -> ShownRows:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from hub_trainer.answers.label import named
 from hub_trainer.errors import DataError
 from hub_trainer.space import zerogpu
 from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
 from hub_trainer.space.ranges import ranges_of, unusual_values
 from hub_trainer.space.reading import Reading, cut_notes
 from hub_trainer.space.view import head, notice, terms
-from hub_trainer.space.wording import named, short_description, space_title
+from hub_trainer.space.wording import short_description, space_title
 from tests.finetune.language.tiny import tokenizer
 from tests.space.factory import settings_of
 

@@ -49,7 +49,7 @@ def _kept(service: SpaceService) -> list[tuple[str, str, str]]:
 
 def test_rating_when_right_keeps_the_prediction_as_the_answer(service: SpaceService) -> None:
     shown = service.predict(["one two"], ADA)
-    assert shown.prediction.label == "few"
+    assert shown.prediction.value == "few"
     rating_id = _rate(service, shown.ticket, "right")
     [rated] = service.desk.outbox.store.rated(Shard(1, 1))
     assert rated.rating.rating_id == rating_id

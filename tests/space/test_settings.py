@@ -46,8 +46,8 @@ def test_settings_when_missing_say_how_to_push_them(tmp_path: Path) -> None:
     ("changes", "environment", "fault"),
     [
         ({"commit_sha": "main"}, {}, "commit_sha"),
-        ({"label_names": []}, {}, "a Space has either label_names or generation"),
-        ({"generation": {}}, {}, "a Space has either label_names or generation"),
+        ({"label_names": []}, {}, "a Space has either label_names, or answer, or generation"),
+        ({"generation": {}}, {}, "a Space has either label_names, or answer, or generation"),
         ({"rival": RIVAL}, {}, "rival goes with generation"),
         ({**WRITES, "rival": {**RIVAL, "commit_sha": "main"}}, {}, "rival.commit_sha"),
         ({**WRITES, "generation": {"top_k": 1}}, {}, "generation: "),

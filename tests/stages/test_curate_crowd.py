@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from hub_trainer.answers import load_answer
 from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import DataError
 from hub_trainer.recipe import CurateSection
@@ -17,6 +18,7 @@ from hub_trainer.stages.curate.crowd import (
 from hub_trainer.tasks import Task, load_task
 
 NOTHING = KnownRows({}, frozenset())
+LABEL = load_answer("label")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def _examples(
     task: Task, ratings: list[dict[str, Any]], known: KnownRows = NOTHING, **section: Any
 ) -> tuple[list[tuple[str, str]], dict[str, int]]:
     counted = read_votes(ratings, task, CurateSection(**section))
-    aggregation = aggregate(counted, known, CurateSection(**section))
+    aggregation = aggregate(counted, known, CurateSection(**section), LABEL)
     outcome = examples_of(counted, aggregation, known, task)
     return [(e["text"], e["label"]) for e in outcome.examples], dict(outcome.skipped)
 
@@ -141,7 +143,7 @@ def test_summary_when_made_counts_ratings_raters_and_agreement(task: Task) -> No
     counted = read_votes(
         [*_three("one", "a", "a", "b"), *_three("two", "a", "b")], task, CurateSection()
     )
-    aggregation = aggregate(counted, NOTHING, CurateSection())
+    aggregation = aggregate(counted, NOTHING, CurateSection(), LABEL)
     numbers = summarise(counted, examples_of(counted, aggregation, NOTHING, task))
     assert numbers["num_ratings"] == 5
     assert numbers["num_raters"] == 3
@@ -206,6 +208,6 @@ def test_raters_when_gold_is_asked_for_count_once_they_were_right(task: Task) ->
     assert _examples(task, ratings, known, gold=2)[0] == [("new", "a")]
     assert _examples(task, ratings, known, gold=3)[0] == []  # a sealed row is no gold
     counted = read_votes(ratings, task, CurateSection())
-    aggregation = aggregate(counted, known, CurateSection(gold=2))
+    aggregation = aggregate(counted, known, CurateSection(gold=2), LABEL)
     numbers = summarise(counted, examples_of(counted, aggregation, known, task))
     assert numbers["dropped_ratings"] == {"of raters who lack right answers to known rows": 20}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Features, Value
 
+from hub_trainer.answers import load_answer
 from hub_trainer.checks.bench import Tip
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Repo, RepoFile
@@ -12,6 +13,7 @@ from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows.own_schema import OwnSchema
 from hub_trainer.stages.curate.proposal import Target, build_file, fitting_rows
 
+LABEL = load_answer("label")
 CLASSES = OwnSchema(
     Features({"text": Value("string"), "label": ClassLabel(names=["a", "b"])}).to_dict()
 )
@@ -53,14 +55,14 @@ def test_file_when_the_same_examples_is_the_same() -> None:
 def test_file_when_a_label_is_unknown_leaves_its_examples_out() -> None:
     rows = [{"text": "x", "label": "odd"}, {"text": "y", "label": "b"}]
     left_out = {"with a label that the dataset does not have": 1}
-    assert fitting_rows(rows, _target("train.parquet"), CLASSES) == (rows[1:], left_out)
+    assert fitting_rows(rows, _target("train.parquet"), CLASSES, LABEL) == (rows[1:], left_out)
 
 
 def test_file_when_one_row_does_not_fit_the_columns_leaves_only_that_one_out() -> None:
     schema = OwnSchema(Features({"age": Value("int64"), "label": Value("string")}).to_dict())
     ages: list[Any] = [1, 1.5, "many", 2**70, float("nan"), "\ud800", 4.0]
     rows = [{"age": age, "label": "a"} for age in ages]
-    fitting, left_out = fitting_rows(rows, _target("train.csv"), schema)
+    fitting, left_out = fitting_rows(rows, _target("train.csv"), schema, LABEL)
     assert [row["age"] for row in fitting] == [1, 4.0]
     assert left_out == {"with values that the dataset's columns do not take": 5}
     assert build_file(fitting, _target("train.csv"), schema, "table").rows == 2

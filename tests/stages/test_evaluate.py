@@ -15,9 +15,9 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import evaluate, train
 from hub_trainer.stages.evaluate import probe
-from hub_trainer.stages.evaluate.probe import probe_labels
-from hub_trainer.tasks import Splits
-from hub_trainer.tasks.tabular_classification import TASK
+from hub_trainer.stages.evaluate.probe import probe_answers
+from hub_trainer.tasks import Splits, load_task, predicting
+from hub_trainer.tasks.tabular import TASK
 from tests.stages.prepared import prepare_round, push_model
 from tests.tasks.factory import (
     image_base,
@@ -27,6 +27,15 @@ from tests.tasks.factory import (
     text_base,
     text_rows,
 )
+
+TASK_OF = {
+    modality: predicting(load_task(name))
+    for modality, name in {
+        "text": "text-classification",
+        "image": "image-classification",
+        "table": "tabular-classification",
+    }.items()
+}
 
 Rows = Sequence[Mapping[str, Any]]
 ARGUMENTS = {"learning_rate": 3e-3, "num_train_epochs": 2, "per_device_train_batch_size": 16}
@@ -86,7 +95,7 @@ def test_run_when_it_is_the_first_round_then_compares_with_a_constant(
     found = results(made)
     assert set(found) == {
         *("metrics", "published", "base", "primary", "per_label", "confusion", "calibration"),
-        *("num_examples", "comparison", "gate", "examples", "baselines", "validation"),
+        *("num_examples", "comparison", "gate", "examples", "baselines", "validation", "answer"),
     }
     assert found["published"] is None
     assert found["comparison"] is None
@@ -124,13 +133,14 @@ def test_run_when_done_then_predictions_agree_with_the_metrics(
 ) -> None:
     made = evaluated(tmp_path, hub, name)
     rows = pq.read_table(made.folder / "predictions.parquet").to_pylist()
-    assert list(rows[0]) == ["_row_id", "reference", "label", "score", "score:big", "score:small"]
+    assert list(rows[0]) == ["_row_id", "reference", "prediction", "score", "scores"]
     assert [row["_row_id"] for row in rows] == [row["_row_id"] for row in table_rows(200, seed=8)]
     accuracy = results(made)["metrics"]["accuracy"]["value"]
     assert sum(row["score"] for row in rows) / len(rows) == pytest.approx(accuracy)
     for row in rows:
-        assert row["score"] == float(row["label"] == row["reference"])
-        assert row["score:big"] + row["score:small"] == pytest.approx(1)
+        assert row["score"] == float(row["prediction"] == row["reference"])
+        assert [one["name"] for one in row["scores"]] == ["big", "small"]
+        assert sum(one["score"] for one in row["scores"]) == pytest.approx(1)
 
 
 def test_run_when_examples_are_shown_then_none_is_sealed(
@@ -161,7 +171,7 @@ def test_run_when_better_than_the_published_then_promotes(
     rows = pq.read_table(made.folder / "predictions.parquet").to_pylist()
     old = sum(row["published_score"] for row in rows) / len(rows)
     assert old == pytest.approx(found["published"]["accuracy"]["value"])
-    assert {"published_label", "published_score:big"} <= set(rows[0])
+    assert {"published_prediction", "published_scores"} <= set(rows[0])
 
 
 def test_run_when_it_is_the_published_model_again_then_holds(
@@ -221,7 +231,7 @@ def test_run_when_inputs_are_the_same_then_does_nothing(
     tmp_path: Path, hub: Hub, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = evaluated(tmp_path, hub, name)
-    monkeypatch.setattr(evaluate, "load_task", lambda name: pytest.fail("evaluated again"))
+    monkeypatch.setattr(evaluate, "task_of", lambda recipe: pytest.fail("evaluated again"))
     again = evaluate.run(table_recipe(publish__repo_id=name), tmp_path / "round", hub)
     assert again.digest == made.digest
 
@@ -328,10 +338,10 @@ def test_run_when_a_first_model_is_below_base_or_probe_then_it_is_not_promoted(
 def test_probe_when_the_rows_say_it_all_then_it_is_right(
     modality: str, rows: Rows, told: str
 ) -> None:
-    found = probe_labels(modality, rows, rows, seed=0)
+    found = probe_answers(TASK_OF[modality], rows, rows, seed=0)
     assert found is not None
     assert told in found.description
-    assert list(found.labels) == [row["label"] for row in rows]
+    assert [one.value for one in found.predictions] == [row["label"] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -342,13 +352,13 @@ def test_probe_when_the_rows_say_it_all_then_it_is_right(
     ],
 )
 def test_probe_when_there_is_nothing_to_learn_then_there_is_none(rows: Rows) -> None:
-    assert probe_labels("text", rows, rows, seed=0) is None
+    assert probe_answers(TASK_OF["text"], rows, rows, seed=0) is None
 
 
 def test_probe_when_there_are_many_rows_then_a_share_is_drawn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(probe, "MAX_ROWS", 40)
-    found = probe_labels("text", text_rows(90), text_rows(9), seed=0)
+    found = probe_answers(TASK_OF["text"], text_rows(90), text_rows(9), seed=0)
     assert found is not None
     assert found.description.endswith("fitted on 40 training rows, drawn from 90")

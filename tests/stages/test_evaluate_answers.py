@@ -47,7 +47,7 @@ def name(local: LocalHub, tmp_path: Path) -> str:
 @pytest.fixture
 def task(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
     fake = FakeWriter()
-    monkeypatch.setattr(evaluate, "load_task", lambda name: fake)
+    monkeypatch.setattr(evaluate, "task_of", lambda recipe: fake)
     return fake
 
 

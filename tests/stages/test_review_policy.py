@@ -176,7 +176,7 @@ def test_model_when_it_cannot_be_asked_then_a_probe_judges(
     parcels: Parcels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_model(function: str, arguments: Any, *, folder: Path, limits: Any) -> Any:
-        if function.endswith("score_labels") and arguments["model"]:
+        if function.endswith("score_answers") and arguments["model"]:
             raise DataError("Reading the data crashed the reader (SIGSEGV).")
         return call_here(function, arguments, folder=folder, limits=limits)
 

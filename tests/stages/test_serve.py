@@ -16,6 +16,7 @@ import pytest
 import yaml
 from gradio_client import Client
 
+from hub_trainer.answers import load_answer
 from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
@@ -318,5 +319,5 @@ def test_examples_when_the_space_is_open_and_the_rows_are_private_are_left_out(
 def test_examples_when_of_texts_are_short_and_of_as_many_labels_as_fit() -> None:
     rows = [{"text": "x" * 400, "label": "a"}, {"text": "a", "label": "a", "_row_id": "1"}]
     rows += [{"text": f"{n}", "label": f"label {n % 9}"} for n in range(20)]
-    shown = examples._one_per_label(rows, "text")
+    shown = examples._one_of_each(rows, "text", load_answer("label"))
     assert shown == [{"text": "a"}, *({"text": f"{n}"} for n in range(5))]

@@ -86,7 +86,7 @@ def test_run_when_inputs_are_the_same_then_does_nothing(
     folder = prepare_round(tmp_path, table_rows(60), [])
     first = train.run(table_recipe(), folder, hub)
     before = (first.folder / "manifest.json").stat().st_mtime_ns
-    monkeypatch.setattr(train, "load_task", lambda name: pytest.fail("trained again"))
+    monkeypatch.setattr(train, "task_of", lambda recipe: pytest.fail("trained again"))
     assert train.run(table_recipe(), folder, hub) == first
     assert (first.folder / "manifest.json").stat().st_mtime_ns == before
 
@@ -200,8 +200,8 @@ def test_run_when_the_machine_is_too_small_then_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prepare_round(tmp_path, table_rows(60), [])
-    task = SimpleNamespace(family="classification", fit=lambda *args, **options: fail())
-    monkeypatch.setattr(train, "load_task", lambda name: task)
+    task = SimpleNamespace(family="prediction", fit=lambda *args, **options: fail())
+    monkeypatch.setattr(train, "task_of", lambda recipe: task)
     with pytest.raises(TrainingError, match=message):
         train.run(table_recipe(), tmp_path, hub)
     assert not (tmp_path / "train").exists()

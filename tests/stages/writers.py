@@ -10,7 +10,7 @@ from hub_trainer.artifacts import write_artifact
 from hub_trainer.recipe import GenerationSection
 from hub_trainer.rows.examples import answer_text, asked_and_answers, example_of, example_row
 from hub_trainer.rows.formats import detect_format
-from hub_trainer.tasks import Answer, Likelihood, ModelFolders
+from hub_trainer.tasks import Likelihood, ModelFolders, WrittenAnswer
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -29,14 +29,14 @@ class FakeWriter:
 
     def answers(
         self, folders: ModelFolders, rows: Rows, sampling: GenerationSection, *, seed: int
-    ) -> list[Answer]:
+    ) -> list[WrittenAnswer]:
         model = self._heard("answers", folders, rows)
         self.sampling = sampling
         found = []
         for row in rows:
             is_right = _draw(row["prompt"]) < model["right"]
             text = _right(row) if is_right else "no idea"
-            found.append(Answer(text, len(text), finished=is_right))
+            found.append(WrittenAnswer(text, len(text), finished=is_right))
         return found
 
     def likelihoods(self, folders: ModelFolders, rows: Rows) -> list[Likelihood]:

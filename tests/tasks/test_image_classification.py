@@ -14,7 +14,7 @@ from transformers import pipeline
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.augment import AUGMENTATIONS
 from hub_trainer.pictures import open_image
-from hub_trainer.tasks import load_task
+from hub_trainer.tasks import load_task, rated_example
 from hub_trainer.tasks.image_classification import TASK, Pictures
 from tests.tasks.factory import (
     LABELS,
@@ -98,7 +98,7 @@ def test_fit_when_there_is_no_base_then_builds_a_small_model_that_learns(tmp_pat
     assert report.trainable_parameters < 1_000_000
     rows = image_rows(30, seed=9)
     found = TASK.predict(tmp_path / "model", rows)
-    assert sum(TASK.score(row, one) for row, one in zip(rows, found, strict=True)) / 30 > 0.9
+    assert TASK.answer.scores([row["label"] for row in rows], found).sum() / 30 > 0.9
 
 
 def test_predict_when_compared_with_pipeline_then_agrees(fitted: Path) -> None:
@@ -119,7 +119,7 @@ def test_predict_when_compared_with_pipeline_then_agrees(fitted: Path) -> None:
     classify = pipeline("image-classification", model=str(fitted))
     for row, mine in zip(rows, TASK.predict(fitted, rows), strict=True):
         theirs = classify(Image.open(io.BytesIO(row["image"])))
-        assert mine.label == theirs[0]["label"]
+        assert mine.value == theirs[0]["label"]
         assert dict(mine.scores) == pytest.approx(
             {one["label"]: one["score"] for one in theirs}, abs=1e-5
         )
@@ -173,14 +173,14 @@ def test_predict_base_when_it_knows_other_labels_then_takes_the_nearest_mean(
     rows = image_rows(30, seed=9)
     base = TASK.predict_base(splits(image_rows(60)), rows, image_base_dir)
     assert "nearest mean features" in base.description
-    right = sum(TASK.score(row, one) for row, one in zip(rows, base.predictions, strict=True))
+    right = TASK.answer.scores([row["label"] for row in rows], base.predictions).sum()
     assert right / 30 > 0.6
 
 
 def test_predict_base_when_there_is_none_then_says_the_commonest_label() -> None:
     rows = image_rows(31)
     base = TASK.predict_base(splits(rows), rows[:4], None)
-    assert len({one.label for one in base.predictions}) == 1
+    assert len({one.value for one in base.predictions}) == 1
 
 
 def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
@@ -231,7 +231,7 @@ def test_problems_when_a_row_is_broken_then_says_how() -> None:
 
 
 def test_widgets_when_a_picture_is_given_then_it_becomes_a_row(tmp_path: Path) -> None:
-    widgets = TASK.widgets(LABELS, [])
+    widgets = TASK.widgets([])
     assert widgets.inputs[0][0] == "Image"
     assert (widgets.inputs[0][1]["type"], widgets.inputs[0][1]["image_mode"]) == ("filepath", None)
     ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -245,19 +245,19 @@ def test_widgets_when_a_picture_is_given_then_it_becomes_a_row(tmp_path: Path) -
 def test_widgets_when_the_picture_cannot_be_decoded_then_says_why(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"hello")
     with pytest.raises(DataError, match="no image in a known format"):
-        TASK.widgets(LABELS, []).to_row([str(tmp_path / "bad.png")])
+        TASK.widgets([]).to_row([str(tmp_path / "bad.png")])
 
 
 def test_widgets_when_there_is_no_picture_then_says_so() -> None:
     with pytest.raises(DataError, match="no picture"):
-        TASK.widgets(LABELS, []).to_row([None])
+        TASK.widgets([]).to_row([None])
 
 
 def test_example_from_rating_when_agreed_then_holds_image_and_label() -> None:
     row = image_rows(1)[0]
-    example = TASK.example_from_rating(row, "blue")
+    example = rated_example(TASK, row, "blue")
     assert example == {"image": row["image"], "label": "blue"}
-    assert TASK.example_from_rating({"image": b"no"}, "blue") is None
+    assert rated_example(TASK, {"image": b"no"}, "blue") is None
 
 
 def test_card_when_its_usage_is_run_then_it_predicts(

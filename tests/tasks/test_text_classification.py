@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.classifier import labelled_config, load_classifier
-from hub_trainer.tasks import Splits, load_task
+from hub_trainer.tasks import Splits, load_task, rated_example
 from hub_trainer.tasks.text_classification import TASK
 from tests.tasks.factory import LABELS, WORDS, recipe, splits, text_base, text_rows
 
@@ -51,7 +51,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, text_base_dir: Path) -> Pat
 def accuracy(model_dir: Path) -> float:
     rows = text_rows(60, seed=9)
     found = TASK.predict(model_dir, rows)
-    return sum(TASK.score(row, one) for row, one in zip(rows, found, strict=True)) / len(rows)
+    return TASK.answer.scores([row["label"] for row in rows], found).sum() / len(rows)
 
 
 def test_load_task_when_asked_for_then_gives_this_one() -> None:
@@ -99,7 +99,7 @@ def test_predict_when_compared_with_pipeline_then_agrees(fitted: Path) -> None:
     classify = pipeline("text-classification", model=str(fitted))
     for row, mine in zip(rows, TASK.predict(fitted, rows), strict=True):
         theirs = classify(row["text"], truncation=True, top_k=None)
-        assert mine.label == theirs[0]["label"]
+        assert mine.value == theirs[0]["label"]
         assert dict(mine.scores) == pytest.approx(
             {one["label"]: one["score"] for one in theirs}, abs=1e-5
         )
@@ -244,7 +244,7 @@ def test_predict_base_when_it_knows_the_labels_then_answers_itself(tmp_path: Pat
 def test_predict_base_when_there_is_none_then_says_the_commonest_label() -> None:
     rows = text_rows(31)
     base = TASK.predict_base(Splits(rows, [], LABELS), rows[:4], None)
-    assert {one.label for one in base.predictions} == {"blue"}
+    assert {one.value for one in base.predictions} == {"blue"}
     assert "commonest label" in base.description
 
 
@@ -340,9 +340,10 @@ def test_problems_when_a_row_is_empty_then_names_its_columns() -> None:
 
 
 def test_widgets_when_a_text_is_given_then_it_becomes_a_row() -> None:
-    widgets = TASK.widgets(LABELS, [])
+    widgets = TASK.widgets([])
     assert [name for name, _ in widgets.inputs] == ["Textbox"]
-    assert widgets.outputs == [("Label", {"label": "Prediction", "num_top_classes": 3})]
+    shown = TASK.answer.output(LABELS)
+    assert shown == ("Label", {"label": "Prediction", "num_top_classes": 3})
     assert widgets.to_row(["where is my card"]) == {"text": "where is my card"}
 
 
@@ -351,13 +352,13 @@ def test_widgets_when_a_text_is_given_then_it_becomes_a_row() -> None:
 )
 def test_widgets_when_the_text_is_of_no_use_then_says_why(text: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        TASK.widgets(LABELS, []).to_row([text])
+        TASK.widgets([]).to_row([text])
 
 
 def test_example_from_rating_when_agreed_then_holds_text_and_label() -> None:
     row = {"text": "my card", "_row_id": "1"}
-    assert TASK.example_from_rating(row, "red") == {"text": "my card", "label": "red"}
-    assert TASK.example_from_rating({"text": " "}, "red") is None
+    assert rated_example(TASK, row, "red") == {"text": "my card", "label": "red"}
+    assert rated_example(TASK, {"text": " "}, "red") is None
 
 
 def test_card_when_its_usage_is_run_then_it_predicts(

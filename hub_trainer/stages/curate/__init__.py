@@ -14,16 +14,16 @@ from hub_trainer.stages.curate.answers import agreed_answers
 from hub_trainer.stages.curate.bench import Bench, key_of, ratings_ref, target_source
 from hub_trainer.stages.curate.creation import Origin, create_dataset
 from hub_trainer.stages.curate.earlier import own_requests
-from hub_trainer.stages.curate.labels import agreed_labels
+from hub_trainer.stages.curate.predicted import agreed_predictions
 from hub_trainer.stages.curate.proposal import (
     UNKNOWN_LABEL,
     answer_numbers,
     describe,
-    label_numbers,
+    prediction_numbers,
     propose,
 )
 from hub_trainer.stages.curate.vetting import vet, vet_first
-from hub_trainer.tasks import is_generation, load_task
+from hub_trainer.tasks import is_generation, task_of
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
@@ -42,7 +42,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     """
     ratings, source = ratings_ref(recipe), target_source(recipe)
     test = recipe.prepare.test_split
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     shas = _resolve(hub, [ratings, source] if is_generation(task) else [ratings])
     repos = [test] if is_generation(task) else [source, test]
     shas |= {
@@ -101,7 +101,7 @@ def _curate(bench: Bench, draft: Draft, progress: Progress) -> None:
         kind, agreed = agreed_answers(bench, draft)
         examples, skipped = agreed.examples, agreed.skipped
     else:
-        outcome = agreed_labels(bench, draft)
+        outcome = agreed_predictions(bench, draft)
         examples, skipped = outcome.examples, outcome.skipped
     if not examples:
         counts = {**draft.outputs["dropped_ratings"], **skipped}
@@ -158,8 +158,11 @@ def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) 
         why = "; ".join(vetted.reasons)
         _nothing(draft, f"{file.rows:,} examples are not proposed, as review would refuse: {why}.")
         return
-    numbers = answer_numbers if is_generation(bench.task) else label_numbers
-    told = describe(bench.recipe, bench.ratings, file, numbers(bench.recipe, draft.outputs))
+    if is_generation(bench.task):
+        numbers = answer_numbers(bench.recipe, draft.outputs)
+    else:
+        numbers = prediction_numbers(bench.recipe, draft.outputs, bench.task.answer)
+    told = describe(bench.recipe, bench.ratings, file, numbers)
     made = propose(bench.hub, bench.target, file, told, vetted.open)
     (draft.folder / PurePosixPath(file.path).name).write_bytes(file.content)
     repo_id = bench.source.repo_id

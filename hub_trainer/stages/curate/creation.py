@@ -14,7 +14,7 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.rows.formats import FINISHED, Kind
 from hub_trainer.rows.store import WEIGHT
 from hub_trainer.stages.curate.bench import target_source
-from hub_trainer.tasks import outline
+from hub_trainer.tasks import outline_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +71,7 @@ def created_card_problems(recipe: Recipe, hub: Hub) -> list[Problem]:
     """
     ratings, source = recipe.collect.ratings, target_source(recipe)
     repo = Repo(source.repo_id, "dataset")
-    if ratings is None or not outline(recipe.task).writes or hub.exists(repo):
+    if ratings is None or not outline_for(recipe).writes or hub.exists(repo):
         return []
     name = Repo(ratings.repo_id, "dataset")
     card = hub.card_data(name, hub.resolve(name, ratings.revision)) if hub.exists(name) else {}

@@ -1,15 +1,16 @@
-"""Votes of a crowd: the ratings that count, one label per rated row, the examples they make."""
+"""Votes of a crowd: the ratings that count, one answer per rated row, the examples they make."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hub_trainer.answers import Answer
 from hub_trainer.duplicates import content_keys
 from hub_trainer.ratings import count_ratings, flood_note
 from hub_trainer.recipe import CurateSection
-from hub_trainer.stats import Aggregation, dawid_skene_labels, majority_labels
-from hub_trainer.tasks import ClassificationTask, Row
+from hub_trainer.stats import Aggregation
+from hub_trainer.tasks import PredictingTask, Row, rated_example
 
 UNPROVEN = "of raters who lack right answers to known rows"
 REPEATED = "of the same rater about the same row"
@@ -21,8 +22,8 @@ GOLD_NEEDED = 3
 class KnownRows:
     """What is known of rows by their content keys."""
 
-    labels_of: Mapping[str, frozenset[str]]
-    """Content key -> labels that the dataset's rows give it."""
+    answers_of: Mapping[str, frozenset[str]]
+    """Content key -> answers that the dataset's rows give it, as texts."""
     sealed: frozenset[str]
     """Content keys of the test rows, which nobody may train on."""
 
@@ -32,7 +33,7 @@ class Ratings:
     """The ratings that count, each rater's last one of each row."""
 
     votes: Sequence[tuple[str, str, str]]
-    """(content key, rater, label)."""
+    """(content key, rater, answer as a text)."""
     rows: Mapping[str, Row]
     """Content key -> the rated row."""
     dropped: Mapping[str, int]
@@ -43,17 +44,17 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the crowd's labels come to, before anything is proposed."""
+    """What the crowd's answers come to, before anything is proposed."""
 
     examples: Sequence[dict[str, Any]]
-    """Canonical rows with their agreed label, in the order of their content keys."""
+    """Canonical rows with their agreed answer, in the order of their content keys."""
     skipped: Mapping[str, int]
     """Reason -> rated rows that bring no example."""
     aggregation: Aggregation
 
 
 def read_votes(
-    shard_rows: Sequence[Mapping[str, Any]], task: ClassificationTask, section: CurateSection
+    shard_rows: Sequence[Mapping[str, Any]], task: PredictingTask, section: CurateSection
 ) -> Ratings:
     """The votes of a ratings dataset: of one source about one content the last one counts."""
     counted = count_ratings(
@@ -61,7 +62,7 @@ def read_votes(
         task=task.name,
         anonymous=section.anonymous,
         max_per_source=section.max_ratings_per_rater,
-        is_usable=lambda one: not task.problems({**one["row"], "label": one["answer"]}),
+        is_usable=lambda one: _is_usable(one, task),
     )
     keys = content_keys([one["row"] for one in counted.rows], task.modality)
     keyed = list(zip(keys, counted.rows, strict=True))
@@ -76,29 +77,50 @@ def read_votes(
     )
 
 
-def aggregate(ratings: Ratings, known: KnownRows, section: CurateSection) -> Aggregation:
-    """One label per rated row, by the recipe's rule; rows of the dataset are the gold."""
+def _is_usable(rating: Mapping[str, Any], task: PredictingTask) -> bool:
+    """Whether the row and the answer are ones that the task can learn."""
+    try:
+        value = task.answer.loads(rating["answer"])
+    except ValueError:
+        return False
+    return rated_example(task, rating["row"], value) is not None
+
+
+def aggregate(
+    ratings: Ratings, known: KnownRows, section: CurateSection, answer: Answer
+) -> Aggregation:
+    """One answer per rated row, by the recipe's rule; rows of the dataset are the gold."""
     needed = section.raters_needed(of_answers=False)
     gold = {
-        key: next(iter(known.labels_of[key]))
+        key: next(iter(known.answers_of[key]))
         for key in ratings.rows
-        if len(known.labels_of.get(key, ())) == 1 and key not in known.sealed
+        if len(known.answers_of.get(key, ())) == 1 and key not in known.sealed
     }
-    if section.aggregate == "majority" or not ratings.votes:
-        return majority_labels(_of_the_proven(ratings, gold, section.gold), min_raters=needed)
-    least = section.gold or GOLD_NEEDED
-    return dawid_skene_labels(ratings.votes, gold, min_raters=needed, min_gold=least)
+    votes = ratings.votes
+    if section.aggregate == "majority" or not votes:
+        votes = _of_the_proven(ratings, gold, section.gold, answer)
+    return answer.agree(
+        votes,
+        gold,
+        rule=section.aggregate,
+        min_raters=needed,
+        min_gold=section.gold or GOLD_NEEDED,
+    )
 
 
 def _of_the_proven(
-    ratings: Ratings, gold: Mapping[str, str], needed: int | None
+    ratings: Ratings, gold: Mapping[str, str], needed: int | None, answer: Answer
 ) -> Sequence[tuple[str, str, str]]:
     """The votes of raters who have given so many gold answers and most of them right; all without
     a number."""
     if needed is None:
         return ratings.votes
     asked = Counter(rater for key, rater, _ in ratings.votes if key in gold)
-    right = Counter(rater for key, rater, label in ratings.votes if gold.get(key) == label)
+    right = Counter(
+        rater
+        for key, rater, said in ratings.votes
+        if key in gold and answer.same(answer.loads(gold[key]), answer.loads(said))
+    )
     return [
         vote
         for vote in ratings.votes
@@ -107,26 +129,31 @@ def _of_the_proven(
 
 
 def examples_of(
-    ratings: Ratings, aggregation: Aggregation, known: KnownRows, task: ClassificationTask
+    ratings: Ratings, aggregation: Aggregation, known: KnownRows, task: PredictingTask
 ) -> Outcome:
     """The rows that are agreed on, new to the dataset, and not sealed."""
     skipped: Counter[str] = Counter()
     examples = []
-    decided = aggregation.decided
+    decided, answer = aggregation.decided, task.answer
     for key in sorted(ratings.rows):
-        label, there = decided.get(key), known.labels_of.get(key, frozenset())
-        example = task.example_from_rating(ratings.rows[key], label) if label else None
+        agreed, there = decided.get(key), known.answers_of.get(key, frozenset())
+        value = None if agreed is None else answer.loads(agreed)
+        example = None if agreed is None else rated_example(task, ratings.rows[key], value)
         if key in known.sealed:
             skipped["sealed for the test"] += 1
-        elif label in there or (label is None and there):
+        elif there and (agreed is None or _is_among(value, there, answer)):
             skipped["in the dataset already"] += 1
-        elif label is None:
+        elif agreed is None:
             skipped["too few raters, or no agreement"] += 1
         elif example is None:
             skipped["not usable by the task"] += 1
         else:
             examples.append(example)
     return Outcome(examples, dict(skipped), aggregation)
+
+
+def _is_among(value: Any, there: frozenset[str], answer: Answer) -> bool:
+    return any(answer.same(value, answer.loads(one)) for one in there)
 
 
 def summarise(ratings: Ratings, outcome: Outcome) -> dict[str, Any]:

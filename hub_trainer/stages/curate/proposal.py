@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.answers import Answer
 from hub_trainer.checks.bench import Tip, fetch_files
 from hub_trainer.checks.comment import inert
 from hub_trainer.checks.placement import check_placement
@@ -73,11 +74,15 @@ def read_schema(hub: Hub, target: Target, scratch: Path) -> OwnSchema:
 
 
 def fitting_rows(
-    examples: Sequence[Row], target: Target, schema: OwnSchema
+    examples: Sequence[Row], target: Target, schema: OwnSchema, answer: Answer
 ) -> tuple[list[Row], dict[str, int]]:
     """The examples that the dataset's labels and columns can hold, and why others are left out."""
-    known = _known_labels(target, schema)
-    named = [row for row in examples if known is None or _named(row["label"]) in known]
+    known = _known_names(target, schema, answer)
+    named = [
+        row
+        for row in examples
+        if known is None or known.issuperset(answer.parts(_named(row[answer.column])))
+    ]
     fitting = named if _fits(named, target, schema) else []
     fitting = fitting or [row for row in named if _fits([row], target, schema)]
     left_out = {UNKNOWN_LABEL: len(examples) - len(named), MISFIT: len(named) - len(fitting)}
@@ -147,20 +152,15 @@ def describe(recipe: Recipe, ratings: str, file: NewFile, numbers: Numbers) -> s
     )
 
 
-def label_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
-    """What is said of ratings of labels."""
+def prediction_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answer) -> Numbers:
+    """What is said of ratings of predictions."""
     section = recipe.curate
-    needed = section.raters_needed(of_answers=False)
-    rule = {
-        "majority": f"the majority of at least {needed} raters",
-        "dawid_skene": f"Dawid-Skene over at least {needed} raters, started from rows "
-        "whose label is known",
-    }[section.aggregate]
+    rule = answer.rule(section.aggregate, section.raters_needed(of_answers=False))
     table = [
         ("ratings that count", f"{outputs['num_ratings']:,}"),
         ("raters", f"{outputs['num_raters']:,}"),
         ("rated rows", f"{outputs['num_rated_rows']:,}"),
-        ("rows with an agreed label", f"{outputs['num_decided']:,}"),
+        (f"rows with an agreed {answer.noun}", f"{outputs['num_decided']:,}"),
         ("mean agreement on those", f"{outputs['agreement']:.1%}"),
         *_left_out(outputs),
     ]
@@ -193,9 +193,11 @@ def _left_out(outputs: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(what, f"{n:,}") for what, n in (*skipped, *dropped)]
 
 
-def _known_labels(target: Target, schema: OwnSchema) -> Sequence[str] | None:
-    label = target.source.columns.get("label", "label")
-    return schema.label_names(label) if label in schema.features else None
+def _known_names(target: Target, schema: OwnSchema, answer: Answer) -> frozenset[str] | None:
+    """The names that the dataset's answers choose from; None where any will do."""
+    column = target.source.columns.get(answer.column, answer.column)
+    names = schema.names_in(column) if column in schema.features else None
+    return None if names is None else frozenset(names)
 
 
 def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:

@@ -17,10 +17,10 @@ from hub_trainer.stages.curate.bench import Bench
 from hub_trainer.stages.curate.earlier import Earlier, read_earlier
 from hub_trainer.stages.curate.proposal import NewFile, build_file, fitting_rows, read_schema
 from hub_trainer.stages.curate.signals import canonical_of
-from hub_trainer.tasks import Row
+from hub_trainer.tasks import Row, answer_in_rows
 
 Identity = tuple[str, str]
-"""Content key and label of a row: what a refusal is remembered by."""
+"""Content key and answer of a row: what a refusal is remembered by."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ class _Vetting:
         self.stand = bench.stand
         self.schema = read_schema(bench.hub, self.target, bench.scratch)
         self.split = whole_split(bench.source)
+        self.answer = answer_in_rows(bench.task)
 
     def vet(self, examples: Sequence[Row]) -> Vetted:
-        rows, misfits = fitting_rows(examples, self.target, self.schema)
+        rows, misfits = fitting_rows(examples, self.target, self.schema, self.answer)
         earlier = read_earlier(self.bench.hub, self.target.tip)
         waiting = [one for one in earlier if one.request.status != "closed"]
         if not rows:
@@ -121,7 +122,10 @@ class _Vetting:
 
     def _identities(self, rows: Sequence[Mapping[str, Any]]) -> list[Identity]:
         keys = content_keys(rows, self.bench.task.modality)
-        return list(zip(keys, (str(row["label"]) for row in rows), strict=True))
+        answer = self.answer
+        return [
+            (key, answer.dumps(row[answer.column])) for key, row in zip(keys, rows, strict=True)
+        ]
 
     def _screen(self, folder: Path, out: Path) -> dict[int, str]:
         """Place of a row in a folder's file -> why it is left out; writes the rows to `out`."""

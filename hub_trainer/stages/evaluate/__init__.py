@@ -15,13 +15,15 @@ from hub_trainer.lineage import Pins, load_pins, pinned_ratings, read_rounds
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages.evaluate.answers import measure_answers
 from hub_trainer.stages.evaluate.bench import Bench, Progress, finished
-from hub_trainer.stages.evaluate.labels import measure_labels
+from hub_trainer.stages.evaluate.predictions import measure_predictions
 from hub_trainer.stats import GateRule, count_looks
-from hub_trainer.tasks import is_generation, load_task
+from hub_trainer.tasks import is_generation, task_of
 
 __all__ = ["run"]
 
 logger = logging.getLogger(__name__)
+FORM = 2
+"""Of results.json and predictions.parquet: those of another form are made anew."""
 
 
 def silent(share: float, doing: str) -> None:
@@ -37,6 +39,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     verdicts = [record.verdict for record in rounds if record.round < pins.round]
     inputs = {
         "stage": "evaluate",
+        "form": FORM,
         "task": recipe.task,
         "train": trained.digest,
         "prepare": prepared.digest,
@@ -65,16 +68,16 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
 
 
 def _measure(bench: Bench, folder: Path) -> dict[str, Any]:
-    task = load_task(bench.recipe.task)
+    task = task_of(bench.recipe)
     if is_generation(task):
         return measure_answers(bench, task, folder)
-    return measure_labels(bench, task, folder)
+    return measure_predictions(bench, task, folder)
 
 
 def _crowd_inputs(recipe: Recipe, pins: Pins) -> dict[str, Any]:
     """What the crowd says is measured of models that write; the caps are curate's."""
     ratings = pinned_ratings(recipe, pins)
-    if ratings is None or not is_generation(load_task(recipe.task)):
+    if ratings is None or not is_generation(task_of(recipe)):
         return {}
     return {"ratings": ratings.commit_sha, "cap": recipe.curate.max_ratings_per_rater}
 

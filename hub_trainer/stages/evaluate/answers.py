@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from hub_trainer.answers import plain_estimate
 from hub_trainer.hub import Repo
 from hub_trainer.lineage import pinned_ratings
 from hub_trainer.metrics.answers import compare, estimate
@@ -18,7 +19,6 @@ from hub_trainer.stages.evaluate.bench import (
     cut,
     plain_baseline,
     plain_comparison,
-    plain_estimate,
     plain_gate,
     write_table,
 )

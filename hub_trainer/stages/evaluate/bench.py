@@ -12,7 +12,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.store import read_rows, read_table
-from hub_trainer.stats import Comparison, Estimate, GateDecision, GateRule
+from hub_trainer.stats import Comparison, GateDecision, GateRule
 from hub_trainer.stats.gate import Against
 from hub_trainer.tasks import Row
 
@@ -80,12 +80,6 @@ def finished(round_dir: Path, stage: str) -> Artifact:
             do=f"run hub-trainer {stage} first, or hub-trainer run for the whole round",
         )
     return found
-
-
-def plain_estimate(estimate: Estimate) -> dict[str, float]:
-    """A metric with its interval, as it stands in results.json."""
-    interval = estimate.interval
-    return {"value": estimate.value, "low": interval.low, "high": interval.high}
 
 
 def plain_comparison(comparison: Comparison) -> dict[str, Any]:

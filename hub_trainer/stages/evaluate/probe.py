@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hub_trainer.answers import Answer, Prediction
 from hub_trainer.pictures import open_image
-from hub_trainer.tasks import Row
+from hub_trainer.tasks import PredictingTask, Row
 
 MAX_ROWS = 10_000
 """Training rows of a probe; of more, a share is drawn, so that it stays a matter of seconds."""
@@ -28,25 +29,46 @@ class Probe:
     """What the probe says of the sealed rows, and how it was made."""
 
     description: str
-    labels: Sequence[str]
+    predictions: Sequence[Prediction]
 
 
-def probe_labels(
-    modality: str, train: Sequence[Row], rows: Sequence[Row], *, seed: int
+@dataclass(frozen=True)
+class _Known:
+    """The training rows that a probe is fitted on."""
+
+    rows: Sequence[Row]
+    answer: Answer
+    seed: int
+
+    @property
+    def values(self) -> list[Any]:
+        """The answer of each row."""
+        return [row[self.answer.column] for row in self.rows]
+
+    def fitted(self, features: Any, asked: Any, *, strength: float) -> list[Prediction]:
+        """A linear model of these features, on other rows' features."""
+        return self.answer.fit_linear(
+            features, self.values, asked, strength=strength, seed=self.seed
+        )
+
+
+def probe_answers(
+    task: PredictingTask, train: Sequence[Row], rows: Sequence[Row], *, seed: int
 ) -> Probe | None:
-    """The probe's label for each row; None where the training rows give it nothing to learn."""
-    chosen = _sample(train, seed)
-    if len({row["label"] for row in chosen}) < 2:
+    """The probe's answer for each row; None where the training rows give it nothing to learn."""
+    known = _Known(_sample(train, seed), task.answer, seed)
+    if len({task.answer.dumps(value) for value in known.values}) < 2:
         return None
-    fit = {"text": _of_texts, "image": _of_pictures, "table": _of_tables}[modality]
+    fit = {"text": _of_texts, "image": _of_pictures, "table": _of_tables}[task.modality]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a probe that has not converged is still a probe
-        found = fit(chosen, rows, seed)
+        found = fit(known, rows)
     if found is None:
         return None
-    told, labels = found
-    share = "" if len(chosen) == len(train) else f", drawn from {len(train):,}"
-    return Probe(f"{told}, fitted on {len(chosen):,} training rows{share}", labels)
+    told, predictions = found
+    share = "" if len(known.rows) == len(train) else f", drawn from {len(train):,}"
+    told = f"{task.answer.linear_model} {told}, fitted on {len(known.rows):,} training rows{share}"
+    return Probe(told, predictions)
 
 
 def _sample(rows: Sequence[Row], seed: int) -> Sequence[Row]:
@@ -56,13 +78,13 @@ def _sample(rows: Sequence[Row], seed: int) -> Sequence[Row]:
     return [rows[index] for index in sorted(order[:MAX_ROWS])]
 
 
-Found = tuple[str, list[str]]
+Found = tuple[str, list[Prediction]]
 
 
-def _of_texts(train: Sequence[Row], rows: Sequence[Row], seed: int) -> Found | None:
+def _of_texts(known: _Known, rows: Sequence[Row]) -> Found | None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = [str(row["text"]) for row in train]
+    texts = [str(row["text"]) for row in known.rows]
     words = sum(len(text.split()) for text in texts) >= 2 * len(texts)
     # scripts without spaces between words are weighed by their characters
     terms: dict[str, Any] = (
@@ -76,13 +98,13 @@ def _of_texts(train: Sequence[Row], rows: Sequence[Row], seed: int) -> Found | N
     except ValueError:  # no term at all
         return None
     asked = vectorizer.transform([str(row["text"]) for row in rows])
-    told = "logistic regression on tf-idf of " + ("words" if words else "characters")
-    return told, _logistic(features, _labels(train), asked, strength=10.0, seed=seed)
+    told = "on tf-idf of " + ("words" if words else "characters")
+    return told, known.fitted(features, asked, strength=10.0)
 
 
-def _of_pictures(train: Sequence[Row], rows: Sequence[Row], seed: int) -> Found:
-    told = f"logistic regression on {SIDE} x {SIDE} pixels"
-    return told, _logistic(_pixels(train), _labels(train), _pixels(rows), strength=1.0, seed=seed)
+def _of_pictures(known: _Known, rows: Sequence[Row]) -> Found:
+    told = f"on {SIDE} x {SIDE} pixels"
+    return told, known.fitted(_pixels(known.rows), _pixels(rows), strength=1.0)
 
 
 def _pixels(rows: Sequence[Row]) -> NDArray[np.float64]:
@@ -96,28 +118,9 @@ def _pixels(rows: Sequence[Row]) -> NDArray[np.float64]:
     return np.stack([np.asarray(one, dtype=np.float64).ravel() / 255 for one in small])
 
 
-def _of_tables(train: Sequence[Row], rows: Sequence[Row], seed: int) -> Found:
-    from hub_trainer.finetune.tables import (
-        LabelledRows,
-        TableFit,
-        find_features,
-        fit_pipeline,
-        table_of,
-    )
+def _of_tables(known: _Known, rows: Sequence[Row]) -> Found:
+    from hub_trainer.finetune.tables import encode_tables, find_features
 
-    features = find_features(train)
-    known = LabelledRows(train, [1.0] * len(train))
-    pipeline = fit_pipeline(features, known, None, TableFit("logistic_regression", {}, seed))
-    labels = pipeline.predict(table_of(rows, features))
-    return "logistic regression on the table's features", [str(label) for label in labels]
-
-
-def _logistic(features: Any, labels: list[str], asked: Any, *, strength: float, seed: int) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=strength, max_iter=MAX_STEPS, tol=1e-3, random_state=seed)
-    return [str(label) for label in model.fit(features, labels).predict(asked)]
-
-
-def _labels(rows: Sequence[Row]) -> list[str]:
-    return [str(row["label"]) for row in rows]
+    features = find_features(known.rows)
+    encoded, asked = encode_tables(features, known.rows, rows)
+    return "on the table's features", known.fitted(encoded, asked, strength=1.0)

@@ -21,7 +21,7 @@ from hub_trainer.rows.store import read_rows
 from hub_trainer.stages.evaluate.bench import Bench
 from hub_trainer.stages.evaluate.exam import FEWEST, Exam, Question, question_of
 from hub_trainer.stats.gate import Against
-from hub_trainer.tasks import Answer, GenerationTask, Likelihood, ModelFolders
+from hub_trainer.tasks import GenerationTask, Likelihood, ModelFolders, WrittenAnswer
 
 CONSTANT = (
     "always the commonest answer of the training rows; "
@@ -34,7 +34,7 @@ class Witness:
     """What one model, or a stand-in for one, says; by the indexes of questions."""
 
     name: str
-    answers: Mapping[int, Answer]
+    answers: Mapping[int, WrittenAnswer]
     likelihoods: Mapping[int, Likelihood]
     is_model: bool = True
 
@@ -196,7 +196,7 @@ def _constant(bench: Bench, exam: Exam) -> Witness:
     text = _commonest_answer(bench)
     return Witness(
         CONSTANT,
-        {index: Answer(text, 0, finished=True) for index in exam.asked},
+        {index: WrittenAnswer(text, 0, finished=True) for index in exam.asked},
         {index: _of_bytes(exam.questions[index]) for index in exam.weighed},
         is_model=False,
     )

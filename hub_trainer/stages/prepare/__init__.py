@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers import Answer
 from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
 from hub_trainer.base_models import assert_sound, base_folders
 from hub_trainer.errors import DataError, Problem, RecipeError, RowRefused
@@ -21,7 +22,7 @@ from hub_trainer.stages.prepare.clean import clean_rows, without_problems
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
 from hub_trainer.stages.prepare.report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.split import take_validation
-from hub_trainer.tasks import Task, is_generation, load_task
+from hub_trainer.tasks import Task, answer_in_rows, is_generation, outline_for, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             where=str(round_dir / "collect"),
             do="Run hub-trainer collect first, or hub-trainer run for the whole round.",
         )
-    task, pins = load_task(recipe.task), load_pins(round_dir)
+    task, pins = task_of(recipe), load_pins(round_dir)
     reader = pins.base_model if pins and is_generation(task) else None
     folder, inputs = round_dir / "prepare", _inputs(recipe, collected, reader)
     done = find_artifact(folder, inputs)
@@ -117,7 +118,7 @@ def _near(recipe: Recipe) -> float | None:
     if section is None:
         return None
     named = "near" in section.model_fields_set
-    return section.near if named or load_task(recipe.task).modality != "table" else None
+    return section.near if named or outline_for(recipe).modality != "table" else None
 
 
 def _sealed_near(recipe: Recipe) -> float | None:
@@ -138,12 +139,12 @@ def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
     left_out = _left_out(made)
     _assert_filled(splits, left_out)
     if not is_generation(task):
-        _assert_usable(splits, collected.outputs["label_names"])
+        task.answer.assert_usable(_values(splits, task.answer))
     _write(splits, collected, task, draft)
     report = {
         "label_names": collected.outputs["label_names"],
         "features": collected.outputs["features"],
-        **describe({name: splits[name] for name in SPLITS}, task.modality),
+        **describe({name: splits[name] for name in SPLITS}, task.modality, answer_in_rows(task)),
         "steps": ledger.steps,
         "dropped": total_of(left_out.values()),
         "left_out": left_out,
@@ -228,7 +229,12 @@ def _separate(splits: Splits, made: _Preparation) -> dict[str, Any]:
                 )
     if "validation" not in splits:
         before = len(splits["train"])
-        taken = take_validation(splits["train"], section.validation_fraction, recipe.train.seed)
+        taken = take_validation(
+            splits["train"],
+            section.validation_fraction,
+            recipe.train.seed,
+            answer_in_rows(task),
+        )
         splits["train"], splits["validation"] = taken
         ledger.note("train", "take validation rows", before, len(splits["train"]))
     return {"duplicates": duplicates, "leakage": leakage, "near": near}
@@ -238,7 +244,9 @@ def _deduplicate(
     splits: Splits, split: str, task: Task, near: float | None, ledger: Ledger
 ) -> dict[str, int]:
     before = splits[split]
-    splits[split], found, reasons = without_repeats(before, task.modality, near)
+    splits[split], found, reasons = without_repeats(
+        before, task.modality, near, answer_in_rows(task)
+    )
     gone = [(before[number], reason) for number, reason in sorted(reasons.items())]
     ledger.drop(split, "drop duplicates", before, gone)
     return asdict(found)
@@ -274,21 +282,9 @@ def _assert_filled(splits: Splits, left_out: Mapping[str, Mapping[str, int]]) ->
             )
 
 
-def _assert_usable(splits: Splits, label_names: Sequence[str]) -> None:
-    seen = {row["label"] for row in splits["train"]}
-    if len(seen) < 2:
-        got = f"only {', '.join(seen)}, of {len(label_names)} labels"
-        do = "Collect rows of at least two labels."
-        raise DataError("The training rows all have one label.", where="prepare", got=got, do=do)
-    for name in ("test", "validation"):
-        unseen = sorted({row["label"] for row in splits[name]} - seen)
-        if unseen:
-            raise DataError(
-                f"The {name} rows have labels that no training row has.",
-                where="prepare",
-                got=", ".join(unseen[:10]),
-                do="Collect more rows of these labels; each needs some for every split.",
-            )
+def _values(splits: Splits, answer: Answer) -> dict[str, list[Any]]:
+    """The answers of each split."""
+    return {name: [row[answer.column] for row in splits[name]] for name in SPLITS}
 
 
 def _write(splits: Splits, collected: Artifact, task: Task, draft: Draft) -> None:

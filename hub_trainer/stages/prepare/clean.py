@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.recipe.columns import is_feature
 from hub_trainer.rows.store import ROW_NUMBER
 
 Row = dict[str, Any]
@@ -58,6 +59,6 @@ def without_problems(
 
 
 def _cell(name: str, value: Any) -> Any:
-    if not isinstance(value, str) or name == "label" or name.startswith("_"):
+    if not isinstance(value, str) or not is_feature(name):
         return value
     return clean_text(value) or None

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.duplicates import DuplicateGroup, Modality, find_duplicates
 from hub_trainer.rows.leakage import find_sealed
 
 Row = dict[str, Any]
 
+LABEL = load_answer("label")
 EXACT, NEAR, CONFLICT = "exact duplicate", "near duplicate", "conflicting label"
 
 
@@ -27,21 +29,22 @@ class Repeats:
 
 
 def without_repeats(
-    rows: Sequence[Row], modality: Modality, near: float | None
+    rows: Sequence[Row], modality: Modality, near: float | None, answer: Answer = LABEL
 ) -> tuple[list[Row], Repeats, dict[int, str]]:
     """The rows without repeats, what was found, and why which rows were dropped.
 
-    Contents with several labels keep the label of the majority; without one, all their rows go. In
-    tables the same features may well have several labels: only rows of equal label are repeats. A
-    near duplicate under another label is an example of its own.
+    Contents with several answers keep what those come to, as the label of the majority; where they
+    contradict each other, all their rows go. In tables the same features may well have several
+    answers: only rows of the same one are repeats. A near duplicate under another answer is an
+    example of its own.
     """
-    groups = find_duplicates(rows, modality, near)
+    groups, column = find_duplicates(rows, modality, near), answer.column
     reasons: dict[int, str] = {}
     found = Counter(exact=sum(len(group.exact) for group in groups))
     for group in groups:
-        found["conflicting"] += _settle(rows, group, modality, reasons)
+        found["conflicting"] += _settle(rows, group, modality, reasons, answer)
         for number in group.near:
-            if rows[number]["label"] == rows[group.first]["label"]:
+            if answer.same(rows[number][column], rows[group.first][column]):
                 reasons.setdefault(number, NEAR)
     found["near"] = sum(reason == NEAR for reason in reasons.values())
     kept = [row for number, row in enumerate(rows) if number not in reasons]
@@ -68,20 +71,31 @@ def without_leakage(
 
 
 def _settle(
-    rows: Sequence[Row], group: DuplicateGroup, modality: Modality, reasons: dict[int, str]
+    rows: Sequence[Row],
+    group: DuplicateGroup,
+    modality: Modality,
+    reasons: dict[int, str],
+    answer: Answer,
 ) -> int:
-    """Note which rows of a group's exact content go; returns how many have a disputed label."""
+    """Note which rows of a group's exact content go; returns how many have a disputed answer."""
     members = [group.first, *group.exact]
-    labels = Counter(rows[number]["label"] for number in members)
-    if modality == "table" or len(labels) == 1:
-        seen: set[str] = set()
-        for number in members:
-            if rows[number]["label"] in seen:
+    values = {number: rows[number][answer.column] for number in members}
+    first = values[group.first]
+    agree = all(answer.same(value, first) for value in values.values())
+    if modality == "table" or agree:
+        kept: list[Any] = []
+        for number, value in values.items():
+            if any(answer.same(value, other) for other in kept):
                 reasons[number] = EXACT
-            seen.add(rows[number]["label"])
-        return len(members) if len(labels) > 1 else 0
-    (best, most), (_, second) = labels.most_common(2)
-    agreed = [number for number in members if rows[number]["label"] == best and most > second]
+            else:
+                kept.append(value)
+        return 0 if agree else len(members)
+    settled = answer.settle(list(values.values()))
+    agreed = [
+        number
+        for number, value in values.items()
+        if settled is not None and answer.same(value, settled)
+    ]
     for number in members:
         reasons[number] = EXACT if number in agreed else CONFLICT
     if agreed:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows import feature_names
 from hub_trainer.rows.left_out import Losses
@@ -14,6 +15,7 @@ from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 
 Row = Mapping[str, Any]
 MAX_LABELS_SHOWN = 50
+LABEL = load_answer("label")
 
 
 @dataclass
@@ -60,13 +62,26 @@ def short(source: str) -> str:
     return f"{repo_id}@{commit_sha[:8]}"
 
 
-def describe(splits: Mapping[str, Sequence[Row]], modality: str) -> dict[str, Any]:
-    """Labels, lengths and traces of persons, per split."""
+def describe(
+    splits: Mapping[str, Sequence[Row]], modality: str, answer: Answer = LABEL
+) -> dict[str, Any]:
+    """Answers, lengths and traces of persons, per split."""
+    values = {name: [row[answer.column] for row in rows] for name, rows in splits.items()}
     personal = {name: find_personal_data(rows) for name, rows in splits.items()}
     return {
         "rows": {name: len(rows) for name, rows in splits.items()},
-        "counts": {name: _label_counts(rows) for name, rows in splits.items()},
-        "lengths": {name: _lengths(rows, modality) for name, rows in splits.items()},
+        "counts": {name: answer.counts(found) for name, found in values.items()},
+        "lengths": {
+            name: {
+                **_lengths(rows, modality),
+                **{
+                    what: _spread(sizes)
+                    for what, sizes in answer.sizes(values[name]).items()
+                    if sizes
+                },
+            }
+            for name, rows in splits.items()
+        },
         "personal_data": {name: dict(found.counts) for name, found in personal.items()},
     }
 
@@ -137,6 +152,8 @@ def _labels_part(report: Mapping[str, Any]) -> list[str]:
     counts = report["counts"]
     names = report["label_names"]
     rows = [(name, *(count.get(name, 0) for count in counts.values())) for name in names]
+    if not names:
+        return []
     parts = ["## Labels", aligned_table(["label", *counts], rows[:MAX_LABELS_SHOWN])]
     more = len(rows) - MAX_LABELS_SHOWN
     return [*parts, f"... and {more} more labels, in report.json"] if more > 0 else parts
@@ -168,10 +185,6 @@ def _joined_bullets(parts: Sequence[str]) -> list[str]:
         else:
             joined.append(part)
     return joined
-
-
-def _label_counts(rows: Sequence[Row]) -> dict[str, int]:
-    return dict(sorted(Counter(row["label"] for row in rows).items()))
 
 
 def _lengths(rows: Sequence[Row], modality: str) -> dict[str, dict[str, float]]:

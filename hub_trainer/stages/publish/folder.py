@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.artifacts import write_durably
 from hub_trainer.cards import (
-    CONFUSION_FIGURE,
     CURVE_FIGURE,
+    FIGURES,
     BaseModel,
     CardFacts,
     LicenceDecision,
@@ -80,6 +80,7 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
         label_names=finished.prepared["label_names"],
         chat_template=has_chat_template(hub, finished.pins.base_model),
         base_dir=_base_dir(folder, hub),
+        answer=finished.results.get("answer"),
     )
     reload = prove_reload(folder, finished.expected(), loaded)
     _copy_figures(finished, folder)
@@ -139,9 +140,11 @@ def _base_dir(folder: Path, hub: Hub) -> Path | None:
 
 def _copy_figures(finished: FinishedRound, folder: Path) -> None:
     """The pictures that evaluate and train have drawn, where they drew one."""
-    confusion = finished.artifacts["evaluate"].folder / "confusion.png"
     curve = finished.artifacts["train"].folder / "curve.png"
-    for drawn, figure in ((confusion, CONFUSION_FIGURE), (curve, CURVE_FIGURE)):
+    drawn_ones = [(curve, CURVE_FIGURE)]
+    for drawn in finished.artifacts["evaluate"].folder.glob("*.png"):
+        drawn_ones.append((drawn, f"{FIGURES}/{drawn.name}"))
+    for drawn, figure in drawn_ones:
         if drawn.exists():
             (folder / figure).parent.mkdir(exist_ok=True)
             shutil.copyfile(drawn, folder / figure)
@@ -154,9 +157,10 @@ def _facts(
     licence: LicenceDecision,
     reload: dict[str, Any],
 ) -> CardFacts:
-    from hub_trainer.tasks import load_task  # heavy; `check` imports this package too
+    from hub_trainer.tasks import task_of  # heavy; `check` imports this package too
 
-    card = load_task(finished.recipe.task).card()
+    task = task_of(finished.recipe)
+    card = task.card()
     pins = finished.pins
     learned_from = training_datasets(pins.datasets, finished.collected["datasets"])
     return CardFacts(
@@ -255,6 +259,7 @@ def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord
         p_value=(results.get("comparison") or {}).get("p_value"),
         gate=results["gate"],
         label_names=list(finished.prepared["label_names"]),
+        answer=results.get("answer"),
         files=sorted({*files, RECORD}),
         hashes=file_hashes(folder),
         baselines=results.get("baselines"),

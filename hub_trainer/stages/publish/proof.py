@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import hub_trainer
+from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.errors import TrainingError
 
 NUM_ROWS = 8
-MAX_DIFFERENCE = 1e-4
 MAX_TOKEN_DIFFERENCE = 1e-3
 MAX_ROUNDED_DIFFERENCE = 0.05
 """Where the task computes in bfloat16."""
@@ -23,18 +23,19 @@ MAX_SECONDS = 1800
 KEPT_VARIABLES: tuple[str, ...] = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 KEPT_VARIABLES += ("CUDA_VISIBLE_DEVICES", "SYSTEMROOT")
 
-Scores = Mapping[str, float]
+Said = Mapping[str, Any]
+"""A prediction between processes: its value as a text, and its scores."""
 Weighed = tuple[float, int]
 """Log-probability of a row's first answer, and its number of tokens."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What evaluate saw of rows of a file, by index: probabilities of labels, or likelihoods."""
+    """What evaluate saw of rows of a file, by index: predictions, or likelihoods."""
 
     rows_file: Path
     indexes: Sequence[int]
-    scores: Sequence[Scores] = ()
+    predictions: Sequence[Said] = ()
     likelihoods: Sequence[Weighed] = ()
 
 
@@ -48,6 +49,8 @@ class Loaded:
     """Whether the base model has one that must not be lost."""
     base_dir: Path | None = None
     """The base of an adapter."""
+    answer: str | None = None
+    """The answer's name; None for a model that writes."""
 
 
 def spread_indexes(num_rows: int, count: int = NUM_ROWS) -> list[int]:
@@ -64,6 +67,7 @@ def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, 
     """
     request = {
         "task": loaded.task,
+        "answer": loaded.answer,
         "folder": str(folder.resolve()),
         "base": str(loaded.base_dir) if loaded.base_dir else None,
         "rows_file": str(expected.rows_file.resolve()),
@@ -77,7 +81,13 @@ def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, 
     worst = 0.0
     for way, name in (("task", "hub_trainer"), ("plain", "plain transformers")):
         if answer[way] is not None:
-            worst = max(worst, _difference(folder, expected, answer, way=way, name=name))
+            if loaded.answer is None:
+                found = _likelihood_difference(folder, expected, answer, way=way, name=name)
+            else:
+                found = _prediction_difference(
+                    folder, load_answer(loaded.answer), expected.predictions, answer[way], name
+                )
+            worst = max(worst, found)
     return {
         "rows": len(expected.indexes),
         "max_difference": worst,
@@ -85,11 +95,9 @@ def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, 
     }
 
 
-def _difference(
+def _likelihood_difference(
     folder: Path, expected: Expected, answer: Mapping[str, Any], *, way: str, name: str
 ) -> float:
-    if not expected.likelihoods:
-        return _compared(folder, expected.scores, answer[way], name)
     worst = largest_token_difference(expected.likelihoods, answer[way])
     if worst > (MAX_TOKEN_DIFFERENCE if answer["in_float32"] else MAX_ROUNDED_DIFFERENCE):
         got = f"by {name}, the log-probability of an average token differs by {worst:.2g}"
@@ -107,44 +115,52 @@ def largest_token_difference(expected: Sequence[Weighed], found: Sequence[Weighe
     return worst
 
 
-def _compared(
-    folder: Path, expected: Sequence[Scores], found: Sequence[Scores], name: str
+def _prediction_difference(
+    folder: Path, answer: Answer, expected: Sequence[Said], found: Sequence[Said], name: str
 ) -> float:
-    labels = [(_best(mine), _best(theirs)) for mine, theirs in zip(expected, found, strict=True)]
-    wrong = [f"{mine!r} became {theirs!r}" for mine, theirs in labels if mine != theirs]
-    difference = largest_difference(expected, found)
+    """The largest difference of a prediction. Raises TrainingError for another answer."""
+    pairs = [
+        (read_said(answer, mine), read_said(answer, theirs))
+        for mine, theirs in zip(expected, found, strict=True)
+    ]
+    wrong = [
+        f"{answer.told(answer.dumps(mine.value))!r} became "
+        f"{answer.told(answer.dumps(theirs.value))!r}"
+        for mine, theirs in pairs
+        if not answer.same(mine.value, theirs.value)
+    ]
     if wrong:
-        got = f"by {name}, {len(wrong)} of {len(labels)} labels differ: {wrong[0]}"
+        got = f"by {name}, {len(wrong)} of {len(pairs)} answers differ: {wrong[0]}"
         hint = "; the probabilities are the same under other names: the label order has changed"
-        raise _refused(folder, got + (hint if _is_permuted(expected, found) else ""))
-    if difference > MAX_DIFFERENCE:
-        raise _refused(folder, f"by {name}, a probability differs by {difference:.2g}")
-    return difference
-
-
-def largest_difference(expected: Sequence[Scores], found: Sequence[Scores]) -> float:
-    """The largest difference of a probability; infinite where one is missing or not a number."""
-    worst = 0.0
-    for mine, theirs in zip(expected, found, strict=True):
-        for label in mine.keys() | theirs.keys():
-            change = abs(mine.get(label, math.inf) - theirs.get(label, math.inf))
-            worst = max(worst, math.inf if math.isnan(change) else change)
+        raise _refused(folder, got + (hint if _is_permuted(answer, pairs) else ""))
+    worst = max(answer.difference(mine, theirs) for mine, theirs in pairs)
+    if not worst <= answer.tolerance:
+        raise _refused(folder, f"by {name}, a prediction differs by {worst:.2g}")
     return worst
 
 
-def _is_permuted(expected: Sequence[Scores], found: Sequence[Scores]) -> bool:
+def write_said(answer: Answer, prediction: Prediction) -> Said:
+    """A prediction for another process."""
+    return {"value": answer.dumps(prediction.value), "scores": dict(prediction.scores)}
+
+
+def read_said(answer: Answer, said: Said) -> Prediction:
+    """The prediction that another process wrote."""
+    return Prediction(answer.loads(said["value"]), said["scores"])
+
+
+def _is_permuted(answer: Answer, pairs: Sequence[tuple[Prediction, Prediction]]) -> bool:
+    """Whether the scores of all rows are the same under other names."""
     return all(
-        len(mine) == len(theirs)
+        len(mine.scores) == len(theirs.scores) > 0
         and all(
-            abs(one - other) <= MAX_DIFFERENCE
-            for one, other in zip(sorted(mine.values()), sorted(theirs.values()), strict=True)
+            abs(one - other) <= answer.tolerance
+            for one, other in zip(
+                sorted(mine.scores.values()), sorted(theirs.scores.values()), strict=True
+            )
         )
-        for mine, theirs in zip(expected, found, strict=True)
+        for mine, theirs in pairs
     )
-
-
-def _best(scores: Scores) -> str:
-    return max(scores, key=lambda label: scores[label])
 
 
 def _refused(folder: Path, got: str) -> TrainingError:

@@ -17,10 +17,13 @@ from hub_trainer.stages.publish.loading import (
     load_weights,
     step,
 )
+from hub_trainer.stages.publish.proof import write_said
 from hub_trainer.stages.publish.writer import reload_writer
 
 if TYPE_CHECKING:
-    from hub_trainer.tasks import ClassificationTask
+    from hub_trainer.answers import Prediction
+    from hub_trainer.finetune.heads import Head
+    from hub_trainer.tasks import PredictingTask
 
 
 def main(request_file: str, answer_file: str) -> None:
@@ -37,28 +40,32 @@ def reload(request: dict[str, Any]) -> dict[str, Any]:
     """What each way of loading the folder gives; raises ReloadFailure naming the step."""
     from hub_trainer.tasks import is_generation, load_task
 
-    task = load_task(request["task"])
+    task = load_task(request["task"], request["answer"])
     rows = _rows(Path(request["rows_file"]), request["indexes"])
     if is_generation(task):
         return reload_writer(request, task, rows)
-    return _reload_classifier(request, task, rows)
+    return _reload_predictor(request, task, rows)
 
 
-def _reload_classifier(
-    request: dict[str, Any], task: "ClassificationTask", rows: Sequence[dict[str, Any]]
+def _reload_predictor(
+    request: dict[str, Any], task: "PredictingTask", rows: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     folder = Path(request["folder"])
     answer: dict[str, Any] = {"loaded_with": "hub_trainer", "plain": None}
     auto_name = task.card().auto_class
     if auto_name is not None:
-        _check_labels(folder, request["label_names"])
+        from hub_trainer.finetune.heads import HEADS
+
+        head = HEADS[task.answer.name]
+        _check_outputs(folder, head.outputs(request["label_names"]))
         load_weights(folder, auto_name)
         _check_processor(folder, task.modality, request["chat_template"])
         with step("pipeline() does not run on the folder"):
-            answer["plain"] = _pipeline_scores(folder, request["task"], task.modality, rows)
+            found = _by_pipeline(folder, request["task"], task.modality, head, rows)
+        answer["plain"] = [write_said(task.answer, one) for one in found]
         answer["loaded_with"] = "transformers `pipeline` and hub_trainer"
     with step("the task does not run on the folder"):
-        answer["task"] = [dict(one.scores) for one in task.predict(folder, rows)]
+        answer["task"] = [write_said(task.answer, one) for one in task.predict(folder, rows)]
     return answer
 
 
@@ -69,7 +76,7 @@ def _rows(path: Path, indexes: Sequence[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _check_labels(folder: Path, expected: Sequence[str]) -> None:
+def _check_outputs(folder: Path, expected: Sequence[str]) -> None:
     from transformers import AutoConfig
 
     with step("config.json does not load"):
@@ -91,16 +98,22 @@ def _check_processor(folder: Path, modality: str, chat_template: bool) -> None:
         load_tokenizer(folder, chat_template=chat_template)
 
 
-def _pipeline_scores(
-    folder: Path, task: str, modality: str, rows: Sequence[dict[str, Any]]
-) -> list[dict[str, float]]:
+def _by_pipeline(
+    folder: Path, task: str, modality: str, head: "Head", rows: Sequence[dict[str, Any]]
+) -> list["Prediction"]:
+    import numpy as np
     from transformers import pipeline
+
+    from hub_trainer.finetune.heads import output_order
 
     pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
     options = {"truncation": True} if modality == "text" else {}
-    top_k = pipe.model.config.num_labels  # None means five to a pipeline of images
-    answers = [pipe(_plain_input(row, modality), top_k=top_k, **options) for row in rows]
-    return [{one["label"]: float(one["score"]) for one in answer} for answer in answers]
+    config = pipe.model.config
+    # None means five to a pipeline of images
+    said = [pipe(_plain_input(row, modality), top_k=config.num_labels, **options) for row in rows]
+    scores = [{one["label"]: float(one["score"]) for one in answer} for answer in said]
+    ordered = np.array([[row[name] for name in output_order(config)] for row in scores])
+    return head.predictions(ordered, config)
 
 
 def _plain_input(row: dict[str, Any], modality: str) -> Any:

@@ -54,9 +54,8 @@ class FinishedRound:
         if "log_prob" in table[0]:
             return _expected_likelihoods(table, rows_file)
         indexes = spread_indexes(len(table))
-        labels = self.prepared["label_names"]
-        scores = [{label: table[i][f"score:{label}"] for label in labels} for i in indexes]
-        return Expected(rows_file, indexes, scores)
+        said = [table[index] for index in indexes]
+        return Expected(rows_file, indexes, [_prediction(one) for one in said])
 
     @property
     def versions(self) -> dict[str, str]:
@@ -99,6 +98,12 @@ def _expected_likelihoods(table: Sequence[Mapping[str, Any]], rows_file: Path) -
     chosen = [weighed[index] for index in spread_indexes(len(weighed))]
     likelihoods = [(row["log_prob"], row["num_tokens"]) for row in chosen]
     return Expected(rows_file, [place[row["_row_id"]] for row in chosen], (), likelihoods)
+
+
+def _prediction(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What evaluate wrote of one row, in the form in which processes pass it."""
+    scores = {one["name"]: one["score"] for one in row["scores"]}
+    return {"value": row["prediction"], "scores": scores}
 
 
 def _read_table(path: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from hub_trainer.stages.serve.foreign import (
     last_served,
 )
 from hub_trainer.stages.serve.preload import preloads
-from hub_trainer.tasks import is_generation, load_task
+from hub_trainer.tasks import is_generation, task_of
 
 __all__ = ["PushedSpace", "RunningSpace", "card_problems", "push", "run", "start"]
 
@@ -105,7 +105,7 @@ def space_settings(
     """What the Space of a published round is told."""
     section = _section(recipe)
     assert record.commit_sha is not None
-    writes = is_generation(load_task(recipe.task))
+    writes = is_generation(task_of(recipe))
     sampling = section.generation or recipe.evaluate.generation or GenerationSection()
     return SpaceSettings(
         space_repo_id=section.repo_id,
@@ -113,6 +113,7 @@ def space_settings(
         model_repo_id=recipe.publish.repo_id,
         commit_sha=record.commit_sha,
         ratings_repo_id=section.ratings_repo_id,
+        answer=None if writes else record.answer or "label",
         label_names=[] if writes else record.label_names,
         generation=sampling if writes else None,
         rival=rival,

@@ -11,7 +11,7 @@ from hub_trainer.ratings import ratings_card
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.space.readme import space_readme
 from hub_trainer.space.settings import RivalModel, SpaceSettings, consent_text
-from hub_trainer.tasks import outline
+from hub_trainer.tasks import outline_for
 
 NO_COMMIT = "0" * 40
 
@@ -78,7 +78,8 @@ def _expected_settings(recipe: Recipe, licence: CardLicence | None) -> SpaceSett
     """The settings of the Space, as far as they are known before there is a model."""
     section = recipe.serve
     assert section is not None
-    writes = outline(recipe.task).writes
+    known = outline_for(recipe)
+    writes = known.writes
     rival = section.rival
     return SpaceSettings(
         space_repo_id=section.repo_id,
@@ -86,6 +87,7 @@ def _expected_settings(recipe: Recipe, licence: CardLicence | None) -> SpaceSett
         model_repo_id=recipe.publish.repo_id,
         commit_sha=NO_COMMIT,
         ratings_repo_id=section.ratings_repo_id,
+        answer=known.answer,
         label_names=[] if writes else ["label"],
         generation=GenerationSection() if writes else None,
         rival=RivalModel(repo_id=rival.repo_id, commit_sha=NO_COMMIT) if rival and writes else None,

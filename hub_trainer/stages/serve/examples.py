@@ -7,6 +7,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers import Answer
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.pictures import as_png
@@ -18,7 +19,7 @@ from hub_trainer.rows.store import feature_names
 from hub_trainer.rows.turns import Content
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.ranges import ranges_of
-from hub_trainer.tasks import Row, is_generation, load_task
+from hub_trainer.tasks import Row, answer_in_rows, is_generation, task_of
 
 NUM_EXAMPLES = 6
 NUM_TABLE_ROWS = 200
@@ -29,7 +30,7 @@ MAX_EXAMPLE_CHARACTERS = 300
 
 def shown_rows(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -> ShownRows:
     """Rows to try: a few of the training rows, or a table's values with no row as it was."""
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     prepared = round_dir / "prepare" / "train.parquet"
     if task.modality == "table":
         rows = read_rows(prepared) if prepared.exists() else _table_rows(recipe, record, hub)
@@ -41,7 +42,8 @@ def shown_rows(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -
     rows = read_rows(prepared)
     if is_generation(task):
         return ShownRows(_prompts(rows))
-    return ShownRows(_one_per_label(rows, task.modality), asked=_rows_to_ask(rows, recipe))
+    shown = _one_of_each(rows, task.modality, task.answer)
+    return ShownRows(shown, asked=_rows_to_ask(rows, recipe))
 
 
 def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
@@ -54,14 +56,16 @@ def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
 
 
 def _rows_to_ask(rows: Sequence[Row], recipe: Recipe) -> list[Row]:
-    """Training rows without their labels, the labels in turn, so that none can be guessed."""
-    modality = load_task(recipe.task).modality
+    """Training rows without their answers, of each label in turn, so that none can be guessed."""
+    task = task_of(recipe)
+    modality, answer = task.modality, answer_in_rows(task)
     rng = random.Random(recipe.train.seed)  # noqa: S311 - no secret
-    of_label: dict[str, list[Row]] = {}
-    for row in rng.sample(list(rows), len(rows)):
+    groups = answer.strata([row[answer.column] for row in rows])
+    of_group: dict[str, list[Row]] = {}
+    for row, group in rng.sample(list(zip(rows, groups, strict=True)), len(rows)):
         if modality != "text" or len(row["text"]) <= MAX_EXAMPLE_CHARACTERS:
-            of_label.setdefault(row["label"], []).append(row)
-    turns = zip_longest(*(of_label[label] for label in sorted(of_label)))
+            of_group.setdefault(group, []).append(row)
+    turns = zip_longest(*(of_group[group] for group in sorted(of_group)))
     chosen = list(islice((row for turn in turns for row in turn if row), NUM_ASKED))
     return [_without_answer(row, modality) for row in rng.sample(chosen, len(chosen))]
 
@@ -71,14 +75,14 @@ def _without_answer(row: Row, modality: str) -> Row:
     return {modality: as_png(shown[modality])} if modality == "image" else shown
 
 
-def _one_per_label(rows: Sequence[Row], modality: str) -> list[Row]:
-    """Short examples, of as many labels as there is room for."""
+def _one_of_each(rows: Sequence[Row], modality: str, answer: Answer) -> list[Row]:
+    """Short examples, of as many labels, or groups of answers, as there is room for."""
     found: dict[str, Row] = {}
-    for row in rows:
+    for row, group in zip(rows, answer.strata([row[answer.column] for row in rows]), strict=True):
         fits = modality == "image" or len(row[modality]) <= MAX_EXAMPLE_CHARACTERS
-        if fits and row["label"] not in found and len(found) < NUM_EXAMPLES:
+        if fits and group not in found and len(found) < NUM_EXAMPLES:
             shown = as_png(row["image"]) if modality == "image" else row[modality]
-            found[row["label"]] = {modality: shown}
+            found[group] = {modality: shown}
     return list(found.values())
 
 
@@ -103,7 +107,7 @@ def _message(asked: Content) -> str:
 
 def _shuffled_columns(rows: Sequence[Row], *, seed: int) -> list[Row]:
     """The features of some rows, each column in an order of its own: values, but nobody's row."""
-    names = [name for name in rows[0] if name != "label" and not name.startswith("_")]
+    names = feature_names(list(rows[0]))
     rng = random.Random(seed)  # noqa: S311 - no secret
     columns = {name: [row[name] for row in rows] for name in names}
     for values in columns.values():
@@ -116,7 +120,7 @@ def _table_rows(recipe: Recipe, record: RoundRecord, hub: Hub) -> list[Row]:
     """Training rows of the published round, for a machine that has not prepared it."""
     source: DatasetSource = recipe.collect.datasets[0]
     pinned = next(d for d in record.datasets if d["repo_id"] == source.repo_id)
-    task = load_task(recipe.task)
+    task = task_of(recipe)
     spec = RowSpec(
         modality=task.modality,
         kinds=dict(task.columns),

@@ -135,8 +135,8 @@ def _predictions(
             {
                 "_row_id": row["_row_id"],
                 "reference": row["label"],
-                "label": max(score, key=score.__getitem__),
-                **{f"score:{label}": value for label, value in score.items()},
+                "prediction": max(score, key=score.__getitem__),
+                "scores": [{"name": name, "score": value} for name, value in score.items()],
             }
             for row, score in zip(rows, scores, strict=True)
         ]

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.errors import TrainingError
 from hub_trainer.stages.publish import proof
 from hub_trainer.stages.publish.loading import ReloadFailure
 from hub_trainer.stages.publish.proof import (
     Expected,
     Loaded,
-    largest_difference,
     prove_reload,
     spread_indexes,
 )
@@ -40,7 +40,11 @@ def expected(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Expected:
     indexes = spread_indexes(len(rows))
     pipe: Any = pipeline(TASK, model=str(model))
     answers = pipe([rows[i]["text"] for i in indexes], top_k=None)
-    return Expected(path, indexes, [{a["label"]: a["score"] for a in one} for one in answers])
+    said = [
+        {"value": one[0]["label"], "scores": {a["label"]: a["score"] for a in one}}
+        for one in answers
+    ]
+    return Expected(path, indexes, said)
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prove(folder: Path, expected: Expected, *, chat_template: bool = False) -> dict[str, Any]:
-    return prove_reload(folder, expected, Loaded(TASK, LABELS, chat_template))
+    return prove_reload(folder, expected, Loaded(TASK, LABELS, chat_template, answer="label"))
 
 
 def edit_json(path: Path, **changes: Any) -> None:
@@ -143,7 +147,7 @@ SABOTAGES: list[tuple[Sabotage, str]] = [
     (lose_tokenizer_and_settings, "the tokenizer is missing: what loads has no vocabulary"),
     (lose_config, "config.json does not load"),
     (other_architecture, "config.json does not load"),
-    (change_a_weight, "a probability differs by"),
+    (change_a_weight, "a prediction differs by"),
 ]
 
 
@@ -215,6 +219,9 @@ def test_spread_when_rows_are_many_then_first_and_last_are_in() -> None:
 
 
 def test_difference_when_a_label_is_missing_or_not_a_number_then_infinite() -> None:
-    assert largest_difference([{"a": 0.5}], [{"a": 0.75}]) == 0.25
-    assert largest_difference([{"a": 0.5}], [{"b": 0.5}]) == math.inf
-    assert largest_difference([{"a": 0.5}], [{"a": math.nan}]) == math.inf
+    label = load_answer("label")
+    mine = Prediction("a", {"a": 0.5})
+    assert label.difference(mine, Prediction("a", {"a": 0.75})) == 0.25
+    assert label.difference(mine, Prediction("b", {"a": 0.5})) == math.inf
+    assert label.difference(mine, Prediction("a", {"b": 0.5})) == math.inf
+    assert label.difference(mine, Prediction("a", {"a": math.nan})) == math.inf

@@ -1,4 +1,4 @@
-"""Tabular classification: a row of features in, one of the label names out, by scikit-learn.
+"""Tables: a row of features in, a label or a number out, by scikit-learn.
 
 The model folder holds `model.skops`, a pipeline that takes a pandas table of the features, and
 `config.json` in the Hub's form for scikit-learn models, with the features' kinds.
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.artifacts import write_durably
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.example_weights import example_weights
@@ -23,8 +24,9 @@ from hub_trainer.finetune.report import FitReport
 from hub_trainer.finetune.tables import (
     DEFAULT_ESTIMATOR,
     TRUSTED_TYPES,
+    AnsweredRows,
     Features,
-    LabelledRows,
+    Kind,
     TableFit,
     estimator_problems,
     find_features,
@@ -36,23 +38,21 @@ from hub_trainer.finetune.tables import (
     table_of,
     typical_row,
 )
-from hub_trainer.metrics import compute_metric, metric_names
 from hub_trainer.recipe import Recipe
+from hub_trainer.rows.store import feature_names
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     BasePredictions,
-    Kind,
     ModelCard,
-    Prediction,
     Progress,
     Row,
     Splits,
     Widgets,
-    commonest_label,
+    constant_answer,
     offer_problems,
-    predictions,
     unused_problems,
 )
+from hub_trainer.tasks import Kind as ColumnKind
 
 MAX_CHOICES = 200
 UNUSED_KEYS = ("train.arguments", "train.profile", "prepare.max_length", *LANGUAGE_KEYS)
@@ -75,29 +75,45 @@ print(model.predict(pd.DataFrame(example)))
 """
 
 
+KINDS: Mapping[str, Kind] = {"label": "classifier", "number": "regressor"}
+"""Name of an answer -> the estimators that learn it."""
+
+
 @dataclass(frozen=True)
-class TabularClassification:
-    """The pipeline tag `tabular-classification`."""
+class Tabular:
+    """The pipeline tags `tabular-classification` and `tabular-regression`."""
 
     name: str = "tabular-classification"
-    family: Literal["classification"] = "classification"
+    answer: Answer = load_answer("label")
+    family: Literal["prediction"] = "prediction"
     modality: Literal["text", "image", "table"] = "table"
     methods: frozenset[str] = frozenset({"full", "scratch"})
     """Both fit a new model: there is no base to keep anything of."""
     augmentations: frozenset[str] = frozenset()
-    metrics: frozenset[str] = metric_names("labels")
 
     @property
-    def columns(self) -> Mapping[str, Kind]:
-        """`label`; every further column is a feature."""
-        return {"label": "label"}
+    def metrics(self) -> frozenset[str]:
+        """Those of its answer."""
+        return self.answer.metrics
+
+    @property
+    def columns(self) -> Mapping[str, ColumnKind]:
+        """The answer's column; every further column is a feature."""
+        return {self.answer.column: self.answer.name}  # type: ignore[dict-item]
+
+    @property
+    def kind(self) -> Kind:
+        """Which estimators learn its answer."""
+        return KINDS[self.answer.name]
 
     def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         del base_dir
         train = recipe.train
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
-        problems += estimator_problems(train.estimator, train.estimator_arguments)
+        if self.kind == "regressor":
+            problems += unused_problems(self, recipe, ("train.class_weights",))
+        problems += estimator_problems(train.estimator, train.estimator_arguments, self.kind)
         if recipe.base_model is not None:
             text = f"base_model: {self.name} starts from none; remove it"
             problems.append(Problem("base_model", text))
@@ -109,10 +125,8 @@ class TabularClassification:
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
-        label = row.get("label")
-        faults = [] if isinstance(label, str) and label else ["label is empty"]
-        features = [name for name in row if name != "label" and not name.startswith("_")]
-        if all(row[name] is None for name in features):
+        faults = self.answer.faults(row.get(self.answer.column))
+        if all(row[name] is None for name in feature_names(list(row))):
             faults.append("no feature has a value")
         return faults
 
@@ -132,26 +146,28 @@ class TabularClassification:
         progress(0.0, f"fitting {estimator}")
         features = find_features(splits.train)
         weights = example_weights(splits.train, class_weights=train.class_weights)
-        validation = LabelledRows(splits.validation, [1.0] * len(splits.validation))
+        validation = AnsweredRows(splits.validation, [1.0] * len(splits.validation), self.answer)
         stopping = train.early_stopping
         fit = TableFit(
             estimator,
             train.estimator_arguments,
             train.seed,
+            self.kind,
             patience=stopping.patience if stopping else None,
             min_change=stopping.min_change if stopping else 0.0,
         )
         started = time.perf_counter()
-        pipeline = fit_pipeline(features, LabelledRows(splits.train, weights), validation, fit)
+        known = AnsweredRows(splits.train, weights, self.answer)
+        pipeline = fit_pipeline(features, known, validation, fit)
         seconds = time.perf_counter() - started
         if int(os.environ.get("RANK", "0")) == 0:
             example = typical_row(splits.train, features)
-            config = hub_config(features, example, splits.label_names, estimator)
+            config = hub_config(features, example, splits.label_names, estimator, task=self.name)
             save_pipeline(pipeline, out_dir / "model")
             content = json.dumps(config, indent=1, ensure_ascii=False).encode()
             write_durably(out_dir / "model" / CONFIG, content)
-        answers = _answers(pipeline, features, splits.validation, splits.label_names)
-        best = _metric(recipe.evaluate.primary, splits, answers) if answers else None
+        found = _predictions(pipeline, features, splits.validation, splits.label_names)
+        best = self._best(recipe.evaluate.primary, splits, found) if found else None
         return _report(train.method, len(splits.train), seconds, pipeline["estimator"], best)
 
     def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> None:
@@ -162,32 +178,27 @@ class TabularClassification:
         if not rows:
             return []
         pipeline, config = _loaded(model_dir, file_stamp(model_dir))
-        return _answers(pipeline, config["features"], rows, config["label_names"])
+        return _predictions(pipeline, config["features"], rows, config["label_names"])
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
     ) -> BasePredictions:
-        """The commonest label."""
+        """What is commonest in the training rows."""
         del base_dir
-        return commonest_label(splits, rows)
+        return constant_answer(self, splits, rows)
 
-    def score(self, row: Row, prediction: Prediction) -> float:
-        """1.0 when the label is right."""
-        return float(row["label"] == prediction.label)
-
-    def widgets(self, label_names: Sequence[str], examples: Sequence[Row]) -> Widgets:
-        """An input per feature, filled with a typical row, and the labels with probabilities."""
+    def widgets(self, examples: Sequence[Row]) -> Widgets:
+        """An input per feature, filled with a typical row."""
         features = find_features(examples)
         typical = typical_row(examples, features)
         inputs = [_input(name, kind, typical[name], examples) for name, kind in features.items()]
-        shown = {"label": "Prediction", "num_top_classes": min(5, len(label_names))}
-        return Widgets(inputs, [("Label", shown)], _row_reader(features))
+        return Widgets(inputs, _row_reader(features))
 
-    def example_from_rating(self, row: Row, label: str) -> dict[str, Any] | None:
-        """The rated features under their agreed label."""
-        features = {name: value for name, value in row.items() if not name.startswith("_")}
-        example = {**features, "label": label}
-        return None if self.problems(example) else example
+    def _best(self, primary: str, splits: Splits, found: Sequence[Prediction]) -> float:
+        """The primary metric on the validation rows."""
+        references = [row[self.answer.column] for row in splits.validation]
+        measured = self.answer.estimates([primary], references, found, splits.label_names, seed=0)
+        return measured[primary].value
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -195,28 +206,25 @@ class TabularClassification:
             library_name="sklearn",
             usage=USAGE,
             files=("config.json", "model.skops"),
-            tags=("tabular-classification", "skops"),
+            tags=(self.name, "skops"),
         )
 
 
-def _answers(
+def _predictions(
     pipeline: Any, features: Features, rows: Sequence[Row], label_names: Sequence[str]
 ) -> list[Prediction]:
     if not rows:
         return []
+    table = table_of(rows, features)
+    if not hasattr(pipeline, "classes_"):
+        return [Prediction(float(value)) for value in pipeline.predict(table)]
     places = {str(name): index for index, name in enumerate(pipeline.classes_)}
-    probabilities = pipeline.predict_proba(table_of(rows, features))
     scores = [
         [row[places[name]] if name in places else 0.0 for name in label_names]
-        for row in probabilities
+        for row in pipeline.predict_proba(table)
     ]
-    return predictions(scores, label_names)
-
-
-def _metric(name: str, splits: Splits, answers: Sequence[Prediction]) -> float:
-    ids = {label: index for index, label in enumerate(splits.label_names)}
-    references = [ids[row["label"]] for row in splits.validation]
-    return compute_metric(name, references, [ids[answer.label] for answer in answers])
+    rows_of = [dict(zip(label_names, map(float, row), strict=True)) for row in scores]
+    return [Prediction(max(row, key=row.__getitem__), row) for row in rows_of]
 
 
 def _report(
@@ -261,11 +269,11 @@ def _row_reader(features: Features) -> Callable[[Sequence[Any]], dict[str, Any]]
     def read(values: Sequence[Any]) -> dict[str, Any]:
         row = dict(zip(features, values, strict=True))
         if all(value is None for value in row.values()):
-            raise DataError("There is no value to classify by.", do="fill in one field or more")
+            raise DataError("There is no value to go by.", do="fill in one field or more")
         table_of([row], features)
         return row
 
     return read
 
 
-TASK = TabularClassification()
+TASK = Tabular()

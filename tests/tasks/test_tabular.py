@@ -17,8 +17,8 @@ from hub_trainer.finetune.tables import (
     num_parameters,
     table_of,
 )
-from hub_trainer.tasks import Splits, load_task
-from hub_trainer.tasks.tabular_classification import TASK
+from hub_trainer.tasks import Splits, load_task, rated_example
+from hub_trainer.tasks.tabular import TASK
 from tests.tasks.factory import recipe, splits, table_rows
 
 LABELS = ["big", "small"]
@@ -40,7 +40,7 @@ def fit(out_dir: Path, data: Splits | None = None, **changes: Any) -> Any:
 def accuracy(model_dir: Path) -> float:
     rows = table_rows(100, seed=9)
     found = TASK.predict(model_dir, rows)
-    return sum(TASK.score(row, one) for row, one in zip(rows, found, strict=True)) / len(rows)
+    return TASK.answer.scores([row["label"] for row in rows], found).sum() / len(rows)
 
 
 def test_load_task_when_asked_for_then_gives_this_one() -> None:
@@ -94,7 +94,7 @@ def test_predict_when_values_are_missing_or_new_then_still_answers(tmp_path: Pat
         warnings.simplefilter("error")
         found = TASK.predict(tmp_path / "model", rows)
     assert [sum(one.scores.values()) for one in found] == pytest.approx([1, 1, 1])
-    assert found[1].label == found[2].label == "big"
+    assert found[1].value == found[2].value == "big"
 
 
 def test_predict_when_a_number_is_a_word_then_names_the_feature(tmp_path: Path) -> None:
@@ -271,11 +271,11 @@ def test_problems_when_a_row_is_empty_then_says_so() -> None:
 def test_predict_base_when_asked_then_says_the_commonest_label() -> None:
     rows = table_rows(50)
     base = TASK.predict_base(Splits(rows, [], LABELS), rows[:3], None)
-    assert {one.label for one in base.predictions} == {"big"}
+    assert {one.value for one in base.predictions} == {"big"}
 
 
 def test_widgets_when_made_then_there_is_one_input_per_feature() -> None:
-    widgets = TASK.widgets(LABELS, table_rows(50))
+    widgets = TASK.widgets(table_rows(50))
     kinds = {options["label"]: name for name, options in widgets.inputs}
     assert kinds == {"size": "Number", "legs": "Number", "wild": "Checkbox", "color": "Dropdown"}
     choices = {o["label"]: o for _, o in widgets.inputs}["color"]["choices"]
@@ -285,8 +285,8 @@ def test_widgets_when_made_then_there_is_one_input_per_feature() -> None:
 
 
 def test_widgets_when_nothing_is_filled_in_then_says_so() -> None:
-    widgets = TASK.widgets(LABELS, table_rows(50))
-    with pytest.raises(DataError, match="no value to classify by"):
+    widgets = TASK.widgets(table_rows(50))
+    with pytest.raises(DataError, match="no value to go by"):
         widgets.to_row([None, None, None, None])
     with pytest.raises(DataError, match="Feature size must be a number"):
         widgets.to_row(["x", None, None, None])
@@ -294,9 +294,9 @@ def test_widgets_when_nothing_is_filled_in_then_says_so() -> None:
 
 def test_example_from_rating_when_agreed_then_holds_features_and_label() -> None:
     row = {"size": 1.0, "color": None, "_row_id": "1"}
-    example = TASK.example_from_rating(row, "small")
+    example = rated_example(TASK, row, "small")
     assert example == {"size": 1.0, "color": None, "label": "small"}
-    assert TASK.example_from_rating({"size": None}, "small") is None
+    assert rated_example(TASK, {"size": None}, "small") is None
 
 
 def test_num_parameters_when_linear_then_counts_coefficients() -> None:

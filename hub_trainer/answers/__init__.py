@@ -1,0 +1,289 @@
+"""Answers: what a model can give back, one file each; stages ask an answer and never what it is.
+
+A task is an input, an answer and a way to fit. An answer reads its column, measures predictions,
+shows itself in cards and in the Space, and joins what raters say. Adding one is a file here and a
+row of `ANSWERS`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hub_trainer.recipe.columns import ANSWER_COLUMNS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hub_trainer.stats import Aggregation, Comparison, Estimate
+    from hub_trainer.stats.intervals import FloatArray
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
+
+ANSWERS: Mapping[str, str] = {
+    "label": "hub_trainer.answers.label",
+    "labels": "hub_trainer.answers.labels",
+    "number": "hub_trainer.answers.number",
+}
+"""Name of an answer -> module that holds its `ANSWER`."""
+
+COLUMN_OF: Mapping[str, str] = {name: column for column, name in ANSWER_COLUMNS.items()}
+"""Name of an answer -> its canonical column."""
+MISSING = "The right answer is missing."
+"""What a rater is told who sends none."""
+SAME = "That is what the model said."
+"""What a rater is told who corrects a prediction to itself."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one row."""
+
+    value: Any
+    """str for a label, frozenset of names for labels, float for a number."""
+    scores: Mapping[str, float] = field(default_factory=lambda: NOTHING)
+    """A probability per name, where there are names."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A dataset's column as it was read."""
+
+    values: "pa.ChunkedArray"
+    class_names: Sequence[str] | None = None
+    """Names of the numbers, of a column of classes."""
+    written: "pa.ChunkedArray | None" = None
+    """The texts of a file without types, such as CSV, where the values are more than those."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence with values in its places, which a card writes so that none can break it."""
+
+    text: str
+    """With `{}` for each value."""
+    values: Sequence[Any] = ()
+    """A name (str), a metric with its interval (a mapping), or a count (int)."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a model's card: a picture, a sentence, a table."""
+
+    title: str
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
+    """Cells as the values of a Sentence."""
+    num_names: int = 1
+    """How many columns, from the left, are names; the others are numbers."""
+    text: str = ""
+    """What stands above the table."""
+    figure: str | None = None
+    """File of the picture, among those that `draw` makes."""
+    alt: str = ""
+    """What the picture shows, for those who cannot see it."""
+
+
+class OfRows(Protocol):
+    """What collect, prepare, contribute and review ask."""
+
+    name: str
+    column: str
+    """The canonical column."""
+    noun: str
+    """What one value is called: a label, a set of labels, a number."""
+    plural: str
+
+    def read(self, column: Column, where: str) -> "pa.Array":
+        """Canonical values; null for a gap. Raises DataError for a column that cannot hold any."""
+
+    def faults(self, value: Any) -> list[str]:
+        """What is wrong with one value; nothing is a good one."""
+
+    def names(self, values: Sequence[Any], declared: Sequence[str]) -> list[str]:
+        """The names that values choose from, the dataset's own order first; none for numbers."""
+
+    def notes(self, values: Sequence[Any]) -> list[str]:
+        """What a person should know of the training values."""
+
+    def assert_taught(self, values: Mapping[str, Sequence[Any]]) -> None:
+        """Raise DataError when values of `train` cannot teach those of the other roles."""
+
+    def assert_usable(self, values: Mapping[str, Sequence[Any]]) -> None:
+        """As `assert_taught`, of the splits of a round, once rows were left out."""
+
+    def settle(self, values: Sequence[Any]) -> Any | None:
+        """What equal contents with these values keep; None when they contradict each other."""
+
+    def same(self, one: Any, other: Any) -> bool:
+        """Whether two values say the same."""
+
+    def strata(self, values: Sequence[Any]) -> list[str]:
+        """The group of each value that is split evenly."""
+
+    def parts(self, value: Any) -> list[str]:
+        """The names in one value; none for numbers."""
+
+    def overview(self, values: Sequence[Any], names: Sequence[str]) -> str:
+        """What the values are, in a few words."""
+
+    def counts(self, values: Sequence[Any]) -> dict[str, int]:
+        """Rows per name; nothing where there are no names."""
+
+    def sizes(self, values: Sequence[Any]) -> dict[str, Sequence[float]]:
+        """Measures whose spread is worth telling, as a target's own values."""
+
+    def dumps(self, value: Any) -> str:
+        """A value as a text; `loads` reads it."""
+
+    def loads(self, text: str) -> Any:
+        """A value from its text. Raises ValueError for a text that is none."""
+
+
+class Measured(Protocol):
+    """What evaluate, the gate, publish and cards ask."""
+
+    metrics: frozenset[str]
+    """Names in `evaluate.metrics`."""
+    usual_metrics: tuple[str, ...]
+    """Those of a first recipe, the primary first."""
+    tolerance: float
+    """The largest difference of a reloaded model's prediction, as `difference` measures it."""
+    figure: str | None
+    """File of the picture that `draw` makes."""
+    is_share_of_names: bool
+    """Whether a prediction's scores are shares of its names that add up to 1."""
+    linear_model: str
+    """What `fit_linear` fits, in words."""
+
+    def is_shared(self, prediction: Prediction, names: Sequence[str]) -> bool:
+        """Whether a model that predicts so can be measured among these names at all."""
+
+    def over(self, found: Sequence[Prediction], names: Sequence[str]) -> list[Prediction]:
+        """Predictions among exactly these names, in their order."""
+
+    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Any]:
+        """What is said without looking, in words, and the value."""
+
+    def estimates(
+        self,
+        metrics: Sequence[str],
+        references: Sequence[Any],
+        found: Sequence[Prediction],
+        names: Sequence[str],
+        *,
+        seed: int,
+    ) -> "dict[str, Estimate]":
+        """Each metric with its interval over examples."""
+
+    def compare(
+        self,
+        metric: str,
+        references: Sequence[Any],
+        pair: tuple[Sequence[Prediction], Sequence[Prediction]],
+        names: Sequence[str],
+        *,
+        seed: int,
+    ) -> "Comparison":
+        """The new model's predictions against another's in one metric."""
+
+    def fit_linear(
+        self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int
+    ) -> list[Prediction]:
+        """A linear model of (N, D) features, on other rows' features; strength is 1 / L2."""
+
+    def scores(self, references: Sequence[Any], found: Sequence[Prediction]) -> "FloatArray":
+        """(N,) a score per example, higher is better: what slices compare."""
+
+    def slices(self, references: Sequence[Any]) -> dict[str, list[str]]:
+        """Groups by the answer itself: a column, and each row's group."""
+
+    def detail(
+        self, references: Sequence[Any], found: Sequence[Prediction], names: Sequence[str]
+    ) -> dict[str, Any]:
+        """What results.json says beyond the metrics."""
+
+    def draw(self, detail: Mapping[str, Any], folder: Path) -> None:
+        """Write the picture, where there is one."""
+
+    def sections(self, detail: Mapping[str, Any]) -> list[Section]:
+        """Parts of the card."""
+
+    def limits(
+        self, detail: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]]
+    ) -> list[Sentence]:
+        """What the figures show to be weak; `counts` are rows per name of each split."""
+
+    def summary(self, names: Sequence[str]) -> str:
+        """What the first line of a card adds after the task: ` with 3 labels`."""
+
+    def repeated(self, worst: float) -> str:
+        """What the proof of reloading showed, `worst` being the largest difference."""
+
+    def difference(self, one: Prediction, other: Prediction) -> float:
+        """How far two predictions of one row are apart; infinite for another answer."""
+
+
+class Rated(Protocol):
+    """What the Space, ratings, curate and review ask."""
+
+    hint: str
+    """What a rater is told to do whose answer is none."""
+
+    def describe(self, names: Sequence[str]) -> str:
+        """What the model does with what it reads, for the head of the Space."""
+
+    def output(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """The Gradio component that shows a prediction, and its arguments."""
+
+    def shown(self, prediction: Prediction) -> Any:
+        """A prediction as that component's value."""
+
+    def correction(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """The Gradio component in which a rater gives the right answer, and its arguments."""
+
+    def said(self, corrected: Any) -> str:
+        """That component's value as a text for `rating`."""
+
+    def told(self, text: str) -> str:
+        """An answer, as `dumps` has it, for people."""
+
+    def rating(self, text: str, predicted: str, names: Sequence[str]) -> str:
+        """The answer that a rater gives in place of a wrong one.
+
+        Raises ValueError with a sentence for one that is none, or is what was predicted.
+        """
+
+    def rule(self, aggregate: str, needed: int) -> str:
+        """How raters' answers become one, in words."""
+
+    def agree(
+        self,
+        votes: Sequence[tuple[str, str, str]],
+        gold: Mapping[str, str],
+        *,
+        rule: str,
+        min_raters: int,
+        min_gold: int,
+    ) -> "Aggregation":
+        """One answer per rated row from (row, rater, answer) votes, all as `dumps` has them."""
+
+
+class Answer(OfRows, Measured, Rated, Protocol):
+    """One kind of answer, as all of the house sees it."""
+
+
+@cache
+def load_answer(name: str) -> Answer:
+    """The answer of a name."""
+    answer: Answer = import_module(ANSWERS[name]).ANSWER
+    return answer
+
+
+def plain_estimate(estimate: "Estimate") -> dict[str, float]:
+    """A metric with its interval, as it stands in results.json."""
+    interval = estimate.interval
+    return {"value": estimate.value, "low": interval.low, "high": interval.high}

@@ -1,0 +1,304 @@
+"""Heads of torch models by the answer that they learn: targets, outputs, checkpoints, folding.
+
+Legend: N rows, C outputs of the model.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import EvalPrediction, PretrainedConfig
+
+from hub_trainer.answers import Prediction
+from hub_trainer.errors import DataError
+from hub_trainer.metrics import compute_metric
+from hub_trainer.metrics.label_sets import LABEL_SET_METRICS, set_statistics
+from hub_trainer.metrics.numbers import NUMBER_METRICS, number_statistics
+from hub_trainer.stats import measure
+
+FloatArray = NDArray[np.float32]
+Row = Mapping[str, Any]
+Metrics = Callable[[EvalPrediction], dict[str, float]]
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+OUTPUT_NAME = "target"
+"""What a model of numbers calls its only output."""
+THRESHOLD = 0.5
+THRESHOLDS = "thresholds"
+"""Key of config.json: label -> probability from which it is predicted."""
+
+
+class Head(Protocol):
+    """What a model ends in, for one kind of answer."""
+
+    @property
+    def problem_type(self) -> ProblemType:
+        """How transformers reads the outputs."""
+
+    def outputs(self, names: Sequence[str]) -> list[str]:
+        """Names of the model's outputs."""
+
+    def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
+        """What each row is to teach: an index, a list of 0 and 1, or a number."""
+
+    def best_by(self, primary: str) -> str:
+        """The figure of the validation rows by which a checkpoint is chosen."""
+
+    def metrics(self, primary: str) -> Metrics:
+        """Figures of the validation rows from logits (N, C) and targets."""
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """(N, C) probabilities, or numbers, of logits."""
+
+    def predictions(self, scores: FloatArray, config: PretrainedConfig) -> list[Prediction]:
+        """One per row."""
+
+    def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
+        """Write into a trained model's config what is chosen on the validation rows."""
+
+    def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
+        """Start a new head where the training rows' answers are."""
+
+
+@dataclass(frozen=True)
+class LabelHead:
+    """Softmax over the labels."""
+
+    problem_type: ProblemType = "single_label_classification"
+
+    def outputs(self, names: Sequence[str]) -> list[str]:
+        """The labels."""
+        return _two_or_more(names)
+
+    def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
+        """The index of each row's label."""
+        return label_ids(rows, outputs)
+
+    def best_by(self, primary: str) -> str:
+        """The primary metric."""
+        return primary
+
+    def metrics(self, primary: str) -> Metrics:
+        """Accuracy and the primary metric."""
+
+        def compute(predicted: EvalPrediction) -> dict[str, float]:
+            answers = predicted.predictions.argmax(axis=-1).tolist()
+            references = predicted.label_ids.tolist()
+            return {
+                name: compute_metric(name, references, answers) for name in {"accuracy", primary}
+            }
+
+        return compute
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """Softmax."""
+        return logits.softmax(dim=-1)
+
+    def predictions(self, scores: FloatArray, config: PretrainedConfig) -> list[Prediction]:
+        """The likeliest label."""
+        return label_predictions(scores, output_order(config))
+
+    def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
+        """Nothing is chosen."""
+
+    def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
+        """Nothing to start from."""
+
+
+@dataclass(frozen=True)
+class LabelSetHead:
+    """A sigmoid per label, and a threshold per label chosen on the validation rows."""
+
+    problem_type: ProblemType = "multi_label_classification"
+
+    def outputs(self, names: Sequence[str]) -> list[str]:
+        """The labels."""
+        return _two_or_more(names)
+
+    def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
+        """0.0 or 1.0 per label; a label that is none of the outputs is not learned."""
+        place = {name: index for index, name in enumerate(outputs)}
+        found = []
+        for row in rows:
+            target = [0.0] * len(outputs)
+            for name in row["labels"]:
+                if name in place:
+                    target[place[name]] = 1.0
+            found.append(target)
+        return found
+
+    def best_by(self, primary: str) -> str:
+        """The primary metric."""
+        return primary
+
+    def metrics(self, primary: str) -> Metrics:
+        """Micro F1 and the primary metric, at the thresholds that suit these rows best."""
+
+        def compute(predicted: EvalPrediction) -> dict[str, float]:
+            truth = np.asarray(predicted.label_ids, dtype=np.float64)
+            scores = _sigmoid(np.asarray(predicted.predictions, dtype=np.float64))
+            given = (scores >= best_thresholds(scores, truth)).astype(np.float64)
+            return {
+                name: measure(LABEL_SET_METRICS[name], set_statistics(name, truth, given))
+                for name in {"f1_micro", primary}
+            }
+
+        return compute
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """Sigmoid."""
+        return logits.sigmoid()
+
+    def predictions(self, scores: FloatArray, config: PretrainedConfig) -> list[Prediction]:
+        """Every label whose probability reaches its threshold."""
+        names = output_order(config)
+        known = getattr(config, THRESHOLDS, None) or {}
+        limits = [float(known.get(name, THRESHOLD)) for name in names]
+        found = []
+        for row in scores.astype(np.float64).tolist():
+            value = frozenset(n for n, s, t in zip(names, row, limits, strict=True) if s >= t)
+            found.append(Prediction(value, dict(zip(names, row, strict=True))))
+        return found
+
+    def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
+        """The thresholds of the validation rows' best F1, label by label."""
+        names = output_order(model.config)
+        limits = [THRESHOLD] * len(names)
+        if scores is not None and len(scores):
+            limits = best_thresholds(scores.astype(np.float64), np.asarray(targets)).tolist()
+        setattr(model.config, THRESHOLDS, dict(zip(names, limits, strict=True)))
+
+    def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
+        """Each output at its label's share, so that rare labels need not be unlearned first."""
+        layer = output_layer(model)
+        if layer is None or layer.bias is None or not len(targets):
+            return
+        shares = np.clip(np.asarray(targets).mean(axis=0), 1e-3, 1 - 1e-3)
+        with torch.no_grad():
+            layer.bias.copy_(torch.from_numpy(np.log(shares / (1 - shares))))
+
+
+@dataclass(frozen=True)
+class NumberHead:
+    """One output in the target's own units."""
+
+    problem_type: ProblemType = "regression"
+
+    def outputs(self, names: Sequence[str]) -> list[str]:
+        """One."""
+        del names
+        return [OUTPUT_NAME]
+
+    def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
+        """The number of each row."""
+        del outputs
+        return [float(row["target"]) for row in rows]
+
+    def best_by(self, primary: str) -> str:
+        """The primary metric where more of it is better, else the loss."""
+        return "loss" if NUMBER_METRICS[primary].lower_is_better else primary
+
+    def metrics(self, primary: str) -> Metrics:
+        """R2 and the primary metric."""
+
+        def compute(predicted: EvalPrediction) -> dict[str, float]:
+            truth, given = np.asarray(predicted.label_ids), np.asarray(predicted.predictions)[:, 0]
+            return {
+                name: measure(NUMBER_METRICS[name], number_statistics(name, truth, given))
+                for name in {"r2", primary}
+            }
+
+        return compute
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """As they are."""
+        return logits
+
+    def predictions(self, scores: FloatArray, config: PretrainedConfig) -> list[Prediction]:
+        """The number."""
+        del config
+        return [Prediction(float(value)) for value in scores[:, 0].tolist()]
+
+    def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
+        """Nothing is chosen."""
+
+    def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
+        """The output at the mean, with steps as wide as the spread of the training rows."""
+        layer = output_layer(model)
+        if layer is None or layer.bias is None or not len(targets):
+            return
+        values = np.asarray(targets, dtype=np.float64)
+        with torch.no_grad():
+            layer.weight.mul_(float(values.std()) or 1.0)
+            layer.bias.fill_(float(values.mean()))
+
+
+HEADS: Mapping[str, Head] = {
+    "label": LabelHead(),
+    "labels": LabelSetHead(),
+    "number": NumberHead(),
+}
+"""Name of an answer -> its head."""
+
+
+def output_layer(model: nn.Module) -> nn.Linear | None:
+    """The last linear layer of a model with a head, which makes the logits."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return layers[-1] if layers else None
+
+
+def best_thresholds(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> Any:
+    """(C,) the threshold of each label with the best F1 on (N, C) scores and indicators.
+
+    It lies halfway between two scores. A label without a row keeps 0.5.
+    """
+    chosen = np.full(scores.shape[1], THRESHOLD)
+    for label in range(scores.shape[1]):
+        if truth[:, label].any():
+            order = np.argsort(-scores[:, label], kind="stable")
+            ranked = scores[order, label]
+            hits = np.cumsum(truth[order, label])
+            f1 = 2 * hits / (np.arange(1, len(hits) + 1) + truth[:, label].sum())
+            ends = np.r_[ranked[1:] < ranked[:-1], True]
+            best = int(np.argmax(np.where(ends, f1, -1.0)))
+            below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+            chosen[label] = float(np.clip((ranked[best] + below) / 2, 1e-4, 1 - 1e-4))
+    return chosen
+
+
+def output_order(config: PretrainedConfig) -> list[str]:
+    """The names of the model's outputs, in their order."""
+    return [str(config.id2label[index]) for index in range(len(config.id2label))]
+
+
+def label_predictions(scores: Any, names: Sequence[str]) -> list[Prediction]:
+    """(N, C) probabilities in the order of the names, as the likeliest name of each row."""
+    rows = [dict(zip(names, (float(score) for score in row), strict=True)) for row in scores]
+    return [Prediction(max(row, key=row.__getitem__), row) for row in rows]
+
+
+def label_ids(rows: Sequence[Row], label_names: Sequence[str]) -> list[int]:
+    """The index of each row's label. Raises DataError for a label that is not among the names."""
+    ids = {name: index for index, name in enumerate(label_names)}
+    unknown = sorted({str(row["label"]) for row in rows} - set(ids))
+    if unknown:
+        raise DataError(
+            "Rows have labels that are not among the round's label names.",
+            got=", ".join(unknown[:10]),
+            do="run collect and prepare again: they write the label names",
+        )
+    return [ids[row["label"]] for row in rows]
+
+
+def _two_or_more(names: Sequence[str]) -> list[str]:
+    if len(names) < 2:
+        raise DataError("A classifier needs two labels or more.", got=", ".join(names) or "none")
+    return list(names)
+
+
+def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(values, -60, 60)))
+    return result

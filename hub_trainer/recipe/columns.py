@@ -1,0 +1,16 @@
+"""Canonical columns of rows: which hold the answer, and which of a table a model sees."""
+
+from collections.abc import Mapping
+
+ANSWER_COLUMNS: Mapping[str, str] = {"label": "label", "labels": "labels", "target": "number"}
+"""Canonical column -> the answer that it holds. No feature of a table may have such a name."""
+
+
+def is_answer(column: str) -> bool:
+    """Whether a canonical column holds the answer, and is nothing that a model sees."""
+    return column in ANSWER_COLUMNS
+
+
+def is_feature(column: str) -> bool:
+    """Whether a table's column is one that a model sees: no answer, no provenance."""
+    return not is_answer(column) and not column.startswith("_")
