@@ -7,7 +7,7 @@ import yaml
 
 from hub_trainer.ratings.shards import SHARDS
 
-LABELS = """\
+PREDICTIONS = """\
 | Column          | What it holds                                                             |
 |-----------------|---------------------------------------------------------------------------|
 | `rating_id`     | The rating; a repeated one has the same id                                |
@@ -17,13 +17,14 @@ LABELS = """\
 | `rater_tier`    | `account` for a signed-in rater, `anonymous` for a session                |
 | `source`        | Of an anonymous rating a pseudonym, for a day, of its network; else null  |
 | `kind`          | `right` or `wrong`                                                        |
-| `answer`        | The right label, according to the rater                                   |
-| `prediction`    | The label that the model gave; `scores` holds the probability of each     |
+| `answer`        | The right answer, according to the rater                                  |
+| `prediction`    | The answer of the model; `scores` holds the probability of each label     |
 | `model`         | The model's repo and commit                                               |
 | `consent`       | Version of the consent text that was shown                                |
 | `day`           | Day of the rating, UTC; `epoch` and `seq` order the ratings of one server |
 
-The rated input is in `text`, `image` or, for tables, in `features` as JSON."""
+The rated input is in `text`, `image` or, for tables, in `features` as JSON. An answer is a label, a
+number, or for a set of labels a JSON list."""
 
 DIALOGUES = """\
 | Column          | What it holds                                                             |
@@ -57,7 +58,7 @@ def ratings_card(
 ) -> str:
     """The card; `licence` holds the keys of its front matter that name one, if any.
 
-    `dialogues` when answers to prompts are rated, and not labels.
+    `dialogues` when answers to prompts are rated, and not predictions.
     """
     front = yaml.safe_dump(dict(licence), sort_keys=False) if licence else ""
     return f"""---
@@ -77,7 +78,7 @@ configs:
 
 What people said of a model's answers in the Space `{space}`. Each row is one rating.
 
-{DIALOGUES if dialogues else LABELS} Files are written once
+{DIALOGUES if dialogues else PREDICTIONS} Files are written once
 and never changed, one folder per Space and server start.
 
 ## Consent
