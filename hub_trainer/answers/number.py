@@ -405,7 +405,8 @@ def _not_numbers(where: str, got: str) -> DataError:
         "The column holds no numbers.",
         where=where,
         got=got,
-        do="Name the column of numbers, columns: {target: ...}, or take a task that learns labels.",
+        do="Write plain numbers with a point, as 12.5, without units; or name another column, "
+        "columns: {target: ...}; or take a task that learns labels.",
     )
 
 

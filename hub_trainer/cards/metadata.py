@@ -12,6 +12,7 @@ from hub_trainer.cards.licences import CardLicence
 from hub_trainer.cards.markdown import one_line
 from hub_trainer.cards.writing import training_tags
 from hub_trainer.recipe import Recipe
+from hub_trainer.stats import readable
 
 TAG = "hub-trainer"
 AVERAGES = ("macro", "micro", "weighted")
@@ -74,7 +75,7 @@ def eval_results(facts: CardFacts, *, date: str) -> dict[str, bytes]:
 def interval_note(estimate: Mapping[str, Any]) -> str:
     """The interval of a metric in words."""
     share = round(100 * float(estimate.get("confidence", 0.95)))
-    return f"{share} % interval {estimate['low']:.4f} to {estimate['high']:.4f}"
+    return f"{share} % interval {readable(estimate['low'])} to {readable(estimate['high'])}"
 
 
 def metric_type(metric: str) -> str:

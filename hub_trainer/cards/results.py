@@ -11,6 +11,7 @@ from hub_trainer.cards.markdown import escape, fence, name, one_line, table
 from hub_trainer.cards.writing import evidence, writing_limits
 from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.privacy import scan_text
+from hub_trainer.stats import readable
 
 FIGURES = "figures"
 CURVE_FIGURE = f"{FIGURES}/training.png"
@@ -102,12 +103,12 @@ def estimate(value: Mapping[str, Any] | float | None) -> str:
     if value is None:
         return "n/a"
     if not isinstance(value, Mapping):
-        return f"{value:.4f}" if math.isfinite(value) else "undefined"
+        return readable(value) if math.isfinite(value) else "undefined"
     if not math.isfinite(value["value"]):
         return "undefined"
-    shown = f"{value['value']:.4f}"
+    found = readable(value["value"])
     low, high = value.get("low"), value.get("high")
-    return shown if low is None or high is None else f"{shown} [{low:.4f}, {high:.4f}]"
+    return found if low is None or high is None else f"{found} [{readable(low)}, {readable(high)}]"
 
 
 def _gate_section(facts: CardFacts) -> str:
@@ -192,7 +193,9 @@ def _scope_limits(facts: CardFacts) -> Iterator[str]:
 
 def _smallest_effect(gate: Mapping[str, Any]) -> str:
     effect = gate.get("minimum_detectable_effect")
-    return "" if effect is None else f", on which a change below {effect:.4f} cannot be told apart"
+    if effect is None:
+        return ""
+    return f", on which a change below {readable(effect)} cannot be told apart"
 
 
 def _answer_limits(facts: CardFacts) -> Iterator[str]:
@@ -206,7 +209,7 @@ def _slice_limits(facts: CardFacts) -> Iterator[str]:
     for entry in facts.results["gate"].get("slices") or []:
         if entry.get("regressed"):
             group = f"{name(str(entry['column']))} = {name(str(entry['value']))}"
-            yield f"Worse than the published model where {group}: {entry['change']:+.4f}."
+            yield f"Worse than the published model where {group}: {readable(entry['change'], '+')}."
 
 
 def _training_limits(facts: CardFacts) -> Iterator[str]:

@@ -12,6 +12,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord, load_pins, read_rounds
 from hub_trainer.loop.start import Start, verified_repo
 from hub_trainer.recipe import RecipeFile
+from hub_trainer.stats import readable
 
 FIT_KEYS: tuple[str, ...] = (
     "method",
@@ -142,7 +143,7 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
         primary, verdict = outputs["primary"], outputs["gate"]["verdict"]
         value = outputs["metrics"][primary]["value"]
         count = outputs["num_examples"]
-        return f"{primary} {value:.4f} on {count:,} sealed examples; the gate says {verdict}"
+        return f"{primary} {readable(value)} on {count:,} sealed examples; the gate says {verdict}"
     if stage == "publish":
         number = outputs["pull_request"]
         where = f"pull request {number}" if number else "main"

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hub_trainer.stats.intervals import FloatArray, IntArray, Interval
+from hub_trainer.stats.intervals import FloatArray, IntArray, Interval, readable
 from hub_trainer.stats.paired import Comparison, compare_scores, paired_p_values
 from hub_trainer.stats.power import (
     minimum_detectable_effect,
@@ -357,12 +357,13 @@ def _reasons(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
     """The verdict in words, for the card and the pull request."""
     sense = " (lower is better)" if decision.lower_is_better else ""
     facts = (
-        f"{decision.metric} {decision.value:.4f} against {decision.baseline_value:.4f} of "
+        f"{decision.metric} {readable(decision.value)} against "
+        f"{readable(decision.baseline_value)} of "
         f"{OTHERS[decision.against]}{sense} on the same {decision.num_examples} examples: "
         f"{_difference(decision)}"
     )
     floors = tuple(
-        f"against {floor.baseline_value:.4f} of {OTHERS[floor.against]}{sense}: "
+        f"against {readable(floor.baseline_value)} of {OTHERS[floor.against]}{sense}: "
         f"{_difference(floor)}"
         for floor in decision.floors
     )
@@ -373,8 +374,8 @@ def _reasons(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
 def _difference(found: GateDecision | FloorResult) -> str:
     interval = found.interval
     return (
-        f"{found.difference:+.4f} ({interval.confidence:.0%} interval {interval.low:+.4f} to "
-        f"{interval.high:+.4f})"
+        f"{readable(found.difference, '+')} ({interval.confidence:.0%} interval "
+        f"{readable(interval.low, '+')} to {readable(interval.high, '+')})"
     )
 
 
@@ -406,7 +407,7 @@ def _judgement(decision: GateDecision, rule: GateRule) -> str:
         advice = f"a difference of this size needs about {needed} examples"
     return (
         f"not shown better{other}: one-sided {_p_value(decision.p_value)}, {alpha}; {advice}; "
-        f"{decision.num_examples} show {decision.minimum_detectable_effect:.4f} or more"
+        f"{decision.num_examples} show {readable(decision.minimum_detectable_effect)} or more"
     )
 
 
@@ -416,10 +417,15 @@ def _p_value(p_value: float) -> str:
 
 def _regressions(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
     least = rule.min_slice_change
-    bound = f"above {-least:+.4f}" if decision.lower_is_better else f"below {least:+.4f}"
+    bound = (
+        f"above {readable(-least, '+')}"
+        if decision.lower_is_better
+        else f"below {readable(least, '+')}"
+    )
     return tuple(
-        f"{change.column} = {change.value}: {change.baseline_score:.4f} to {change.score:.4f} on "
-        f"{change.num_examples} examples ({change.change:+.4f}, Holm-adjusted "
+        f"{change.column} = {change.value}: {readable(change.baseline_score)} to "
+        f"{readable(change.score)} on "
+        f"{change.num_examples} examples ({readable(change.change, '+')}, Holm-adjusted "
         f"{_p_value(change.p_value_worse)}), {bound}"
         for change in decision.slices
         if change.regressed

@@ -8,6 +8,7 @@ the same (no error was made) a bootstrap has nothing to say, and Wilson over the
 stands in for it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -25,6 +26,15 @@ the statistic cannot tell apart, and its weight the number of them in the resamp
 
 NUM_RESAMPLES = 2000
 _MAX_CHUNK_CELLS = 4_000_000
+
+
+def readable(value: float, sign: str = "") -> str:
+    """Four decimals; four digits where that would show nothing, or endless ones.
+
+    A price is in millions, and a concentration in millionths. `sign` is `+` to show it always.
+    """
+    is_usual = value == 0 or not math.isfinite(value) or 5e-5 <= abs(value) < 1e6
+    return f"{value:{sign}.4f}" if is_usual else f"{value:{sign}.4g}"
 
 
 @dataclass(frozen=True)

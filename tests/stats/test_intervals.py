@@ -12,6 +12,7 @@ from hub_trainer.stats import (
     bootstrap_estimate,
     group_examples,
     percentile_interval,
+    readable,
     resample,
     wilson_estimate,
     wilson_interval,
@@ -118,3 +119,18 @@ def test_wilson_interval_over_many_samples_covers_the_truth(share, num_examples)
     covered = np.mean([share in wilson_interval(int(hit), num_examples) for hit in hits])
     print(f"wilson coverage at {share}, n={num_examples}: {covered:.3f}")
     assert covered > 0.92
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.5, "0.5000"),
+        (0.0, "0.0000"),
+        (2e-6, "2e-06"),
+        (12_345_678.9, "1.235e+07"),
+        (6e-5, "0.0001"),
+    ],
+)
+def test_readable_when_small_or_large_then_four_digits(value: float, said: str) -> None:
+    assert readable(value) == said
+    assert readable(value, "+") == f"+{said}"

@@ -12,10 +12,11 @@ from hub_trainer.errors import UsageError
 from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages.publish.proof import Expected, spread_indexes
+from hub_trainer.stats import readable
 
 STAGES = ("collect", "prepare", "train", "evaluate")
-TITLES = {"promote": "Round {n}: {m} {v:.4f}", "hold": "Round {n} held back: {m} {v:.4f}"}
-TITLES |= {"reject": "Round {n} rejected: {m} {v:.4f}"}
+TITLES = {"promote": "Round {n}: {m} {v}", "hold": "Round {n} held back: {m} {v}"}
+TITLES |= {"reject": "Round {n} rejected: {m} {v}"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class FinishedRound:
         """The commit's first line."""
         primary = self.results["primary"]
         value = self.results["metrics"][primary]["value"]
-        return TITLES[self.verdict].format(n=self.pins.round, m=primary, v=value)
+        return TITLES[self.verdict].format(n=self.pins.round, m=primary, v=readable(value))
 
 
 def read_finished(recipe: Recipe, round_dir: Path) -> FinishedRound:
