@@ -441,7 +441,8 @@ def score_difference(one: Prediction, other: Prediction) -> float:
 
 def labels_named(names: Sequence[str]) -> str:
     """How many labels there are, and the first of them."""
-    return f"{len(names)} labels: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+    plural = "" if len(names) == 1 else "s"
+    return f"{len(names)} label{plural}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
 
 
 def named(names: Sequence[str]) -> str:

@@ -66,9 +66,13 @@ class Labels:
     # --- rows
 
     def read(self, column: Column, where: str) -> pa.Array:
-        """Lists of names, of a list of classes, of texts, or of names in one cell."""
+        """Lists of names, of a list of classes, of texts, or of names in one cell.
+
+        An empty cell of text is a row without a label, as a file of text can write it no other way.
+        """
         kind = column.values.type
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        if is_list and not pa.types.is_nested(kind.value_type):
             values = column.values.to_pylist()
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
             values = _split_cells(column.values.to_pylist())
@@ -476,7 +480,7 @@ def _indicators(
 def _split_cells(cells: Sequence[Any]) -> list[Any]:
     """The names in each cell: a JSON list, or texts between the separator that the column has."""
     separator = next((one for one in SEPARATORS if any(one in (c or "") for c in cells)), ",")
-    return [cell if cell is None else _cell_names(str(cell), separator) for cell in cells]
+    return [_cell_names(str(cell or ""), separator) for cell in cells]
 
 
 def _cell_names(cell: str, separator: str) -> list[Any]:

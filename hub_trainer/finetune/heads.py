@@ -71,7 +71,10 @@ class LabelHead:
 
     def outputs(self, names: Sequence[str]) -> list[str]:
         """The labels."""
-        return _two_or_more(names)
+        if len(names) < 2:
+            got = ", ".join(names) or "none"
+            raise DataError("A classifier needs two labels or more.", got=got)
+        return list(names)
 
     def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
         """The index of each row's label."""
@@ -116,7 +119,7 @@ class LabelSetHead:
 
     def outputs(self, names: Sequence[str]) -> list[str]:
         """The labels."""
-        return _two_or_more(names)
+        return list(names)
 
     def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
         """0.0 or 1.0 per label; a label that is none of the outputs is not learned."""
@@ -291,12 +294,6 @@ def label_ids(rows: Sequence[Row], label_names: Sequence[str]) -> list[int]:
             do="run collect and prepare again: they write the label names",
         )
     return [ids[row["label"]] for row in rows]
-
-
-def _two_or_more(names: Sequence[str]) -> list[str]:
-    if len(names) < 2:
-        raise DataError("A classifier needs two labels or more.", got=", ".join(names) or "none")
-    return list(names)
 
 
 def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:

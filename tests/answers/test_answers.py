@@ -29,7 +29,7 @@ def test_answers_when_listed_then_each_has_a_column_of_its_own() -> None:
     [
         ([["b", "a"], [], ["a", "a"]], {}, [["a", "b"], [], ["a"]]),
         ([[1, 0], [0]], {"class_names": ["x", "y"]}, [["x", "y"], ["x"]]),
-        (["a|b", "b", ""], {}, [["a", "b"], ["b"], []]),
+        (["a|b", "b", "", None], {}, [["a", "b"], ["b"], [], []]),
         (["a, b", "c;"], {}, [["a, b"], ["c"]]),
         (["a, b", "c"], {}, [["a", "b"], ["c"]]),
         (['["b", "a"]', "[]"], {}, [["a", "b"], []]),
@@ -72,6 +72,7 @@ def test_number_when_a_cell_is_none_then_a_fault_of_its_own(value: Any) -> None:
         (NUMBER, [0, 1], {"class_names": ["no", "yes"]}, "no numbers.*classes"),
         (NUMBER, [[1.0]], {}, "no numbers"),
         (LABELS, [1.5], {}, "no lists of labels.*for one label per row name it label"),
+        (LABELS, [[{"name": "a"}]], {}, "no lists of labels.*struct"),
         (LABELS, [[2]], {"class_names": ["x", "y"]}, "outside the dataset's classes"),
         (LABEL, [["a"]], {}, "not a single value.*several labels per row are learned too"),
     ],
