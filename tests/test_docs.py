@@ -360,3 +360,12 @@ def test_test_when_the_log_names_it_then_it_exists() -> None:
         or f"def {name}(" not in (ROOT / "tests" / path).read_text()
     ]
     assert missing == []
+
+
+def test_walk_of_a_row_when_it_names_files_then_they_exist_and_each_stands_once() -> None:
+    page = (DOCS / "architecture.md").read_text()
+    walk = page.split("## One row, from a dataset")[1].split("\n## ")[0]
+    named = re.findall(r"`([\w/]+\.py)`", walk)
+    assert len(named) > 40
+    assert [name for name in named if not (ROOT / "hub_trainer" / name).exists()] == []
+    assert len(named) == len(set(named))
