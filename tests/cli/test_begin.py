@@ -61,6 +61,7 @@ def test_text_when_begun_then_a_label_called_none_is_one(cli: Cli, hub: Hub) -> 
     told = cli(*args)
     assert told.code == 2
     assert "--base-model org/name" in told.err
+    assert "hf upload admin/all-MiniLM-L6-v2 base" in told.err
     assert not hub.exists(Repo(f"{OWNER}/words", "dataset"))
     told = cli(*args, "--base-model", TEXT_BASE, "--repo-id", f"{OWNER}/words")
     assert told.json["labels"] == {"Ham": 20, "None": 20, "Spam": 20}
@@ -113,3 +114,29 @@ def test_contribute_when_review_would_refuse_then_says_so_before_it_sends(
     assert (
         cli("contribute", repo.repo_id, "copies.csv", "--yes", "--json").json["pull_request"] == 2
     )
+
+
+def test_task_when_misspelt_then_init_names_the_nearest(cli: Cli) -> None:
+    Path("rows.csv").write_text(texts(30))
+    told = cli("init", "--task", "text-clasification", "--data", "rows.csv")
+    assert told.code == 2
+    assert "no task 'text-clasification'. Did you mean text-classification?" in told.err
+    assert "where: --task" in told.err
+    assert "where: recipe" not in told.err
+
+
+def test_file_when_missing_then_says_which_path_was_looked_for(cli: Cli) -> None:
+    args = ("init", "--task", "tabular-classification", "--repo-id", f"{OWNER}/gone")
+    for told in (cli(*args, "--data", "gone.csv"), cli("contribute", f"{OWNER}/texts", "gone.csv")):
+        assert f"nothing at {cli.folder / 'gone.csv'}" in told.err
+
+
+def test_labels_when_they_differ_in_case_then_init_says_how_to_join_them(
+    cli: Cli, hub: Hub
+) -> None:
+    Path("mixed.csv").write_text(texts(60, labels="Spam,spam,ham"))
+    args = ("init", "--task", "text-classification", "--data", "mixed.csv", "--json")
+    told = cli(*args, "--base-model", TEXT_BASE)
+    assert told.code == 0, told.err
+    assert "write them alike in mixed.csv, remove mixed.yaml" in told.json["notes"][-1]
+    assert f"hf repo delete {OWNER}/mixed --repo-type dataset" in told.json["notes"][-1]
