@@ -240,9 +240,21 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
         raise DataError(
             f"Column {theirs!r} cannot be written as the dataset has it.",
             where=place,
-            got=str(column.type),
+            got=_first_misfit(column, kind),
             do=f"The dataset's {name} is {kind}; write the values so.",
         ) from None
+
+
+def _first_misfit(column: "pa.Array", kind: Any) -> str:
+    """The first value that is not of this kind, and its row; counted from 0."""
+    import pyarrow as pa
+
+    for row in range(len(column)):
+        try:
+            column.slice(row, 1).cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+            return f"{column[row].as_py()!r:.80} in row {row}, {column.type}"
+    return str(column.type)
 
 
 def _lists(

@@ -140,3 +140,21 @@ def test_labels_when_they_differ_in_case_then_init_says_how_to_join_them(
     assert told.code == 0, told.err
     assert "write them alike in mixed.csv, remove mixed.yaml" in told.json["notes"][-1]
     assert f"hf repo delete {OWNER}/mixed --repo-type dataset" in told.json["notes"][-1]
+
+
+def test_number_when_no_model_is_there_then_contribute_says_what_can_be_done(
+    cli: Cli, hub: Hub
+) -> None:
+    rows = "".join(f"{n},{n % 7},{n * 2}.5\n" for n in range(60))
+    Path("homes.csv").write_text(f"size,rooms,price\n{rows}")
+    Path("bad.csv").write_text("size,rooms,price\n1,2,3.5\n1,2,cheap\n")
+    begun = cli(
+        "init", "--task", "tabular-regression", "--data", "homes.csv", "--column", "target=price"
+    )
+    assert begun.code == 0, begun.err
+    told = cli("contribute", f"{OWNER}/homes", "homes.csv", "--dry-run")
+    assert told.code == 3
+    assert "no published model says which it is" in told.err
+    assert f"hf upload {OWNER}/homes FILE --repo-type dataset --create-pr" in told.err
+    told = cli("contribute", f"{OWNER}/homes", "bad.csv", "--dry-run")
+    assert "'cheap' in row 1" in told.err
