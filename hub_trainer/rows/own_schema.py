@@ -269,6 +269,10 @@ def _lists(
     if known is not None:
         lists = load_answer("labels").read(column_of(raw, theirs), where).to_pylist()
         return pa.array([n if n is None else _label_numbers(n, known, where) for n in lists], kind)
+    texts = pa.types.is_list(kind) and pa.types.is_string(kind.value_type)
+    if texts and theirs not in raw.json and pa.types.is_string(raw.table[theirs].type):
+        # Names in one cell, as a CSV holds them.
+        return load_answer("labels").read(column_of(raw, theirs), where).cast(kind)
     if pa.types.is_list(raw.table[theirs].type) and pa.types.is_string(kind):
         cells = raw.table[theirs].to_pylist()
         return pa.array([None if c is None else json.dumps(c, ensure_ascii=False) for c in cells])

@@ -1,16 +1,19 @@
 """From one's own file to a first model, and rows proposed with review's own eyes."""
 
+import io
 import random
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from hub_trainer.contribute import propose
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.recipe import load_recipe
 from hub_trainer.tasks import TASKS
 from hub_trainer.tasks.starters import STARTERS
 from tests.cli.conftest import Cli
-from tests.cli.seeded import OWNER, TEXT_BASE
+from tests.cli.seeded import OWNER, TEXT_BASE, parquet
 from tests.tasks.factory import table_rows
 
 WORDS = ["river", "window", "paper", "garden", "winter", "engine", "silver", "bottle", "market"]
@@ -158,3 +161,16 @@ def test_number_when_no_model_is_there_then_contribute_says_what_can_be_done(
     assert f"hf upload {OWNER}/homes FILE --repo-type dataset --create-pr" in told.err
     told = cli("contribute", f"{OWNER}/homes", "bad.csv", "--dry-run")
     assert "'cheap' in row 1" in told.err
+
+
+def test_lists_when_a_csv_has_them_in_one_cell_then_contribute_splits_them(
+    cli: Cli, hub: Hub
+) -> None:
+    repo = Repo(f"{OWNER}/sets", "dataset")
+    hub.create_repo(repo)
+    tags = [["a"], ["a", "b"]]
+    rows = [{"text": f"the note {n}", "tags": tags[n % 2], "label": "x"} for n in range(9)]
+    hub.commit(repo, Changes(files={"train.parquet": parquet(rows)}), message="a", run_id="sets")
+    Path("sets.csv").write_text("text,tags,label\nsome words,a|b,x\nother words,b,x\n")
+    content = next(iter(propose(hub, repo.repo_id, Path("sets.csv")).files.values()))
+    assert pq.read_table(io.BytesIO(content))["tags"].to_pylist() == [["a", "b"], ["b"]]
