@@ -138,7 +138,10 @@ def _hub_answers(look: _Look) -> bool:
     user = look.guarded("publish.repo_id", look.hub.user)
     if user:
         look.report.say(f"hub         {look.hub.url} as {user['name']}")
-    return user is not None or not any("not answer" in p.message for p in look.report.problems)
+    # A Hub that is not there, or a token that it does not know, fails all else in the same way.
+    ends = ("does not answer", "does not know the token")
+    told = [problem.message for problem in look.report.problems]
+    return user is not None or not any(end in message for end in ends for message in told)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ import yaml
 
 from hub_trainer.answers import Answer, load_answer
 from hub_trainer.answers.label import label_texts
-from hub_trainer.answers.label_names import in_order
+from hub_trainer.answers.label_names import alike_labels, in_order
 from hub_trainer.checks.comment import inert
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError, UsageError
-from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.hub import PUBLIC_ENDPOINT, Changes, Hub, Repo
 from hub_trainer.recipe import load_recipe
+from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
@@ -121,12 +122,28 @@ def begin(hub: Hub, wanted: Beginning) -> Begun:
         labels={name: labels[name] for name in in_order(labels)},
         columns=columns,
         dropped=dict(whole.dropped),
-        notes=whole.notes,
+        notes=(*whole.notes, *_ways_to_join(labels, wanted, repo.repo_id)),
     )
+
+
+def _ways_to_join(labels: Mapping[str, int], wanted: Beginning, repo_id: str) -> list[str]:
+    """How labels that are probably the same become one, now that the dataset is made."""
+    if not alike_labels(labels):
+        return []
+    return [
+        f"to make one label of those, write them alike in {wanted.data}, remove {wanted.out} and"
+        f" {repo_id} (hf repo delete {repo_id} --repo-type dataset), and give this command again"
+    ]
 
 
 def _task(wanted: Beginning) -> Task:
     """The task, with the answer that the named columns say."""
+    if wanted.task not in STARTERS:
+        raise UsageError(
+            f"There is no task {wanted.task!r}.{nearest(wanted.task, STARTERS)}",
+            where="--task",
+            do=f"Write one of {', '.join(STARTERS)}.",
+        )
     named = [name for name in wanted.columns or {} if is_answer(name)]
     return load_task(wanted.task, ANSWER_COLUMNS[named[0]] if named else None)
 
@@ -220,9 +237,21 @@ def _base_model(hub: Hub, wanted: Beginning, starter: Starter) -> str | None:
             "The base model is not on this Hub.",
             where=f"{hub.url}/{name}",
             got=name if wanted.base_model else f"{name}, the usual one of {wanted.task}",
-            do="Name one that is there: --base-model org/name.",
+            do=_way_to_a_base(hub, name),
         )
     return name
+
+
+def _way_to_a_base(hub: Hub, name: str) -> str:
+    """What a stranger can do where a base model is missing: a Local Hub begins with none."""
+    do = "Name one that is there: --base-model org/name."
+    if hub.url == PUBLIC_ENDPOINT:
+        return do
+    own = f"{hub.user()['name']}/{name.partition('@')[0].split('/')[-1]}"
+    return (
+        f"{do} Or put one there: HF_ENDPOINT={PUBLIC_ENDPOINT} HF_TOKEN= hf download {name}"
+        f" --local-dir base; then hf upload {own} base, and here --base-model {own}."
+    )
 
 
 def _usable(raw: RawSplit, task: Task, columns: Mapping[str, str], *, where: str) -> _Split:

@@ -17,7 +17,12 @@ METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 def read_local(path: Path, *, max_bytes: int) -> RawSplit:
     """Read a file or folder of images. Raises UsageError or DataError that names what is wrong."""
     if not path.exists():
-        raise UsageError("There is no such file.", where=str(path), do="Check the path.")
+        raise UsageError(
+            "There is no such file.",
+            where=str(path),
+            got=f"nothing at {path.absolute()}",
+            do="Check the path, and the folder in which the command is given.",
+        )
     with _as_dataset(path, max_bytes) as folder:
         try:
             return read_split(folder, where=str(path), limits=Limits(max_bytes=4 * max_bytes))

@@ -116,7 +116,7 @@ def propose(
         name = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
         files = {_place(tip, there, name, config=config, split=split): content}
         table = _as_raw(own, schema)
-    spec = _spec(open_policy(hub, dataset_id), table)
+    spec = _spec(open_policy(hub, dataset_id), table, where=dataset_id)
     checks, labels = _check_rows(table, spec, limits, where=where)
     rows = table.table.num_rows
     return Proposal(
@@ -181,10 +181,20 @@ def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str)
         )
 
 
-def _spec(policy: Policy, table: RawSplit) -> RowSpec:
+def _spec(policy: Policy, table: RawSplit, *, where: str) -> RowSpec:
     """The columns as the owner's model reads them, else as they can be told from the rows."""
     if policy.task is None:
-        return infer_spec(table)
+        try:
+            return infer_spec(table)
+        except DataError as error:
+            raise DataError(
+                "No column can be told to be the answer, and no published model says which it is.",
+                where=where,
+                got=error.got,
+                do="Ask its owner to publish a first round; or upload the file as it is, for the "
+                f"owner to review with a recipe: hf upload {where} FILE --repo-type dataset "
+                "--create-pr",
+            ) from None
     known, source = outline(policy.task, policy.answer), policy.source
     return RowSpec(
         known.modality,

@@ -147,7 +147,8 @@ def estimator_problems(
     """What is wrong with the estimator's name and its arguments; all of it."""
     name, offered = estimator or DEFAULT_ESTIMATOR, ESTIMATORS[kind]
     if name not in offered:
-        text = f"train.estimator: {name!r} is not offered; there are {', '.join(offered)}"
+        text = f"train.estimator: {name!r} is not offered; there are {', '.join(offered)}."
+        text += nearest(name, offered)
         return [Problem("train.estimator", text)]
     known = inspect.signature(offered[name]).parameters
     problems = []

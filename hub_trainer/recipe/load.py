@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -157,8 +157,22 @@ def _way_to_write(override: str) -> str:
         return "write key.path=value"
     key, _, value = plain.partition("=")
     if "." in key or key in Recipe.model_fields:
-        return f"write {key}={value or 'VALUE'}, without the dashes"
+        choices = "" if value else _choices(key)
+        return f"write {key}={value or 'VALUE'}, without the dashes{choices}"
     return "is no option of this command; --help lists them, and a setting is key.path=value"
+
+
+def _choices(key: str) -> str:
+    """The values that a setting can have, where they are few and known by name."""
+    *sections, name = key.split(".")
+    model: type[BaseModel] | None = Recipe
+    for part in sections:
+        field = model.model_fields.get(part) if model else None
+        model = _section(field.annotation) if field else None
+    field = model.model_fields.get(name) if model else None
+    if field is None or get_origin(field.annotation) is not Literal:
+        return ""
+    return f"; VALUE is one of {', '.join(map(str, get_args(field.annotation)))}"
 
 
 def _set(container: Any, path: list[str], value: Any) -> None:
@@ -214,7 +228,10 @@ def _message(fault: Any) -> str:
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     if fault["type"] == "literal_error":
-        return f"must be {fault['ctx']['expected']}, got {fault['input']!r}"
+        wanted, got = fault["ctx"]["expected"], fault["input"]
+        found = "no value" if got is None else _short(got)
+        close = nearest(got, re.findall("'([^']*)'", wanted)) if isinstance(got, str) else ""
+        return f"must be {wanted}, got {found}{'.' + close if close else ''}"
     return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, got {_short(fault['input'])}"
 
 

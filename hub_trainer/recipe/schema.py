@@ -3,9 +3,16 @@
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from hub_trainer.recipe.arguments import argument_faults, parse_arguments
+from hub_trainer.recipe.arguments import argument_faults, nearest, parse_arguments
 
 COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -224,11 +231,14 @@ class EvaluateSection(Section):
     json_schema: dict[str, Any] | None = None
     """Language models: what the metric json_schema holds answers to, a JSON Schema."""
 
-    @model_validator(mode="after")
-    def _primary_is_measured(self) -> "EvaluateSection":
-        if self.primary not in self.metrics:
-            raise ValueError(f"primary: {self.primary} is not among metrics: {self.metrics}")
-        return self
+    @field_validator("primary")
+    @classmethod
+    def _is_measured(cls, value: str, info: ValidationInfo) -> str:
+        metrics = info.data.get("metrics")  # none where they are themselves at fault
+        if metrics and value not in metrics:
+            named = ", ".join(metrics)
+            raise ValueError(f"{value!r} is not among metrics: {named}.{nearest(value, metrics)}")
+        return value
 
 
 class GateSection(Section):

@@ -9,6 +9,7 @@ from hub_trainer.answers import ANSWERS, Column, load_answer
 from hub_trainer.answers.label import class_names
 from hub_trainer.errors import DataError
 from hub_trainer.pictures import image_problem
+from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer
 from hub_trainer.rows.counters import counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
@@ -377,6 +378,7 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
     guess = ", ".join(
         f"{our}: {alike.get(their.casefold(), '<one of them>')}" for our, their in missing.items()
     )
+    close = "" if theirs.casefold() in alike else nearest(theirs, present)
     raise DataError(
         f"The dataset has no column {theirs!r} for {name}.",
         where=where,
@@ -385,7 +387,7 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
         + (
             "; or, if that is a whole line, its separator in the card: sep"
             if len(present) == 1
-            else ""
+            else f".{close}" * bool(close)
         ),
     )
 

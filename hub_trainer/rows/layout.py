@@ -9,6 +9,7 @@ from typing import Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.pictures import IMAGE_SUFFIXES
+from hub_trainer.recipe.arguments import nearest
 from hub_trainer.rows.card import (
     READER_SETTINGS,
     assert_safe_card,
@@ -153,7 +154,7 @@ def assert_known(wanted: Sequence[str], known: Sequence[str], what: str, *, wher
             f"The dataset has no {what} {missing[0]!r}.",
             where=where,
             got=f"{what}s {', '.join(known) or '(none)'}",
-            do=f"Set {what}: to one of these.",
+            do=f"Set {what}: to one of these.{nearest(missing[0], known)}",
         )
 
 

@@ -240,9 +240,21 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
         raise DataError(
             f"Column {theirs!r} cannot be written as the dataset has it.",
             where=place,
-            got=str(column.type),
+            got=_first_misfit(column, kind),
             do=f"The dataset's {name} is {kind}; write the values so.",
         ) from None
+
+
+def _first_misfit(column: "pa.Array", kind: Any) -> str:
+    """The first value that is not of this kind, and its row; counted from 0."""
+    import pyarrow as pa
+
+    for row in range(len(column)):
+        try:
+            column.slice(row, 1).cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+            return f"{column[row].as_py()!r:.80} in row {row}, {column.type}"
+    return str(column.type)
 
 
 def _lists(
@@ -257,6 +269,10 @@ def _lists(
     if known is not None:
         lists = load_answer("labels").read(column_of(raw, theirs), where).to_pylist()
         return pa.array([n if n is None else _label_numbers(n, known, where) for n in lists], kind)
+    texts = pa.types.is_list(kind) and pa.types.is_string(kind.value_type)
+    if texts and theirs not in raw.json and pa.types.is_string(raw.table[theirs].type):
+        # Names in one cell, as a CSV holds them.
+        return load_answer("labels").read(column_of(raw, theirs), where).cast(kind)
     if pa.types.is_list(raw.table[theirs].type) and pa.types.is_string(kind):
         cells = raw.table[theirs].to_pylist()
         return pa.array([None if c is None else json.dumps(c, ensure_ascii=False) for c in cells])

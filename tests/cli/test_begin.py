@@ -1,16 +1,19 @@
 """From one's own file to a first model, and rows proposed with review's own eyes."""
 
+import io
 import random
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from hub_trainer.contribute import propose
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.recipe import load_recipe
 from hub_trainer.tasks import TASKS
 from hub_trainer.tasks.starters import STARTERS
 from tests.cli.conftest import Cli
-from tests.cli.seeded import OWNER, TEXT_BASE
+from tests.cli.seeded import OWNER, TEXT_BASE, parquet
 from tests.tasks.factory import table_rows
 
 WORDS = ["river", "window", "paper", "garden", "winter", "engine", "silver", "bottle", "market"]
@@ -61,6 +64,7 @@ def test_text_when_begun_then_a_label_called_none_is_one(cli: Cli, hub: Hub) -> 
     told = cli(*args)
     assert told.code == 2
     assert "--base-model org/name" in told.err
+    assert "hf upload admin/all-MiniLM-L6-v2 base" in told.err
     assert not hub.exists(Repo(f"{OWNER}/words", "dataset"))
     told = cli(*args, "--base-model", TEXT_BASE, "--repo-id", f"{OWNER}/words")
     assert told.json["labels"] == {"Ham": 20, "None": 20, "Spam": 20}
@@ -113,3 +117,60 @@ def test_contribute_when_review_would_refuse_then_says_so_before_it_sends(
     assert (
         cli("contribute", repo.repo_id, "copies.csv", "--yes", "--json").json["pull_request"] == 2
     )
+
+
+def test_task_when_misspelt_then_init_names_the_nearest(cli: Cli) -> None:
+    Path("rows.csv").write_text(texts(30))
+    told = cli("init", "--task", "text-clasification", "--data", "rows.csv")
+    assert told.code == 2
+    assert "no task 'text-clasification'. Did you mean text-classification?" in told.err
+    assert "where: --task" in told.err
+    assert "where: recipe" not in told.err
+
+
+def test_file_when_missing_then_says_which_path_was_looked_for(cli: Cli) -> None:
+    args = ("init", "--task", "tabular-classification", "--repo-id", f"{OWNER}/gone")
+    for told in (cli(*args, "--data", "gone.csv"), cli("contribute", f"{OWNER}/texts", "gone.csv")):
+        assert f"nothing at {cli.folder / 'gone.csv'}" in told.err
+
+
+def test_labels_when_they_differ_in_case_then_init_says_how_to_join_them(
+    cli: Cli, hub: Hub
+) -> None:
+    Path("mixed.csv").write_text(texts(60, labels="Spam,spam,ham"))
+    args = ("init", "--task", "text-classification", "--data", "mixed.csv", "--json")
+    told = cli(*args, "--base-model", TEXT_BASE)
+    assert told.code == 0, told.err
+    assert "write them alike in mixed.csv, remove mixed.yaml" in told.json["notes"][-1]
+    assert f"hf repo delete {OWNER}/mixed --repo-type dataset" in told.json["notes"][-1]
+
+
+def test_number_when_no_model_is_there_then_contribute_says_what_can_be_done(
+    cli: Cli, hub: Hub
+) -> None:
+    rows = "".join(f"{n},{n % 7},{n * 2}.5\n" for n in range(60))
+    Path("homes.csv").write_text(f"size,rooms,price\n{rows}")
+    Path("bad.csv").write_text("size,rooms,price\n1,2,3.5\n1,2,cheap\n")
+    begun = cli(
+        "init", "--task", "tabular-regression", "--data", "homes.csv", "--column", "target=price"
+    )
+    assert begun.code == 0, begun.err
+    told = cli("contribute", f"{OWNER}/homes", "homes.csv", "--dry-run")
+    assert told.code == 3
+    assert "no published model says which it is" in told.err
+    assert f"hf upload {OWNER}/homes FILE --repo-type dataset --create-pr" in told.err
+    told = cli("contribute", f"{OWNER}/homes", "bad.csv", "--dry-run")
+    assert "'cheap' in row 1" in told.err
+
+
+def test_lists_when_a_csv_has_them_in_one_cell_then_contribute_splits_them(
+    cli: Cli, hub: Hub
+) -> None:
+    repo = Repo(f"{OWNER}/sets", "dataset")
+    hub.create_repo(repo)
+    tags = [["a"], ["a", "b"]]
+    rows = [{"text": f"the note {n}", "tags": tags[n % 2], "label": "x"} for n in range(9)]
+    hub.commit(repo, Changes(files={"train.parquet": parquet(rows)}), message="a", run_id="sets")
+    Path("sets.csv").write_text("text,tags,label\nsome words,a|b,x\nother words,b,x\n")
+    content = next(iter(propose(hub, repo.repo_id, Path("sets.csv")).files.values()))
+    assert pq.read_table(io.BytesIO(content))["tags"].to_pylist() == [["a", "b"], ["b"]]

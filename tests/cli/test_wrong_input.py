@@ -161,6 +161,32 @@ def test_token_when_it_may_only_read_then_says_so_before_training(
     assert_nothing_written(cli, hub, "readonly")
 
 
+def test_token_when_unknown_then_check_says_it_once(
+    cli: Cli, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    serve = {"repo_id": f"{OWNER}/late-demo", "ratings_repo_id": f"{OWNER}/late-ratings"}
+    told = cli("check", write_recipe(cli.folder / "late.yaml", "text", serve=serve), "--json")
+    assert len(told.json["problems"]) == 1, told.err
+    assert_says(told, 4, "The Hub does not know the token.", "Set HF_TOKEN")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"split": "trian"}, ["no split 'trian'", "Did you mean train?"]),
+        ({"config": "defalt"}, ["no config 'defalt'", "Did you mean default?"]),
+        ({"columns": {"label": "lable"}}, ["no column 'lable' for label", "Did you mean label?"]),
+    ],
+    ids=["split", "config", "column"],
+)
+def test_name_in_a_dataset_when_misspelt_then_the_nearest_is_named(
+    cli: Cli, hub: Hub, source: dict[str, Any], words: list[str]
+) -> None:
+    recipe = on_data(hub, cli, f"near-{next(iter(source))}", GOOD, **source)
+    assert_says(cli("check", recipe), 3, *words)
+
+
 @pytest.mark.parametrize("command", ["check", "run", "contribute"])
 def test_token_when_there_is_none_then_says_how_to_give_one(
     cli: Cli, hub: Hub, monkeypatch: pytest.MonkeyPatch, command: str
@@ -196,6 +222,10 @@ def test_recipe_when_it_is_no_recipe_then_says_what_it_is(cli: Cli, command: str
     [
         ("train.method", ["write key.path=value"]),
         ("train.method=sideways", ["train.method", "'sideways'"]),
+        ("train.method=lroa", ["'lroa'. Did you mean lora?"]),
+        ("train.method=", ["train.method: must be 'head', 'last_n'", "got no value"]),
+        ("--train.method=", ["without the dashes; VALUE is one of head, last_n, full"]),
+        ("evaluate.primary=acuracy", ["evaluate.primary: 'acuracy'", "Did you mean accuracy?"]),
         ("train.arguments.learning_rte=1", ["learning_rte", "learning_rate"]),
         ("collect.datasets.7.split=test", ["collect.datasets.7.split"]),
         ("collect.datasets[7].split=test", ["collect.datasets.7.split"]),
@@ -347,3 +377,9 @@ def test_name_when_it_holds_control_characters_then_the_terminal_does_not_obey(
 ) -> None:
     say("columns \x1b[2J\x00text\nnext")
     assert capsys.readouterr().err == "columns \\x1b[2J\\x00text\nnext\n"
+
+
+def test_estimator_when_misspelt_then_the_nearest_is_named(cli: Cli, hub: Hub) -> None:
+    train = {"method": "full", "estimator": "random_forrest"}
+    recipe = write_recipe(cli.folder / "wood.yaml", "table", train=train)
+    assert_says(cli("check", recipe), 2, "'random_forrest'", "Did you mean random_forest?")

@@ -54,7 +54,7 @@ def test_recipe_when_several_faults_then_all_are_named_with_their_lines(tmp_path
     found = problems_of(write(tmp_path, text))
     assert found == [
         "9: train.methd is not a setting. Did you mean method?",
-        "12: evaluate: primary: recall is not among metrics: ['accuracy', 'f1_macro']",
+        "12: evaluate.primary: 'recall' is not among metrics: accuracy, f1_macro.",
         "13: publish.repo_id: 'model' is not a repo id; write owner/name",
     ]
 
