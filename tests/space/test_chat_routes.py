@@ -100,6 +100,9 @@ def test_api_when_refused_gives_the_message(client: Client, pairs: Client) -> No
     with pytest.raises(Exception, match="not a prediction of this Space"):
         client.predict("go on", "made up", api_name="/chat")
     ticket = pairs.predict("one", api_name="/pair")["generation_id"]
+    for wrong in (["left"], {"left": 1}, 7, None, "report-"):
+        with pytest.raises(Exception, match="A rating is left, right, tie, report-left or report"):
+            pairs.predict(ticket, wrong, api_name="/rate")
     with pytest.raises(Exception, match="Which answer is better"):
         pairs.predict("two", ticket, api_name="/pair")
 

@@ -1,8 +1,9 @@
-"""Hostile requests to every route of both Spaces: no 5xx, and no acknowledged rating is lost."""
+"""Hostile requests to every route of both Spaces: no 5xx, no traceback of ours, no lost rating."""
 
 import json
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ from tests.space.writing import rival, running_chat
 
 pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(900)]
 ADA = {"Authorization": "Bearer hf_ada"}
-PER_ROUTE = int(os.environ.get("REQUESTS", "500"))
+PER_ROUTE = int(os.environ.get("REQUESTS", "60"))
+OURS = "hub_trainer/space/"
 API = "/gradio_api"
 ROUTES = ["/rate", "/health", *(f"{API}/{name}" for name in ("queue/join", "cancel", "reset"))]
 KINDS = [
@@ -73,13 +75,19 @@ def local() -> Iterator[LocalHub]:
     [("form", "predict", "right"), ("chat", "chat", "up"), ("pairs", "pair", "left")],
 )
 def test_routes_when_requests_are_hostile_answer_without_a_5xx_and_keep_what_was_said(
-    local: LocalHub, tmp_path: Path, kind: str, ask: str, honest: str
+    local: LocalHub,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    kind: str,
+    ask: str,
+    honest: str,
 ) -> None:
     rng = random.Random(kind)
     run = running_space if kind == "form" else running_chat
     changes: dict[str, Any] = {"ratings_per_hour": 100_000, "flush_seconds": 600}
     changes |= rival() if kind == "pairs" else {}
     statuses: Counter[int] = Counter()
+    results: Counter[str] = Counter()
     with run(tmp_path, local, **changes) as space, httpx.Client(timeout=60) as http:
         client = Client(space.url, headers=ADA, verbose=False)
         said = [_rated(client, ask, honest)]
@@ -93,13 +101,25 @@ def test_routes_when_requests_are_hostile_answer_without_a_5xx_and_keep_what_was
                 assert answer.status_code < 500, (route, headers, body[:200], answer.text[:300])
                 assert answer.status_code < 400 or len(answer.json()) > 0, (route, answer.text)
                 statuses[answer.status_code] += 1
+                if "/call/" in route and answer.status_code == 200:
+                    event_id = answer.json()["event_id"]
+                    streamed = http.get(f"{space.url}{route}/{event_id}").text
+                    ended = re.findall(r"^event: (complete|error)$", streamed, re.MULTILINE)
+                    assert len(ended) == 1, (route, body[:200], streamed[:300])
+                    results[ended[0]] += 1
         said.append(_rated(client, ask, honest))
         client.close()
         kept = space.store.counts().kept
         found = {rated.rating.rating_id for rated in space.store.rated(Shard(1, kept))}
         assert set(said) <= found
+    logged = capfd.readouterr().err
+    ours = [one for one in logged.split("Traceback (most recent call last)")[1:] if OURS in one]
+    assert not ours, ours[0]
     counts = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
-    print(f"{kind}: {statuses.total():,} hostile requests to {len(routes)} routes; {counts}")
+    ends = ", ".join(f"{end}: {count}" for end, count in sorted(results.items()))
+    with capfd.disabled():
+        print(f"{kind}: {statuses.total():,} hostile requests to {len(routes)} routes; {counts}")
+        print(f"{kind}: {results.total():,} streamed results; {ends}")
 
 
 def _ticket(answer: Any) -> str:

@@ -37,13 +37,14 @@ def answer_opinion(shown: Generation, kind: str, text: str) -> Opinion:
 def pair_opinion(shown: Pair, kind: str, text: str) -> Opinion:
     """The better side, a tie, or a report of one side."""
     sides = {"left": shown.left_id, "right": shown.right_id}
-    if kind in sides:
+    # Compared, not looked up: a client may send a list or a number for the kind.
+    if kind in ("left", "right"):
         _check_no_text(text)
         return Opinion(sides[kind], "prefer", "", shown.pair_id)
     if kind == "tie":
         _check_no_text(text)
         return Opinion(shown.left_id, "tie", "", shown.pair_id)
-    if kind.removeprefix("report-") in sides:
+    if kind in ("report-left", "report-right"):
         return Opinion(sides[kind.removeprefix("report-")], "report", _reason(text))
     raise _unknown(kind, OF_PAIRS)
 
