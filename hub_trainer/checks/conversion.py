@@ -9,7 +9,7 @@ from typing import Any
 
 from hub_trainer.checks.bench import Tip
 from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
-from hub_trainer.checks.placement import find_place
+from hub_trainer.checks.joining import Destination
 from hub_trainer.checks.rewriting import PICTURES, Job
 from hub_trainer.checks.verdict import MadeFile
 from hub_trainer.errors import DataError
@@ -41,7 +41,7 @@ class Target:
     def suffix(self) -> str:
         """Suffix of the file of rows that joins it, or the mark of a folder of pictures."""
         if self.there.reader in FORMATS:
-            return FORMATS[self.there.reader]
+            return self._destination.suffix
         if self.there.reader == "imagefolder" and self._folders is not None:
             return PICTURES
         raise DataError(
@@ -62,18 +62,11 @@ class Target:
         """The path in the repo for a file that the child wrote."""
         if self.suffix == PICTURES:
             return str(PurePosixPath(self._folders or ".") / name)
-        files = self.there.files[self.split]
-        found = find_place(
-            self.tip.names, files, f"{sha256[:12]}.{self.suffix}",
-            card=self.tip.card, config=self.config, split=self.split,
-        )  # fmt: skip
-        if found is None:
-            raise DataError(
-                "The dataset's card leaves no room for another file of this split.",
-                where=f"{self.tip.repo.repo_id}, {self.split}",
-                do="Its owner can name a pattern such as data/train-* in the card.",
-            )
-        return found
+        return self._destination.place(f"{sha256[:12]}.{self.suffix}")
+
+    @property
+    def _destination(self) -> Destination:
+        return Destination(self.tip, self.split, self.config)
 
 
 @dataclass(frozen=True)

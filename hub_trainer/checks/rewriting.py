@@ -166,9 +166,7 @@ def _written(table: "pa.Table", task: Job) -> list[dict[str, str]]:
     """The rows as files: one of rows, or a picture for each under its label."""
     schema, out = task.schema, Path(task.out)
     if task.suffix != PICTURES:
-        content = encode_table(
-            table, task.suffix, separator=schema.separator, encoding=schema.encoding
-        )
+        content = encode_table(table, task.suffix, schema, where="the rows")
         return [_write(out, f"rows.{task.suffix}", content)]
     image, label = _picture_columns(schema)
     names = schema.label_names(label)

@@ -2,16 +2,16 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.checks.bench import Tip, fetch_files, load_tip
+from hub_trainer.checks.bench import Tip, load_tip
 from hub_trainer.checks.comment import inert
 from hub_trainer.checks.contents import check_personal_data, check_text
 from hub_trainer.checks.flags import text_flags
-from hub_trainer.checks.placement import check_placement
+from hub_trainer.checks.joining import Destination
 from hub_trainer.checks.policy import Policy, open_policy
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.local_file import read_local
@@ -21,17 +21,14 @@ from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.recipe import ReviewSection
-from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows, write_card
+from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows
 from hub_trainer.rows.columns import infer_spec
-from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
-from hub_trainer.sandbox import run_sandboxed
+from hub_trainer.rows.own_schema import OwnSchema, in_own_schema
 from hub_trainer.tasks import outline
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
-"""Reader of a dataset -> suffix of the file that joins it."""
 MAX_LISTED = 100
 
 
@@ -108,13 +105,15 @@ def propose(
     if there.reader == "imagefolder":
         files, table = picture_files(raw, there.files[split], where=where), raw
     else:
-        suffix = _format_of(there, split, dataset_id)
-        schema = _own_schema(hub, tip, there, split)
+        destination = Destination(tip, split, config)
+        suffix = destination.suffix
+        with tempfile.TemporaryDirectory(prefix="hub-trainer-schema-") as scratch:
+            schema = destination.read_schema(hub, Path(scratch))
         _assert_used(columns or {}, schema, dataset_id)
         own = in_own_schema(raw, schema, columns or {}, where=where)
-        content = encode_table(own, suffix, separator=schema.separator, encoding=schema.encoding)
+        content = destination.encode(own, schema)
         name = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
-        files = {_place(tip, there, name, config=config, split=split): content}
+        files = {destination.place(name): content}
         table = _as_raw(own, schema)
     spec = _spec(open_policy(hub, dataset_id), table, where=dataset_id)
     checks, labels = _check_rows(table, spec, limits, where=where)
@@ -142,32 +141,6 @@ def send(hub: Hub, proposal: Proposal, checks: Sequence[Check] | None = None) ->
     return Contribution(
         made.pull_request, url, proposal.path, proposal.rows, proposal.labels, warnings
     )
-
-
-def _format_of(there: SplitFiles, split: str, dataset_id: str) -> str:
-    if there.reader in FORMATS:
-        tabs = there.files[split][0].lower().endswith(".tsv")
-        return "tsv" if tabs else FORMATS[there.reader]
-    raise UsageError(
-        "This dataset takes no file of rows.",
-        where=dataset_id,
-        got=f"a dataset of the kind {there.reader}",
-        do="Add the files themselves, laid out as its own: hf upload --create-pr.",
-    )
-
-
-def _own_schema(hub: Hub, tip: Tip, there: SplitFiles, split: str) -> OwnSchema:
-    """The dataset's schema, from its smallest file, read in a sandboxed child."""
-    sizes = {file.path: file.size_bytes for file in tip.files}
-    smallest = min(there.files[split], key=lambda path: sizes[path])
-    with tempfile.TemporaryDirectory(prefix="hub-trainer-schema-") as scratch:
-        folder = Path(scratch) / "data"
-        fetch_files(hub, tip.repo, tip.commit_sha, [smallest], folder)
-        write_card(folder, there.card)
-        arguments = {"folder": str(folder), "split": split}
-        function = "hub_trainer.rows.own_schema:describe_folder"
-        answer = run_sandboxed(function, arguments, folder=Path(scratch) / "out")
-    return OwnSchema.from_json(answer)
 
 
 def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str) -> None:
@@ -254,29 +227,6 @@ def _as_raw(table: "pa.Table", schema: OwnSchema) -> RawSplit:
     names = {name: schema.label_names(name) for name in schema.columns}
     classes = {name: tuple(found) for name, found in names.items() if found is not None}
     return RawSplit(table.replace_schema_metadata(None), "default", classes, images)
-
-
-def _place(tip: Tip, there: SplitFiles, name: str, *, config: str | None, split: str) -> str:
-    """A path that the split's patterns take up, beside the files that are there."""
-    for candidate in _candidates(there.files[split], name, split):
-        check = check_placement(tip.names, [candidate], tip.card, config=config, split=split)
-        if check.passed:
-            return candidate
-    raise DataError(
-        "The dataset's card leaves no room for another file of this split.",
-        where=f"{tip.repo.repo_id}, {split}",
-        got=f"patterns that take only {', '.join(there.files[split][:3])}",
-        do="Ask its owner for a pattern such as data/train-*.",
-    )
-
-
-def _candidates(files: Sequence[str], name: str, split: str) -> Iterator[str]:
-    folder = str(PurePosixPath(files[0]).parent)
-    prefix = "" if folder == "." else f"{folder}/"
-    yield f"{prefix}{split}-{name}"
-    yield f"{prefix}{split}-00000-of-00001-{name}"
-    yield f"{prefix}{split}/{name}"
-    yield f"{prefix}{name}"
 
 
 def _describe(rows: int, labels: Mapping[str, int], tip: Tip) -> str:

@@ -181,10 +181,11 @@ def _named_alike(name: str, present: Sequence[str]) -> str:
     return alike[0] if len(alike) == 1 and name not in present else name
 
 
-def encode_table(
-    table: "pa.Table", suffix: str, *, separator: str = ",", encoding: str = "utf-8"
-) -> bytes:
-    """The table as the bytes of one file of the dataset's format; the same rows, the same bytes."""
+def encode_table(table: "pa.Table", suffix: str, schema: OwnSchema, *, where: str) -> bytes:
+    """The table as the bytes of one file of the dataset's format; the same rows, the same bytes.
+
+    Raises DataError for a sign that the encoding of its CSV files does not have.
+    """
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
@@ -193,14 +194,27 @@ def encode_table(
     if suffix == "parquet":
         pq.write_table(table, out, compression="zstd")
     elif suffix in ("csv", "tsv"):
-        pa.csv.write_csv(table, out, pa.csv.WriteOptions(delimiter=separator))
-        return out.getvalue().decode().encode(encoding, "replace")
+        pa.csv.write_csv(table, out, pa.csv.WriteOptions(delimiter=schema.separator))
+        return _encoded(out.getvalue().decode(), schema.encoding, where)
     else:
         columns = [plain_values(table[name]) for name in table.column_names]
         for cells in zip(*columns, strict=True):
             row = dict(zip(table.column_names, cells, strict=True))
             out.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
     return out.getvalue()
+
+
+def _encoded(text: str, encoding: str, where: str) -> bytes:
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError as error:
+        sign = text[error.start]
+        raise DataError(
+            f"The dataset's files are in {encoding}, which has no sign for a character here.",
+            where=where,
+            got=f"U+{ord(sign):04X}",
+            do="Replace it; or its owner can convert the dataset to UTF-8.",
+        ) from None
 
 
 def _arrow_schema(schema: OwnSchema) -> "pa.Schema":

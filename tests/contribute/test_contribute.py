@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hub_trainer.checks import joining
 from hub_trainer.contribute import Contribution, contribute, proposal
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
@@ -99,7 +100,7 @@ def _png(grey: int) -> bytes:
 def _here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Read the dataset's schema in this process, but for the tests that say sandbox."""
     if "sandbox" not in request.node.name:
-        monkeypatch.setattr(proposal, "run_sandboxed", call_here)
+        monkeypatch.setattr(joining, "run_sandboxed", call_here)
 
 
 @pytest.fixture(scope="module")

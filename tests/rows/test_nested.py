@@ -79,7 +79,7 @@ def test_chats_when_the_dataset_takes_any_key_then_are_kept_as_written(tmp_path:
     new = _folder(tmp_path / "new", [{"messages": [SAID]}, {"messages": [SAID, called]}])
     schema = OwnSchema.from_json(describe_folder(str(there), "train"))
     table = in_own_schema(read_split(new), schema, {}, where="new")
-    lines = encode_table(table, "jsonl").decode().splitlines()
+    lines = encode_table(table, "jsonl", schema, where="there").decode().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"messages": [SAID]},
         {"messages": [SAID, called]},

@@ -68,6 +68,28 @@ def test_file_when_one_row_does_not_fit_the_columns_leaves_only_that_one_out() -
     assert build_file(fitting, _target("train.csv"), schema, "table").rows == 2
 
 
+@pytest.mark.parametrize(("there", "separator"), [("rows.csv", ";"), ("rows.tsv", "\t")])
+def test_file_when_the_dataset_separates_otherwise_then_so_does_it(
+    there: str, separator: str
+) -> None:
+    schema = OwnSchema(_plain().features, separator=separator)
+    file = build_file([{"text": "x, y", "label": "a"}], _target(there), schema, "text")
+    assert file.path.endswith(there[-4:])
+    assert file.content.decode().splitlines()[1] == f'"x, y"{separator}"a"'
+
+
+def test_row_when_the_encoding_has_no_sign_for_it_then_is_left_out_and_never_a_question_mark() -> (
+    None
+):
+    schema = OwnSchema(_plain().features, encoding="latin-1")
+    rows = [{"text": "caf\u00e9", "label": "a"}, {"text": "\u4f60", "label": "a"}]
+    fitting, left_out = fitting_rows(rows, _target("train.csv"), schema, LABEL)
+    assert (fitting, sum(left_out.values())) == (rows[:1], 1)
+    with pytest.raises(DataError, match="in latin-1, which has no sign") as caught:
+        build_file(rows, _target("train.csv"), schema, "text")
+    assert "U+4F60" in str(caught.value)
+
+
 def test_file_when_the_card_names_one_file_says_what_to_widen() -> None:
     card = "---\nconfigs:\n- config_name: default\n  data_files:\n"
     card += "  - {split: train, path: data/rows.csv}\n---\n"

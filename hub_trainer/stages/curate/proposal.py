@@ -3,27 +3,23 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import Answer
-from hub_trainer.checks.bench import Tip, fetch_files
+from hub_trainer.checks.bench import Tip
 from hub_trainer.checks.comment import inert
-from hub_trainer.checks.placement import check_placement
+from hub_trainer.checks.joining import Destination
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Commit, Hub
 from hub_trainer.recipe import DatasetSource, Recipe
-from hub_trainer.rows import Modality, RawSplit, SplitFiles, write_card
-from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
-from hub_trainer.sandbox import run_sandboxed
+from hub_trainer.rows import Modality, RawSplit
+from hub_trainer.rows.own_schema import OwnSchema, in_own_schema
 from hub_trainer.stages.curate.earlier import FILE_PREFIX, TITLE, Earlier
 from hub_trainer.tasks import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
-"""Reader of a dataset -> suffix of the file that joins it."""
 UNKNOWN_LABEL = "with a label that the dataset does not have"
 MISFIT = "with values that the dataset's columns do not take"
 
@@ -36,9 +32,9 @@ class Target:
     tip: Tip
 
     @property
-    def files(self) -> SplitFiles:
-        """The files of the split."""
-        return self.tip.split_files(self.source.config, self.source.split)
+    def destination(self) -> Destination:
+        """Where a file joins it."""
+        return Destination(self.tip, self.source.split, self.source.config)
 
 
 @dataclass(frozen=True)
@@ -57,20 +53,6 @@ class Numbers:
     rule: str
     table: Sequence[tuple[str, str]]
     notes: Sequence[str] = ()
-
-
-def read_schema(hub: Hub, target: Target, scratch: Path) -> OwnSchema:
-    """The dataset's own columns and types, from its smallest file, read in a sandboxed child."""
-    there = target.files
-    sizes = {file.path: file.size_bytes for file in target.tip.files}
-    smallest = min(there.files[target.source.split], key=lambda path: sizes[path])
-    folder = scratch / "schema"
-    fetch_files(hub, target.tip.repo, target.tip.commit_sha, [smallest], folder)
-    write_card(folder, there.card)
-    function = "hub_trainer.rows.own_schema:describe_folder"
-    arguments = {"folder": str(folder), "split": target.source.split}
-    answer = run_sandboxed(function, arguments, folder=scratch / "schema-out")
-    return OwnSchema(answer["features"])
 
 
 def fitting_rows(
@@ -93,18 +75,18 @@ def build_file(
     examples: Sequence[Row], target: Target, schema: OwnSchema, modality: Modality
 ) -> NewFile:
     """The examples as a file of the dataset's format."""
-    source, reader = target.source, target.files.reader
-    suffix = FORMATS.get(reader)
-    if suffix is None or (modality == "image" and suffix != "parquet"):
+    there = target.destination
+    suffix = there.suffix
+    if modality == "image" and suffix != "parquet":
         raise UsageError(
-            "This dataset takes no file of rows.",
-            where=source.repo_id,
-            got=f"a dataset of the kind {reader}",
+            "Pictures join only a dataset of parquet files.",
+            where=target.source.repo_id,
+            got=f"files of {suffix}",
             do="Convert it once: load_dataset(...).push_to_hub(...), which writes parquet.",
         )
-    content = encode_table(_in_own_schema(examples, target, schema), suffix)
+    content = there.encode(_in_own_schema(examples, target, schema), schema)
     name = f"{FILE_PREFIX}{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
-    return NewFile(_place(target, name), content, len(examples))
+    return NewFile(there.place(name), content, len(examples))
 
 
 def propose(
@@ -204,7 +186,7 @@ def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:
     import pyarrow as pa
 
     try:
-        _in_own_schema(examples, target, schema)
+        target.destination.encode(_in_own_schema(examples, target, schema), schema)
     except (DataError, pa.ArrowException, OverflowError, UnicodeError):
         return False
     return True
@@ -234,26 +216,3 @@ def _raw(examples: Sequence[Row], source: DatasetSource, schema: OwnSchema) -> R
 def _named(label: Any) -> Any:
     """A thumb as a dataset's classes name it; a name as it is."""
     return str(label).lower() if isinstance(label, bool) else label
-
-
-def _place(target: Target, name: str) -> str:
-    """A path that the split's patterns take up, beside the files that are there."""
-    source, tip = target.source, target.tip
-    files = target.files.files[source.split]
-    folder = PurePosixPath(files[0]).parent
-    split = source.split
-    stems = (f"{split}-{name}", f"{split}_{name}", f"{split}-00000-of-00001-{name}")
-    paths = [(folder / candidate).as_posix() for candidate in (*stems, f"{split}/{name}", name)]
-    # After the files that are there, so that a slice such as train[:500] keeps its rows.
-    for path in sorted(paths, key=lambda path: path < max(files)):
-        fits = check_placement(
-            tip.names, [path], tip.card, config=source.config, split=source.split
-        )
-        if fits.passed:
-            return path
-    raise DataError(
-        "The dataset's card leaves no room for another file of this split.",
-        where=f"{source.repo_id}, {source.split}",
-        got=f"patterns that take only {', '.join(files[:3])}",
-        do=f"Widen the pattern in its card, as data/{source.split}-*.",
-    )

@@ -15,7 +15,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.rows import read_rows, write_card, write_rows
 from hub_trainer.stages.curate.bench import Bench
 from hub_trainer.stages.curate.earlier import Earlier, read_earlier
-from hub_trainer.stages.curate.proposal import NewFile, build_file, fitting_rows, read_schema
+from hub_trainer.stages.curate.proposal import NewFile, build_file, fitting_rows
 from hub_trainer.stages.curate.signals import canonical_of
 from hub_trainer.tasks import Row, answer_in_rows
 
@@ -71,7 +71,7 @@ class _Vetting:
         self.bench, self.target = bench, bench.target
         self.folder = bench.scratch / "vetting"
         self.stand = bench.stand
-        self.schema = read_schema(bench.hub, self.target, bench.scratch)
+        self.schema = self.target.destination.read_schema(bench.hub, bench.scratch / "schema")
         self.split = whole_split(bench.source)
         self.answer = answer_in_rows(bench.task)
 
@@ -129,7 +129,7 @@ class _Vetting:
 
     def _screen(self, folder: Path, out: Path) -> dict[int, str]:
         """Place of a row in a folder's file -> why it is left out; writes the rows to `out`."""
-        write_card(folder, self.target.files.card)
+        write_card(folder, self.target.destination.there.card)
         policy = self.bench.policy
         return screen_files(
             folder,
@@ -163,5 +163,5 @@ class _Vetting:
         path = folder / file.path
         path.parent.mkdir(parents=True)
         path.write_bytes(file.content)
-        write_card(folder, self.target.files.card)
+        write_card(folder, self.target.destination.there.card)
         return folder
