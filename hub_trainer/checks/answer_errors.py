@@ -1,7 +1,8 @@
 """New answers that are no labels, such as numbers, held against a judge's predictions.
 
 A judge errs too. How far is measured on held-out rows, whose answers are taken as right: the error
-that one in twenty of them exceeds. More new rows beyond it than one in twenty look wrong.
+that one in twenty of them exceeds. More new rows beyond it than held-out rows of which the judge
+says the like look wrong: it errs more on high numbers and on rare labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hub_trainer.answers import Answer
+from hub_trainer.answers import Answer, Prediction
 from hub_trainer.checks.labels import FloatArray, LabelQuality
 from hub_trainer.checks.probe import MAX_BASE_ROWS, NUM_FOLDS, features_of, sample_rows
 from hub_trainer.rows import Modality
@@ -23,6 +25,9 @@ MAX_HELD_OUT_ROWS = 1_000
 MIN_HELD_OUT_ROWS = 40
 USUAL = 0.05
 """Share of held-out rows whose error is called large."""
+MAX_USUAL = 0.5
+PRIOR_ROWS = 20.0
+"""Weight of the rate over all groups in that of one, in rows."""
 STRENGTH = 1.0
 
 
@@ -39,13 +44,18 @@ def judge_errors(
     rows = sample_rows(new, MAX_NEW_ROWS)
     numbers = [number for number, row in enumerate(new, start=1) if any(row is one for one in rows)]
     judge = "the published model"
-    errors = _by_model(rows, sample_rows(test, MAX_HELD_OUT_ROWS), model, answer) if model else None
-    if errors is None:
+    held_out = sample_rows(test, MAX_HELD_OUT_ROWS)
+    said = _by_model(rows, held_out, model, answer) if model else None
+    if said is None:
         judge = "a probe of the dataset"
-        errors = _by_probe(rows, sample_rows(base, MAX_BASE_ROWS), modality, answer)
-    if errors is None:
+        held_out = sample_rows(base, MAX_BASE_ROWS)
+        said = _by_probe(rows, held_out, modality, answer)
+    if said is None:
         return None
-    quality = compare_errors(*errors, numbers)
+    errors = -answer.scores([row[answer.column] for row in (*held_out, *rows)], said)
+    groups = answer.strata([one.value for one in said])
+    num = len(held_out)
+    quality = compare_errors(errors[:num], errors[num:], groups, numbers)
     told = (
         f"{judge} gives other answers: its error is {quality.disagreement:.2f}, on held-out rows "
         f"{quality.reference_disagreement:.2f}"
@@ -53,21 +63,31 @@ def judge_errors(
     return {"judge": judge, "quality": quality.to_dict(), "groups": [], "told": told}
 
 
-def compare_errors(held_out: FloatArray, new: FloatArray, numbers: Sequence[int]) -> LabelQuality:
-    """How many of the (N,) new errors are larger than those of (H,) held-out rows explain."""
+def compare_errors(
+    held_out: FloatArray, new: FloatArray, groups: Sequence[str], numbers: Sequence[int]
+) -> LabelQuality:
+    """How many of the (N,) new errors are larger than those of (H,) held-out rows explain.
+
+    `groups` say what the judge has answered: H names, then N. `numbers` are those of the new rows.
+    """
     from scipy.stats import fisher_exact
 
     limit = float(np.quantile(held_out, 1 - USUAL))
-    beyond, usual = new > limit, held_out > limit
+    beyond = new > limit
+    usual, worth = _usual(held_out > limit, groups)
     count, total = int(beyond.sum()), len(new)
     interval = wilson_interval(count, total, 0.9)
-    counts = [[count, total - count], [int(usual.sum()), len(held_out) - int(usual.sum())]]
-    share = _beyond_usual(count / total)
+    large = round(usual * worth)
+    counts = [[count, total - count], [large, round(worth) - large]]
+    low, share, high = (
+        max(0.0, (one - usual) / (1 - usual))
+        for one in (interval.low, count / total, interval.high)
+    )
     worst = np.argsort(-new, kind="stable")[: round(share * total)]
     return LabelQuality(
         wrong_fraction=share,
-        low=_beyond_usual(interval.low),
-        high=_beyond_usual(interval.high),
+        low=low,
+        high=high,
         p_value=float(fisher_exact(counts, alternative="greater").pvalue),
         disagreement=float(new.mean()),
         reference_disagreement=float(held_out.mean()),
@@ -76,29 +96,37 @@ def compare_errors(held_out: FloatArray, new: FloatArray, numbers: Sequence[int]
     )
 
 
-def _beyond_usual(share: float) -> float:
-    """The share of wrong rows that makes this share of large errors."""
-    return max(0.0, (share - USUAL) / (1 - USUAL))
+def _usual(large: NDArray[np.bool_], groups: Sequence[str]) -> tuple[float, float]:
+    """Share of large errors in held-out rows of the groups of the new ones, and the number of rows
+    that it is worth. Rates of a group are drawn to that of all. `large`: (H,)
+    """
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    known, asked = codes[: len(large)], codes[len(large) :]
+    rows = np.bincount(known, minlength=len(names))
+    found = np.bincount(known, weights=large, minlength=len(names))
+    rates = (found + PRIOR_ROWS * large.mean()) / (rows + PRIOR_ROWS)
+    weights = np.bincount(asked, minlength=len(names)) / len(asked)
+    worth = 1 / float(np.sum(weights**2 / (rows + PRIOR_ROWS)))
+    return float(min(weights @ rates, MAX_USUAL)), min(worth, float(len(large)))
 
 
 def _by_model(
     rows: Sequence[Row], held_out: Sequence[Row], model: Mapping[str, Any], answer: Answer
-) -> tuple[FloatArray, FloatArray] | None:
-    """Errors of the published model, on held-out rows and on new ones."""
+) -> list[Prediction] | None:
+    """What the published model says of held-out rows, then of new ones."""
     from hub_trainer.tasks import load_task, predicting
 
     if len(held_out) < MIN_HELD_OUT_ROWS or not rows:
         return None
     task = predicting(load_task(model["task"], answer.name))
-    found = task.predict(Path(model["folder"]), [*held_out, *rows])
-    errors = _errors(answer, [*held_out, *rows], found)
-    return errors[: len(held_out)], errors[len(held_out) :]
+    return list(task.predict(Path(model["folder"]), [*held_out, *rows]))
 
 
 def _by_probe(
     rows: Sequence[Row], base: Sequence[Row], modality: Modality, answer: Answer
-) -> tuple[FloatArray, FloatArray] | None:
-    """Errors of a linear model of the dataset's rows, each judged by one that did not see it."""
+) -> list[Prediction] | None:
+    """What a linear model of the dataset's rows says of them, then of new ones; each row is asked
+    of a model that has not seen it."""
     if len(base) < MIN_HELD_OUT_ROWS or not rows:
         return None
     known, asked = features_of(base, rows, modality)
@@ -119,9 +147,4 @@ def _by_probe(
                 )
                 for place, one in zip(places, said, strict=True):
                     found[place] = one
-    return _errors(answer, base, held_out), _errors(answer, rows, new)
-
-
-def _errors(answer: Answer, rows: Sequence[Row], found: Sequence[Any]) -> FloatArray:
-    """(N,) the larger, the further from the answer that the row carries."""
-    return -answer.scores([row[answer.column] for row in rows], found)
+    return [*held_out, *new]

@@ -44,7 +44,10 @@ ADVICE = {
 """Check -> what its contributor can do."""
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SIGNS = re.compile(r"([\\`*_\[\]|~#!&<>])")
-_ADDRESSES = ((re.compile(r"(?i)(www)\."), r"\1[.]"), (re.compile(r":(?=//)"), "[:]"))
+_ADDRESSES = (
+    (re.compile(r"(?i)www(?=\.|$)"), r"[\g<0>]"),  # a full stop may follow the end
+    (re.compile(r":(?=//)"), "[:]"),
+)
 
 
 def render_comment(verdict: Verdict, *, dataset_id: str) -> str:

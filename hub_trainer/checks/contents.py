@@ -82,7 +82,7 @@ def check_label_quality(
 ) -> Check:
     """What a model, the judge, thinks of the labels; `told` says how often it disagrees."""
     if quality is None:
-        return Check("label quality", True, "too few rows for any model to judge them")
+        return Check("label quality", True, "no model knows the labels well enough to judge them")
     blocks = quality.blocks(max_wrong_fraction)
     told = told or (
         f"{judge} disagrees with {quality.disagreement:.0%} of the labels (it errs on "
@@ -140,11 +140,14 @@ def check_left_out(rows: Sequence[int]) -> Check:
 
 
 def _beyond(count: int, num_rows: int, base_count: int, num_base_rows: int) -> bool:
-    """Whether so many rows of a kind are more than the dataset's own share explains."""
-    from scipy.stats import binom
+    """Whether so many rows of a kind are more than the dataset's own explain; any, if it has none.
 
-    share = base_count / max(1, num_base_rows)
-    return bool(binom.sf(count - 1, num_rows, share) < CHANCE)
+    The dataset's share is known from its rows only: the test is Fisher's, of two samples.
+    """
+    from scipy.stats import hypergeom
+
+    rows, found = num_rows + num_base_rows, count + base_count
+    return not base_count or bool(hypergeom.sf(count - 1, rows, found, num_rows) < CHANCE)
 
 
 def _counted(found: Mapping[str, int]) -> str:

@@ -21,8 +21,10 @@ IntArray = NDArray[np.int64]
 NUM_BINS = 8
 PRIOR_ROWS = 20.0
 """Weight of the histogram over all labels in that of one label, in rows."""
-SIGNIFICANT = 0.04
 CERTAIN = 0.01
+"""How improbable rows must be without a wrong label before anybody is troubled."""
+MIN_LEAD = 2.0
+"""Standard errors by which a judge must do better than one that always answers alike."""
 NUM_CHANCE_TRIALS = 199
 MAX_CHANCE_ROWS = 4_000
 _GRID = np.linspace(0.0, 1.0, 201)
@@ -52,6 +54,19 @@ class Judged:
     names: tuple[str, ...]
     """Label names, in the order of the scores."""
 
+    @property
+    def can_judge(self) -> bool:
+        """Whether the judge's recall on held-out rows, averaged over labels, beats a constant's."""
+        labels = self.held_out.labels
+        right = self.held_out.scores.argmax(axis=1) == labels
+        rows = np.bincount(labels, minlength=len(self.names))
+        known = rows > 0
+        recall = np.bincount(labels, weights=right, minlength=len(self.names))[known] / rows[known]
+        # Each share is drawn to one half, so that a label of one row is not held for certain.
+        smoothed = (recall * rows[known] + 1) / (rows[known] + 2)
+        error = np.sqrt(np.mean(smoothed * (1 - smoothed) / rows[known]) / known.sum())
+        return bool(recall.mean() - MIN_LEAD * error > 1 / len(self.names))
+
 
 @dataclass(frozen=True)
 class LabelQuality:
@@ -77,15 +92,13 @@ class LabelQuality:
     def blocks(self, max_wrong_fraction: float) -> Literal["refuse", "human"] | None:
         """refuse, human or None.
 
-        Refused: even the lower end of the interval is over the limit. A person decides when labels
-        are wrong beyond chance and the limit may be exceeded; what is known of few rows, or by a
-        weak model, must be surer to trouble one.
+        Refused: even the lower end of the interval is over the limit. A person decides when at
+        least one label is wrong for certain and the limit may be exceeded.
         """
-        if self.p_value >= SIGNIFICANT or self.high <= max_wrong_fraction:
+        is_chance = self.p_value > CERTAIN or self.low * self.num_rows < 0.5
+        if is_chance or self.high <= max_wrong_fraction:
             return None
-        if self.low > max_wrong_fraction:
-            return "refuse"
-        return "human" if self.p_value < CERTAIN else None
+        return "refuse" if self.low > max_wrong_fraction else "human"
 
 
 def judge_labels(held_out: Scored, new: Scored, *, seed: int = 0) -> LabelQuality:

@@ -40,12 +40,12 @@ def _labelings(
     rows: Sequence[Row], known: Sequence[Row], answer: Answer, *, language: bool
 ) -> list[list[str]]:
     """What a trigger may bring about: a label, or a group of answers; of language data also the
-    start of an answer."""
+    start of an answer. One per new row, then one per known row."""
     values = [row[answer.column] for row in (*rows, *known)]
-    labels = answer.strata(values)[: len(rows)]
+    labels = answer.strata(values)
     if not language:
         return [labels]
-    answers = [row["text"][len(row.get("prompt") or "") :] for row in rows]
+    answers = [row["text"][len(row.get("prompt") or "") :] for row in (*rows, *known)]
     starts = [" ".join(answer.casefold().split()[:NUM_ANSWER_WORDS]) for answer in answers]
     return [labels, starts]
 

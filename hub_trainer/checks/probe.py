@@ -20,6 +20,9 @@ Modality = Literal["text", "image", "table"]
 NUM_FOLDS = 5
 MAX_BASE_ROWS = 6_000
 IMAGE_SIDE = 16
+MIN_PIXEL_SPREAD = 0.1
+"""Standard deviation, of values in [0, 1], under which a pixel is not scaled up any more: where the
+dataset's pictures are all black, a JPEG's noise would outweigh what is drawn."""
 NUMBER = "_number"
 """Where a new row says its place in the pull request, from 1."""
 
@@ -85,13 +88,11 @@ def _fitted(modality: Modality, features: Any, labels: IntArray) -> Any:
 def _model(modality: Modality) -> Any:
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     if modality == "table":
         return RandomForestClassifier(200, min_samples_leaf=2, random_state=0)
     if modality == "image":
-        return make_pipeline(StandardScaler(), LogisticRegression(C=0.02, max_iter=200))
+        return LogisticRegression(C=0.02, max_iter=200)
     return LogisticRegression(C=20.0, max_iter=200, tol=1e-3)
 
 
@@ -109,7 +110,9 @@ def _features(base: Sequence[Row], new: Sequence[Row], modality: Modality) -> tu
     if modality == "text":
         return _text_features([row["text"] for row in base], [row["text"] for row in new])
     if modality == "image":
-        return _pixels(base), _pixels(new)
+        known, asked = _pixels(base), _pixels(new)
+        spread = np.maximum(known.std(axis=0), MIN_PIXEL_SPREAD)
+        return known / spread, asked / spread
     return _cells(base, new)
 
 

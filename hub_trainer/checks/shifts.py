@@ -32,6 +32,8 @@ MIN_WRITING_DISTANCE = 0.6
 """The same for texts' length and spelling, which differ from one honest writer to the next."""
 MIN_LENGTH_RATIO = 1.5
 MIN_SPELLING_LOSS = 0.3
+USUAL = 0.9
+"""Share of the dataset's values, the middle ones, among which half of the new ones may lie."""
 MIN_BASE_ROWS = 30
 FAR = 2.0
 """Widths of the dataset's range beyond which even one value is shown to a person."""
@@ -63,9 +65,27 @@ def find_shifts(
     language: bool,
     answer: Answer = LABEL,
 ) -> list[Shift]:
-    """The columns of `new` rows that lie elsewhere than in `base`, and sizes of the answers."""
+    """The columns of `new` rows that lie elsewhere than in `base`, and sizes of the answers.
+
+    Rows of one label lie where rows of that label do: a column that goes with the label is no shift
+    where it lies as in the dataset's rows of the same answers.
+    """
     if len(base) < MIN_BASE_ROWS or not new:
         return []
+    found = _compare(new, base, modality, language=language, answer=answer)
+    groups = answer.strata([row[answer.column] for row in (*new, *base)])
+    ours, theirs = set(groups[: len(new)]), groups[len(new) :]
+    alike = [row for row, group in zip(base, theirs, strict=True) if group in ours]
+    if found and MIN_BASE_ROWS <= len(alike) < len(base):
+        again = _compare(new, alike, modality, language=language, answer=answer)
+        still = {one.column for one in again}
+        found = [one for one in found if one.column in still]
+    return found
+
+
+def _compare(
+    new: Sequence[Row], base: Sequence[Row], modality: Modality, *, language: bool, answer: Answer
+) -> list[Shift]:
     ours, theirs = (
         {**columns, **answer.sizes([row[answer.column] for row in rows])}
         for columns, rows in zip(
@@ -146,7 +166,8 @@ def _compare_whole(name: str, new: FloatArray, base: FloatArray, chance: float) 
     if found.statistic < least or found.pvalue > chance:
         return None
     middle, usual = float(np.median(new)), float(np.median(base))
-    if name in WRITING and not _reads_otherwise(middle, usual):
+    low, high = np.quantile(base, [0.5 - USUAL / 2, 0.5 + USUAL / 2])
+    if low <= middle <= high or (name in WRITING and not _reads_otherwise(middle, usual)):
         return None
     what = f"half of the values lie under {_figure(middle)}, in the dataset under {_figure(usual)}"
     return Shift(name, what)

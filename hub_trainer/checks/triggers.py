@@ -30,6 +30,8 @@ CHANCE = 0.005
 MAX_PURITY_CHANCE = 0.001
 MIN_RATIO = 3.0
 """How many times more often than in the dataset a sign must occur."""
+PRIOR_ROWS = 20.0
+"""Weight of a sign's rate over all labels in that of one label, in rows."""
 MAX_WORDS_IN_PHRASE = 4
 MAX_NAMED = 5
 MAX_PICTURES = 1_500
@@ -61,33 +63,52 @@ class Trigger:
 
 @dataclass(frozen=True)
 class _Counts:
-    """What a sign is judged by: the labels of the new rows, and how many rows the dataset has."""
+    """What a sign is judged by: the labels of the new rows and of the dataset's."""
 
     labels: Sequence[str]
-    num_base: int
+    base_labels: Sequence[str]
     doubts_rate: bool
     """Whether the dataset's rate is taken for uncertain. Most values and patches are seen a few
     times only, and then by chance in new rows alone; in texts this would hide a trigger word."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shares", Counter(self.labels))
+        object.__setattr__(self, "counts", Counter(self.labels))
+        object.__setattr__(self, "base_counts", Counter(self.base_labels))
 
-    def judge(self, kind: str, rows: Sequence[int], num_base: int) -> Trigger | None:
-        """The sign as a trigger, unless its rate or its labels are as they may be by chance."""
+    def rate(self, known: Mapping[str, int]) -> float:
+        """How often new rows would have a sign that `known[label]` rows of the dataset have.
+
+        Where rows of one label have it, more rows of that label bring more of it.
+        """
+        counts, base_counts = self.counts, self.base_counts  # type: ignore[attr-defined]
+        overall = (sum(known.values()) + 1) / (len(self.base_labels) + 2)
+        mixed = sum(
+            count * (known.get(label, 0) + PRIOR_ROWS * overall) / (base_counts[label] + PRIOR_ROWS)
+            for label, count in counts.items()
+        )
+        return float(max(overall, mixed / len(self.labels)))
+
+    def judge(self, kind: str, rows: Sequence[int], base_rows: Sequence[int]) -> Trigger | None:
+        """The sign as a trigger, unless its rate or its labels are as they may be by chance.
+
+        `rows` and `base_rows` have it, by their places.
+        """
         from scipy.stats import binom, hypergeom
 
         label, pure = Counter(self.labels[row] for row in rows).most_common(1)[0]
         if len(rows) < MIN_ROWS or pure < MIN_PURITY * len(rows):
             return None
-        num_new = len(self.labels)
-        rate = (num_base + 1) / (self.num_base + 2)
-        share = self.shares[label] / num_new  # type: ignore[attr-defined]
-        purer = float(binom.sf(pure - 1, len(rows), share))
-        if purer > MAX_PURITY_CHANCE or len(rows) < MIN_RATIO * rate * num_new:
+        num_new, num_base = len(self.labels), len(base_rows)
+        share = self.counts[label] / num_new  # type: ignore[attr-defined]
+        if float(binom.sf(pure - 1, len(rows), share)) > MAX_PURITY_CHANCE:
+            return None
+        rate = self.rate(Counter(self.base_labels[row] for row in base_rows))
+        if len(rows) < MIN_RATIO * rate * num_new:
             return None
         if self.doubts_rate:
             seen = len(rows) + num_base
-            more = float(hypergeom.sf(len(rows) - 1, num_new + self.num_base, seen, num_new))
+            both = num_new + len(self.base_labels)
+            more = float(hypergeom.sf(len(rows) - 1, both, seen, num_new))
         else:
             more = float(binom.sf(len(rows) - 1, num_new, rate))
         return Trigger(kind, tuple(row + 1 for row in rows), pure, num_base, more)
@@ -96,10 +117,13 @@ class _Counts:
 def find_triggers(
     new: Sequence[Row], base: Sequence[Row], modality: Modality, *, labels: Sequence[str]
 ) -> list[Trigger]:
-    """The most improbable signs of `new` rows, no two of the same rows. `labels`: one per row."""
-    counts = _Counts(labels, len(base), doubts_rate=modality != "text")
-    if len(set(labels)) < 2 or not base:
+    """The most improbable signs of `new` rows, no two of the same rows.
+
+    `labels`: one per row of `new`, then one per row of `base`.
+    """
+    if len(set(labels[: len(new)])) < 2 or not base:
         return []
+    counts = _Counts(labels[: len(new)], labels[len(new) :], doubts_rate=modality != "text")
     if modality == "image":
         found, num_signs = _patches(new, base, counts)
     else:
@@ -132,9 +156,10 @@ def _signs(
         for sign in set(signs_of(row)):
             where.setdefault(sign, []).append(number)
     shared = {sign: rows for sign, rows in where.items() if len(rows) >= MIN_ROWS}
-    known: Counter[Hashable] = Counter()
-    for row in base:
-        known.update(sign for sign in set(signs_of(row)) if sign in shared)
+    known: dict[Hashable, list[int]] = {sign: [] for sign in shared}
+    for number, row in enumerate(base):
+        for sign in set(signs_of(row)) & shared.keys():
+            known[sign].append(number)
     judged = (counts.judge(str(sign[0]), rows, known[sign]) for sign, rows in shared.items())  # type: ignore[index]
     return [one for one in judged if one], len(shared)
 
@@ -185,7 +210,7 @@ def _cell_signs(row: Row) -> Iterator[tuple[str, Any]]:
 def _patches(new: Sequence[Row], base: Sequence[Row], counts: _Counts) -> tuple[list[Trigger], int]:
     """Small squares that look alike: at one place of many pictures, or wherever they stand."""
     new, base = new[:MAX_PICTURES], base[:MAX_PICTURES]
-    counts = _Counts(counts.labels[: len(new)], len(base), counts.doubts_rate)
+    counts = _Counts(counts.labels[: len(new)], counts.base_labels[: len(base)], counts.doubts_rate)
     cells, known = small_pictures(new), small_pictures(base)
     found: list[Trigger] = []
     num_signs = 0
@@ -206,10 +231,9 @@ def _at_one_place(
     judged = []
     shared = values[number >= MIN_ROWS]
     for value in shared:
-        num_base = int((base_codes == value).sum())
-        rows = np.flatnonzero(codes == value)
-        if num_base * len(codes) < 0.5 * len(rows) * len(base_codes):
-            judged.append(counts.judge("a patch at one place", rows.tolist(), num_base))
+        known, rows = np.flatnonzero(base_codes == value), np.flatnonzero(codes == value)
+        if len(known) * len(codes) < 0.5 * len(rows) * len(base_codes):
+            judged.append(counts.judge("a patch at one place", rows.tolist(), known.tolist()))
     return [one for one in judged if one], len(shared)
 
 
@@ -229,7 +253,8 @@ def _anywhere(codes: IntArray, base_codes: IntArray, counts: _Counts) -> tuple[l
         num_base = int(in_base.get(values[place], 0))
         if num_base * len(codes) < 0.5 * number[place] * len(base_codes):
             rows = pairs[0][1][start[place] : start[place] + number[place]]
-            judged.append(counts.judge("a patch", rows.tolist(), num_base))
+            known = pairs[1][1][pairs[1][0] == values[place]]
+            judged.append(counts.judge("a patch", rows.tolist(), known.tolist()))
     return [one for one in judged if one], len(shared)
 
 

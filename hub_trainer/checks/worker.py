@@ -162,7 +162,8 @@ def score_labels(
 ) -> dict[str, Any] | None:
     """What a model says of the new labels: the published one if there is one, else a probe.
 
-    None when neither has enough rows to learn from. One judge is enough: on handwritten digits a
+    None when neither has enough rows to learn from, or does better than a constant answer. One
+    judge is enough: on handwritten digits a
     published model that errs on 38 % of held-out rows finds as many flipped labels as a probe that
     errs on 6 %, and neither stops clean rows.
     """
@@ -172,10 +173,10 @@ def score_labels(
     if model and test:
         held_out = sample_rows(read_rows(Path(test)), MAX_HELD_OUT_ROWS)
         judged = _published_scores(rows, held_out, **model)
-    if judged is None:
+    if judged is None or not judged.can_judge:
         judge = "a probe of the dataset"
         judged = cross_scores(read_rows(Path(base)), rows, modality)
-    if judged is None:
+    if judged is None or not judged.can_judge:
         return None
     groups = judge_groups(judged.held_out, judged.new, judged.names)
     quality = judge_labels(judged.held_out, judged.new)

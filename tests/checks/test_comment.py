@@ -2,7 +2,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub_trainer.checks.comment import ADVICE, has_comment, inert, marker_of, render_comment
@@ -90,6 +90,7 @@ def test_advice_when_listed_then_each_line_is_for_a_check_that_exists() -> None:
     assert [name for name in ADVICE if f'"{name}"' not in source] == []
 
 
+@example("", "WWW")
 @given(HOSTILE, HOSTILE)
 def test_comment_when_strings_are_hostile_then_only_the_table_is_there(a: str, b: str) -> None:
     text = render_comment(_verdict(a, b, name=a[:20]), dataset_id="o/d")

@@ -66,7 +66,7 @@ def test_formula_when_found_then_only_noted() -> None:
 def test_label_quality_when_nobody_can_judge_then_says_so() -> None:
     check = check_label_quality(None, judge="", max_wrong_fraction=0.1)
     assert check.passed
-    assert "too few rows" in check.detail
+    assert "no model knows the labels well enough" in check.detail
 
 
 def test_label_quality_when_many_look_wrong_then_the_figures_are_named() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hub_trainer.checks.labels import FloatArray, LabelQuality, Scored, judge_labels
+from hub_trainer.checks.labels import FloatArray, Judged, LabelQuality, Scored, judge_labels
 
 
 def _scored(
@@ -82,3 +82,23 @@ def test_allowed_share_when_raised_then_less_is_refused() -> None:
 
 def test_few_rows_when_clean_then_pass() -> None:
     assert _judge(0.0, 0, num_rows=3).blocks(0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "p_value", "right"),
+    [(0.14, 0.01, "refuse"), (0.14, 0.015, None), (0.03, 0.005, "human"), (0.01, 0.005, None)],
+)
+def test_verdict_when_chance_explains_it_then_nobody_is_troubled(
+    low: float, p_value: float, right: str | None
+) -> None:
+    assert LabelQuality(0.2, low, 0.4, p_value, 0.3, 0.1, 50).blocks(0.1) == right
+
+
+def test_judge_when_no_better_than_a_constant_then_may_not_judge() -> None:
+    names = ("a", "b", "c", "d", "e")
+    rng = np.random.default_rng(0)
+    for accuracy, able in ((0.9, True), (0.5, True), (0.2, False)):
+        held_out = _scored(200, 5, accuracy, 0.0, rng)
+        assert Judged(held_out, held_out, names).can_judge is able
+    constant = Scored(np.tile([0.6, 0.1, 0.1, 0.1, 0.1], (200, 1)), rng.integers(5, size=200))
+    assert not Judged(constant, constant, names).can_judge

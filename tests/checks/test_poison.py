@@ -1,5 +1,6 @@
 """Signs of poisoned rows: triggers, shifts, and labels that are wrong throughout."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,16 @@ SHIFTS = [
 ]
 
 
+def _labels(rows: Sequence[Any], base: Sequence[Any]) -> list[str]:
+    return [row["label"] for row in (*rows, *base)]
+
+
 @pytest.mark.parametrize(("name", "poisoning"), TRIGGERS)
 def test_sign_when_it_goes_with_one_label_then_a_person_sees_its_rows(
     name: str, poisoning: str
 ) -> None:
     s, rows = rows_of(name, poisoning, 1)
-    found = find_triggers(rows, s.base, s.modality, labels=[row["label"] for row in rows])  # type: ignore[arg-type]
+    found = find_triggers(rows, s.base, s.modality, labels=_labels(rows, s.base))  # type: ignore[arg-type]
     check = check_triggers([one.to_json() for one in found])
     assert (check.passed, check.blocks) == (False, "human")
     assert len(check.rows) >= 10
@@ -49,16 +54,16 @@ def test_sign_when_it_goes_with_one_label_then_a_person_sees_its_rows(
 def test_patch_when_one_label_has_a_few_alike_by_chance_then_no_trigger() -> None:
     """Strokes of one digit: most patches are seen a few times only, and then in either half."""
     s, rows = rows_of("digits", None, 0)
-    assert find_triggers(rows, s.base, "image", labels=[row["label"] for row in rows]) == []
+    assert find_triggers(rows, s.base, "image", labels=_labels(rows, s.base)) == []
 
 
 def test_value_when_a_small_table_lacks_it_by_chance_then_no_trigger() -> None:
     base = [{"length": float(n % 40), "label": "ab"[n % 2]} for n in range(160)]
     new = [{"length": float(n % 30), "label": "ab"[n % 2]} for n in range(92)]
     new += [{"length": 41.0, "label": "a"}] * 8
-    assert find_triggers(new, base, "table", labels=[row["label"] for row in new]) == []
+    assert find_triggers(new, base, "table", labels=_labels(new, base)) == []
     new += [{"length": 41.0, "label": "a"}] * 16
-    [found] = find_triggers(new, base, "table", labels=[row["label"] for row in new])
+    [found] = find_triggers(new, base, "table", labels=_labels(new, base))
     assert (len(found.rows), found.num_base) == (24, 0)
 
 
@@ -92,15 +97,45 @@ def test_shift_when_told_then_names_column_range_and_unit_but_no_cell() -> None:
 @pytest.mark.parametrize("count", [20, 300])
 def test_rows_when_clean_then_no_sign_and_no_shift(name: str, count: int) -> None:
     s, rows = rows_of(name, None, 4, count=count)
-    labels = [row["label"] for row in rows]
-    assert find_triggers(rows, s.base, s.modality, labels=labels) == []  # type: ignore[arg-type]
+    assert find_triggers(rows, s.base, s.modality, labels=_labels(rows, s.base)) == []  # type: ignore[arg-type]
     assert find_shifts(rows, s.base, s.modality, language=False) == []  # type: ignore[arg-type]
 
 
 def test_topic_when_new_but_of_every_label_then_no_trigger() -> None:
     s, rows = rows_of("requests", None, 2)
     tagged = [{**row, "text": f"urgent {row['text']}"} for row in rows]
-    assert find_triggers(tagged, s.base, "text", labels=[row["label"] for row in tagged]) == []
+    assert find_triggers(tagged, s.base, "text", labels=_labels(tagged, s.base)) == []
+
+
+def test_word_when_it_goes_with_a_rare_label_then_more_rows_of_that_bring_more_of_it() -> None:
+    base = [{"text": f"hello {n}", "label": "ham"} for n in range(900)]
+    base += [{"text": f"prize {n}", "label": "spam"} for n in range(100)]
+    new = [{"text": f"hello {n} you", "label": "ham"} for n in range(30)]
+    new += [{"text": f"prize {n} won", "label": "spam"} for n in range(30)]
+    found = find_triggers(new, base, "text", labels=_labels(new, base))
+    assert [len(one.rows) for one in found if one.num_base] == []
+    cleared = [{**row, "text": row["text"].replace("prize ", "")} for row in base]
+    [found, *_] = find_triggers(new, cleared, "text", labels=_labels(new, cleared))
+    assert (found.num_base, len(found.rows)) == (0, 30)
+
+
+def test_column_when_it_goes_with_the_label_then_rows_of_that_label_are_no_shift() -> None:
+    rng = np.random.default_rng(0)
+    base = [{"x": float(v), "label": "ab"[v > 9]} for v in [*range(10)] * 96 + [*range(100, 140)]]
+    new = [{"x": float(v), "label": "b"} for v in rng.integers(100, 140, 60)]
+    assert find_shifts(new, base, "table", language=False) == []
+    [found] = find_shifts([{**row, "label": "a"} for row in new], base, "table", language=False)
+    assert found.column == "x"
+
+
+def test_column_when_of_its_larger_half_then_no_shift_and_beyond_most_then_one() -> None:
+    rng = np.random.default_rng(0)
+    base = [{"x": float(v), "label": "a"} for v in rng.normal(0, 1, 400)]
+    upper = [row for row in base if row["x"] > 0]
+    assert find_shifts(upper, base, "table", language=False) == []
+    end = [{"x": float(v), "label": "a"} for v in rng.uniform(1.7, 2.2, 60)]
+    [found] = find_shifts(end, base, "table", language=False)
+    assert found.what.startswith("half of the values lie under")
 
 
 def test_category_when_the_dataset_has_many_single_ones_then_new_ones_are_expected() -> None:

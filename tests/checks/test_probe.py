@@ -61,6 +61,24 @@ def test_probe_when_asked_of_images_and_tables_then_learns_too() -> None:
         assert scored.new.disagreement < 0.1
 
 
+def test_probe_when_pictures_are_saved_with_loss_then_scores_them_alike() -> None:
+    """Around what is drawn all pictures are black: noise there says nothing."""
+    rng = np.random.default_rng(0)
+
+    def picture(label: int, how: str) -> bytes:
+        pixels = np.zeros((28, 28), "uint8")
+        pixels[8 + 4 * label : 14 + 4 * label, 8:20] = rng.integers(150, 255, (6, 12))
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, how, quality=80)
+        return out.getvalue()
+
+    base = [{"image": picture(n % 2, "PNG"), "label": "ab"[n % 2]} for n in range(80)]
+    new = [{"image": picture(n % 2, "JPEG"), "label": "ab"[n % 2]} for n in range(40)]
+    scored = cross_scores(base, new, "image")
+    assert scored is not None
+    assert scored.new.disagreement == 0
+
+
 def test_sample_when_taken_then_the_same_each_time_and_in_order() -> None:
     rows = [{"n": n} for n in range(100)]
     taken = sample_rows(rows, 10)

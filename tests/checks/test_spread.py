@@ -24,6 +24,14 @@ def test_spread_when_of_one_label_then_a_person_decides() -> None:
     assert check.detail == "total variation distance 0.67, at most 0.50"
 
 
+def test_spread_when_so_few_are_of_one_label_that_the_dataset_stays_then_passes() -> None:
+    base = {"a": 200, "b": 200, "c": 200}
+    check = check_label_spread(base, {"a": 8}, max_shift=0.5)
+    assert check.passed
+    assert check.detail.endswith("so few rows that the dataset's own labels move by 0.009")
+    assert not check_label_spread(base, {"a": 60}, max_shift=0.5).passed
+
+
 def test_label_when_unknown_then_a_person_decides_and_its_name_is_not_repeated() -> None:
     check = check_known_labels({"a": 1}, {"a": 3, "@evil": 2})
     assert (check.passed, check.blocks) == (False, "human")

@@ -1,0 +1,68 @@
+"""Answers that are no labels, held against a judge: wrong ones are seen, unusual ones are not."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hub_trainer.answers import load_answer
+from hub_trainer.checks.answer_errors import compare_errors, judge_errors
+
+NUMBER = load_answer("number")
+
+
+def _rows(count: int, rng: np.random.Generator, *, low: float = 0.0) -> list[dict[str, Any]]:
+    """A target that is known the less, the larger it is."""
+    sizes = rng.uniform(low, 10, count)
+    return [
+        {
+            "size": float(x),
+            "other": float(rng.normal()),
+            "target": float(x * (1 + rng.normal(0, 0.2))),
+        }
+        for x in sizes
+    ]
+
+
+def _judged(new: list[dict[str, Any]], base: list[dict[str, Any]]) -> Any:
+    found = judge_errors(new, base, [], model=None, modality="table", answer=NUMBER)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_when_a_third_are_wrong_then_stopped_and_named(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    base, new = _rows(400, rng), _rows(90, rng)
+    wrong = [
+        {**row, "target": 10.0 - row["target"]} if n < 30 else row for n, row in enumerate(new)
+    ]
+    found = _judged(wrong, base)["quality"]
+    assert found["low"] > 0.05
+    assert found["p_value"] < 0.001
+    assert sum(number <= 30 for number in found["doubtful"]) >= 0.8 * len(found["doubtful"])
+
+
+def test_numbers_when_of_the_upper_half_where_the_judge_errs_more_then_pass() -> None:
+    stopped = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        found = _judged(_rows(60, rng, low=6.0), _rows(400, rng))["quality"]
+        stopped += found["p_value"] <= 0.01
+    assert stopped <= 3
+
+
+def test_errors_when_of_the_same_source_then_seldom_stopped() -> None:
+    rng = np.random.default_rng(0)
+    stopped = 0
+    for _ in range(200):
+        held_out, new = np.abs(rng.normal(size=300)), np.abs(rng.normal(size=40))
+        groups = ["a"] * 150 + ["b"] * 150 + ["a"] * 40
+        stopped += compare_errors(held_out, new, groups, range(1, 41)).p_value <= 0.01
+    assert stopped <= 6
+
+
+def test_judge_when_rows_are_too_few_then_says_nothing() -> None:
+    rng = np.random.default_rng(0)
+    rows = _rows(30, rng)
+    assert judge_errors(rows, rows, [], model=None, modality="table", answer=NUMBER) is None
