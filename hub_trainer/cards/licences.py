@@ -155,7 +155,7 @@ def licensed_work(
 
 def sharing_problem(work: LicensedWork) -> str | None:
     """Why parts of a work may not be shown to others, made smaller; None when they may."""
-    if not work.licenses:
+    if not set(work.licenses) - {"unknown"}:
         return f"{work.repo_id} names no licence"
     for theirs in work.licenses:
         if theirs not in CONDITIONS:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -129,6 +130,8 @@ def test_card_when_the_rows_are_pictures_then_shows_some_of_each_label(
     for colour in COLOURS.values():
         assert (pixels == colour).all(axis=1).sum() == 4 * (2 * 24) ** 2  # enlarged twice
     assert not (pixels == SEALED).all(axis=1).any()
+    page = httpx.get(f"{hub.url}/{repo.repo_id}").text
+    assert f'/image/main/{FIGURE}" alt="Up to 4 training rows of each label: card' in page
     record = read_record(hub, repo.repo_id, hub.resolve(repo))
     assert record is not None
     assert {FIGURE, "figures/training.png", "figures/confusion.png"} < set(record.files)
