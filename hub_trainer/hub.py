@@ -153,6 +153,14 @@ class Hub:
         """Whether only its owners can see `repo`."""
         return bool(self._info(repo).private)
 
+    def is_open(self, repo: Repo) -> bool | None:
+        """Whether everybody can read `repo`, being neither private nor gated.
+
+        None where the Hub does not say.
+        """
+        info = self._info(repo)
+        return None if info.private is None else not (info.private or info.gated)
+
     def resolve(self, repo: Repo, revision: str = "main") -> str:
         """The commit sha that `revision` names now."""
         return str(self._info(repo, revision).sha)

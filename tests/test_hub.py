@@ -53,6 +53,19 @@ def test_commit_when_repeated_with_the_same_run_id_then_made_once(hub: Hub, mode
     assert len(hub.history(model)) == 2
 
 
+def test_repo_when_private_or_gated_then_not_everybody_can_read_it(hub: Hub) -> None:
+    made = {}
+    for name, private in (("ada/closed", True), ("ada/gated", False), ("ada/public", False)):
+        made[name] = Repo(name, "dataset")
+        hub.create_repo(made[name], private=private)
+    hub._api.update_repo_settings("ada/gated", repo_type="dataset", gated="auto")
+    assert {name: hub.is_open(repo) for name, repo in made.items()} == {
+        "ada/closed": False,
+        "ada/gated": False,
+        "ada/public": True,
+    }
+
+
 def test_run_when_looked_for_then_only_its_own_commit_is_found(hub: Hub, model: Repo) -> None:
     assert hub.find_commit(model, "wanted") is None
     made = hub.commit(model, Changes({"a.txt": b"1"}), message="One", run_id="wanted")

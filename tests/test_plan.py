@@ -83,6 +83,11 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
     assert sizes[1]["sum"] == pytest.approx(16 * total / 2**20, abs=0.2)
 
 
+def test_plan_when_the_rows_are_pictures_then_it_names_the_sheet_of_them(pins: Pins) -> None:
+    [write] = planned_writes(recipe("image-classification"), pins)
+    assert write["files"][-5:] == ["figures/confusion.png", "figures/examples.png", *CARD_FILES]
+
+
 @pytest.mark.parametrize(
     ("changes", "adapter"),
     [

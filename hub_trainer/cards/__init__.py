@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hub_trainer.cards.body import render_body
-from hub_trainer.cards.facts import BaseModel, CardFacts, Presentation
+from hub_trainer.cards.facts import BaseModel, CardFacts, Presentation, Thumbnails
 from hub_trainer.cards.licences import (
     CardLicence,
     LicenceDecision,
@@ -12,6 +12,7 @@ from hub_trainer.cards.licences import (
     decide_licence,
     licensed_work,
     recorded_licence,
+    sharing_problem,
 )
 from hub_trainer.cards.metadata import (
     draft_front_matter,
@@ -19,18 +20,20 @@ from hub_trainer.cards.metadata import (
     front_matter,
     to_yaml,
 )
-from hub_trainer.cards.results import CURVE_FIGURE, FIGURES, results_section
+from hub_trainer.cards.results import CURVE_FIGURE, EXAMPLES_FIGURE, FIGURES, results_section
 from hub_trainer.recipe import Recipe
 
 __all__ = [
     "FIGURES",
     "CURVE_FIGURE",
+    "EXAMPLES_FIGURE",
     "BaseModel",
     "CardFacts",
     "CardLicence",
     "LicenceDecision",
     "LicensedWork",
     "Presentation",
+    "Thumbnails",
     "card_licence",
     "decide_licence",
     "draft_card",
@@ -39,6 +42,7 @@ __all__ = [
     "recorded_licence",
     "render_card",
     "results_section",
+    "sharing_problem",
 ]
 
 

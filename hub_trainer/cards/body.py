@@ -10,6 +10,7 @@ from hub_trainer.cards.metadata import to_yaml
 from hub_trainer.cards.results import (
     BASELINES,
     CURVE_FIGURE,
+    EXAMPLES_FIGURE,
     answer_sections,
     baselines,
     estimate,
@@ -123,7 +124,7 @@ def _rating_section(facts: CardFacts) -> str:
 
 
 def _data_section(facts: CardFacts) -> str:
-    parts = [_datasets_table(facts), _counts_table(facts)]
+    parts = [*_thumbnails(facts), _datasets_table(facts), _counts_table(facts)]
     notes = [
         *_counted("Rows left out", facts.prepared.get("dropped")),
         *_counted("Duplicates found", facts.prepared.get("duplicates")),
@@ -131,6 +132,28 @@ def _data_section(facts: CardFacts) -> str:
         *_counted("Rows with patterns of personal data", facts.prepared.get("personal_data")),
     ]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
+
+
+def _thumbnails(facts: CardFacts) -> list[str]:
+    """The picture of training rows with its sentence, or the sentence that says why it is not."""
+    shown, answer = facts.thumbnails, facts.answer
+    if shown is None or answer is None:
+        return []
+    if shown.left_out:
+        return [f"No training rows are shown, because {escape(shown.left_out, 400)}."]
+    every = len(shown.groups) == shown.num_groups
+    of = (
+        f"each {answer.noun}"
+        if every
+        else f"{len(shown.groups)} of the {shown.num_groups:,} {answer.plural}"
+    )
+    what = f"Up to {shown.rows_each} training rows of {of}"
+    alt = ", ".join(escape(group, 60) for group in shown.groups)
+    named = ", ".join(name(group) for group in shown.groups)
+    return [
+        f"![{what}: {alt}]({EXAMPLES_FIGURE})",
+        f"{what}, chosen at random and under the licence of their dataset: {named}.",
+    ]
 
 
 def _datasets_table(facts: CardFacts) -> str:

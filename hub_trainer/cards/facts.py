@@ -44,6 +44,20 @@ class Presentation:
 
 
 @dataclass(frozen=True)
+class Thumbnails:
+    """The picture of a few training rows, or why there is none."""
+
+    groups: Sequence[str] = ()
+    """Names of the groups of rows, such as labels, in the order in which they are drawn."""
+    num_groups: int = 0
+    """Groups that there are; not all of them may be drawn."""
+    rows_each: int = 0
+    """Rows of each group at most."""
+    left_out: str | None = None
+    """Why none is drawn, as what follows `because`."""
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """Everything that a card is made from."""
 
@@ -60,6 +74,8 @@ class CardFacts:
     presentation: Presentation
     has_curve: bool = False
     """Whether a picture of the training curve goes with the card."""
+    thumbnails: Thumbnails | None = None
+    """None for rows that are nothing to look at."""
 
     @property
     def repo_id(self) -> str:

@@ -153,6 +153,19 @@ def licensed_work(
     return LicensedWork(kind, repo_id, found.ids, found.name, found.link)
 
 
+def sharing_problem(work: LicensedWork) -> str | None:
+    """Why parts of a work may not be shown to others, made smaller; None when they may."""
+    if not set(work.licenses) - {"unknown"}:
+        return f"{work.repo_id} names no licence"
+    for theirs in work.licenses:
+        if theirs not in CONDITIONS:
+            named = work.name or theirs
+            return f"{work.repo_id} is under {named}, terms that a person has to read"
+        if "no_derivatives" in CONDITIONS[theirs]:
+            return f"{work.repo_id} is {theirs}, which lets nobody share what is made from it"
+    return None
+
+
 def card_licence(card: Mapping[str, Any]) -> CardLicence | None:
     """The licence in a card's metadata; one that the Hub does not know is `other` by that name."""
     names = licence_names(card.get("license"))

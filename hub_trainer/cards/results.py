@@ -15,6 +15,7 @@ from hub_trainer.stats import readable
 
 FIGURES = "figures"
 CURVE_FIGURE = f"{FIGURES}/training.png"
+EXAMPLES_FIGURE = f"{FIGURES}/examples.png"
 FEW_TEST_EXAMPLES = 500
 BASELINES = {"constant": "constant answer", "base": "base model as it is", "probe": "cheap probe"}
 VERDICTS = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.base_models import assert_sound, base_folders
+from hub_trainer.cards import EXAMPLES_FIGURE, FIGURES
 from hub_trainer.hub import Hub
 from hub_trainer.launch import num_processes
 from hub_trainer.lineage import Pins, pin_round, read_rounds
@@ -123,7 +124,9 @@ def _model_files(recipe: Recipe) -> tuple[str, ...]:
     files = tuple(task.card().files)
     if not is_generation(task):
         figure = task.answer.figure
-        return (*files, f"figures/{figure}") if figure else files
+        drawn = [f"{FIGURES}/{figure}"] if figure else []
+        drawn += [EXAMPLES_FIGURE] if task.card().draw_rows else []
+        return (*files, *drawn)
     train = recipe.train
     merged = train.language is not None and train.language.merge
     return ADAPTER_FILES if train.method in ("lora", "qlora") and not merged else files

@@ -66,6 +66,8 @@ class ModelCard:
     tags: Sequence[str] = field(default_factory=tuple)
     adapter_usage: str | None = None
     """As `usage`, of an adapter; None where no model is published as one."""
+    draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
+    """Draws a few rows of each label as a PNG; None for rows that are nothing to look at."""
 
 
 @dataclass(frozen=True)

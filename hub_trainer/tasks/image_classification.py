@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from hub_trainer.answers import Answer, Prediction, load_answer
+from hub_trainer.cards.contact_sheet import contact_sheet
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.augment import AUGMENTATIONS, augment
 from hub_trainer.finetune.classifier import (
@@ -199,6 +200,7 @@ class ImageClassification:
             files=("config.json", "model.safetensors", "preprocessor_config.json"),
             auto_class="AutoModelForImageClassification",
             tags=("image-classification",),
+            draw_rows=_draw_rows,
         )
 
 
@@ -221,6 +223,11 @@ class Pictures:
             rng = random.Random(random.getrandbits(64))  # noqa: S311 - no secret
             picture = augment(picture, self.augmentations, rng)
         return {"picture": picture, "labels": self.labels[index], "weight": self.weights[index]}
+
+
+def _draw_rows(groups: Mapping[str, Sequence[Row]]) -> bytes:
+    """The rows' pictures, each label's side by side."""
+    return contact_sheet({name: [row["image"] for row in rows] for name, rows in groups.items()})
 
 
 def _processor(folder: Path) -> Any:

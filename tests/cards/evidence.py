@@ -103,9 +103,9 @@ FIT = {
 }
 
 
-def collected(shas: Mapping[str, str]) -> dict[str, Any]:
+def collected(shas: Mapping[str, str], data_repo: str = DATA_REPO) -> dict[str, Any]:
     """collect's outputs."""
-    common = {"repo_id": DATA_REPO, "commit_sha": shas[DATA_REPO], **COLLECTED}
+    common = {"repo_id": data_repo, "commit_sha": shas[data_repo], **COLLECTED}
     entries = [
         {**common, "split": "train", "role": "train", "rows": 320},
         {**common, "split": "test", "role": "test", "rows": 100},

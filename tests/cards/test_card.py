@@ -15,6 +15,7 @@ from hub_trainer.cards import (
     BaseModel,
     CardLicence,
     LicenceDecision,
+    Thumbnails,
     draft_card,
     eval_results,
     render_card,
@@ -68,6 +69,23 @@ def test_card_when_read_by_the_client_then_metadata_is_whole() -> None:
     assert data.language == ["en"]
     assert data.metrics == ["accuracy", "f1"]
     assert data.tags == ["hub-trainer", "text-classification"]
+
+
+def test_card_when_it_has_thumbnails_then_they_open_the_training_data() -> None:
+    shown = Thumbnails(["a]b", "c|d"], 77, 4)
+    text = render_card(facts(thumbnails=shown)).split("## Training data\n\n")[1]
+    assert text.startswith(
+        "![Up to 4 training rows of 2 of the 77 labels: a\\]b, c&#124;d](figures/examples.png)\n\n"
+        "Up to 4 training rows of 2 of the 77 labels, chosen at random and under the licence of "
+        "their dataset: a\\]b, c&#124;d.\n\n| dataset"
+    )
+
+
+def test_card_when_thumbnails_are_left_out_then_says_why() -> None:
+    card = render_card(facts(thumbnails=Thumbnails(left_out="a/b is *new*")))
+    assert "\n\nNo training rows are shown, because a/b is \\*new\\*.\n\n" in card
+    assert "figures/examples.png" not in card
+    assert "training rows are shown" not in render_card(facts())
 
 
 def test_model_index_when_read_by_the_client_then_every_metric_equals_the_results() -> None:
@@ -305,6 +323,7 @@ def test_card_when_data_is_hostile_then_metadata_and_sections_stand(
             prepared=prepared,
             collected=sources,
             licence=LicenceDecision("mit", text, (), (text,)),
+            thumbnails=Thumbnails([text], 2, 4),
             presentation=presentation(contributors=[person], languages=[text]),
         )
     )

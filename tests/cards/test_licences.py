@@ -15,6 +15,7 @@ from hub_trainer.cards.licences import (
     licence_names,
     licensed_work,
     recorded_licence,
+    sharing_problem,
 )
 from hub_trainer.local_hub.cards import LICENSES, validate_card
 
@@ -220,3 +221,23 @@ def test_licence_when_read_from_a_record_then_the_card_adds_what_that_leaves_out
     assert gone is not None
     assert gone.front_matter() == {"license": "other", "license_name": "x"}
     assert recorded_licence(None, OWN) is None
+
+
+SHARED = [
+    (("cc-by-4.0",), None),
+    (("cc-by-nc-sa-4.0",), None),
+    ((), "org/data names no licence"),
+    (("unknown",), "org/data names no licence"),
+    (("cc",), "org/data is under cc, terms that a person has to read"),
+    (("mit", "other"), "org/data is under other, terms that a person has to read"),
+    (("cc-by-nc-nd-4.0",), "org/data is cc-by-nc-nd-4.0, which lets nobody share what is made"),
+]
+
+
+@pytest.mark.parametrize(("licenses", "reason"), SHARED)
+def test_licence_when_rows_are_to_be_shown_then_known_terms_must_allow_it(
+    licenses: tuple[str, ...], reason: str | None
+) -> None:
+    problem = sharing_problem(data(*licenses))
+    assert (problem or "").startswith(reason or "")
+    assert (problem is None) == (reason is None)

@@ -51,6 +51,7 @@ from hub_trainer.stages.publish.sources import (
     machine_annotated,
     training_datasets,
 )
+from hub_trainer.stages.publish.thumbnails import draw_thumbnails
 
 if TYPE_CHECKING:
     from hub_trainer.tasks import ModelCard
@@ -84,7 +85,8 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
     )
     reload = prove_reload(folder, finished.expected(), loaded)
     _copy_figures(finished, folder)
-    facts = _facts(finished, hub, folder, licence, reload)
+    thumbnails = draw_thumbnails(finished, hub, folder)
+    facts = replace(_facts(finished, hub, folder, licence, reload), thumbnails=thumbnails)
     card = render_card(facts)
     refused = hub.card_problems(card)
     if refused:

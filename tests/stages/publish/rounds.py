@@ -102,17 +102,22 @@ def write_round(
     scores: Sequence[Mapping[str, float]],
     *,
     evaluated: dict[str, Any] | None = None,
+    data_repo: str = DATA_REPO,
+    prepared: Mapping[str, Any] = PREPARED,
+    splits: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     **pinned: Any,
 ) -> Pins:
     """The folders of a round's stages up to evaluate, and its pins."""
-    pins = write_pins(round_dir, shas, **pinned)
+    datasets = (PinnedRepo(data_repo, "dataset", "main", shas[data_repo]),)
+    pins = write_pins(round_dir, shas, **{"datasets": datasets, **pinned})
     inputs = {"run": pins.run_id}
     rows = sealed_rows(len(scores))
     with write_artifact(round_dir / "collect", inputs) as draft:
-        draft.outputs |= collected(shas)
+        draft.outputs |= collected(shas, data_repo)
     with write_artifact(round_dir / "prepare", inputs) as draft:
-        pq.write_table(pa.Table.from_pylist(rows), draft.folder / "test.parquet")
-        draft.outputs |= PREPARED
+        for name, of_split in (splits or {"test": rows}).items():
+            pq.write_table(pa.Table.from_pylist(of_split), draft.folder / f"{name}.parquet")
+        draft.outputs |= prepared
     with write_artifact(round_dir / "train", inputs) as draft:
         for path in model.iterdir():
             (draft.folder / "model").mkdir(exist_ok=True)
