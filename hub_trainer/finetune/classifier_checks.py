@@ -53,10 +53,8 @@ def argument_problems(train: TrainSection) -> list[Problem]:
 
 def _method_problems(model: Any, train: TrainSection, *, is_adapter: bool) -> list[Problem]:
     lora = train.lora.model_dump() if train.lora and not is_adapter else None
-    # Without weights nothing is quantized; the layers that learn are the same.
-    method = "lora" if train.method == "qlora" else train.method
     try:
-        apply_method(model, method, lora=lora, last_n=train.last_n)  # type: ignore[arg-type]
+        apply_method(model, train.method, lora=lora, last_n=train.last_n)
     except ProblemsError as error:
         return [Problem(p.key, _with_key(p)) for p in error.problems]
     except TrainingError as error:

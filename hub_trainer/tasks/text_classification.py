@@ -147,11 +147,12 @@ class TextClassification:
         base = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
         tokenizer = _tokenizer(base_dir, recipe.prepare.max_length)
         seed = recipe.train.seed
-        if recipe.train.method == "scratch":
-            model = new_classifier(auto_class, config, seed=seed)
-        else:
+        starts_from_base = recipe.train.method_facts.needs_weights
+        if starts_from_base:
             model = load_classifier(auto_class, base_dir, config, seed=seed)
-        if recipe.train.method == "scratch" or not knows_outputs(base, names, head.problem_type):
+        else:
+            model = new_classifier(auto_class, config, seed=seed)
+        if not (starts_from_base and knows_outputs(base, names, head.problem_type)):
             head.prepare(model, head.targets(splits.train, names))
         model.config.pad_token_id = tokenizer.pad_token_id
         data = _fit_data(self, splits, names, tokenizer, recipe.train.class_weights)

@@ -252,7 +252,7 @@ def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
     wrong = recipe(
         "text-classification",
         base_model=None,
-        train__method="hybrid",
+        train__method="qlora",
         train__estimator="random_forest",
         train__estimator_arguments={"a": 1},
         prepare__augment=["flip"],
