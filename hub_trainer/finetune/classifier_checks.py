@@ -40,7 +40,7 @@ def base_problems(
 def argument_problems(train: TrainSection) -> list[Problem]:
     """What TrainingArguments itself would refuse, or the engine, once training began."""
     try:
-        training_arguments(
+        arguments = training_arguments(
             train.arguments,
             output_dir=Path(tempfile.gettempdir()),
             seed=train.seed,
@@ -48,6 +48,9 @@ def argument_problems(train: TrainSection) -> list[Problem]:
         )
     except ProblemsError as error:
         return [Problem(p.key, _with_key(p)) for p in error.problems]
+    if train.early_stopping is not None and arguments.eval_strategy == "no":
+        text = "train.early_stopping: nothing is evaluated with eval_strategy: no; remove one"
+        return [Problem("train.early_stopping", text)]
     return []
 
 

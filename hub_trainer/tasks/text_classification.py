@@ -54,6 +54,8 @@ from hub_trainer.tasks import (
     unused_problems,
 )
 
+ONE_LABEL_KEYS = ("train.class_weights", "train.arguments.label_smoothing_factor")
+"""Keys that change nothing but where the answer is one label."""
 UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", *LANGUAGE_KEYS)
 MAX_TEXT_CHARACTERS = 20_000
 
@@ -114,7 +116,7 @@ class TextClassification:
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
         if self.head is not HEADS["label"]:
-            problems += unused_problems(self, recipe, ("train.class_weights",))
+            problems += unused_problems(self, recipe, ONE_LABEL_KEYS)
         if base_dir is None:
             return problems
         return problems + base_problems(

@@ -284,6 +284,14 @@ def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
             "must be the same as eval_strategy",
         ),
         (
+            {
+                "train__arguments": {"save_strategy": "no"},
+                "train__early_stopping": {"patience": 2},
+            },
+            "train.early_stopping",
+            "nothing is evaluated with eval_strategy: no; remove one",
+        ),
+        (
             {"train__method": "lora", "train__lora": {"target_modules": ["qkv"]}},
             "train.lora.target_modules",
             "'qkv' matches no module",
