@@ -79,7 +79,7 @@ def fetch_base(recipe: Recipe, base: PinnedRepo, hub: Hub, scratch: Path) -> Fet
             f"is an adapter, and {recipe.task} starts from a whole model; merge it into its base"
             " (merge_and_unload of peft) and name the result"
         )
-    needs_weights = recipe.train.method != "scratch"
+    needs_weights = recipe.train.method_facts.needs_weights
     if needs_weights and not faults:
         faults += weights_faults(files, base.repo_id, found.auto_class or "AutoModel")
     if not faults:

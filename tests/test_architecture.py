@@ -4,13 +4,15 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hub_trainer.loop import ROUND_STAGES
-from hub_trainer.recipe import Recipe, load_recipe
+from hub_trainer.recipe import EarlyStopping, LanguageSection, Recipe, TrainSection, load_recipe
+from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +42,13 @@ def test_stages_when_listed_then_module_command_and_recipe_section_agree() -> No
         [sys.executable, "-m", "hub_trainer", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert [stage for stage in stages if stage not in listed] == []
+
+
+def test_keys_of_train_when_listed_then_some_code_reads_each() -> None:
+    trees = [ast.parse(path.read_text()) for path in SOURCES if path.parent.name != "recipe"]
+    read = {n.attr for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    sections = (TrainSection, LanguageSection, EarlyStopping)
+    assert {key for section in sections for key in section.model_fields} - read == set()
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
@@ -158,3 +167,56 @@ def test_answers_when_searched_for_then_no_other_module_asks_which_it_is() -> No
 )
 def test_search_for_answers_when_a_line_is_planted_then_it_is_found(line: str) -> None:
     assert _knows_an_answer(ast.parse(line))
+
+
+METHOD_PLACES = {
+    "recipe/method_table.py": "the table itself",
+    "local_hub/views.py": "a parameter of the Hub's protocol",
+}
+"""Files in which names of methods may stand side by side or be compared, and why."""
+
+
+def _knows_a_method(tree: ast.AST) -> list[str]:
+    """Where code asks which method it has, or lists some of them beside what a task offers."""
+    nodes = [*ast.walk(tree)]
+    fields = [node for node in nodes if isinstance(node, ast.AnnAssign)]
+    offers = [node.value for node in fields if ast.unparse(node.target) == "methods"]
+    offered = {inner for value in offers if value for inner in ast.walk(value)}
+    found = []
+    for node in [one for one in nodes if one not in offered]:
+        parts: Iterable[ast.AST | None] = ()
+        if isinstance(node, ast.Compare | ast.MatchValue):
+            parts, most = ast.walk(node), 0
+        elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+            parts, most = node.elts, 1
+        elif isinstance(node, ast.Dict):
+            parts, most = node.keys, 1
+        names = [p for p in parts if isinstance(p, ast.Constant) and p.value in METHODS]
+        found += [f"{node.lineno}: {ast.unparse(node)}"] if names and len(names) > most else []
+    return found
+
+
+def test_methods_when_searched_for_then_no_other_module_asks_which_it_is() -> None:
+    names = {path.relative_to(ROOT / "hub_trainer").as_posix(): path for path in SOURCES}
+    found = {name: _knows_a_method(ast.parse(path.read_text())) for name, path in names.items()}
+    assert {k: lines for k, lines in found.items() if lines and k not in METHOD_PLACES} == {}
+    assert [name for name in METHOD_PLACES if not found[name]] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'if recipe.train.method == "scratch": pass',
+        'learns = train.method in ("lora", "qlora")',
+        'ADAPTERS = ["lora", "qlora"]',
+        'told = {"full": "all learned", "head": "the head learned"}[method]',
+        'match method:\n    case "lora" | "qlora": pass',
+        'is_plain = train.method_facts is METHODS["full"]',
+    ],
+)
+def test_search_for_methods_when_a_line_is_planted_then_it_is_found(line: str) -> None:
+    assert _knows_a_method(ast.parse(line))
+
+
+def test_search_for_methods_when_a_task_says_what_it_offers_then_that_is_let_through() -> None:
+    assert not _knows_a_method(ast.parse('methods: Names = frozenset({"full", "scratch"})'))

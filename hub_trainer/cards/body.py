@@ -22,15 +22,6 @@ from hub_trainer.cards.writing import training_lines
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MAX_NOTICE = 500
-METHODS = {
-    "head": "only the head learned",
-    "last_n": "the last blocks and the head learned",
-    "full": "all parameters learned",
-    "lora": "low-rank adapters learned and were merged into the weights",
-    "qlora": "low-rank adapters learned over quantised weights and were merged into whole ones",
-    "scratch": "all parameters learned from a random start",
-    "hybrid": "layers were unfrozen step by step",
-}
 
 
 def render_body(facts: CardFacts) -> str:
@@ -245,11 +236,11 @@ def _how(facts: CardFacts) -> list[str]:
 
 
 def _method(facts: CardFacts) -> str:
-    method, base = facts.recipe.train.method, facts.base_model
+    method, base = facts.recipe.train.method_facts, facts.base_model
     if base and base.relation == "adapter":
-        over = " quantised weights" if method == "qlora" else " frozen weights"
-        return f"low-rank adapters learned over{over}, and are published by themselves"
-    return METHODS[method]
+        weights = "quantised" if method.quantized else "frozen"
+        return f"low-rank adapters learned over {weights} weights, and are published by themselves"
+    return method.learned
 
 
 def _contributors_section(facts: CardFacts) -> str:

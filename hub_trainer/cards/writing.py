@@ -39,8 +39,8 @@ def writing_limits(facts: CardFacts) -> Iterator[str]:
 
 def training_tags(facts: CardFacts) -> list[str]:
     """Tags for how it learned: sft, dpo or kto, and lora or qlora."""
-    method = facts.recipe.train.method
-    return [_kind(facts)[0], *([method] if method in ("lora", "qlora") else [])]
+    method = facts.recipe.train.method_facts
+    return [_kind(facts)[0], *([method.name] if method.adapter else [])]
 
 
 def training_lines(facts: CardFacts) -> list[list[str]]:

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from hub_trainer.errors import UsageError
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.arguments import OWNED, RENAMED, training_argument_types
+from hub_trainer.recipe.method_table import METHODS
 
 BLOCK = re.compile(r"<!-- generated: (?P<name>[a-z_ ]+) -->\n.*?<!-- end -->", re.DOTALL)
 AVERAGES = {
@@ -165,11 +166,10 @@ def owned_table() -> str:
 
 def methods_table() -> str:
     """Which task offers which method."""
-    annotation = sections()["train"].model_fields["method"].annotation
     tasks = _tasks()
     rows = [
         (f"`{name}`", *("yes" if name in task.methods else "" for task in tasks))
-        for name in get_args(annotation)
+        for name in METHODS
     ]
     return markdown_table(("method", *(task.name for task in tasks)), rows)
 

@@ -154,7 +154,7 @@ def fit_classifier(
         run_digest=fit.run_digest,
         on_progress=on_progress,
     )
-    if fit.train.method == "lora":
+    if fit.train.method_facts.adapter:
         tuned = merge_adapter(tuned, _example_inputs(data, next(tuned.parameters()).device))
     return tuned, report
 
@@ -207,7 +207,7 @@ def quiet_transformers() -> Iterator[None]:
 def _plan(fit: ClassifierFit) -> FitPlan:
     train = fit.train
     plan = FitPlan(
-        method=train.method,  # type: ignore[arg-type]
+        method=train.method,
         arguments=train.arguments,
         seed=train.seed,
         lora=train.lora.model_dump() if train.lora else None,

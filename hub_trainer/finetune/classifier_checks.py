@@ -40,7 +40,7 @@ def base_problems(
 def argument_problems(train: TrainSection) -> list[Problem]:
     """What TrainingArguments itself would refuse, or the engine, once training began."""
     try:
-        training_arguments(
+        arguments = training_arguments(
             train.arguments,
             output_dir=Path(tempfile.gettempdir()),
             seed=train.seed,
@@ -48,15 +48,16 @@ def argument_problems(train: TrainSection) -> list[Problem]:
         )
     except ProblemsError as error:
         return [Problem(p.key, _with_key(p)) for p in error.problems]
+    if train.early_stopping is not None and arguments.eval_strategy == "no":
+        text = "train.early_stopping: nothing is evaluated with eval_strategy: no; remove one"
+        return [Problem("train.early_stopping", text)]
     return []
 
 
 def _method_problems(model: Any, train: TrainSection, *, is_adapter: bool) -> list[Problem]:
     lora = train.lora.model_dump() if train.lora and not is_adapter else None
-    # Without weights nothing is quantized; the layers that learn are the same.
-    method = "lora" if train.method == "qlora" else train.method
     try:
-        apply_method(model, method, lora=lora, last_n=train.last_n)  # type: ignore[arg-type]
+        apply_method(model, train.method, lora=lora, last_n=train.last_n)
     except ProblemsError as error:
         return [Problem(p.key, _with_key(p)) for p in error.problems]
     except TrainingError as error:

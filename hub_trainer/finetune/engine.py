@@ -25,6 +25,7 @@ from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import ProgressCallback, StepProgress
 from hub_trainer.finetune.report import FitReport
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
+from hub_trainer.recipe.method_table import METHODS
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def fine_tune(
 
 
 def _may_cache(data: FitData, plan: FitPlan) -> bool:
-    return plan.method == "head" and not data.augmented
+    return METHODS[plan.method].head_only and not data.augmented
 
 
 def _check_plan(data: FitData, plan: FitPlan) -> None:

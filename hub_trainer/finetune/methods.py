@@ -14,7 +14,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from hub_trainer.errors import Problem, RecipeError, TrainingError
-from hub_trainer.finetune.plan import MethodName
+from hub_trainer.recipe.method_table import METHODS, MethodName
 
 DEFAULT_LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 MERGE_TOLERANCE = 1e-4
@@ -41,15 +41,19 @@ def apply_method(
 
     A model that has an adapter already keeps training that one.
     """
-    if method in ("lora", "qlora") and not hasattr(model, "peft_config"):
-        model = _add_adapter(model, lora or DEFAULT_LORA, quantized=method == "qlora")
-    elif method in ("head", "last_n"):
+    facts = METHODS[method]
+    if facts.adapter:
+        if not hasattr(model, "peft_config"):
+            # Without memory nothing is quantized; the layers that learn are the same.
+            quantized = facts.quantized and not next(model.parameters()).is_meta
+            model = _add_adapter(model, lora or DEFAULT_LORA, quantized=quantized)
+    elif facts.head_only or facts.last_blocks:
         model.requires_grad_(False)
-        for parameter in _head_parameters(model, needed=method == "head"):
+        for parameter in _head_parameters(model, needed=facts.head_only):
             parameter.requires_grad_(True)
-        if method == "last_n":
+        if facts.last_blocks:
             _thaw_last_blocks(model, last_n)
-    elif method in ("full", "scratch"):
+    else:
         model.requires_grad_(True)
     return model, _report(model, method)
 

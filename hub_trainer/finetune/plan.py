@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 from transformers import EvalPrediction
 
-MethodName = Literal["head", "last_n", "full", "lora", "qlora", "scratch"]
+from hub_trainer.recipe.method_table import MethodName
+
 Rows = Sequence[Mapping[str, Any]]
 Batch = dict[str, Any]
 Summed = Callable[[torch.Tensor], torch.Tensor]

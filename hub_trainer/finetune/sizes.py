@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -28,13 +27,11 @@ def count_parameters(
     with torch.device("meta"):
         auto_class = getattr(transformers, auto_name)
         model = auto_class.from_config(config, trust_remote_code=False)
-        quantized = _quantizable(model) if train.method == "qlora" else 0
+        quantized = _quantizable(model) if train.method_facts.quantized else 0
         if base_dir is not None:
             model = same_adapter(model, model_dir)
         lora = train.lora.model_dump() if train.lora else None
-        # Without weights nothing is quantized; the layers that learn are the same.
-        method: Any = "lora" if train.method == "qlora" else train.method
-        model, _ = apply_method(model, method, last_n=train.last_n, lora=lora)
+        model, _ = apply_method(model, train.method, last_n=train.last_n, lora=lora)
     return {
         "total": sum(p.numel() for p in model.parameters()),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -47,7 +44,7 @@ def estimate_memory(
 ) -> dict[str, float]:
     """MiB of weights, gradients and Adam's two moments; activations come on top."""
     frozen = parameters["total"] - parameters["trainable"] - parameters["quantized"]
-    dtype = training_dtype(train.method) if is_language else torch.float32  # type: ignore[arg-type]
+    dtype = training_dtype(train.method) if is_language else torch.float32
     bits = train.language.quantization if train.language else "4bit"
     learned = parameters["trainable"] * LEARNED_BYTES / 2**20
     weights = frozen * dtype.itemsize + parameters["quantized"] * BYTES_OF_QUANTIZED[bits]

@@ -76,7 +76,7 @@ def try_language_model(
 ) -> Trial:
     """A pass over as many tokens as training packs into one."""
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    dtype = training_dtype(train.method)  # type: ignore[arg-type]
+    dtype = training_dtype(train.method)
     model = _laid_out(auto_name, config, train, dtype, adapter)
     size = int(train.arguments.get("per_device_train_batch_size", 8))
     budget = tokens_per_pass(device().type)
@@ -95,8 +95,7 @@ def _laid_out(
         if adapter is not None:
             model = same_adapter(model, adapter)
         lora = train.lora.model_dump() if train.lora else None
-        method: Any = "lora" if train.method == "qlora" else train.method
-        model, _ = apply_method(model, method, last_n=train.last_n, lora=lora)
+        model, _ = apply_method(model, train.method, last_n=train.last_n, lora=lora)
     if train.arguments.get("gradient_checkpointing"):
         model.gradient_checkpointing_enable()
     return model.train()

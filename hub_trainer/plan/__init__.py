@@ -129,7 +129,7 @@ def _model_files(recipe: Recipe) -> tuple[str, ...]:
         return (*files, *drawn)
     train = recipe.train
     merged = train.language is not None and train.language.merge
-    return ADAPTER_FILES if train.method in ("lora", "qlora") and not merged else files
+    return ADAPTER_FILES if train.method_facts.adapter and not merged else files
 
 
 def file_sizes(

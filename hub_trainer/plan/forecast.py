@@ -134,7 +134,7 @@ def _time(subject: Subject, trial: "Trial", amount: Amount) -> tuple[float | Non
         rounds = seen * preview.num_tokens / trial.num_tokens
         if preview.kind != "demonstration":
             answered += preview.num_tokens / trial.num_tokens  # the reference, once
-    if recipe.train.method == "head" and not recipe.prepare.augment:
+    if recipe.train.method_facts.head_only and not recipe.prepare.augment:
         answered += amount.train / amount.per_device  # features once, then the head alone
         rounds = 0.0
     seconds = rounds * trial.step_seconds + amount.steps * STEP_SECONDS

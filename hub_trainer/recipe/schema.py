@@ -13,11 +13,10 @@ from pydantic import (
 )
 
 from hub_trainer.recipe.arguments import argument_faults, nearest, parse_arguments
+from hub_trainer.recipe.method_table import METHODS, Method, MethodName
 
 COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
-
-Method = Literal["head", "last_n", "full", "lora", "qlora", "scratch", "hybrid"]
 
 
 class Section(BaseModel):
@@ -170,7 +169,7 @@ class EarlyStopping(Section):
 class TrainSection(Section):
     """How the base model is changed."""
 
-    method: Method = "full"
+    method: MethodName = "full"
     """Which parameters learn: head, last_n blocks, all, adapters, or a new model's."""
     last_n: int | None = Field(None, gt=0)
     """Blocks that learn under method last_n, counted from the output."""
@@ -193,6 +192,11 @@ class TrainSection(Section):
     seed: int = 0
     """Seed of every random choice of the round."""
 
+    @property
+    def method_facts(self) -> Method:
+        """What the method starts from and what it changes; ask this and not its name."""
+        return METHODS[self.method]
+
     @field_validator("arguments")
     @classmethod
     def _are_training_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -203,9 +207,9 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _method_has_its_keys(self) -> "TrainSection":
-        if (self.method == "last_n") != (self.last_n is not None):
+        if self.method_facts.last_blocks != (self.last_n is not None):
             raise ValueError("last_n goes with method: last_n, and that method needs it")
-        if self.lora is not None and self.method not in ("lora", "qlora"):
+        if self.lora is not None and not self.method_facts.adapter:
             raise ValueError(f"lora changes nothing under method: {self.method}; remove one")
         return self
 

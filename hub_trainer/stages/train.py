@@ -146,8 +146,8 @@ def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> ModelFolders | None:
     """
     if pins.base_model is None:
         return None
-    needed = recipe.train.method != "scratch"
-    folders = base_folders(recipe, pins.base_model, hub, with_weights=needed)
+    needs_weights = recipe.train.method_facts.needs_weights
+    folders = base_folders(recipe, pins.base_model, hub, with_weights=needs_weights)
     assert_sound(recipe, pins.base_model, folders)
     return folders
 

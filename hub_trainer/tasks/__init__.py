@@ -349,8 +349,10 @@ def unused_problems(task: AnyTask, recipe: Recipe, keys: Sequence[str]) -> list[
     """A problem for each of these keys that is set: in this task it changes nothing."""
     problems = []
     for key in keys:
-        section, name = key.split(".")
-        if getattr(getattr(recipe, section), name, None) not in (None, {}, [], False):
+        value: Any = recipe
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+        if value not in (None, {}, [], False):
             text = f"{key}: changes nothing in {task.name}; remove it"
             problems.append(Problem(key, text))
     return problems

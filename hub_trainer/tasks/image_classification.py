@@ -103,7 +103,7 @@ class ImageClassification:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         problems += argument_problems(recipe.train)
-        if recipe.train.method != "scratch":
+        if recipe.train.method_facts.needs_weights:
             problems += base_model_problems(self, recipe)
         if base_dir is None:
             return problems
@@ -136,7 +136,7 @@ class ImageClassification:
         else:
             config = labelled_config(base_dir, splits.label_names)
             processor = _processor(base_dir)
-        if base_dir is None or train.method == "scratch":
+        if base_dir is None or not train.method_facts.needs_weights:
             model = new_classifier(auto_class, config, seed=train.seed)
         else:
             model = load_classifier(auto_class, base_dir, config, seed=train.seed)

@@ -54,6 +54,8 @@ from hub_trainer.tasks import (
     unused_problems,
 )
 
+ONE_LABEL_KEYS = ("train.class_weights", "train.arguments.label_smoothing_factor")
+"""Keys that change nothing but where the answer is one label."""
 UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", *LANGUAGE_KEYS)
 MAX_TEXT_CHARACTERS = 20_000
 
@@ -114,7 +116,7 @@ class TextClassification:
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
         if self.head is not HEADS["label"]:
-            problems += unused_problems(self, recipe, ("train.class_weights",))
+            problems += unused_problems(self, recipe, ONE_LABEL_KEYS)
         if base_dir is None:
             return problems
         return problems + base_problems(
@@ -147,11 +149,12 @@ class TextClassification:
         base = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
         tokenizer = _tokenizer(base_dir, recipe.prepare.max_length)
         seed = recipe.train.seed
-        if recipe.train.method == "scratch":
-            model = new_classifier(auto_class, config, seed=seed)
-        else:
+        starts_from_base = recipe.train.method_facts.needs_weights
+        if starts_from_base:
             model = load_classifier(auto_class, base_dir, config, seed=seed)
-        if recipe.train.method == "scratch" or not knows_outputs(base, names, head.problem_type):
+        else:
+            model = new_classifier(auto_class, config, seed=seed)
+        if not (starts_from_base and knows_outputs(base, names, head.problem_type)):
             head.prepare(model, head.targets(splits.train, names))
         model.config.pad_token_id = tokenizer.pad_token_id
         data = _fit_data(self, splits, names, tokenizer, recipe.train.class_weights)

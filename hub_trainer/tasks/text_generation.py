@@ -37,6 +37,7 @@ UNUSED_KEYS = (
     "train.estimator",
     "train.estimator_arguments",
     "train.class_weights",
+    "train.arguments.label_smoothing_factor",
 )
 
 USAGE = """\

@@ -180,6 +180,10 @@ def test_section_when_method_and_its_keys_disagree_then_says_which(tmp_path: Pat
     assert problems_of(path, "train.method=last_n", "train.lora=null") == [
         "8: train: last_n goes with method: last_n, and that method needs it"
     ]
+    assert problems_of(path, "train.method=hybrid") == [
+        "8: train.method: must be 'head', 'last_n', 'full', 'lora', 'qlora' or 'scratch', got"
+        " 'hybrid'"
+    ]
 
 
 def test_schema_when_exported_then_takes_plain_strings_for_repos() -> None:

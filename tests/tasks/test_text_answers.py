@@ -169,11 +169,13 @@ def test_answer_when_it_is_none_of_the_task_then_says_which_learn_it(
         task_of(made)
 
 
-def test_class_weights_when_there_is_no_one_label_then_refused(base: Path) -> None:
-    made = recipe(TASK, evaluate__metrics=["r2"], evaluate__primary="r2", train__class_weights=True)
+def test_keys_of_one_label_when_there_is_none_then_refused(base: Path) -> None:
+    train = {"class_weights": True, "arguments": {"label_smoothing_factor": 0.1}}
+    made = recipe(TASK, evaluate__metrics=["r2"], evaluate__primary="r2", train=train)
     found = predicting(load_task(TASK, "number")).recipe_problems(made, None)
-    assert [one.message for one in found if "class_weights" in one.message] == [
-        "train.class_weights: changes nothing in text-classification; remove it"
+    assert [one.message for one in found] == [
+        f"{key}: changes nothing in text-classification; remove it"
+        for key in ("train.class_weights", "train.arguments.label_smoothing_factor")
     ]
 
 

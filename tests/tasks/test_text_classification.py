@@ -252,7 +252,7 @@ def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
     wrong = recipe(
         "text-classification",
         base_model=None,
-        train__method="hybrid",
+        train__method="qlora",
         train__estimator="random_forest",
         train__estimator_arguments={"a": 1},
         prepare__augment=["flip"],
@@ -282,6 +282,14 @@ def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
             {"train__arguments": {"eval_strategy": "steps", "save_strategy": "epoch"}},
             "train.arguments.save_strategy",
             "must be the same as eval_strategy",
+        ),
+        (
+            {
+                "train__arguments": {"save_strategy": "no"},
+                "train__early_stopping": {"patience": 2},
+            },
+            "train.early_stopping",
+            "nothing is evaluated with eval_strategy: no; remove one",
         ),
         (
             {"train__method": "lora", "train__lora": {"target_modules": ["qkv"]}},

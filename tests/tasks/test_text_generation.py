@@ -525,6 +525,7 @@ def test_faults_when_many_then_all_are_named_at_once() -> None:
     found = messages(
         train__method="head",
         train__language={"merge": True, "label_smoothing": 0.1},
+        train__arguments={"label_smoothing_factor": 0.1},
         train__class_weights=True,
         prepare__augment=["flip"],
         evaluate__json_schema={"type": "object"},
@@ -535,6 +536,7 @@ def test_faults_when_many_then_all_are_named_at_once() -> None:
         "train.method",
         "train.language.merge",
         "train.language.label_smoothing",
+        "train.arguments.label_smoothing_factor: changes nothing in text-generation; remove it",
         "train.class_weights",
         "prepare.augment",
         "evaluate.json_schema",

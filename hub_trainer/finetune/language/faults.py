@@ -8,7 +8,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from hub_trainer.errors import Problem
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
-from hub_trainer.finetune.language.fit import ADAPTER_METHODS
 from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import LOSSES
 from hub_trainer.finetune.positions import longest_input
@@ -78,9 +77,9 @@ def _idle_keys(train: TrainSection) -> Iterator[tuple[str, str]]:
     """Keys that are set and change nothing, by method and loss."""
     language = train.language or LanguageSection()
     named, loss = language.model_fields_set, language.loss_type
-    if language.merge and train.method not in ADAPTER_METHODS:
+    if language.merge and not train.method_facts.adapter:
         yield "train.language.merge", f"changes nothing under method {train.method}; remove it"
-    if "quantization" in named and train.method != "qlora":
+    if "quantization" in named and not train.method_facts.quantized:
         what = f"changes nothing under method {train.method}; qlora uses it"
         yield "train.language.quantization", what
     of_ratings = ("desirable_weight", "undesirable_weight")
@@ -133,7 +132,7 @@ def _schema_and_metric(recipe: Recipe) -> Iterator[tuple[str, str]]:
 def _adapter_faults(train: TrainSection, folders: Folders) -> Iterator[tuple[str, str]]:
     if folders[1] is None:
         return
-    if train.method not in ADAPTER_METHODS:
+    if not train.method_facts.adapter:
         what = f"the base model is an adapter, and {train.method} does not train one; use lora or"
         yield "train.method", f"{what} qlora, or merge it into its base first"
     if train.lora is not None:

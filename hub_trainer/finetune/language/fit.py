@@ -42,7 +42,6 @@ DEFAULT_MAX_LENGTH = 1024
 MERGE_EXAMPLES = 4
 MERGE_TOKENS = 128
 """Tokens of each example that a merged model is checked on."""
-ADAPTER_METHODS = ("lora", "qlora")
 
 
 @dataclass(frozen=True)
@@ -96,15 +95,14 @@ def reading_of(fit: LanguageFit, tokenizer: Any) -> Reading:
 
 def _start(fit: LanguageFit) -> Any:
     """The model that training begins with."""
-    method, language = fit.train.method, fit.language
-    assert method in ("full", "last_n", "lora", "qlora", "scratch")
+    train = fit.train
     with quiet_transformers():
-        if method == "scratch":
-            return new_language_model(fit.model_dir, seed=fit.train.seed)
+        if not train.method_facts.needs_weights:
+            return new_language_model(fit.model_dir, seed=train.seed)
         return load_language_model(
             fit.base_dir or fit.model_dir,
-            method,
-            quantization=language.quantization if method == "qlora" else None,
+            train.method,
+            quantization=fit.language.quantization if train.method_facts.quantized else None,
             adapter_dir=fit.model_dir if fit.base_dir else None,
         )
 
@@ -123,7 +121,7 @@ def plan_of(fit: LanguageFit, max_length: int) -> LanguagePlan:
     """The recipe's settings in plain values."""
     train, language, stopping = fit.train, fit.language, fit.train.early_stopping
     plan = FitPlan(
-        method=train.method,  # type: ignore[arg-type]
+        method=train.method,
         arguments=train.arguments,
         seed=train.seed,
         lora=train.lora.model_dump() if train.lora else None,
@@ -173,7 +171,7 @@ def _save(
     """Write the model, and say what there is to say of it."""
     folder, notes, saved = out_dir / "model", [], tuned
     with quiet_transformers():
-        if fit.train.method not in ADAPTER_METHODS:
+        if not fit.train.method_facts.adapter:
             _whole(saved, folder)
         elif fit.language.merge:
             notes = [_merge(saved, learned, fit, out_dir)]

@@ -17,7 +17,7 @@ from transformers import (
 
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.methods import merge_adapter, quantization_config, with_adapter
-from hub_trainer.finetune.plan import MethodName
+from hub_trainer.recipe.method_table import METHODS, MethodName
 
 Quantization = Literal["4bit", "8bit"]
 ROUNDING = 0.1
@@ -47,7 +47,7 @@ def load_language_model(
     Frozen weights under an adapter are bfloat16 where that is fast; weights that learn are
     float32.
     """
-    if (method == "qlora") != (quantization is not None):
+    if METHODS[method].quantized != (quantization is not None):
         raise TrainingError(
             "Method qlora needs a quantized base model, and no other method takes one.",
             got=f"method {method}, quantization {quantization}",
@@ -88,7 +88,7 @@ def generation_config(folder: Path) -> Any:
 
 def training_dtype(method: MethodName) -> torch.dtype:
     """Data type of the weights as they are loaded."""
-    return torch.bfloat16 if method in ("lora", "qlora") and fast_bfloat16() else torch.float32
+    return torch.bfloat16 if METHODS[method].adapter and fast_bfloat16() else torch.float32
 
 
 def fast_bfloat16() -> bool:

@@ -139,7 +139,7 @@ def _base(
 ) -> Baseline | None:
     """The base model as it is; None where the round began with no weights of one."""
     pinned = bench.pins.base_model
-    if pinned is None or bench.recipe.train.method == "scratch":
+    if pinned is None or not bench.recipe.train.method_facts.needs_weights:
         return None
     base_dir = download_model(bench.hub, pinned.repo_id, pinned.commit_sha)
     names = bench.prepared.outputs["label_names"]

@@ -182,7 +182,7 @@ def _base(
 ) -> Witness | None:
     """The base model; of a round that goes on from the published one, what that has said."""
     base = bench.pins.base_model
-    if base is None or bench.recipe.train.method == "scratch":
+    if base is None or not bench.recipe.train.method_facts.needs_weights:
         return None
     name = f"the base model {base.repo_id} as it is"
     there = bench.recipe.publish.repo_id, bench.pins.parent

@@ -215,7 +215,7 @@ def _base_model(finished: FinishedRound, hub: Hub, folder: Path) -> BaseModel | 
     base = finished.pins.base_model
     if base is None:
         return None
-    if finished.recipe.train.method == "scratch":
+    if not finished.recipe.train.method_facts.needs_weights:
         return BaseModel(base.repo_id, base.commit_sha, None, base.repo_id)
     repo_id, commit_sha, relation = base.repo_id, base.commit_sha, "finetune"
     if is_adapter(folder):

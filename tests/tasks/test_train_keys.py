@@ -1,0 +1,46 @@
+"""A key or value of `train` that no task would use is not legal."""
+
+from typing import Any, get_args
+
+import pytest
+from peft import LoraConfig
+
+from hub_trainer.finetune.language.tune import LOSSES
+from hub_trainer.finetune.sizes import BYTES_OF_QUANTIZED
+from hub_trainer.recipe import LanguageSection, LoraSection, TrainSection
+from hub_trainer.recipe.method_table import METHODS
+from hub_trainer.tasks import TASKS, load_task
+from tests.tasks.factory import recipe
+
+SET: dict[str, dict[str, Any]] = {
+    "method": {"method": "scratch"},
+    "last_n": {"method": "last_n", "last_n": 1},
+    "lora": {"method": "lora", "lora": {"r": 4}},
+    "estimator": {"estimator": "random_forest"},
+    "estimator_arguments": {"estimator_arguments": {"max_iter": 9}},
+    "language": {"language": {"beta": 0.2}},
+    "arguments": {"arguments": {"learning_rate": 1e-3}},
+    "early_stopping": {"early_stopping": {"patience": 2}},
+    "class_weights": {"class_weights": True},
+    "profile": {"profile": True},
+    "seed": {"seed": 3},
+}
+
+
+def test_methods_when_listed_then_each_is_offered_by_some_task() -> None:
+    assert set().union(*(load_task(name).methods for name in TASKS)) == set(METHODS)
+
+
+@pytest.mark.parametrize("key", TrainSection.model_fields)
+def test_key_when_set_then_some_task_takes_it(key: str) -> None:
+    problems = [
+        load_task(name).recipe_problems(recipe(name, train=SET[key]), None) for name in TASKS
+    ]
+    assert [found for found in problems if not any(p.key.startswith("train") for p in found)]
+
+
+def test_values_when_language_models_take_them_then_each_is_known_to_training() -> None:
+    losses, bits = (LanguageSection.model_fields[k] for k in ("loss_type", "quantization"))
+    assert set(get_args(get_args(losses.annotation)[0])) == {x for k in LOSSES.values() for x in k}
+    assert set(get_args(bits.annotation)) == set(BYTES_OF_QUANTIZED)
+    assert set(LoraSection.model_fields) <= set(LoraConfig.__dataclass_fields__)
