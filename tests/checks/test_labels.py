@@ -86,7 +86,7 @@ def test_few_rows_when_clean_then_pass() -> None:
 
 @pytest.mark.parametrize(
     ("low", "p_value", "right"),
-    [(0.14, 0.01, "refuse"), (0.14, 0.015, None), (0.03, 0.005, "human"), (0.01, 0.005, None)],
+    [(0.14, 0.01, "refuse"), (0.14, 0.015, None), (0.03, 0.005, "human"), (0.004, 0.005, None)],
 )
 def test_verdict_when_chance_explains_it_then_nobody_is_troubled(
     low: float, p_value: float, right: str | None
