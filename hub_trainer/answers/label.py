@@ -50,6 +50,7 @@ class Label:
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = "confusion.png"
+    question: str = "Is this right?"
     hint: str = "Choose one of the labels first."
     is_share_of_names: bool = True
     linear_model: str = "logistic regression"

@@ -59,6 +59,7 @@ class Labels:
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = None
+    question: str = "Are these the labels that fit?"
     hint: str = "Tick the labels that fit; send a JSON list of them through the API."
     is_share_of_names: bool = False
     linear_model: str = "logistic regression of each label"
