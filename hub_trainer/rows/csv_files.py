@@ -182,7 +182,9 @@ class CsvFile:
                 except StopIteration:
                     break
                 except UnicodeError as error:
-                    raise self._not_decoded(error) from None
+                    raise not_decoded(
+                        self.path, str(self.settings.encoding), error, where=self.where
+                    ) from None
                 except csv.Error as error:
                     raise self._fault(
                         "The dataset cannot be read.", reader.line_num, str(error),
@@ -237,22 +239,11 @@ class CsvFile:
                 text = file.read(HEAD_CHARACTERS)
                 whole = len(text) < HEAD_CHARACTERS
         except UnicodeError as error:
-            raise self._not_decoded(error) from None
+            raise not_decoded(
+                self.path, str(self.settings.encoding), error, where=self.where
+            ) from None
         cut = max(text.rfind("\n"), text.rfind("\r")) + 1
         return text if whole or not cut else text[:cut]
-
-    def _not_decoded(self, error: UnicodeError) -> DataError:
-        encoding = str(self.settings.encoding).replace("-sig", "")
-        with _unpacked(self.path) as file:
-            line, byte = _first_undecodable(file, self.settings.encoding or "utf-8")
-        got = f"{byte} in line {line}" if line else str(error)[:120]
-        return DataError(
-            f"The file's text is not {encoding.upper()}.",
-            where=f"{self.where}: {self.path.name}",
-            got=got,
-            do="Save it as UTF-8 (in Excel: CSV UTF-8; or iconv -f WINDOWS-1252 -t UTF-8), or name "
-            "its encoding in the card, as in configs: [{..., encoding: latin-1}].",
-        )
 
     @property
     def _separator(self) -> str:
@@ -275,6 +266,19 @@ def encoding_of(path: Path) -> str:
         if max(even, odd) > 0.7 * len(head) / 2 and min(even, odd) < 0.1 * len(head) / 2:
             return "utf-16-be" if even > odd else "utf-16-le"
     return "utf-8"
+
+
+def not_decoded(path: Path, encoding: str, error: UnicodeError, *, where: str) -> DataError:
+    """The error for a text file that is not written in the encoding in which it is read."""
+    with _unpacked(path) as file:
+        line, byte = _first_undecodable(file, encoding)
+    return DataError(
+        f"The file's text is not {encoding.replace('-sig', '').upper()}.",
+        where=f"{where}: {path.name}",
+        got=f"{byte} in line {line}" if line else str(error)[:120],
+        do="Save it as UTF-8 (in Excel: CSV UTF-8; or iconv -f WINDOWS-1252 -t UTF-8), or name "
+        "its encoding in the card, as in configs: [{..., encoding: latin-1}].",
+    )
 
 
 def _unpacked(path: Path) -> Any:

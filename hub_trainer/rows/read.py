@@ -157,31 +157,49 @@ def _read_one(
     """One split in full, or as many rows from its start as are needed, and its features."""
     import pyarrow as pa
 
-    plain = _json_files(builder, name, source) if source.as_written else None
-    if plain is not None:
+    plain = _json_files(builder, name, source)
+    if plain is not None and source.as_written:
         return plain.table(needed), dict(builder.config.features or {})
+    plain = None if source.declared else plain
     tables: list[pa.Table] = []
-    if source.reader == "csv":
-        features = dict(builder.info.features or builder.config.features or {})
-        found = _csv_tables([Path(path) for path in builder.config.data_files[name]], source)
-    else:
-        stream = builder.as_streaming_dataset(split=name)
-        features = dict(stream.features or {})
-        stream = stream.decode(False) if features else stream
-        found = stream.with_format("arrow").iter(batch_size=10_000)
     try:
+        found, features = _stream(builder, name, source)
         for table in under_budget(found, source.where, source.limits):
+            table.validate(full=True)
             tables.append(table)
             if needed is not None and sum(t.num_rows for t in tables) >= needed:
                 break
         joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
     except READ_ERRORS:
         # The reader fits all JSON files to the first one's types; cell by cell they may be read.
-        files = None if source.declared else _json_files(builder, name, source)
-        if files is None:
+        if plain is None:
             raise
-        return with_plain_types(files.table(needed)), {}
+        return with_plain_types(plain.table(needed), where=source.where), {}
+    if plain is not None and (_has_dates(joined) or joined.num_rows <= len(plain.paths)):
+        # Where a file was read as one row, its rows may be the cells of that.
+        read = plain.table(needed)
+        if _has_dates(joined) or read.num_rows > joined.num_rows:
+            return with_plain_types(read, where=source.where), {}
     return joined, features
+
+
+def _stream(
+    builder: Any, name: str, source: _Folder
+) -> tuple[Iterator["pa.Table"], dict[str, Any]]:
+    if source.reader == "csv":
+        features = dict(builder.info.features or builder.config.features or {})
+        return _csv_tables(
+            [Path(path) for path in builder.config.data_files[name]], source
+        ), features
+    stream = builder.as_streaming_dataset(split=name)
+    features = dict(stream.features or {})
+    stream = stream.decode(False) if features else stream
+    return stream.with_format("arrow").iter(batch_size=10_000), features
+
+
+def _has_dates(table: "pa.Table") -> bool:
+    """Whether the reader took texts for dates: JSON has none."""
+    return any("timestamp" in str(field.type) for field in table.schema)
 
 
 def _json_files(builder: Any, name: str, source: _Folder) -> JsonFiles | None:
