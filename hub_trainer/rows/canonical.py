@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import ANSWERS, Column, load_answer
 from hub_trainer.answers.label import class_names
+from hub_trainer.answers.label_names import plain_label
 from hub_trainer.errors import DataError
 from hub_trainer.pictures import image_problem
 from hub_trainer.recipe.arguments import nearest
@@ -16,6 +17,7 @@ from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import odd_numbers
 from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
+from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE, Modality, with_row_ids
 from hub_trainer.rows.written import plain_values
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "example"
 """The kind of a task's only column when its rows are language data in whatever format."""
+LARGEST_WHOLE = 2**63 - 1
 EXAMPLE_COLUMNS = ("text", "prompt", "label", "example")
 
 
@@ -231,23 +234,49 @@ def _images(column: Any, where: str) -> Any:
 def _texts(column: Any, where: str) -> Any:
     import pyarrow as pa
 
-    if _is_nested(column.type) or pa.types.is_binary(column.type):
-        do = "Name a column of plain text under columns: in the recipe."
-        raise DataError("The column holds no text.", where=where, got=str(column.type), do=do)
-    return column.cast(pa.string())
+    try:
+        if not _is_nested(column.type):
+            return column.cast(pa.string())  # of bytes, too, if they are UTF-8
+    except pa.ArrowInvalid:
+        pass
+    do = "Name a column of plain text under columns: in the recipe."
+    raise DataError("The column holds no text.", where=where, got=str(column.type), do=do)
 
 
 def column_of(raw: RawSplit, name: str) -> Column:
     """A column as an answer reads it."""
     return Column(
-        raw.table[name],
+        _mixed_names(raw, name),
         raw.class_names.get(name) or raw.list_names.get(name),
         raw.written.get(name),
     )
 
 
+def _mixed_names(raw: RawSplit, name: str) -> Any:
+    """A column, or if JSON files hold values of several kinds in it, the name of each."""
+    import pyarrow as pa
+
+    column = raw.json.get(name, raw.table[name])
+    if not holds_json(column.type):
+        return column
+    cells = plain_values(column)
+    lists = [cell for cell in cells if isinstance(cell, list)]
+    plain = [one for cell in cells for one in (cell if isinstance(cell, list) else [cell])]
+    if any(isinstance(one, list | Mapping) for one in plain):
+        return raw.table[name]
+    if not lists:
+        return pa.array([None if v is None else plain_label(v) for v in cells], pa.string())
+    if len(lists) < sum(cell is not None for cell in cells):
+        return raw.table[name]
+    names = [c and [None if v is None else plain_label(v) for v in c] for c in cells]
+    return pa.array(names, pa.list_(pa.string()))
+
+
 def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset()) -> Any:
-    """Numbers, booleans and strings as they are; NaN, infinity and gap words are null."""
+    """Numbers, booleans and texts; NaN, infinity, blank cells and gap words are null.
+
+    White space around a category does not make another one of it.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -257,11 +286,14 @@ def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset())
     if types.is_floating(kind):
         column = column.cast(pa.float64())
         return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
-    if types.is_integer(kind) or types.is_boolean(kind):
-        return column if types.is_boolean(kind) else column.cast(pa.int64())
+    if types.is_boolean(kind):
+        return column
+    if types.is_integer(kind):
+        large = kind == pa.uint64() and (pc.max(column).as_py() or 0) > LARGEST_WHOLE
+        return column.cast(pa.float64() if large else pa.int64(), safe=False)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-        column = column.cast(pa.string())
-        gaps = pc.is_in(column, pa.array(sorted(gap_words), pa.string()))
+        column = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        gaps = pc.is_in(column, pa.array(["", *sorted(gap_words)], pa.string()))
         return pc.if_else(gaps, pa.scalar(None, pa.string()), column)
     raise DataError(
         "A feature is neither number, text nor boolean.",

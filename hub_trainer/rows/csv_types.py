@@ -102,7 +102,8 @@ def _typed(column: Any, settings: CsvSettings) -> Any:
 
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column))])
-    words = pa.array(sorted(settings.gap_words), pa.string())
+    column = pc.utf8_trim_whitespace(column)
+    words = pa.array(["", *sorted(settings.gap_words)], pa.string())
     plain = pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column)
     if plain.null_count == len(plain):
         return None

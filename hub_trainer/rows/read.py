@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.answers.label_names import plain_label
 from hub_trainer.errors import DataError
 from hub_trainer.rows.budget import assert_small_cells, check_files, under_budget
 from hub_trainer.rows.card import assert_safe_card, card_configs, read_card
@@ -311,7 +312,7 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         index = table.column_names.index(name)
         table = table.set_column(index, name, _plain_texts(table[name]))
     class_names = {
-        name: tuple(kind.names)
+        name: _names_of(kind)
         for name, kind in kinds.items()
         if isinstance(kind, datasets.ClassLabel)
     }
@@ -320,7 +321,7 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
     return replace(
         raw,
         list_names={
-            name: tuple(kind.names)
+            name: _names_of(kind)
             for name, kind in listed.items()
             if isinstance(kind, datasets.ClassLabel)
         },
@@ -332,6 +333,11 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
             *(f"the column {name!r} {why}: it is left out" for name, why in left_out.items()),
         ),
     )
+
+
+def _names_of(classes: Any) -> tuple[str, ...]:
+    """Names of classes, as labels are read: without white space around them."""
+    return tuple(plain_label(name) or name for name in classes.names)
 
 
 def _is_picture(kind: Any) -> bool:
