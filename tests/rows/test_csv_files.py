@@ -260,3 +260,40 @@ def test_number_when_infinite_then_is_a_gap_and_said(folder: Folder) -> None:
     rows = rows_of(folder({"train.csv": "a,label\n1,x\ninf,y\n-inf,x\n2.5,y\n"}), TABLE)
     assert rows.table["a"].to_pylist() == [1.0, None, None, 2.5]
     assert "the column 'a' is infinite in 2 rows: they are gaps" in rows.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("train.csv", 'text, label\n"hi, you", "a"\nyo, b\n', ["hi, you", "yo"]),
+        (
+            "train.csv",
+            'text,label\n"say \\"hi, you\\"",a\n"C:\\n\\\\",b\n',
+            ['say "hi, you"', "C:\\n\\\\"],
+        ),
+        ("train.csv", 'text,label\n"C:\\dir\\",a\n"say ""hi""",b\n', ["C:\\dir\\", 'say "hi"']),
+        ("train.csv", 'text,label\n"Great" film,a\n"x ""y""" ,b\n', ['"Great" film', 'x "y"']),
+        ("train.tsv", 'text\tlabel\n"hi" he\ta\n"ho\tb\n', ['"hi" he', '"ho']),
+        ("train.tsv", 'text\tlabel\n"a\tb"\ta\n"ho"\tb\n', ["a\tb", "ho"]),
+        ("train.csv", "\ufeff\ufefftext,label\nhi,a\nyo,b\n", ["hi", "yo"]),
+    ],
+)
+def test_quotes_when_written_in_another_way_then_texts_are_whole(
+    folder: Folder, name: str, content: str, found: list[str]
+) -> None:
+    rows = rows_of(folder({name: content}))
+    assert cells(rows, "text") == found
+    assert cells(rows, "label") == ["a", "b"]
+
+
+def test_quotes_when_a_tsv_has_one_late_then_no_row_is_swallowed(folder: Folder) -> None:
+    lines = "text\tlabel\n" + "yo\ta\n" * 200 + '"hi she said\tb\n' + "ho\ta\n" * 9
+    assert rows_of(folder({"train.tsv": lines})).table.num_rows == 210
+
+
+def test_quote_when_closed_inside_a_cell_that_holds_the_separator_then_error_names_the_line(
+    folder: Folder,
+) -> None:
+    with pytest.raises(DataError, match="closed inside a cell") as caught:
+        rows_of(folder({"train.csv": 'text,label\nyo,b\n"Great" film, good,a\n'}))
+    assert "line 3" in str(caught.value)
