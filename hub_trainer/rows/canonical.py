@@ -166,6 +166,15 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
     if renamed and spec.modality != "table":
         raise _changes_nothing(f"columns: {next(iter(renamed))}", where, ours)
     taken |= renamed
+    if raw.images and set(present) == raw.images and len(taken) > 1:
+        raise DataError(
+            "The pictures have no labels.",
+            where=where,
+            got="pictures alone",
+            do="Put them into folders named by label, two or more, all equally deep, as in "
+            "train/cat/1.png; or list them in a file metadata.csv beside them, with the columns "
+            "file_name and label.",
+        )
     _assert_present(taken, present, where)
     if spec.modality == "table":
         used = {*taken.values(), *taken}
@@ -408,7 +417,8 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
     name, theirs = next(iter(missing.items()))
     alike = {one.strip().casefold(): one for one in present}
     guess = ", ".join(
-        f"{our}: {alike.get(their.casefold(), '<one of them>')}" for our, their in missing.items()
+        f"{our}: {_quoted(alike.get(their.casefold(), '<one of them>'))}"
+        for our, their in missing.items()
     )
     close = "" if theirs.casefold() in alike else nearest(theirs, present)
     raise DataError(
@@ -422,6 +432,11 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
             else f".{close}" * bool(close)
         ),
     )
+
+
+def _quoted(name: str) -> str:
+    """A name as YAML keeps it: white space at its ends counts only between quotes."""
+    return name if name == name.strip() else f'"{name}"'
 
 
 def _missing_dropped(name: str, present: Sequence[str], where: str) -> DataError:

@@ -22,6 +22,7 @@ from hub_trainer.rows.layout import (
     reader_of,
 )
 from hub_trainer.rows.limits import Limits
+from hub_trainer.rows.picture_lists import listed_pictures, picture_lists, unlisted_note
 from hub_trainer.rows.splits import row_ranges, rows_needed, split_names
 from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, with_plain_types
 
@@ -162,6 +163,9 @@ def _read_one(
     if plain is not None and source.as_written:
         return plain.table(needed), dict(builder.config.features or {})
     plain = None if source.declared else plain
+    listed = _listed(builder, name, source)
+    if listed is not None:
+        return listed, {}
     tables: list[pa.Table] = []
     try:
         found, features = _stream(builder, name, source)
@@ -196,6 +200,21 @@ def _stream(
     features = dict(stream.features or {})
     stream = stream.decode(False) if features else stream
     return stream.with_format("arrow").iter(batch_size=10_000), features
+
+
+def _listed(builder: Any, name: str, source: _Folder) -> "pa.Table | None":
+    """The pictures of a split that a list beside them names; None where there is no such list."""
+    paths = [Path(path) for path in builder.config.data_files[name]]
+    lists = picture_lists(paths)
+    by_folder = getattr(builder.config, "drop_labels", None) is False
+    if source.reader != "imagefolder" or source.declared or by_folder or not lists:
+        return None
+    table = listed_pictures(lists, source.limits, where=source.where)
+    if table is not None:
+        note = unlisted_note(paths, table)
+        source.notes.extend([note] if note else [])
+        list(under_budget([table], source.where, source.limits))
+    return table
 
 
 def _has_dates(table: "pa.Table") -> bool:

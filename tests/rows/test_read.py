@@ -89,11 +89,78 @@ def test_read_when_a_folder_of_images_then_the_files_are_embedded(folder: Folder
     assert raw.class_names == {"label": ("cat", "dog")}
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # datasets leaves metadata.csv open
 def test_read_when_images_come_with_metadata_then_its_columns_come_too(folder: Folder) -> None:
     root = folder({"train/1.png": png(1), "train/metadata.csv": "file_name,label\n1.png,cat\n"})
     assert read_split(root).table.to_pylist() == [{"image": png(1), "label": "cat"}]
-    gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "labels"),
+    [
+        ("metadata.csv", "file_name,label\n1.png,None\n2.png,01\n", ["None", "01"]),
+        ("metadata.csv", "file_name; label\n1.png; a\n2.png; b\n", [" a", " b"]),
+        ("metadata.csv", "\ufefffile_name,label\nmore\\3.png,a\n2.png,\n", ["a", None]),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a"}\n', ["a"]),
+    ],
+)
+def test_list_of_pictures_when_read_then_its_cells_are_as_written(
+    folder: Folder, name: str, content: str, labels: list[str]
+) -> None:
+    pictures = {"train/1.png": png(1), "train/2.png": png(2), "train/more/3.png": png(3)}
+    raw = read_split(folder({**pictures, f"train/{name}": content}))
+    assert raw.table["label"].to_pylist() == labels
+    missing = 3 - len(labels)
+    assert f"{missing} of 3 pictures are in no row of the list" in raw.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "got"),
+    [
+        ("image,label\n1.png,a\n", "which row is of which picture", "columns image, label"),
+        ("file_name,label\n../../x.png,a\n", "lies elsewhere", "'../../x.png'"),
+        ("file_name,label\n1.png,a\nhttp://x/1.png,a\n", "lies elsewhere", "row 2"),
+        ("file_name,label\n1,a\n", "image is not there", "train/1"),
+    ],
+)
+def test_list_of_pictures_when_wrong_then_error_says_where(
+    folder: Folder, content: str, message: str, got: str
+) -> None:
+    root = folder({"train/1.png": png(1), "train/metadata.csv": content})
+    with pytest.raises(DataError, match=message) as caught:
+        read_split(root)
+    assert got in str(caught.value)
+    assert str(root) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"train/1.png": png(3)}, {"train/cat/more/1.png": png(3)}, {"train/labels.csv": "a,b\n1,2"}],
+)
+def test_pictures_when_their_folders_are_no_labels_then_error_says_how(
+    folder: Folder, more: dict[str, bytes | str]
+) -> None:
+    files: dict[str, bytes | str] = {"train/cat/1.png": png(1), "train/cat/2.png": png(2), **more}
+    spec = RowSpec("image", {"image": "image", "label": "label"})
+    with pytest.raises(DataError, match="pictures have no labels") as caught:
+        canonical_rows(read_split(folder(files)), spec, source="ds")
+    assert "metadata.csv" in str(caught.value)
+
+
+def test_file_when_a_pointer_of_git_lfs_then_error_says_how_to_get_it(folder: Folder) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+    for name in ("train.csv", "train.jsonl"):
+        with pytest.raises(DataError, match="not what its name says") as caught:
+            read_split(folder({name: pointer}))
+        assert "git lfs pull" in str(caught.value)
+        (folder({}) / name).unlink()
+
+
+def test_column_when_its_name_has_white_space_then_the_hint_quotes_it(folder: Folder) -> None:
+    root = folder({"train.jsonl": '{" text": "a", "label": "x"}\n'})
+    spec = RowSpec("text", {"text": "text", "label": "label"})
+    with pytest.raises(DataError) as caught:
+        canonical_rows(read_split(root), spec, source="ds")
+    assert 'columns: {text: " text"}' in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["SECRET", "http://127.0.0.1:PORT/x.png", "../x.png", "1.png"])
@@ -193,7 +260,7 @@ def test_read_when_files_have_other_columns_then_says_so(folder: Folder) -> None
     [
         (
             {"train.parquet": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"},
-            "is broken",
+            "not what its name says",
         ),
         ({"train.parquet": parquet(texts())[:-20]}, "is broken"),
         ({"train.csv": b""}, "file is empty"),
