@@ -501,7 +501,11 @@ def _assert_names(lists: Sequence[Sequence[Any] | None], where: str) -> None:
     """Raise DataError for lists of zeros and ones, a place for each label: they name none."""
     cells = [tuple(one) for one in lists if one is not None]
     lengths = {len(one) for one in cells}
-    if len(lengths) == 1 and min(lengths) > 1 and all(set(one) <= {0, 1} for one in cells):
+    if (
+        len(lengths) == 1
+        and min(lengths) > 1
+        and all(set(one) <= {0, 1, "0", "1"} for one in cells)
+    ):
         example = next((one for one in cells if len(set(one)) < len(one)), None)
         if example is not None:
             raise DataError(

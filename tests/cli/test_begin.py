@@ -160,7 +160,7 @@ def test_number_when_no_model_is_there_then_contribute_says_what_can_be_done(
     assert "no published model says which it is" in told.err
     assert f"hf upload {OWNER}/homes FILE --repo-type dataset --create-pr" in told.err
     told = cli("contribute", f"{OWNER}/homes", "bad.csv", "--dry-run")
-    assert "'cheap' in row 1" in told.err
+    assert "'cheap' in row 2" in told.err
 
 
 def test_lists_when_a_csv_has_them_in_one_cell_then_contribute_splits_them(
