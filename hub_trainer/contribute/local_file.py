@@ -122,4 +122,12 @@ def _image_files(path: Path) -> list[Path]:
             got=here[0].name,
             do="Put images into folders named by label, or beside a metadata.csv with file_name.",
         )
+    deepest = max(images, key=lambda image: len(image.parts))
+    if not tables and any(len(image.parts) < len(deepest.parts) for image in images):
+        raise DataError(
+            "Some images lie in a folder inside the folder of a label.",
+            where=str(path),
+            got=str(deepest.relative_to(path)),
+            do="Put all images equally deep, each right into the folder of its label.",
+        )
     return images + tables

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import ANSWERS, Column, load_answer
 from hub_trainer.answers.label import class_names
-from hub_trainer.answers.label_names import plain_label
+from hub_trainer.answers.label_names import alike_labels, plain_label
 from hub_trainer.errors import DataError
 from hub_trainer.pictures import image_problem
 from hub_trainer.recipe.arguments import nearest
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "example"
 """The kind of a task's only column when its rows are language data in whatever format."""
+MIN_CATEGORIES = 20
+"""Rows from which categories that hardly repeat are no chance."""
 LARGEST_WHOLE = 2**63 - 1
 EXAMPLE_COLUMNS = ("text", "prompt", "label", "example")
 
@@ -102,7 +104,7 @@ def canonical_rows(
     notes = (
         *raw.notes,
         *answer.notes(table[answer.column].to_pylist()),
-        *_feature_notes(raw, names, features),
+        *_feature_notes(raw, table, names, features),
     )
     declared = column_of(raw, names[answer.column]).class_names
     label_names = tuple(declared) if declared is not None else None
@@ -228,7 +230,7 @@ def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
         return class_names(column, raw.class_names[name], where)
     if kind == "text":
         return _texts(raw.as_written(name), where)
-    return _values(column, where, gap_words=GAP_WORDS if raw.untyped else frozenset())
+    return feature_values(raw, name, where)
 
 
 def _images(column: Any, where: str) -> Any:
@@ -281,7 +283,7 @@ def _mixed_names(raw: RawSplit, name: str) -> Any:
     return pa.array(names, pa.list_(pa.string()))
 
 
-def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset()) -> Any:
+def feature_values(raw: RawSplit, name: str, where: str) -> Any:
     """Numbers, booleans and texts; NaN, infinity, blank cells and gap words are null.
 
     White space around a category does not make another one of it.
@@ -289,6 +291,7 @@ def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset())
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    column, gap_words = raw.table[name], GAP_WORDS if raw.untyped else frozenset()
     kind, types = column.type, pa.types
     if types.is_null(kind) or types.is_decimal(kind):
         return column.cast(pa.float64())
@@ -308,7 +311,7 @@ def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset())
         "A feature is neither number, text nor boolean.",
         where=where,
         got=str(kind),
-        do="Convert it in the dataset, or name it in drop_columns.",
+        do="Write it as numbers or texts, or leave it out: drop_columns in the recipe.",
     )
 
 
@@ -385,13 +388,15 @@ def _feature_kinds(table: "pa.Table", names: Mapping[str, str], spec: RowSpec) -
 
 
 def _feature_notes(
-    raw: RawSplit, names: Mapping[str, str], features: Mapping[str, str]
+    raw: RawSplit, table: "pa.Table", names: Mapping[str, str], features: Mapping[str, str]
 ) -> Iterator[str]:
     """What is odd about a table's features: numbers that are read as categories, a row counter."""
     for name, kind in features.items():
         seen = odd_numbers(raw.table[names[name]]) if kind == "category" else ""
         if seen:
             yield f"the column {names[name]!r} {seen}"
+        elif kind == "category":
+            yield from _category_notes(names[name], table[name])
         endless = _infinite(raw.table[names[name]]) if kind == "number" else 0
         if endless:
             yield f"the column {names[name]!r} is infinite in {endless:,} rows: they are gaps"
@@ -400,6 +405,21 @@ def _feature_notes(
             f"the column {name!r} counts the rows one by one; if it says nothing of them, name it "
             "in drop_columns"
         )
+
+
+def _category_notes(name: str, column: Any) -> Iterator[str]:
+    """Categories that hardly repeat, and those that differ only in case."""
+    counts = Counter(value for value in column.to_pylist() if value is not None)
+    if counts.total() >= MIN_CATEGORIES and len(counts) > counts.total() / 2:
+        yield (
+            f"the column {name!r} has {len(counts):,} different texts in {counts.total():,} rows, "
+            f"as {min(counts)!r:.40}: categories that hardly repeat teach nothing, so write them "
+            "as numbers, or name the column in drop_columns"
+        )
+        return
+    for group in alike_labels(counts)[:1]:
+        alike = ", ".join(f"{one!r} ({counts[one]:,} rows)" for one in group)
+        yield f"the column {name!r} holds {alike}, which are different categories"
 
 
 def _infinite(column: Any) -> int:

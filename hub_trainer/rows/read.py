@@ -167,6 +167,7 @@ def _read_one(
     if listed is not None:
         return listed, {}
     tables: list[pa.Table] = []
+    features: dict[str, Any] = {}
     try:
         found, features = _stream(builder, name, source)
         for table in under_budget(found, source.where, source.limits):
@@ -176,7 +177,10 @@ def _read_one(
                 break
         joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
     except READ_ERRORS:
-        # The reader fits all JSON files to the first one's types; cell by cell they may be read.
+        # The reader fits all files to the first one's types. Those of parquet may be joined by
+        # their own, and JSON may be read cell by cell.
+        if source.reader == "parquet" and not source.declared:
+            return _joined_parquet(builder, name, source), features
         if plain is None:
             raise
         return with_plain_types(plain.table(needed), where=source.where), {}
@@ -200,6 +204,22 @@ def _stream(
     features = dict(stream.features or {})
     stream = stream.decode(False) if features else stream
     return stream.with_format("arrow").iter(batch_size=10_000), features
+
+
+def _joined_parquet(builder: Any, name: str, source: _Folder) -> "pa.Table":
+    """The rows of parquet files whose columns differ in type, as whole numbers and fractions do.
+
+    Raises Arrow's error, which names the column, where the types have nothing in common.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = (pq.ParquetFile(Path(path)).read() for path in builder.config.data_files[name])
+    tables = []
+    for table in under_budget(files, source.where, source.limits):
+        table.validate(full=True)
+        tables.append(table.replace_schema_metadata(None))
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def _listed(builder: Any, name: str, source: _Folder) -> "pa.Table | None":
@@ -254,6 +274,10 @@ def _assert_same_columns(paths: Sequence[Path], source: _Folder) -> None:
     import pyarrow.parquet as pq
 
     first = pq.read_schema(paths[0]).names
+    twice = sorted({name for name in first if first.count(name) > 1})
+    if twice:
+        where, do = f"{source.where}: {paths[0].name}", "Give each column a name of its own."
+        raise DataError("Two columns have the same name.", where=where, got=twice[0], do=do)
     for path in paths[1:]:
         _assert_same((paths[0], first), (path, pq.read_schema(path).names), source.where)
 

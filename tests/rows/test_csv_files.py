@@ -297,3 +297,35 @@ def test_quote_when_closed_inside_a_cell_that_holds_the_separator_then_error_nam
     with pytest.raises(DataError, match="closed inside a cell") as caught:
         rows_of(folder({"train.csv": 'text,label\nyo,b\n"Great" film, good,a\n'}))
     assert "line 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cells_of", "note"),
+    [
+        ("${}.50", "holds numbers that are not written alone ('$0.50'): it is read as categories"),
+        ("{} kg", "holds numbers that are not written alone ('0 kg')"),
+        ("{} 000", "holds numbers that are not written alone ('0 000')"),
+        ("1{}%", "holds numbers that are not written alone ('10%')"),
+        ("\u2212{}", "holds numbers that are not written alone ('\u22120')"),
+        ('"1{},234"', "with a comma, a decimal one or one between thousands ('10,234')"),
+        ('"{},5"', "holds numbers written with a decimal comma ('0,5')"),
+        ("2024-01-{}", "has 25 different texts in 25 rows, as '2024-01-0'"),
+        ("id{}x{}", "has 25 different texts in 25 rows, as 'id0x0'"),
+    ],
+)
+def test_column_when_it_is_probably_no_category_then_said(
+    folder: Folder, cells_of: str, note: str
+) -> None:
+    lines = "a,label\n" + "".join(f"{cells_of.format(i, i)},{'xy'[i % 2]}\n" for i in range(25))
+    found = rows_of(folder({"train.csv": lines}), TABLE)
+    assert found.features == {"a": "category"}
+    assert note in found.notes[0]
+
+
+def test_column_when_a_category_then_only_its_case_is_noted(folder: Folder) -> None:
+    lines = "a,b,label\n" + "".join(
+        f"{['Red', 'red', 'blue'][i % 3]},Type {i % 3},{'xy'[i % 2]}\n" for i in range(30)
+    )
+    assert rows_of(folder({"train.csv": lines}), TABLE).notes == (
+        "the column 'a' holds 'Red' (10 rows), 'red' (10 rows), which are different categories",
+    )

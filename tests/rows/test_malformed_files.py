@@ -13,7 +13,7 @@ CORPUS = Path(__file__).parents[3] / "shared" / "data" / "dirty-malformed-files"
 UNREADABLE = {
     "made/truncated.parquet": "is broken",
     "made/footer-flipped.parquet": "is broken",
-    "made/not-a-parquet.parquet": "is broken",
+    "made/not-a-parquet.parquet": "not what its name says",
     "parquet/ARROW-GH-41317.parquet": "is broken",
     "parquet/ARROW-GH-47662.parquet": "is broken",
     "parquet/ARROW-RS-GH-6229-LEVELS.parquet": "is broken",

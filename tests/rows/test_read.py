@@ -3,6 +3,7 @@ import gzip
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -320,3 +321,47 @@ def test_picture_when_its_file_is_empty_then_only_its_row_is_left_out(folder: Fo
     rows = canonical_rows(read_split(root), spec, source="ds")
     assert rows.table.num_rows == 2
     assert rows.dropped == {"no image in a known format": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "whole"),
+    [
+        ([1, 2], [0.5, 3.0], [1.0, 2.0, 0.5, 3.0]),
+        (pa.nulls(2), ["r", "s"], [None, None, "r", "s"]),
+        (pa.array(["r", "s"]).dictionary_encode(), ["t", "u"], ["r", "s", "t", "u"]),
+    ],
+)
+def test_parquet_when_files_differ_in_type_then_are_joined_by_what_fits_both(
+    folder: Folder, first: Any, second: Any, whole: list[Any]
+) -> None:
+    root = folder(
+        {"train-0.parquet": pa.table({"a": first}), "train-1.parquet": pa.table({"a": second})}
+    )
+    assert read_split(root).table["a"].to_pylist() == whole
+
+
+@pytest.mark.parametrize(
+    ("tables", "got"),
+    [
+        ([pa.table({"a": [1]}), pa.table({"a": ["x"]})], "Field a has incompatible types"),
+        ([pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])], "got:   a"),
+    ],
+)
+def test_parquet_when_columns_contradict_then_error_names_them(
+    folder: Folder, tables: list[pa.Table], got: str
+) -> None:
+    root = folder({f"train-{n}.parquet": table for n, table in enumerate(tables)})
+    with pytest.raises(DataError) as caught:
+        read_split(root)
+    assert got in str(caught.value)
+
+
+def test_text_when_a_parquet_file_holds_bytes_that_are_none_then_error_names_the_file(
+    folder: Folder,
+) -> None:
+    places = pa.py_buffer(b"\0\0\0\0\x01\0\0\0")
+    broken = pa.StringArray.from_buffers(1, places, pa.py_buffer(b"\xe9"))
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        read_split(folder({"train.parquet": pa.table({"text": broken})}))
+    assert "train.parquet" in str(caught.value.where)
+    assert "Invalid UTF8" in str(caught.value.got)
