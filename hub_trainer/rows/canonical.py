@@ -1,5 +1,6 @@
 """The columns of a dataset become the columns of a task: labels as names, images as bytes."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.pictures import image_problem
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer
-from hub_trainer.rows.counters import counted_columns
+from hub_trainer.rows.counters import NAMELESS, counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import odd_numbers
 from hub_trainer.rows.examples import canonical_examples
@@ -446,12 +447,17 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
         where=where,
         got=f"columns {', '.join(present)}",
         do=f"Name it in the recipe: columns: {{{guess}}}"
-        + (
-            "; or, if that is a whole line, its separator in the card: sep"
-            if len(present) == 1
-            else f".{close}" * bool(close)
-        ),
+        + (_of_header(present) or close and f".{close}"),
     )
+
+
+def _of_header(present: Sequence[str]) -> str:
+    """What the card may lack where the columns look as no header does."""
+    if len(present) == 1 and re.search(r"[^\w-]", present[0].strip()):
+        return "; or, if that is a whole line, its separator in the card: sep"
+    if any(NAMELESS.match(name) for name in present):
+        return "; or, if the header is a later line, how many come before it in the card: skiprows"
+    return ""
 
 
 def _quoted(name: str) -> str:

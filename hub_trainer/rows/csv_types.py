@@ -69,11 +69,27 @@ def as_declared(
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise DataError(
                 "A column is not of the type that the card declares.",
-                where=f"{where}, column {name}",
+                where=f"{where}, column {name}, row {_first_misfit(column, feature):,}",
                 got=str(error).splitlines()[0][:200],
                 do=f"Correct the cells, or dataset_info in the card: {feature}.",
             ) from None
     return pa.table(made)
+
+
+def _first_misfit(column: Any, feature: Any) -> int:
+    """The first row whose cell is not of a declared type, given that there is one."""
+    import pyarrow as pa
+    from datasets.table import cast_array_to_feature
+
+    good, bad = 0, len(column)  # the first `good` rows fit, and the first `bad` do not
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            cast_array_to_feature(pa.concat_arrays(column[:middle].chunks), feature)
+            good = middle
+        except (pa.ArrowException, ValueError, TypeError):
+            bad = middle
+    return bad
 
 
 def odd_numbers(column: Any) -> str:

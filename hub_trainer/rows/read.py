@@ -24,12 +24,14 @@ from hub_trainer.rows.layout import (
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.picture_lists import listed_pictures, picture_lists, unlisted_note
 from hub_trainer.rows.splits import row_ranges, rows_needed, split_names
-from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, with_plain_types
+from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, plain_values, with_plain_types
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_BYTES = 32_000_000
+DATE = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?$"
+"""How Arrow writes a date as a text."""
 READ_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 """What the readers raise for files that are broken; Arrow's own errors are among them."""
 
@@ -157,19 +159,38 @@ def _read_one(
     builder: Any, name: str, needed: int | None, source: _Folder
 ) -> tuple["pa.Table", dict[str, Any]]:
     """One split in full, or as many rows from its start as are needed, and its features."""
-    import pyarrow as pa
-
     plain = _json_files(builder, name, source)
     if plain is not None and source.as_written:
         return plain.table(needed), dict(builder.config.features or {})
-    plain = None if source.declared else plain
     listed = _listed(builder, name, source)
     if listed is not None:
         return listed, {}
-    tables: list[pa.Table] = []
-    features: dict[str, Any] = {}
     try:
-        found, features = _stream(builder, name, source)
+        joined, features = _read_typed(builder, name, needed, source)
+    except READ_ERRORS:
+        # The reader fits all JSON files to the first one's types; cell by cell they may be read.
+        if plain is None or source.declared:
+            raise
+        return with_plain_types(plain.table(needed), where=source.where), {}
+    if plain is not None and source.declared:
+        return _with_dates_as_written(joined, plain, needed), features
+    if plain is not None and (_has_dates(joined) or joined.num_rows <= len(plain.paths)):
+        # Where a file was read as one row, its rows may be the cells of that.
+        read = plain.table(needed)
+        if _has_dates(joined) or read.num_rows > joined.num_rows:
+            return with_plain_types(read, where=source.where), {}
+    return joined, features
+
+
+def _read_typed(
+    builder: Any, name: str, needed: int | None, source: _Folder
+) -> tuple["pa.Table", dict[str, Any]]:
+    """A split in the types that its reader gives it."""
+    import pyarrow as pa
+
+    found, features = _stream(builder, name, source)
+    tables: list[pa.Table] = []
+    try:
         for table in under_budget(found, source.where, source.limits):
             table.validate(full=True)
             tables.append(table)
@@ -177,18 +198,10 @@ def _read_one(
                 break
         joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
     except READ_ERRORS:
-        # The reader fits all files to the first one's types. Those of parquet may be joined by
-        # their own, and JSON may be read cell by cell.
-        if source.reader == "parquet" and not source.declared:
-            return _joined_parquet(builder, name, source), features
-        if plain is None:
+        # The reader fits all files to the first one's types; Arrow may find some that fit all.
+        if source.reader != "parquet" or source.declared:
             raise
-        return with_plain_types(plain.table(needed), where=source.where), {}
-    if plain is not None and (_has_dates(joined) or joined.num_rows <= len(plain.paths)):
-        # Where a file was read as one row, its rows may be the cells of that.
-        read = plain.table(needed)
-        if _has_dates(joined) or read.num_rows > joined.num_rows:
-            return with_plain_types(read, where=source.where), {}
+        joined = _joined_parquet(builder, name, source)
     return joined, features
 
 
@@ -240,6 +253,28 @@ def _listed(builder: Any, name: str, source: _Folder) -> "pa.Table | None":
 def _has_dates(table: "pa.Table") -> bool:
     """Whether the reader took texts for dates: JSON has none."""
     return any("timestamp" in str(field.type) for field in table.schema)
+
+
+def _with_dates_as_written(table: "pa.Table", files: JsonFiles, needed: int | None) -> "pa.Table":
+    """The table with texts as they are written that were taken for dates, and then for texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    dated = [
+        name
+        for name in table.column_names
+        if pa.types.is_string(table[name].type)
+        and table[name].null_count < table.num_rows
+        and pc.all(pc.match_substring_regex(table[name], DATE)).as_py()
+    ]
+    if not dated:
+        return table
+    read = files.table(needed)
+    for name in dated if read.num_rows == table.num_rows else ():
+        texts = [None if v is None else str(v) for v in plain_values(read[name])]
+        place = table.column_names.index(name)
+        table = table.set_column(place, table.field(name), pa.array(texts, pa.string()))
+    return table
 
 
 def _json_files(builder: Any, name: str, source: _Folder) -> JsonFiles | None:
@@ -310,6 +345,9 @@ def _unreadable(
         try:
             _read_one(builder, name, None, source)
         except READ_ERRORS as own:
+            told = _line_at_fault(builder, name, source)
+            if told is not None:
+                return told
             where, error = f"{source.where}: {file}", own
             do = "Correct this file: UTF-8, one row per line, and the same columns in each."
             if "file_name" in str(own):
@@ -317,6 +355,19 @@ def _unreadable(
             break
     got = first_line(error, source.path)
     return DataError("The dataset cannot be read.", where=where, got=got, do=do)
+
+
+def _line_at_fault(builder: Any, name: str, source: _Folder) -> DataError | None:
+    """The error that names the line of a JSON file; None where it can be read cell by cell."""
+    files = _json_files(builder, name, source)
+    try:
+        if files is not None:
+            with_plain_types(files.table(None), where=source.where)
+    except DataError as error:
+        return error
+    except READ_ERRORS:
+        pass  # as the reader's own, which is told
+    return None
 
 
 def _sliced(tables: Mapping[str, "pa.Table"], split: str, where: str) -> "pa.Table":

@@ -258,7 +258,9 @@ class JsonFiles:
             return
         value = found[0] if found else []
         if self.field is not None:
-            value = value.get(self.field) if isinstance(value, Mapping) else None
+            if not isinstance(value, Mapping) or self.field not in value:
+                raise self._broken(path, ValueError(f"no key {self.field!r}, which the card names"))
+            value = value[self.field]
         yield from self._of_value(path, value)
 
     def _of_value(self, path: Path, value: Any) -> Iterator[Mapping[str, Any]]:

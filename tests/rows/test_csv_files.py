@@ -329,3 +329,31 @@ def test_column_when_a_category_then_only_its_case_is_noted(folder: Folder) -> N
     assert rows_of(folder({"train.csv": lines}), TABLE).notes == (
         "the column 'a' holds 'Red' (10 rows), 'red' (10 rows), which are different categories",
     )
+
+
+def test_cell_when_not_of_the_declared_type_then_error_names_its_row(folder: Folder) -> None:
+    card = (
+        "dataset_info: {features: [{name: text, dtype: string}, "
+        "{name: label, dtype: {class_label: {names: {'0': neg, '1': pos}}}}]}"
+    )
+    lines = "text,label\n" + "a,neg\nb,1\n" * 50 + "c,meh\n" + "a,neg\n" * 9
+    with pytest.raises(DataError, match="not of the type") as caught:
+        rows_of(folder({"train.csv": lines}, card))
+    assert "column label, row 101\n" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "hint"),
+    [
+        ("# mine\ntext,label\na,x\n", "how many come before it in the card: skiprows"),
+        ("My export,,\ntext,label,n\na,x,1\n", "how many come before it in the card: skiprows"),
+        ("text^label\na^x\n", "its separator in the card: sep"),
+        ("body\na\n", "columns: {text: <one of them>, label: <one of them>}"),
+    ],
+)
+def test_header_when_it_is_none_then_the_hint_says_what_may_be_wrong(
+    folder: Folder, lines: str, hint: str
+) -> None:
+    with pytest.raises(DataError, match="has no column 'text'") as caught:
+        rows_of(folder({"train.csv": lines}))
+    assert str(caught.value).endswith(hint)

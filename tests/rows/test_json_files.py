@@ -102,3 +102,40 @@ def test_text_when_half_a_surrogate_pair_then_error_names_its_row(folder: Folder
     with pytest.raises(DataError, match="surrogate pair") as caught:
         rows_of(folder, f'{FIRST}\n{{"text": "a\\ud800", "label": "y"}}\n')
     assert "row 2, column text" in str(caught.value)
+
+
+CARD = (
+    "dataset_info: {features: [{name: text, dtype: string}, {name: label, dtype: string}]}\n"
+    "configs: [{config_name: default, data_files: train.jsonl}]"
+)
+
+
+def test_text_when_declared_and_like_a_date_then_stays_as_written(folder: Folder) -> None:
+    content = '{"text": "2024-01-01T10:00", "label": "x"}\n{"text": null, "label": "y"}\n'
+    found = read_split(folder({"train.jsonl": content}, CARD))
+    assert found.table["text"].to_pylist() == ["2024-01-01T10:00", None]
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "got"),
+    [
+        (f'{FIRST}\n{{"text"\n'.encode(), "train.jsonl, line 2", "Expecting ':'"),
+        ('{"text": "\u00e9", "label": "x"}\n'.encode("latin-1"), "train.jsonl", "0xe9 in line 1"),
+        (b'{"text": "a\\ud800", "label": "x"}\n', "row 1, column text", "ud800"),
+    ],
+)
+def test_declared_rows_when_broken_then_error_names_the_line(
+    folder: Folder, content: bytes, where: str, got: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read_split(folder({"train.jsonl": content}, CARD), where="ds")
+    assert where in str(caught.value.where)
+    assert got in str(caught.value.got)
+
+
+def test_key_when_the_card_names_one_that_is_not_there_then_said(folder: Folder) -> None:
+    card = "configs: [{config_name: default, data_files: train.json, field: rowz}]"
+    root = folder({"train.json": json.dumps({"rows": ROWS, "meta": 1})}, card)
+    with pytest.raises(DataError) as caught:
+        read_split(root)
+    assert "no key 'rowz', which the card names" in str(caught.value)
