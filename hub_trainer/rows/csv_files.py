@@ -370,11 +370,12 @@ def _head_records(head: str, settings: CsvSettings) -> Iterator[list[str]]:
     """The first records of a text that are not blank; as many as can be parsed."""
     lines = io.StringIO(head, newline="")
     skipped = settings.skipped
-    kept = (
+    kept: Iterable[str] = (
         line
         for number, line in enumerate(lines)
         if not (number < skipped if isinstance(skipped, int) else number in skipped)
     )
+    kept = map(_with_twice, kept) if settings.backslashes else kept
     found = 0
     try:
         for record in csv.reader(kept, **_dialect(settings)):
