@@ -1,5 +1,6 @@
 """The columns of a dataset become the columns of a task: labels as names, images as bytes."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import ANSWERS, Column, load_answer
 from hub_trainer.answers.label import class_names
+from hub_trainer.answers.label_names import alike_labels, plain_label
 from hub_trainer.errors import DataError
 from hub_trainer.pictures import image_problem
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer
-from hub_trainer.rows.counters import counted_columns
+from hub_trainer.rows.counters import NAMELESS, counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import odd_numbers
 from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
+from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE, Modality, with_row_ids
 from hub_trainer.rows.written import plain_values
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = "example"
 """The kind of a task's only column when its rows are language data in whatever format."""
+MIN_CATEGORIES = 20
+"""Rows from which categories that hardly repeat are no chance."""
+LARGEST_WHOLE = 2**63 - 1
 EXAMPLE_COLUMNS = ("text", "prompt", "label", "example")
 
 
@@ -99,7 +105,7 @@ def canonical_rows(
     notes = (
         *raw.notes,
         *answer.notes(table[answer.column].to_pylist()),
-        *_feature_notes(raw, names, features),
+        *_feature_notes(raw, table, names, features),
     )
     declared = column_of(raw, names[answer.column]).class_names
     label_names = tuple(declared) if declared is not None else None
@@ -163,6 +169,15 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
     if renamed and spec.modality != "table":
         raise _changes_nothing(f"columns: {next(iter(renamed))}", where, ours)
     taken |= renamed
+    if raw.images and set(present) == raw.images and len(taken) > 1:
+        raise DataError(
+            "The pictures have no labels.",
+            where=where,
+            got="pictures alone",
+            do="Put them into folders named by label, two or more, all equally deep, as in "
+            "train/cat/1.png; or list them in a file metadata.csv beside them, with the columns "
+            "file_name and label.",
+        )
     _assert_present(taken, present, where)
     if spec.modality == "table":
         used = {*taken.values(), *taken}
@@ -216,7 +231,7 @@ def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
         return class_names(column, raw.class_names[name], where)
     if kind == "text":
         return _texts(raw.as_written(name), where)
-    return _values(column, where, gap_words=GAP_WORDS if raw.untyped else frozenset())
+    return feature_values(raw, name, where)
 
 
 def _images(column: Any, where: str) -> Any:
@@ -231,43 +246,73 @@ def _images(column: Any, where: str) -> Any:
 def _texts(column: Any, where: str) -> Any:
     import pyarrow as pa
 
-    if _is_nested(column.type) or pa.types.is_binary(column.type):
-        do = "Name a column of plain text under columns: in the recipe."
-        raise DataError("The column holds no text.", where=where, got=str(column.type), do=do)
-    return column.cast(pa.string())
+    try:
+        if not _is_nested(column.type):
+            return column.cast(pa.string())  # of bytes, too, if they are UTF-8
+    except pa.ArrowInvalid:
+        pass
+    do = "Name a column of plain text under columns: in the recipe."
+    raise DataError("The column holds no text.", where=where, got=str(column.type), do=do)
 
 
 def column_of(raw: RawSplit, name: str) -> Column:
     """A column as an answer reads it."""
     return Column(
-        raw.table[name],
+        _mixed_names(raw, name),
         raw.class_names.get(name) or raw.list_names.get(name),
         raw.written.get(name),
     )
 
 
-def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset()) -> Any:
-    """Numbers, booleans and strings as they are; NaN, infinity and gap words are null."""
+def _mixed_names(raw: RawSplit, name: str) -> Any:
+    """A column, or if JSON files hold values of several kinds in it, the name of each."""
+    import pyarrow as pa
+
+    column = raw.json.get(name, raw.table[name])
+    if not holds_json(column.type):
+        return column
+    cells = plain_values(column)
+    lists = [cell for cell in cells if isinstance(cell, list)]
+    plain = [one for cell in cells for one in (cell if isinstance(cell, list) else [cell])]
+    if any(isinstance(one, list | Mapping) for one in plain):
+        return raw.table[name]
+    if not lists:
+        return pa.array([None if v is None else plain_label(v) for v in cells], pa.string())
+    if len(lists) < sum(cell is not None for cell in cells):
+        return raw.table[name]
+    names = [c and [None if v is None else plain_label(v) for v in c] for c in cells]
+    return pa.array(names, pa.list_(pa.string()))
+
+
+def feature_values(raw: RawSplit, name: str, where: str) -> Any:
+    """Numbers, booleans and texts; NaN, infinity, blank cells and gap words are null.
+
+    White space around a category does not make another one of it.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    column, gap_words = raw.table[name], GAP_WORDS if raw.untyped else frozenset()
     kind, types = column.type, pa.types
     if types.is_null(kind) or types.is_decimal(kind):
         return column.cast(pa.float64())
     if types.is_floating(kind):
         column = column.cast(pa.float64())
         return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
-    if types.is_integer(kind) or types.is_boolean(kind):
-        return column if types.is_boolean(kind) else column.cast(pa.int64())
+    if types.is_boolean(kind):
+        return column
+    if types.is_integer(kind):
+        large = kind == pa.uint64() and (pc.max(column).as_py() or 0) > LARGEST_WHOLE
+        return column.cast(pa.float64() if large else pa.int64(), safe=False)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-        column = column.cast(pa.string())
-        gaps = pc.is_in(column, pa.array(sorted(gap_words), pa.string()))
+        column = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        gaps = pc.is_in(column, pa.array(["", *sorted(gap_words)], pa.string()))
         return pc.if_else(gaps, pa.scalar(None, pa.string()), column)
     raise DataError(
         "A feature is neither number, text nor boolean.",
         where=where,
         got=str(kind),
-        do="Convert it in the dataset, or name it in drop_columns.",
+        do="Write it as numbers or texts, or leave it out: drop_columns in the recipe.",
     )
 
 
@@ -344,13 +389,15 @@ def _feature_kinds(table: "pa.Table", names: Mapping[str, str], spec: RowSpec) -
 
 
 def _feature_notes(
-    raw: RawSplit, names: Mapping[str, str], features: Mapping[str, str]
+    raw: RawSplit, table: "pa.Table", names: Mapping[str, str], features: Mapping[str, str]
 ) -> Iterator[str]:
     """What is odd about a table's features: numbers that are read as categories, a row counter."""
     for name, kind in features.items():
         seen = odd_numbers(raw.table[names[name]]) if kind == "category" else ""
         if seen:
             yield f"the column {names[name]!r} {seen}"
+        elif kind == "category":
+            yield from _category_notes(names[name], table[name])
         endless = _infinite(raw.table[names[name]]) if kind == "number" else 0
         if endless:
             yield f"the column {names[name]!r} is infinite in {endless:,} rows: they are gaps"
@@ -359,6 +406,21 @@ def _feature_notes(
             f"the column {name!r} counts the rows one by one; if it says nothing of them, name it "
             "in drop_columns"
         )
+
+
+def _category_notes(name: str, column: Any) -> Iterator[str]:
+    """Categories that hardly repeat, and those that differ only in case."""
+    counts = Counter(value for value in column.to_pylist() if value is not None)
+    if counts.total() >= MIN_CATEGORIES and len(counts) > counts.total() / 2:
+        yield (
+            f"the column {name!r} has {len(counts):,} different texts in {counts.total():,} rows, "
+            f"as {min(counts)!r:.40}: categories that hardly repeat teach nothing, so write them "
+            "as numbers, or name the column in drop_columns"
+        )
+        return
+    for group in alike_labels(counts)[:1]:
+        alike = ", ".join(f"{one!r} ({counts[one]:,} rows)" for one in group)
+        yield f"the column {name!r} holds {alike}, which are different categories"
 
 
 def _infinite(column: Any) -> int:
@@ -376,7 +438,8 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
     name, theirs = next(iter(missing.items()))
     alike = {one.strip().casefold(): one for one in present}
     guess = ", ".join(
-        f"{our}: {alike.get(their.casefold(), '<one of them>')}" for our, their in missing.items()
+        f"{our}: {_quoted(alike.get(their.casefold(), '<one of them>'))}"
+        for our, their in missing.items()
     )
     close = "" if theirs.casefold() in alike else nearest(theirs, present)
     raise DataError(
@@ -384,12 +447,22 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
         where=where,
         got=f"columns {', '.join(present)}",
         do=f"Name it in the recipe: columns: {{{guess}}}"
-        + (
-            "; or, if that is a whole line, its separator in the card: sep"
-            if len(present) == 1
-            else f".{close}" * bool(close)
-        ),
+        + (_of_header(present) or close and f".{close}"),
     )
+
+
+def _of_header(present: Sequence[str]) -> str:
+    """What the card may lack where the columns look as no header does."""
+    if len(present) == 1 and re.search(r"[^\w-]", present[0].strip()):
+        return "; or, if that is a whole line, its separator in the card: sep"
+    if any(NAMELESS.match(name) for name in present):
+        return "; or, if the header is a later line, how many come before it in the card: skiprows"
+    return ""
+
+
+def _quoted(name: str) -> str:
+    """A name as YAML keeps it: white space at its ends counts only between quotes."""
+    return name if name == name.strip() else f'"{name}"'
 
 
 def _missing_dropped(name: str, present: Sequence[str], where: str) -> DataError:
