@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.answers import ANSWERS, Column, load_answer
+from hub_trainer.answers import ANSWERS, load_answer
 from hub_trainer.answers.label import class_names
 from hub_trainer.errors import DataError
-from hub_trainer.pictures import image_problem
+from hub_trainer.inputs import Column, Input, load_input
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer
 from hub_trainer.rows.counters import counted_columns
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "example"
 """The kind of a task's only column when its rows are language data in whatever format."""
+FEATURE = "table"
+"""The kind of a column that a spec says nothing of: it is read as a table's are."""
 EXAMPLE_COLUMNS = ("text", "prompt", "label", "example")
 
 
@@ -47,6 +49,11 @@ class RowSpec:
     clean: bool = True
     """Drop rows that are empty or broken and count them; else they are an error."""
     max_pixels: int = 16_000_000
+
+    @property
+    def input(self) -> Input:
+        """What a model is shown of the rows."""
+        return load_input(self.modality)
 
     @property
     def grouping(self) -> "Answer":
@@ -90,11 +97,11 @@ def canonical_rows(
     columns: dict[str, Any] = {}
     for name, theirs in names.items():
         place = f"{where}, column {theirs}"
-        columns[name] = _column(raw, theirs, spec.kinds.get(name, "feature"), place)
+        columns[name] = _column(raw, theirs, spec.kinds.get(name, FEATURE), place)
     table = pa.table(dict(columns))
     table, left_out = _kept(table, _reasons(table, spec), spec, where)
     table = _with_provenance(table, spec, source)
-    features = _feature_kinds(table, names, spec) if spec.modality == "table" else {}
+    features = _feature_kinds(table, names, spec) if spec.input.has_features else {}
     answer = spec.answer
     notes = (
         *raw.notes,
@@ -160,11 +167,11 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
     ours = [*spec.kinds, *(name for name in spec.slices if name not in spec.kinds)]
     taken = {name: spec.columns.get(name, name) for name in ours}
     renamed = {name: theirs for name, theirs in spec.columns.items() if name not in taken}
-    if renamed and spec.modality != "table":
+    if renamed and not spec.input.has_features:
         raise _changes_nothing(f"columns: {next(iter(renamed))}", where, ours)
     taken |= renamed
     _assert_present(taken, present, where)
-    if spec.modality == "table":
+    if spec.input.has_features:
         used = {*taken.values(), *taken}
         taken |= {name: name for name in present if name not in used and name[:1] != "_"}
         _assert_no_other_answer(taken, spec, where)
@@ -207,74 +214,22 @@ def _without_dropped(
 
 
 def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
-    column = raw.table[name]
-    if kind == "image":
-        return _images(column, where)
     if kind in ANSWERS:
         return load_answer(kind).read(column_of(raw, name), where)
+    column = column_of(raw, name)
     if name in raw.class_names:
-        return class_names(column, raw.class_names[name], where)
-    if kind == "text":
-        return _texts(raw.as_written(name), where)
-    return _values(column, where, gap_words=GAP_WORDS if raw.untyped else frozenset())
-
-
-def _images(column: Any, where: str) -> Any:
-    import pyarrow as pa
-
-    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-        do = "Use an Image column, or one with the bytes of the encoded files."
-        raise DataError("The column holds no images.", where=where, got=str(column.type), do=do)
-    return column.cast(pa.large_binary())
-
-
-def _texts(column: Any, where: str) -> Any:
-    import pyarrow as pa
-
-    if _is_nested(column.type) or pa.types.is_binary(column.type):
-        do = "Name a column of plain text under columns: in the recipe."
-        raise DataError("The column holds no text.", where=where, got=str(column.type), do=do)
-    return column.cast(pa.string())
+        column = Column(class_names(raw.table[name], raw.class_names[name], where))
+    return load_input(kind).read(column, where)
 
 
 def column_of(raw: RawSplit, name: str) -> Column:
-    """A column as an answer reads it."""
+    """A column as an input or an answer reads it."""
     return Column(
         raw.table[name],
         raw.class_names.get(name) or raw.list_names.get(name),
         raw.written.get(name),
+        GAP_WORDS if raw.untyped else frozenset(),
     )
-
-
-def _values(column: Any, where: str, *, gap_words: frozenset[str] = frozenset()) -> Any:
-    """Numbers, booleans and strings as they are; NaN, infinity and gap words are null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind, types = column.type, pa.types
-    if types.is_null(kind) or types.is_decimal(kind):
-        return column.cast(pa.float64())
-    if types.is_floating(kind):
-        column = column.cast(pa.float64())
-        return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
-    if types.is_integer(kind) or types.is_boolean(kind):
-        return column if types.is_boolean(kind) else column.cast(pa.int64())
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-        column = column.cast(pa.string())
-        gaps = pc.is_in(column, pa.array(sorted(gap_words), pa.string()))
-        return pc.if_else(gaps, pa.scalar(None, pa.string()), column)
-    raise DataError(
-        "A feature is neither number, text nor boolean.",
-        where=where,
-        got=str(kind),
-        do="Convert it in the dataset, or name it in drop_columns.",
-    )
-
-
-def _is_nested(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_nested(kind))
 
 
 def _kept(
@@ -316,10 +271,10 @@ def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:
                 continue
             if value is None:
                 reasons[number] = f"no {name}"
-            elif kind == "image":
-                reasons[number] = image_problem(value, max_pixels=spec.max_pixels)
             elif kind in ANSWERS:
                 reasons[number] = next(iter(load_answer(kind).faults(value)), None)
+            else:
+                reasons[number] = load_input(kind).fault(value, max_pixels=spec.max_pixels)
     return reasons
 
 
