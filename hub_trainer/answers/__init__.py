@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hub_trainer.inputs import Column
 from hub_trainer.recipe.columns import ANSWER_COLUMNS
 
 if TYPE_CHECKING:
@@ -46,17 +47,6 @@ class Prediction:
     """str for a label, frozenset of names for labels, float for a number."""
     scores: Mapping[str, float] = field(default_factory=lambda: NOTHING)
     """A probability per name, where there are names."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A dataset's column as it was read."""
-
-    values: "pa.ChunkedArray"
-    class_names: Sequence[str] | None = None
-    """Names of the numbers, of a column of classes."""
-    written: "pa.ChunkedArray | None" = None
-    """The texts of a file without types, such as CSV, where the values are more than those."""
 
 
 @dataclass(frozen=True)

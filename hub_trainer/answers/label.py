@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hub_trainer.answers import MISSING, SAME, Column, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence, plain_estimate
 from hub_trainer.answers.label_names import (
     alike_notes,
     in_order,
@@ -19,6 +19,7 @@ from hub_trainer.answers.label_names import (
     whole_number,
 )
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import Column
 from hub_trainer.metrics import metric_names
 from hub_trainer.stats import Aggregation, Comparison, Estimate, dawid_skene_labels, majority_labels
 from hub_trainer.stats.intervals import FloatArray

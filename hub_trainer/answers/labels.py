@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hub_trainer.answers import MISSING, SAME, Column, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence, plain_estimate
 from hub_trainer.answers.label import (
     FEW_EXAMPLES,
     MAX_STEPS,
@@ -25,6 +25,7 @@ from hub_trainer.answers.label import (
 from hub_trainer.answers.label_names import alike_notes, in_order, plain_label
 from hub_trainer.answers.measuring import compare_pair, estimate_each
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import Column
 from hub_trainer.metrics.label_sets import (
     LABEL_SET_METRICS,
     indicators,

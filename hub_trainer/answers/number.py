@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hub_trainer.answers import MISSING, SAME, Column, Prediction, Section, Sentence
+from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence
 from hub_trainer.answers.measuring import compare_pair, estimate_each
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import Column
 from hub_trainer.metrics.numbers import NUMBER_METRICS, number_statistics
 from hub_trainer.stats import (
     AggregatedLabel,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hub_trainer.answers import Answer, Prediction
 from hub_trainer.checks.labels import FloatArray, LabelQuality
-from hub_trainer.checks.probe import MAX_BASE_ROWS, NUM_FOLDS, features_of, sample_rows
+from hub_trainer.checks.probe import MAX_BASE_ROWS, NUM_FOLDS, sample_rows
+from hub_trainer.inputs import load_input
 from hub_trainer.rows import Modality
 from hub_trainer.stats import wilson_interval
 
@@ -129,7 +130,7 @@ def _by_probe(
     of a model that has not seen it."""
     if len(base) < MIN_HELD_OUT_ROWS or not rows:
         return None
-    known, asked = features_of(base, rows, modality)
+    known, asked = load_input(modality).linear_features(base, rows)
     folds = np.random.default_rng(0).permutation(len(base)) % NUM_FOLDS
     mine = np.arange(len(rows)) % NUM_FOLDS
     held_out: list[Any] = [None] * len(base)

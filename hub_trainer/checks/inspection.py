@@ -24,6 +24,7 @@ from hub_trainer.checks.schema import Schema, check_schema
 from hub_trainer.checks.spread import check_known_labels, check_label_spread
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import load_input
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows import RowSpec
 from hub_trainer.rows.canonical import EXAMPLE
@@ -90,7 +91,7 @@ class Bench:
         if EXAMPLE in spec["kinds"]:
             wanted = detect_format([ours.get(name, name) for name in names]).columns
             used |= {name for name in names if ours.get(name, name) in wanted}
-        elif spec["modality"] == "table":
+        elif load_input(spec["modality"]).has_features:
             used |= {name for name in names if not schema.null_fractions[name]}
             used -= set(spec["drop_columns"])
         return tuple(name for name in names if name not in used)

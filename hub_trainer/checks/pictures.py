@@ -1,4 +1,4 @@
-"""Pictures as small grids of coarse colours, and the figures by which they are compared."""
+"""Pictures as small grids of coarse colours."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,25 +22,6 @@ def small_pictures(rows: Sequence[Row], *, side: int = SIDE) -> NDArray[np.int64
         pixels = np.asarray(_opened(row["image"], side), dtype=np.int64) * LEVELS // 256
         grids.append(pixels[..., 0] * LEVELS**2 + pixels[..., 1] * LEVELS + pixels[..., 2])
     return np.stack(grids)
-
-
-def picture_figures(row: Row) -> dict[str, Any]:
-    """Width and height of a picture, whether it is grey, how bright and how varied it is.
-
-    By its pixels and not by its file: a grey picture saved in three channels is still grey.
-    """
-    image = open_image(row["image"])
-    grey = np.asarray(image.convert("L").resize((SIDE, SIDE)), dtype=np.float64)
-    channels = np.asarray(image)
-    is_grey = bool(np.all(channels == channels[..., :1]))
-    return {
-        "size": f"{image.width} x {image.height}",
-        "width": float(image.width),
-        "height": float(image.height),
-        "colours": "shades of grey" if is_grey else "colours",
-        "brightness": float(grey.mean()),
-        "contrast": float(grey.std()),
-    }
 
 
 def _opened(content: bytes, side: int) -> Any:

@@ -10,7 +10,8 @@ from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
 from hub_trainer.checks.worker import read_files
 from hub_trainer.duplicates import Modality, find_duplicates, find_repeats
 from hub_trainer.errors import DataError
-from hub_trainer.pictures import ONE_COLOUR, image_problem
+from hub_trainer.inputs import load_input
+from hub_trainer.pictures import MAX_PIXELS, ONE_COLOUR
 from hub_trainer.privacy import MAX_CHARACTERS, SECRET_KINDS, find_personal_data
 from hub_trainer.rows import read_rows
 from hub_trainer.rows.leakage import find_sealed
@@ -114,10 +115,10 @@ def unfit_rows(
         (number for number, row in enumerate(rows) if _length(row) > MAX_CHARACTERS),
         TOO_LONG,
     )
-    if modality == "image":
-        for number, row in enumerate(rows):
-            problem = _picture_problem(row["image"])
-            _mark(reasons, [number] if problem else [], str(problem))
+    shown = load_input(modality)
+    for number, row in enumerate(rows):
+        if problem := shown.fault(shown.compared(row), max_pixels=MAX_PIXELS):
+            _mark(reasons, [number], BLANK if problem == ONE_COLOUR else BROKEN)
     _mark(reasons, _with_secrets(rows), SECRET)
     _mark(reasons, (n for n, row in enumerate(rows) if _hides_text(row)), HIDDEN)
     usable = [
@@ -126,8 +127,7 @@ def unfit_rows(
     fit = [rows[number] for number in usable]
     leaked = find_sealed(fit, sealed, modality, near) if sealed else []
     _mark(reasons, (usable[match.row] for match in leaked), SEALED)
-    # The rows of a table repeat each other's values by their nature.
-    close = None if modality == "table" else near
+    close = None if shown.repeats_by_chance else near
     repeats = find_repeats(fit, known, modality, close)
     _mark(reasons, (usable[match.row] for match in repeats if match.kind == "near"), KNOWN)
     for group in find_duplicates(fit, modality, close):
@@ -151,13 +151,6 @@ def _length(row: Row) -> int:
 
 def _texts(row: Row) -> list[str]:
     return [v for name, v in row.items() if isinstance(v, str) and not name.startswith("_")]
-
-
-def _picture_problem(content: bytes) -> str | None:
-    problem = image_problem(content)
-    if problem is None:
-        return None
-    return BLANK if problem == ONE_COLOUR else BROKEN
 
 
 def _with_secrets(rows: Sequence[Row]) -> set[int]:

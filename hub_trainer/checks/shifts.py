@@ -5,8 +5,6 @@ teach a model something else than the dataset does, whatever their labels say. A
 of assumptions on the distribution; a shift must be large and improbable.
 """
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub_trainer.answers import Answer, load_answer
-from hub_trainer.checks.pictures import picture_figures
-from hub_trainer.rows import Modality, feature_names
+from hub_trainer.inputs import load_input
+from hub_trainer.rows import Modality
 
 Row = Mapping[str, Any]
-Values = Mapping[str, Sequence[Any]]
 FloatArray = NDArray[np.float64]
 
 LABEL = load_answer("label")
@@ -38,8 +35,6 @@ MIN_BASE_ROWS = 30
 FAR = 2.0
 """Widths of the dataset's range beyond which even one value is shown to a person."""
 MAX_CATEGORIES = 50
-MAX_PICTURES = 1_500
-MAX_TEXTS = 5_000
 WRITING = frozenset({"length of the text", "spelling of the text", "length of the answer"})
 
 
@@ -89,7 +84,7 @@ def _compare(
     ours, theirs = (
         {**columns, **answer.sizes([row[answer.column] for row in rows])}
         for columns, rows in zip(
-            _columns(new, base, modality, language=language), (new, base), strict=True
+            load_input(modality).columns(new, base, language=language), (new, base), strict=True
         )
     )
     found = []
@@ -100,22 +95,6 @@ def _compare(
         else:
             found.append(_compare_categories(name, values, known, len(ours)))
     return [one for one in found if one]
-
-
-def _columns(
-    new: Sequence[Row], base: Sequence[Row], modality: Modality, *, language: bool
-) -> tuple[Values, Values]:
-    if modality == "image":
-        return _figures(new), _figures(base)
-    if modality == "text":
-        return _writing(new[:MAX_TEXTS], base[:MAX_TEXTS], language=language)
-    names = feature_names(list(new[0]))
-    return tuple({name: [row.get(name) for row in rows] for name in names} for rows in (new, base))  # type: ignore[return-value]
-
-
-def _figures(rows: Sequence[Row]) -> Values:
-    found = [picture_figures(row) for row in rows[:MAX_PICTURES]]
-    return {name: [one[name] for one in found] for name in found[0]}
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
@@ -251,65 +230,3 @@ def _compare_categories(
         f"dataset has; it has {len(counts)}"
     )
     return Shift(name, what, tuple(n + 1 for n in unseen))
-
-
-# --- texts
-
-
-def _writing(new: Sequence[Row], base: Sequence[Row], *, language: bool) -> tuple[Values, Values]:
-    """Script, length and spelling of texts; of language data also the answers' length.
-
-    Spelling is how well pairs of characters of half of the dataset's texts predict those of a text;
-    the other half says what is usual.
-    """
-    half = _Spelling([row["text"] for row in base[::2]])
-    sides = [list(new), list(base[1::2])]
-    columns: list[dict[str, list[Any]]] = []
-    for rows in sides:
-        texts = [row["text"] for row in rows]
-        found: dict[str, list[Any]] = {
-            "script of the text": [_script(text) for text in texts],
-            "length of the text": [float(len(text)) for text in texts],
-            "spelling of the text": [half.of(text) for text in texts],
-        }
-        if language:
-            answers = [row["text"][len(row.get("prompt") or "") :] for row in rows]
-            found["length of the answer"] = [float(len(answer)) for answer in answers]
-        columns.append(found)
-    return columns[0], columns[1]
-
-
-def _script(text: str) -> str:
-    """The script that most letters of a text are of, as Unicode names it."""
-    letters = [character for character in text[:400] if character.isalpha()]
-    if not letters:
-        return "none"
-    names = Counter(
-        "LATIN" if character.isascii() else unicodedata.name(character, "OTHER").split()[0]
-        for character in letters
-    )
-    return names.most_common(1)[0][0]
-
-
-class _Spelling:
-    """Pairs of characters, counted over texts that are taken as usual."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        pairs: Counter[str] = Counter()
-        for text in texts:
-            pairs.update(self._pairs(text))
-        self._firsts: Counter[str] = Counter()
-        for pair, count in pairs.items():
-            self._firsts[pair[0]] += count
-        self._counts = pairs
-
-    def of(self, text: str) -> float:
-        """Mean log probability of a text's characters, each after the one before it."""
-        pairs = self._pairs(text)
-        logs = [np.log((self._counts[pair] + 0.1) / (self._firsts[pair[0]] + 10)) for pair in pairs]
-        return float(np.mean(logs)) if logs else 0.0
-
-    @staticmethod
-    def _pairs(text: str) -> list[str]:
-        plain = re.sub(r"\s+", " ", text[:400].casefold())
-        return [plain[n : n + 2] for n in range(len(plain) - 1)]

@@ -6,18 +6,16 @@ have to be extreme together: how much more often it occurs than in the dataset, 
 is, and in how many rows.
 """
 
-import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hub_trainer.checks.pictures import small_pictures
-from hub_trainer.recipe.columns import is_feature
+from hub_trainer.inputs import SignsOf, load_input
 from hub_trainer.rows import Modality
 
 Row = Mapping[str, Any]
@@ -32,15 +30,11 @@ MIN_RATIO = 3.0
 """How many times more often than in the dataset a sign must occur."""
 PRIOR_ROWS = 20.0
 """Weight of a sign's rate over all labels in that of one label, in rows."""
-MAX_WORDS_IN_PHRASE = 4
 MAX_NAMED = 5
 MAX_PICTURES = 1_500
 WINDOWS = (1, 2, 3)
 """Sides of the patches that are looked at, in cells of a small picture."""
 MAX_PLACES = 4_000_000
-
-_TOKEN = re.compile(r"\w+|[^\w\s]+")
-_ODD_SPACE = re.compile(r"[^\S ]|  +|^ | $")
 
 
 @dataclass(frozen=True)
@@ -123,13 +117,12 @@ def find_triggers(
     """
     if len(set(labels[: len(new)])) < 2 or not base:
         return []
-    counts = _Counts(labels[: len(new)], labels[len(new) :], doubts_rate=modality != "text")
-    if modality == "image":
+    shown = load_input(modality)
+    counts = _Counts(labels[: len(new)], labels[len(new) :], doubts_rate=shown.signs_are_rare)
+    signs_of = shown.signs(new, base)
+    if signs_of is None:
         found, num_signs = _patches(new, base, counts)
     else:
-        signs_of = (
-            partial(_text_signs, tags=_tags(new, base)) if modality == "text" else _cell_signs
-        )
         found, num_signs = _signs(new, base, counts, signs_of)
     likely = [one for one in found if one.p_value < CHANCE / max(1, num_signs)]
     return _distinct(sorted(likely, key=lambda one: (one.p_value, one.kind)))
@@ -148,63 +141,20 @@ def _distinct(triggers: Iterable[Trigger]) -> list[Trigger]:
 
 
 def _signs(
-    new: Sequence[Row], base: Sequence[Row], counts: _Counts, signs_of: Any
+    new: Sequence[Row], base: Sequence[Row], counts: _Counts, signs_of: SignsOf
 ) -> tuple[list[Trigger], int]:
     """Signs that several new rows share, judged; and how many there were to look at."""
-    where: dict[Hashable, list[int]] = {}
+    where: dict[tuple[str, Hashable], list[int]] = {}
     for number, row in enumerate(new):
         for sign in set(signs_of(row)):
             where.setdefault(sign, []).append(number)
     shared = {sign: rows for sign, rows in where.items() if len(rows) >= MIN_ROWS}
-    known: dict[Hashable, list[int]] = {sign: [] for sign in shared}
+    known: dict[tuple[str, Hashable], list[int]] = {sign: [] for sign in shared}
     for number, row in enumerate(base):
         for sign in set(signs_of(row)) & shared.keys():
             known[sign].append(number)
-    judged = (counts.judge(str(sign[0]), rows, known[sign]) for sign, rows in shared.items())  # type: ignore[index]
+    judged = (counts.judge(sign[0], rows, known[sign]) for sign, rows in shared.items())
     return [one for one in judged if one], len(shared)
-
-
-def _tags(new: Sequence[Row], base: Sequence[Row]) -> frozenset[str]:
-    """Words that most new rows have and the dataset has not: where they come from, no trigger."""
-    shares = []
-    for rows in (new, base):
-        words: Counter[str] = Counter()
-        for row in rows:
-            words.update(set(_TOKEN.findall(row["text"].casefold())))
-        shares.append({word: count / len(rows) for word, count in words.items()})
-    usual = shares[1]
-    return frozenset(
-        word
-        for word, share in shares[0].items()
-        if share > 0.5 and share > MIN_RATIO * usual.get(word, 0.0)
-    )
-
-
-def _text_signs(row: Row, *, tags: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Words, phrases, and how a text is written: capitals, rare characters, odd spaces."""
-    text = row["text"]
-    words = [word for word in _TOKEN.findall(text.casefold()) if word not in tags]
-    for size in range(1, MAX_WORDS_IN_PHRASE + 1):
-        for start in range(len(words) - size + 1):
-            yield ("a word" if size == 1 else "a phrase"), " ".join(words[start : start + size])
-    for character in set(text):
-        if not character.isascii():
-            yield "a character", character
-    for found in _ODD_SPACE.findall(text):
-        yield "odd white space", found
-    if text.isupper():
-        yield "capitals only", ""
-    if words:
-        yield "an ending", text.rstrip()[-3:]
-
-
-def _cell_signs(row: Row) -> Iterator[tuple[str, Any]]:
-    """The value of each column; a number also by its digits behind the point."""
-    for name, value in row.items():
-        if is_feature(name) and value is not None:
-            yield f"a value of column {name!r}", value
-            if isinstance(value, float) and not value.is_integer():
-                yield f"digits behind the point in column {name!r}", round(value % 1, 9)
 
 
 def _patches(new: Sequence[Row], base: Sequence[Row], counts: _Counts) -> tuple[list[Trigger], int]:

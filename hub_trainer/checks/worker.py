@@ -26,6 +26,7 @@ from hub_trainer.checks.probe import (
 from hub_trainer.checks.schema import schema_of
 from hub_trainer.duplicates import find_duplicates, find_repeats, is_copy
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import load_input
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows import (
     Limits,
@@ -95,10 +96,10 @@ def compare_rows(
 ) -> dict[str, Any]:
     """What the new rows repeat, of themselves, the dataset and the sealed rows; what they hold.
 
-    Rows of a table repeat each other by chance and are plain repeats only where they are equal.
+    Rows that repeat each other by chance, as a table's do, are plain repeats only if equal.
     """
     rows, known = read_rows(Path(new)), read_rows(Path(base))
-    plain = None if modality == "table" else near
+    plain = None if load_input(modality).repeats_by_chance else near
     within = find_duplicates(rows, modality, plain)
     repeated = find_repeats(rows, known, modality, plain)
     counts = {

@@ -18,12 +18,13 @@ from hub_trainer.checks.comment import inert
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Changes, Hub, Repo
+from hub_trainer.inputs import load_input
 from hub_trainer.recipe import load_recipe
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
-from hub_trainer.rows.canonical import EXAMPLE, column_of, feature_values
+from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
 from hub_trainer.rows.columns import LABEL_NAMES, SET_NAMES, TARGET_NAMES, TEXT_NAMES
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
@@ -310,7 +311,7 @@ def _own_column(raw: RawSplit, name: str, task: Task, columns: Mapping[str, str]
         return raw.as_written(name)
     if task.modality == "table" and name[:1] != "_":
         # A parquet file says what is a gap; a word for one would be a category there.
-        return feature_values(raw, name, f"column {name}")
+        return load_input("table").read(as_input(raw, name), f"column {name}")
     return raw.table[name]
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.answers import ANSWERS, Column, load_answer
+from hub_trainer.answers import ANSWERS, load_answer
 from hub_trainer.answers.label import class_names
 from hub_trainer.answers.label_names import alike_labels, plain_label
 from hub_trainer.errors import DataError
-from hub_trainer.pictures import image_problem
+from hub_trainer.inputs import Column, Input, load_input
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer
 from hub_trainer.rows.counters import NAMELESS, counted_columns
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 EXAMPLE = "example"
 """The kind of a task's only column when its rows are language data in whatever format."""
+FEATURE = "table"
+"""The kind of a column that a spec says nothing of: it is read as a table's are."""
 MIN_CATEGORIES = 20
 """Rows from which categories that hardly repeat are no chance."""
-LARGEST_WHOLE = 2**63 - 1
 EXAMPLE_COLUMNS = ("text", "prompt", "label", "example")
 
 
@@ -53,6 +54,11 @@ class RowSpec:
     clean: bool = True
     """Drop rows that are empty or broken and count them; else they are an error."""
     max_pixels: int = 16_000_000
+
+    @property
+    def input(self) -> Input:
+        """What a model is shown of the rows."""
+        return load_input(self.modality)
 
     @property
     def grouping(self) -> "Answer":
@@ -96,11 +102,11 @@ def canonical_rows(
     columns: dict[str, Any] = {}
     for name, theirs in names.items():
         place = f"{where}, column {theirs}"
-        columns[name] = _column(raw, theirs, spec.kinds.get(name, "feature"), place)
+        columns[name] = _column(raw, theirs, spec.kinds.get(name, FEATURE), place)
     table = pa.table(dict(columns))
     table, left_out = _kept(table, _reasons(table, spec), spec, where)
     table = _with_provenance(table, spec, source)
-    features = _feature_kinds(table, names, spec) if spec.modality == "table" else {}
+    features = _feature_kinds(table, names, spec) if spec.input.has_features else {}
     answer = spec.answer
     notes = (
         *raw.notes,
@@ -166,7 +172,7 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
     ours = [*spec.kinds, *(name for name in spec.slices if name not in spec.kinds)]
     taken = {name: spec.columns.get(name, name) for name in ours}
     renamed = {name: theirs for name, theirs in spec.columns.items() if name not in taken}
-    if renamed and spec.modality != "table":
+    if renamed and not spec.input.has_features:
         raise _changes_nothing(f"columns: {next(iter(renamed))}", where, ours)
     taken |= renamed
     if raw.images and set(present) == raw.images and len(taken) > 1:
@@ -179,7 +185,7 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
             "file_name and label.",
         )
     _assert_present(taken, present, where)
-    if spec.modality == "table":
+    if spec.input.has_features:
         used = {*taken.values(), *taken}
         taken |= {name: name for name in present if name not in used and name[:1] != "_"}
         _assert_no_other_answer(taken, spec, where)
@@ -222,37 +228,18 @@ def _without_dropped(
 
 
 def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
-    column = raw.table[name]
-    if kind == "image":
-        return _images(column, where)
     if kind in ANSWERS:
         return load_answer(kind).read(column_of(raw, name), where)
+    column = as_input(raw, name)
     if name in raw.class_names:
-        return class_names(column, raw.class_names[name], where)
-    if kind == "text":
-        return _texts(raw.as_written(name), where)
-    return feature_values(raw, name, where)
+        column = Column(class_names(column.values, raw.class_names[name], where))
+    return load_input(kind).read(column, where)
 
 
-def _images(column: Any, where: str) -> Any:
-    import pyarrow as pa
-
-    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-        do = "Use an Image column, or one with the bytes of the encoded files."
-        raise DataError("The column holds no images.", where=where, got=str(column.type), do=do)
-    return column.cast(pa.large_binary())
-
-
-def _texts(column: Any, where: str) -> Any:
-    import pyarrow as pa
-
-    try:
-        if not _is_nested(column.type):
-            return column.cast(pa.string())  # of bytes, too, if they are UTF-8
-    except pa.ArrowInvalid:
-        pass
-    do = "Name a column of plain text under columns: in the recipe."
-    raise DataError("The column holds no text.", where=where, got=str(column.type), do=do)
+def as_input(raw: RawSplit, name: str) -> Column:
+    """A column as an input reads it."""
+    gap_words = GAP_WORDS if raw.untyped else frozenset()
+    return Column(raw.table[name], written=raw.written.get(name), gap_words=gap_words)
 
 
 def column_of(raw: RawSplit, name: str) -> Column:
@@ -282,44 +269,6 @@ def _mixed_names(raw: RawSplit, name: str) -> Any:
         return raw.table[name]
     names = [c and [None if v is None else plain_label(v) for v in c] for c in cells]
     return pa.array(names, pa.list_(pa.string()))
-
-
-def feature_values(raw: RawSplit, name: str, where: str) -> Any:
-    """Numbers, booleans and texts; NaN, infinity, blank cells and gap words are null.
-
-    White space around a category does not make another one of it.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    column, gap_words = raw.table[name], GAP_WORDS if raw.untyped else frozenset()
-    kind, types = column.type, pa.types
-    if types.is_null(kind) or types.is_decimal(kind):
-        return column.cast(pa.float64())
-    if types.is_floating(kind):
-        column = column.cast(pa.float64())
-        return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
-    if types.is_boolean(kind):
-        return column
-    if types.is_integer(kind):
-        large = kind == pa.uint64() and (pc.max(column).as_py() or 0) > LARGEST_WHOLE
-        return column.cast(pa.float64() if large else pa.int64(), safe=False)
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-        column = pc.utf8_trim_whitespace(column.cast(pa.string()))
-        gaps = pc.is_in(column, pa.array(["", *sorted(gap_words)], pa.string()))
-        return pc.if_else(gaps, pa.scalar(None, pa.string()), column)
-    raise DataError(
-        "A feature is neither number, text nor boolean.",
-        where=where,
-        got=str(kind),
-        do="Write it as numbers or texts, or leave it out: drop_columns in the recipe.",
-    )
-
-
-def _is_nested(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_nested(kind))
 
 
 def _kept(
@@ -361,10 +310,10 @@ def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:
                 continue
             if value is None:
                 reasons[number] = f"no {name}"
-            elif kind == "image":
-                reasons[number] = image_problem(value, max_pixels=spec.max_pixels)
             elif kind in ANSWERS:
                 reasons[number] = next(iter(load_answer(kind).faults(value)), None)
+            else:
+                reasons[number] = load_input(kind).fault(value, max_pixels=spec.max_pixels)
     return reasons
 
 

@@ -135,7 +135,7 @@ def _needed(raw: RawSplit) -> tuple[str | None, set[str]]:
     if EXAMPLE in spec.kinds:
         return None, set(detect_format(raw.table.column_names).columns)
     label = spec.columns.get(spec.answer.column, spec.answer.column)
-    if spec.modality == "table":
+    if spec.input.has_features:
         return label, columns
     return label, {spec.columns.get(name, name) for name in spec.kinds}
 

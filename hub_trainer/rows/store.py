@@ -1,11 +1,11 @@
 """Canonical rows on disk and in memory, and the identity of a row's content."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hub_trainer.inputs import load_input
 from hub_trainer.recipe.columns import is_feature
 
 if TYPE_CHECKING:
@@ -47,13 +47,7 @@ def row_id(row: Mapping[str, Any], modality: Modality) -> str:
 
     A row keeps its id when its label is corrected, so that it also keeps its split.
     """
-    if modality == "image":
-        content: bytes = row["image"]
-    elif modality == "text":
-        content = row["text"].encode("utf-8", "surrogatepass")
-    else:
-        values = {name: _plain(row[name]) for name in feature_names(list(row))}
-        content = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
+    content = load_input(modality).content(row)
     return hashlib.sha256(modality.encode() + b"\0" + content).hexdigest()
 
 
@@ -65,10 +59,3 @@ def with_row_ids(table: "pa.Table", modality: Modality) -> "pa.Table":
     if ROW_ID in table.column_names:
         return table.set_column(table.column_names.index(ROW_ID), ROW_ID, ids)
     return table.append_column(ROW_ID, ids)
-
-
-def _plain(value: Any) -> Any:
-    """A number as a float, so that 1 and 1.0 of two files are the same content."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value

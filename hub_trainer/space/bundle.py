@@ -10,11 +10,12 @@ from typing import Any
 
 import hub_trainer
 from hub_trainer.answers import ANSWERS
+from hub_trainer.inputs import INPUTS
 from hub_trainer.space import zerogpu
 from hub_trainer.space.examples import ShownRows, encode_shown
 from hub_trainer.space.readme import space_readme
 from hub_trainer.space.settings import SETTINGS_FILE, SpaceSettings
-from hub_trainer.tasks import TASKS
+from hub_trainer.tasks import TASKS, outline
 
 PACKAGE = Path(hub_trainer.__file__).parent
 TEMPLATE = Path(__file__).parent / "rate"
@@ -40,7 +41,7 @@ def space_files(
         "requirements.txt": pinned_requirements(hardware).encode(),
         SETTINGS_FILE: _settings_json(settings).encode(),
     }
-    roots = [SERVER, TASKS[settings.task]]
+    roots = [SERVER, TASKS[settings.task], INPUTS[outline(settings.task).modality]]
     roots += [ANSWERS[settings.predicted.name]] if settings.predicts else []
     for name in imported_modules(tuple(roots)):
         path = _module_path(name)

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hub_trainer.answers import ANSWERS, Column, Prediction, load_answer
+from hub_trainer.answers import ANSWERS, Prediction, load_answer
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import Column
 from hub_trainer.recipe.columns import ANSWER_COLUMNS
 
 LABEL, LABELS, NUMBER = (load_answer(name) for name in ("label", "labels", "number"))

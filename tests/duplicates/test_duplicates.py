@@ -15,9 +15,8 @@ from hub_trainer.duplicates import (
     find_duplicates,
     find_leakage,
     find_repeats,
-    tables,
-    texts,
 )
+from hub_trainer.inputs import near_tables, near_texts
 
 NEAR = 0.85
 CHILDCARE = Path(__file__).parents[3] / "shared" / "data" / "dirty-neardup-childcare"
@@ -74,10 +73,10 @@ def test_texts_when_similar_along_a_chain_then_each_resembles_its_first() -> Non
     chain = [" ".join(words[i:] + [f"w{j}" for j in range(i)]) for i in range(0, len(words), 1)]
     rows = rows_of(*chain)
     for group in find_duplicates(rows, "text", 0.7):
-        first = texts._shingle_hashes(texts.normal_text(chain[group.first]))
+        first = near_texts._shingle_hashes(near_texts.normal_text(chain[group.first]))
         for number in group.near:
-            other = texts._shingle_hashes(texts.normal_text(chain[number]))
-            assert texts.jaccard(first, other) >= 0.7
+            other = near_texts._shingle_hashes(near_texts.normal_text(chain[number]))
+            assert near_texts.jaccard(first, other) >= 0.7
 
 
 def test_texts_when_short_or_empty_then_only_equal_ones_repeat() -> None:
@@ -111,9 +110,9 @@ def test_texts_when_long_then_the_sketch_still_tells_near_from_far() -> None:
 
 @pytest.mark.parametrize("near", [0.5, 0.7, 0.85, 0.95, 1.0])
 def test_bands_when_chosen_then_they_find_pairs_at_the_threshold(near: float) -> None:
-    bands, rows = texts._bands(near)
-    assert bands * rows <= texts.NUM_PERMUTATIONS
-    assert 1 - (1 - near**rows) ** bands >= texts.RECALL
+    bands, rows = near_texts._bands(near)
+    assert bands * rows <= near_texts.NUM_PERMUTATIONS
+    assert 1 - (1 - near**rows) ** bands >= near_texts.RECALL
 
 
 def test_leakage_when_found_then_says_which_how_and_how_much() -> None:
@@ -149,13 +148,13 @@ def test_texts_when_real_records_repeat_then_precision_is_high_and_lsh_loses_non
     assert len(pairs) > 690
     assert right / len(pairs) > 0.995
     some = [r["text"] for r in rows[:600]]
-    hashes = [texts._shingle_hashes(texts.normal_text(text)) for text in some]
+    hashes = [near_texts._shingle_hashes(near_texts.normal_text(text)) for text in some]
     near = {
         i
         for i in range(300, 600)
-        if max(texts.jaccard(hashes[i], hashes[j]) for j in range(300)) >= NEAR
+        if max(near_texts.jaccard(hashes[i], hashes[j]) for j in range(300)) >= NEAR
     }
-    found = {row + 300 for row, _, _ in texts.between(some[300:], some[:300], NEAR)}
+    found = {row + 300 for row, _, _ in near_texts.between(some[300:], some[:300], NEAR)}
     assert found == near
 
 
@@ -271,7 +270,7 @@ def test_tables_when_near_is_asked_for_then_numbers_are_rounded_and_case_is_leve
 
 @pytest.mark.parametrize(("near", "digits"), [(0.5, 2), (0.85, 2), (0.9, 2), (0.99, 3), (1.0, 15)])
 def test_digits_when_near_grows_then_more_of_them_count(near: float, digits: int) -> None:
-    assert tables.significant_digits(near) == digits
+    assert near_tables.significant_digits(near) == digits
 
 
 def test_tables_when_values_are_true_or_large_then_stay_apart() -> None:

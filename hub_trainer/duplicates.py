@@ -9,19 +9,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
-from hub_trainer.duplicates import (
-    altered_images,
-    altered_tables,
-    altered_texts,
-    images,
-    tables,
-    texts,
-)
-
-if TYPE_CHECKING:
-    import numpy as np
+from hub_trainer.inputs import References, load_input
 
 Modality = Literal["text", "image", "table"]
 Row = Mapping[str, Any]
@@ -61,11 +51,10 @@ class Match:
 def content_keys(rows: Sequence[Row], modality: Modality) -> list[str]:
     """Per row a sha256 that is the same for contents that are equal once normalised.
 
-    Labels do not count. Text: Unicode form, case and white space are levelled. Images: the decoded
-    pixels, upright. Tables: the features, whole numbers as floats.
+    Labels do not count.
     """
-    prefix = modality.encode() + b"\0"
-    return [hashlib.sha256(prefix + _normal(row, modality)).hexdigest() for row in rows]
+    prefix, normal = modality.encode() + b"\0", load_input(modality).normal
+    return [hashlib.sha256(prefix + normal(row)).hexdigest() for row in rows]
 
 
 def find_duplicates(
@@ -82,7 +71,8 @@ def find_duplicates(
     near_of: dict[int, list[int]] = {}
     if near is not None:
         firsts = [rows[group[0]] for group in groups]
-        for member, leader, _ in _near(modality).within(_contents(firsts, modality), near):
+        contents = _contents(firsts, modality)
+        for member, leader, _ in load_input(modality).near.within(contents, near):
             near_of.setdefault(leader, []).extend(groups[member])
             groups[member] = []
     return [
@@ -101,7 +91,8 @@ def find_repeats(
         return found
     contents = _contents([rows[number] for number in left], modality)
     references = _contents(known, modality)
-    for place, reference, similarity in _near(modality).between(contents, references, near):
+    near_ones = load_input(modality).near.between(contents, references, near)
+    for place, reference, similarity in near_ones:
         found.append(Match(left[place], reference, "near", similarity))
     return sorted(found, key=lambda match: match.row)
 
@@ -148,7 +139,7 @@ class SealedRows:
 
     def _plain_repeats(self, rows: Sequence[Row], left: Sequence[int]) -> dict[int, Match]:
         """Rows that are near a sealed one as they are: copies even where chance comes as near."""
-        if self.modality == "table":
+        if load_input(self.modality).repeats_by_chance:
             return {}
         repeats = find_repeats([rows[n] for n in left], self.rows, self.modality, self.near)
         return {left[m.row]: replace(m, row=left[m.row], remoteness=UNALTERED) for m in repeats}
@@ -158,7 +149,7 @@ class SealedRows:
         """Distance that `near` stands for."""
         if self.near is None:
             return 0.0
-        return float(_altered(self.modality).REACH * (1 - self.near) / (1 - DEFAULT_NEAR))
+        return load_input(self.modality).altered.REACH * (1 - self.near) / (1 - DEFAULT_NEAR)
 
     @cached_property
     def allowed(self) -> float:
@@ -177,20 +168,9 @@ class SealedRows:
         return list(firsts.values())
 
     @cached_property
-    def _references(self) -> "_References":
+    def _references(self) -> References:
         distinct = [self.rows[number] for number in self._distinct]
-        made: _References = _altered(self.modality).References(_contents(distinct, self.modality))
-        return made
-
-
-class _References(Protocol):
-    """References of one modality, by their contents."""
-
-    own: "np.ndarray"
-    """Distance of each from the nearest other one."""
-
-    def nearest(self, contents: Sequence[Any]) -> tuple["np.ndarray", "np.ndarray"]:
-        """Per content the nearest reference, and its distance."""
+        return load_input(self.modality).altered.References(_contents(distinct, self.modality))
 
 
 def _split_exact(
@@ -209,23 +189,5 @@ def _split_exact(
     return found, [number for number, key in enumerate(keys) if key not in known_keys]
 
 
-def _normal(row: Row, modality: Modality) -> bytes:
-    if modality == "text":
-        return texts.normal_text(row["text"]).encode("utf-8", "surrogatepass")
-    if modality == "image":
-        return images.pixels(row["image"])
-    return tables.normal_row(row)
-
-
-def _contents(rows: Sequence[Row], modality: Modality) -> Sequence[Any]:
-    if modality == "table":
-        return rows
-    return [row[modality] for row in rows]
-
-
-def _near(modality: Modality) -> Any:
-    return {"text": texts, "image": images, "table": tables}[modality]
-
-
-def _altered(modality: Modality) -> Any:
-    return {"text": altered_texts, "image": altered_images, "table": altered_tables}[modality]
+def _contents(rows: Sequence[Row], modality: Modality) -> list[Any]:
+    return [load_input(modality).compared(row) for row in rows]

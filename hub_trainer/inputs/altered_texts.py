@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.duplicates.texts import normal_text
+from hub_trainer.inputs.near_texts import normal_text
 
 if TYPE_CHECKING:
     import numpy as np
