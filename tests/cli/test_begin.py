@@ -2,16 +2,19 @@
 
 import io
 import random
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hub_trainer.cli.hub_serve import _announce
 from hub_trainer.contribute import creation, propose
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import load_recipe
 from hub_trainer.rows import RawSplit
 from hub_trainer.tasks import TASKS, load_task
@@ -28,6 +31,17 @@ def texts(count: int, *, seed: int = 0, labels: str = "Spam,Ham,None") -> str:
     names = labels.split(",")
     rows = (f"{' '.join(rng.choices(WORDS, k=8))},{names[i % len(names)]}\n" for i in range(count))
     return "text,label\n" + "".join(rows)
+
+
+def test_hub_when_it_answers_then_a_shell_can_run_its_lines(
+    local: LocalHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _announce(local)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "export" in line]
+    script = "\n".join([*lines, 'printf %s "$HF_TOKEN"'])
+    told = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout == local.token
+    assert local.token not in script
 
 
 def test_starters_when_compared_with_the_tasks_then_each_has_one() -> None:
