@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Literal
 
-from hub_trainer.inputs import References, load_input
+from hub_trainer.inputs import Altered, Near, References, load_input
 
-Modality = Literal["text", "image", "table"]
 Row = Mapping[str, Any]
 
 DEFAULT_NEAR = 0.85
@@ -48,18 +48,17 @@ class Match:
     """Distance of an altered copy over the allowed one: from 1.0 on it may be chance."""
 
 
-def content_keys(rows: Sequence[Row], modality: Modality) -> list[str]:
+def content_keys(rows: Sequence[Row], modality: str) -> list[str]:
     """Per row a sha256 that is the same for contents that are equal once normalised.
 
     Labels do not count.
     """
-    prefix, normal = modality.encode() + b"\0", load_input(modality).normal
-    return [hashlib.sha256(prefix + normal(row)).hexdigest() for row in rows]
+    prefix, normal = modality.encode() + b"\0", _near(modality).normal
+    contents = _contents(rows, modality)
+    return [hashlib.sha256(prefix + normal(content)).hexdigest() for content in contents]
 
 
-def find_duplicates(
-    rows: Sequence[Row], modality: Modality, near: float | None
-) -> list[DuplicateGroup]:
+def find_duplicates(rows: Sequence[Row], modality: str, near: float | None) -> list[DuplicateGroup]:
     """Groups of rows that count as one, in the order of their first rows.
 
     A group's rows resemble its first row, so that similarity does not creep along a chain.
@@ -72,7 +71,7 @@ def find_duplicates(
     if near is not None:
         firsts = [rows[group[0]] for group in groups]
         contents = _contents(firsts, modality)
-        for member, leader, _ in load_input(modality).near.within(contents, near):
+        for member, leader, _ in _near(modality).within(contents, near):
             near_of.setdefault(leader, []).extend(groups[member])
             groups[member] = []
     return [
@@ -83,22 +82,18 @@ def find_duplicates(
 
 
 def find_repeats(
-    rows: Sequence[Row], known: Sequence[Row], modality: Modality, near: float | None
+    rows: Sequence[Row], known: Sequence[Row], modality: str, near: float | None
 ) -> list[Match]:
     """The rows that repeat a known row, each with the first or most similar one."""
-    found, left = _split_exact(rows, known, modality)
+    found, left = _split_exact(rows, _firsts(known, modality), modality)
     if near is None or not known:
         return found
-    contents = _contents([rows[number] for number in left], modality)
-    references = _contents(known, modality)
-    near_ones = load_input(modality).near.between(contents, references, near)
-    for place, reference, similarity in near_ones:
-        found.append(Match(left[place], reference, "near", similarity))
+    found += _near_repeats(rows, left, known, modality, near)
     return sorted(found, key=lambda match: match.row)
 
 
 def find_leakage(
-    rows: Sequence[Row], reference_rows: Sequence[Row], modality: Modality, near: float | None
+    rows: Sequence[Row], reference_rows: Sequence[Row], modality: str, near: float | None
 ) -> list[Match]:
     """The rows that are copies of a reference row, altered ones too, each with the nearest."""
     return SealedRows(reference_rows, modality, near).copies_among(rows)
@@ -114,7 +109,7 @@ class SealedRows:
     """Rows of which no other row may be a copy, made ready to be compared with many."""
 
     rows: Sequence[Row]
-    modality: Modality
+    modality: str
     near: float | None
     """None compares exactly only, once normalised."""
 
@@ -124,32 +119,30 @@ class SealedRows:
 
     def nearest(self, rows: Sequence[Row]) -> list[Match]:
         """Each row within the reach of `near` from a sealed row, copies and chance alike."""
-        found, left = _split_exact(rows, self.rows, self.modality)
+        found, left = _split_exact(rows, self._firsts, self.modality)
         if self.near is None or not self.rows:
             return found
         contents = _contents([rows[number] for number in left], self.modality)
         places, distances = self._references.nearest(contents)
+        distinct = list(self._firsts.values())
         for number, place, distance in zip(left, places, distances, strict=True):
             if distance < self.reach:
-                reference = self._distinct[int(place)]
+                reference = distinct[int(place)]
                 remoteness = float(distance) / self.allowed if self.allowed else FAR
                 found.append(Match(number, reference, "near", 1 - float(distance), remoteness))
-        nearest = {match.row: match for match in found} | self._plain_repeats(rows, left)
+        nearest = {match.row: match for match in found}
+        if not load_input(self.modality).repeats_by_chance:
+            # Rows that are near a sealed one as they are: copies even where chance comes as near.
+            plain = _near_repeats(rows, left, self.rows, self.modality, self.near)
+            nearest |= {match.row: replace(match, remoteness=UNALTERED) for match in plain}
         return [nearest[row] for row in sorted(nearest)]
-
-    def _plain_repeats(self, rows: Sequence[Row], left: Sequence[int]) -> dict[int, Match]:
-        """Rows that are near a sealed one as they are: copies even where chance comes as near."""
-        if load_input(self.modality).repeats_by_chance:
-            return {}
-        repeats = find_repeats([rows[n] for n in left], self.rows, self.modality, self.near)
-        return {left[m.row]: replace(m, row=left[m.row], remoteness=UNALTERED) for m in repeats}
 
     @property
     def reach(self) -> float:
         """Distance that `near` stands for."""
         if self.near is None:
             return 0.0
-        return load_input(self.modality).altered.REACH * (1 - self.near) / (1 - DEFAULT_NEAR)
+        return _altered(self.modality).REACH * (1 - self.near) / (1 - DEFAULT_NEAR)
 
     @cached_property
     def allowed(self) -> float:
@@ -160,34 +153,52 @@ class SealedRows:
         return min(self.reach, float(own[int(CHANCE_SHARE * len(own))]))
 
     @cached_property
-    def _distinct(self) -> list[int]:
-        """The first of the rows with each content."""
-        firsts: dict[str, int] = {}
-        for number, key in enumerate(content_keys(self.rows, self.modality)):
-            firsts.setdefault(key, number)
-        return list(firsts.values())
+    def _firsts(self) -> dict[str, int]:
+        return _firsts(self.rows, self.modality)
 
     @cached_property
     def _references(self) -> References:
-        distinct = [self.rows[number] for number in self._distinct]
-        return load_input(self.modality).altered.References(_contents(distinct, self.modality))
+        distinct = [self.rows[number] for number in self._firsts.values()]
+        return _altered(self.modality).References(_contents(distinct, self.modality))
+
+
+def _firsts(rows: Sequence[Row], modality: str) -> dict[str, int]:
+    """Content key -> the first of the rows that have it."""
+    firsts: dict[str, int] = {}
+    for number, key in enumerate(content_keys(rows, modality)):
+        firsts.setdefault(key, number)
+    return firsts
 
 
 def _split_exact(
-    rows: Sequence[Row], known: Sequence[Row], modality: Modality
+    rows: Sequence[Row], known: Mapping[str, int], modality: str
 ) -> tuple[list[Match], list[int]]:
-    """The rows that repeat a known row exactly, and the numbers of all others."""
-    known_keys: dict[str, int] = {}
-    for number, key in enumerate(content_keys(known, modality)):
-        known_keys.setdefault(key, number)
+    """The rows that repeat a known one exactly, and the numbers of all others."""
     keys = content_keys(rows, modality)
     found = [
-        Match(number, known_keys[key], "exact", 1.0)
-        for number, key in enumerate(keys)
-        if key in known_keys
+        Match(number, known[key], "exact", 1.0) for number, key in enumerate(keys) if key in known
     ]
-    return found, [number for number, key in enumerate(keys) if key not in known_keys]
+    return found, [number for number, key in enumerate(keys) if key not in known]
 
 
-def _contents(rows: Sequence[Row], modality: Modality) -> list[Any]:
+def _near_repeats(
+    rows: Sequence[Row], left: Sequence[int], known: Sequence[Row], modality: str, near: float
+) -> list[Match]:
+    """Those of the rows in the places `left` that are near a known row as they are."""
+    contents = _contents([rows[number] for number in left], modality)
+    pairs = _near(modality).between(contents, _contents(known, modality), near)
+    return [Match(left[place], reference, "near", share) for place, reference, share in pairs]
+
+
+def _contents(rows: Sequence[Row], modality: str) -> list[Any]:
     return [load_input(modality).compared(row) for row in rows]
+
+
+def _near(modality: str) -> Near:
+    module: Near = import_module(load_input(modality).near)
+    return module
+
+
+def _altered(modality: str) -> Altered:
+    module: Altered = import_module(load_input(modality).altered)
+    return module

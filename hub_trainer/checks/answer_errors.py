@@ -16,7 +16,6 @@ from hub_trainer.answers import Answer, Prediction
 from hub_trainer.checks.labels import FloatArray, LabelQuality
 from hub_trainer.checks.probe import MAX_BASE_ROWS, NUM_FOLDS, sample_rows
 from hub_trainer.inputs import load_input
-from hub_trainer.rows import Modality
 from hub_trainer.stats import wilson_interval
 
 Row = Mapping[str, Any]
@@ -38,7 +37,7 @@ def judge_errors(
     test: Sequence[Row],
     *,
     model: Mapping[str, Any] | None,
-    modality: Modality,
+    modality: str,
     answer: Answer,
 ) -> dict[str, Any] | None:
     """As the worker answers: judge, quality, groups, and what it says; None with too few rows."""
@@ -124,13 +123,13 @@ def _by_model(
 
 
 def _by_probe(
-    rows: Sequence[Row], base: Sequence[Row], modality: Modality, answer: Answer
+    rows: Sequence[Row], base: Sequence[Row], modality: str, answer: Answer
 ) -> list[Prediction] | None:
     """What a linear model of the dataset's rows says of them, then of new ones; each row is asked
     of a model that has not seen it."""
     if len(base) < MIN_HELD_OUT_ROWS or not rows:
         return None
-    known, asked = load_input(modality).linear_features(base, rows)
+    known, asked = load_input(modality).features(base, rows, is_linear=True)
     folds = np.random.default_rng(0).permutation(len(base)) % NUM_FOLDS
     mine = np.arange(len(rows)) % NUM_FOLDS
     held_out: list[Any] = [None] * len(base)

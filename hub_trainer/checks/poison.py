@@ -11,7 +11,7 @@ from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.shifts import find_shifts
 from hub_trainer.checks.triggers import find_triggers
 from hub_trainer.duplicates import find_duplicates, find_leakage
-from hub_trainer.rows import Modality, read_rows
+from hub_trainer.rows import read_rows
 
 Row = Mapping[str, Any]
 
@@ -19,7 +19,7 @@ NUM_ANSWER_WORDS = 12
 
 
 def find_poison(
-    new: str, base: str, *, modality: Modality, language: bool, answer: str = "label"
+    new: str, base: str, *, modality: str, language: bool, answer: str = "label"
 ) -> dict[str, Any]:
     """Triggers and shifts of the new rows, and the places of those that repeat others exactly."""
     rows, known = read_rows(Path(new)), read_rows(Path(base))
@@ -50,7 +50,7 @@ def _labelings(
     return [labels, starts]
 
 
-def _repeats(rows: Sequence[Row], known: Sequence[Row], modality: Modality) -> list[int]:
+def _repeats(rows: Sequence[Row], known: Sequence[Row], modality: str) -> list[int]:
     """Places, from 0, of the rows that repeat an earlier one or one of the dataset exactly."""
     within = {number for group in find_duplicates(rows, modality, None) for number in group.exact}
     there = {match.row for match in find_leakage(rows, known, modality, None)}

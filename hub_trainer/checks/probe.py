@@ -12,7 +12,6 @@ import numpy as np
 
 from hub_trainer.checks.labels import IntArray, Judged, Scored
 from hub_trainer.inputs import load_input
-from hub_trainer.rows import Modality
 
 Row = Mapping[str, Any]
 
@@ -22,7 +21,7 @@ NUMBER = "_number"
 """Where a new row says its place in the pull request, from 1."""
 
 
-def cross_scores(base: Sequence[Row], new: Sequence[Row], modality: Modality) -> Judged | None:
+def cross_scores(base: Sequence[Row], new: Sequence[Row], modality: str) -> Judged | None:
     """Base rows and new rows under the probe, over the labels that the base knows well enough.
 
     None when the base has too few rows to learn from, or no new row has one of its labels.
@@ -37,7 +36,7 @@ def cross_scores(base: Sequence[Row], new: Sequence[Row], modality: Modality) ->
         return None
     labels, new_labels = label_indices(base, names), label_indices(new, names)
     shown = load_input(modality)
-    features, new_features = shown.features(base, new)
+    features, new_features = shown.features(base, new, is_linear=False)
     scores, new_scores = np.zeros((len(base), len(names))), np.zeros((len(new), len(names)))
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
     for fold, (train, held_out) in enumerate(folds.split(labels, labels)):

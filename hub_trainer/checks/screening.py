@@ -8,7 +8,7 @@ from hub_trainer.checks.contents import check_personal_data
 from hub_trainer.checks.flags import FLAGS, text_flags
 from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
 from hub_trainer.checks.worker import read_files
-from hub_trainer.duplicates import Modality, find_duplicates, find_repeats
+from hub_trainer.duplicates import find_duplicates, find_repeats
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
 from hub_trainer.pictures import MAX_PIXELS, ONE_COLOUR
@@ -30,7 +30,7 @@ def screen(
     base: Path | None,
     test: Path | None,
     *,
-    modality: Modality,
+    modality: str,
     near: float | None,
     max_repeats: float,
 ) -> dict[int, str]:
@@ -98,7 +98,7 @@ def unfit_rows(
     base: str | None,
     test: str | None,
     *,
-    modality: Modality,
+    modality: str,
     near: float | None,
     max_repeats: float,
 ) -> list[tuple[int, str]]:

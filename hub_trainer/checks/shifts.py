@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from hub_trainer.answers import Answer, load_answer
 from hub_trainer.inputs import load_input
-from hub_trainer.rows import Modality
 
 Row = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
@@ -55,7 +54,7 @@ class Shift:
 def find_shifts(
     new: Sequence[Row],
     base: Sequence[Row],
-    modality: Modality,
+    modality: str,
     *,
     language: bool,
     answer: Answer = LABEL,
@@ -79,7 +78,7 @@ def find_shifts(
 
 
 def _compare(
-    new: Sequence[Row], base: Sequence[Row], modality: Modality, *, language: bool, answer: Answer
+    new: Sequence[Row], base: Sequence[Row], modality: str, *, language: bool, answer: Answer
 ) -> list[Shift]:
     ours, theirs = (
         {**columns, **answer.sizes([row[answer.column] for row in rows])}

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from hub_trainer.checks.pictures import small_pictures
 from hub_trainer.inputs import SignsOf, load_input
-from hub_trainer.rows import Modality
 
 Row = Mapping[str, Any]
 IntArray = NDArray[np.int64]
@@ -109,7 +108,7 @@ class _Counts:
 
 
 def find_triggers(
-    new: Sequence[Row], base: Sequence[Row], modality: Modality, *, labels: Sequence[str]
+    new: Sequence[Row], base: Sequence[Row], modality: str, *, labels: Sequence[str]
 ) -> list[Trigger]:
     """The most improbable signs of `new` rows, no two of the same rows.
 

@@ -30,7 +30,6 @@ from hub_trainer.inputs import load_input
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows import (
     Limits,
-    Modality,
     RowSpec,
     canonical_rows,
     read_rows,
@@ -90,7 +89,7 @@ def compare_rows(
     base: str,
     test: str | None,
     *,
-    modality: Modality,
+    modality: str,
     near: float | None,
     answer: str = "label",
 ) -> dict[str, Any]:
@@ -148,7 +147,7 @@ def score_answers(
     test: str | None,
     *,
     model: Mapping[str, Any] | None,
-    modality: Modality,
+    modality: str,
     answer: str,
 ) -> dict[str, Any] | None:
     """What a model says of the new answers: by the shares of names, else by their errors."""
@@ -159,7 +158,7 @@ def score_answers(
 
 
 def score_labels(
-    new: str, base: str, test: str | None, *, model: Mapping[str, Any] | None, modality: Modality
+    new: str, base: str, test: str | None, *, model: Mapping[str, Any] | None, modality: str
 ) -> dict[str, Any] | None:
     """What a model says of the new labels: the published one if there is one, else a probe.
 

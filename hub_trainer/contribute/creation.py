@@ -25,7 +25,7 @@ from hub_trainer.recipe.columns import ANSWER_COLUMNS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
 from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
-from hub_trainer.rows.columns import LABEL_NAMES, SET_NAMES, TARGET_NAMES, TEXT_NAMES
+from hub_trainer.rows.columns import USUAL_NAMES
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
 from hub_trainer.tasks.starters import STARTERS, Starter
@@ -167,16 +167,11 @@ def find_columns(
             do="Write --column ours=theirs, with one of these.",
         )
     found = dict(given)
-    usual = {
-        "label": LABEL_NAMES,
-        "labels": SET_NAMES,
-        "target": TARGET_NAMES,
-        "text": TEXT_NAMES,
-        "image": ("image", "img", "picture"),
-    }
     for name in (name for name in task.columns if name not in (*given, EXAMPLE)):
         guess = [
-            known for known in (name, *usual.get(name, ())) for known in _alike(known, present)
+            known
+            for known in (name, *USUAL_NAMES.get(name, ()))
+            for known in _alike(known, present)
         ]
         left = [other for other in present if other not in found.values()]
         free = [other for other in guess if other in left] or (left if len(left) == 1 else [])
@@ -309,9 +304,10 @@ def _own_column(raw: RawSplit, name: str, task: Task, columns: Mapping[str, str]
         return class_names(raw.table[name], raw.class_names[name], f"column {name}")
     if name == columns.get("text", "text") or (answer is None and name != "label"):
         return raw.as_written(name)
-    if task.modality == "table" and name[:1] != "_":
+    known = load_input(task.modality)
+    if known.has_features and name[:1] != "_":
         # A parquet file says what is a gap; a word for one would be a category there.
-        return load_input("table").read(as_input(raw, name), f"column {name}")
+        return known.read(as_input(raw, name), f"column {name}")
     return raw.table[name]
 
 

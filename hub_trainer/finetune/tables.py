@@ -1,10 +1,9 @@
-"""Tables for scikit-learn: their features, one pipeline over them, saved without pickle.
+"""Tables for scikit-learn: one pipeline over their features, saved without pickle.
 
 An estimator's name stands for a classifier or a regressor, as the answer wants.
 """
 
 import inspect
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,9 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -23,21 +20,15 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline
 from skops.io import dump, load
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from hub_trainer.answers import Answer
 from hub_trainer.errors import DataError, Problem, TrainingError
+from hub_trainer.inputs.table_features import Features, Row, encoder_of, table_of
 from hub_trainer.recipe.arguments import nearest
-from hub_trainer.recipe.columns import is_feature
-
-FeatureKind = Literal["number", "boolean", "category"]
-Features = Mapping[str, FeatureKind]
-Row = Mapping[str, Any]
 
 MODEL_FILE = "model.skops"
 TRUSTED_TYPES = (
@@ -47,7 +38,6 @@ TRUSTED_TYPES = (
 )
 """Beside the types that skops trusts by itself; never what a file asks for."""
 
-MAX_CATEGORIES = 50
 DEFAULT_ESTIMATOR = "hist_gradient_boosting"
 Kind = Literal["classifier", "regressor"]
 ESTIMATORS: Mapping[Kind, Mapping[str, type[BaseEstimator]]] = {
@@ -109,38 +99,6 @@ class AnsweredRows:
         return [row[self.answer.column] for row in self.rows]
 
 
-def find_features(rows: Sequence[Row]) -> dict[str, FeatureKind]:
-    """The features of the rows and their kinds; one without any value is left out.
-
-    Provenance columns start with an underscore and are no features.
-    """
-    names = {name: None for row in rows for name in row}
-    features: dict[str, FeatureKind] = {}
-    for name in names:
-        if not is_feature(name):
-            continue
-        values = [row[name] for row in rows if row.get(name) is not None]
-        if values:
-            features[name] = _kind(values)
-    return features
-
-
-def table_of(rows: Sequence[Row], features: Features) -> pd.DataFrame:
-    """The features of the rows as the pipeline takes them. Raises DataError for a wrong value."""
-    columns = {
-        name: pd.Series([_value(name, kind, row.get(name)) for row in rows], dtype=_dtype(kind))
-        for name, kind in features.items()
-    }
-    return pd.DataFrame(columns)
-
-
-def typical_row(rows: Sequence[Row], features: Features) -> dict[str, Any]:
-    """Median numbers and commonest categories: an example that is nobody's own."""
-    return {
-        name: _typical(kind, [row.get(name) for row in rows]) for name, kind in features.items()
-    }
-
-
 def estimator_problems(
     estimator: str | None, arguments: Mapping[str, Any], kind: Kind = "classifier"
 ) -> list[Problem]:
@@ -176,7 +134,7 @@ def fit_pipeline(
             f"{what} or more in the training rows.",
             got=", ".join(sorted(map(str, set(values)))) or "no rows",
         )
-    encoder = _encoder(features, gaps_are_kept=fit.estimator == DEFAULT_ESTIMATOR)
+    encoder = encoder_of(features, gaps_are_kept=fit.estimator == DEFAULT_ESTIMATOR)
     estimator = _estimator(fit)
     encoded = encoder.fit_transform(table_of(train.rows, features))
     options: dict[str, Any] = {}
@@ -190,14 +148,6 @@ def fit_pipeline(
         }
     estimator.fit(encoded, values, sample_weight=np.asarray(train.weights), **options)
     return Pipeline([("encoder", encoder), ("estimator", estimator)])
-
-
-def encode_tables(features: Features, rows: Sequence[Row], others: Sequence[Row]) -> Any:
-    """Both tables as numbers, (rows, columns) each, by what the first of them holds."""
-    encoder = _encoder(features, gaps_are_kept=False)
-    return encoder.fit_transform(table_of(rows, features)), encoder.transform(
-        table_of(others, features)
-    )
 
 
 def num_parameters(estimator: Any) -> int:
@@ -251,56 +201,6 @@ def hub_config(
         "label_names": list(label_names),
         "trusted_types": list(TRUSTED_TYPES),
     }
-
-
-def _kind(values: Sequence[Any]) -> FeatureKind:
-    if all(isinstance(value, bool | np.bool_) for value in values):
-        return "boolean"
-    if all(_is_number(value) for value in values):
-        return "number"
-    return "category"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def _dtype(kind: FeatureKind) -> str:
-    return "object" if kind == "category" else "float64"
-
-
-def _value(name: str, kind: FeatureKind, value: Any) -> Any:
-    if value is None or value != value:  # a float that is no number differs from itself
-        return None
-    if kind == "category":
-        return str(value)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise DataError(
-            f"Feature {name} must be a {kind}.",
-            got=repr(value)[:100],
-            do="give a number or nothing",
-        ) from None
-
-
-def _typical(kind: FeatureKind, values: Sequence[Any]) -> Any:
-    present = [value for value in values if value is not None and value == value]
-    if kind == "number":
-        return float(np.median(present))
-    return Counter(present).most_common(1)[0][0]
-
-
-def _encoder(features: Features, *, gaps_are_kept: bool) -> ColumnTransformer:
-    numbers = [name for name, kind in features.items() if kind != "category"]
-    categories = [name for name, kind in features.items() if kind == "category"]
-    scaler = StandardScaler()
-    if not gaps_are_kept:
-        scaler = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), scaler)
-    one_hot = OneHotEncoder(
-        handle_unknown="ignore", sparse_output=False, max_categories=MAX_CATEGORIES
-    )
-    return ColumnTransformer([("numbers", scaler, numbers), ("categories", one_hot, categories)])
 
 
 def _estimator(fit: TableFit) -> Any:

@@ -40,8 +40,24 @@ class Column:
     """Words that stand for a gap, in a file without types."""
 
 
+@dataclass(frozen=True)
+class PlainFeatures:
+    """Rows as (rows, D) plain numbers, for the linear model that a first model must beat."""
+
+    told: str
+    """What they are, in words."""
+    known: Any
+    """Those of training rows."""
+    asked: Any
+    strength: float
+    """1 / L2 of the linear model."""
+
+
 class Near(Protocol):
-    """Contents that are similar as they are, from the threshold `near` on."""
+    """A module: contents that are equal once normalised, or similar from the threshold on."""
+
+    def normal(self, content: Any, /) -> bytes:
+        """The same for contents that are equal once normalised."""
 
     def within(self, contents: Sequence[Any], near: float, /) -> list[tuple[int, int, float]]:
         """(place, leader, similarity) of each that is near an earlier one that leads a group."""
@@ -63,7 +79,7 @@ class References(Protocol):
 
 
 class Altered(Protocol):
-    """Copies that somebody may have disguised."""
+    """A module: copies that somebody may have disguised."""
 
     REACH: float
     """How far away a copy may be at the usual `near`."""
@@ -76,16 +92,15 @@ class Identified(Protocol):
     """What collect, prepare, curate and review ask to tell rows apart."""
 
     name: str
-    near: Near
-    altered: Altered
+    near: str
+    """Dotted name of its `Near`; by name, as its libraries are none that a Space needs."""
+    altered: str
+    """Dotted name of its `Altered`."""
     repeats_by_chance: bool
     """Whether honest rows may be equal, so that similar ones are no repeats."""
 
     def content(self, row: Row) -> bytes:
         """What a model sees of a row, as bytes: the row's identity."""
-
-    def normal(self, row: Row) -> bytes:
-        """As `content`, the same for contents that are equal once normalised."""
 
     def compared(self, row: Row) -> Any:
         """What `near` and `altered` compare of a row."""
@@ -102,6 +117,22 @@ class OfRows(Protocol):
 
     def fault(self, value: Any, *, max_pixels: int) -> str | None:
         """Why a value cannot be used; None for a good one."""
+
+
+class Measured(Protocol):
+    """What prepare and evaluate ask."""
+
+    def clean(self, row: Row) -> dict[str, Any]:
+        """The row with its texts made alike."""
+
+    def sizes(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
+        """Measures of the rows whose spread is worth telling."""
+
+    def told(self, row: Row) -> dict[str, str]:
+        """A row in words, by what they are of it."""
+
+    def plain_features(self, known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures | None:
+        """Both by what `known` holds; None where that gives nothing to learn from."""
 
 
 class Reviewed(Protocol):
@@ -121,17 +152,53 @@ class Reviewed(Protocol):
         `language`: the texts are prompts with answers.
         """
 
-    def features(self, base: Sequence[Row], new: Sequence[Row]) -> tuple[Any, Any]:
-        """Both for `judge`, as (rows, D) by what `base` holds."""
+    def features(
+        self, base: Sequence[Row], new: Sequence[Row], *, is_linear: bool
+    ) -> tuple[Any, Any]:
+        """Both as (rows, D) for `judge`, or for a linear model, by what `base` holds."""
 
     def judge(self) -> Any:
         """An unfitted classifier of scikit-learn: a cheap probe of labels."""
 
-    def linear_features(self, base: Sequence[Row], new: Sequence[Row]) -> tuple[Any, Any]:
-        """As `features`, all finite, for a linear model."""
+
+class Shown(Protocol):
+    """What publish, serve, the Space and curate ask."""
+
+    noun: str
+    """What one is called: `a text`."""
+    plural: str
+    is_tokenized: bool
+    """Whether a tokenizer reads it, which may take only its beginning; else an image processor."""
+    is_file: bool
+    """Whether a cell is a file, which may be broken, and which only parquet holds."""
+
+    def for_pipeline(self, row: Row) -> Any:
+        """What a pipeline of transformers is given of a row."""
+
+    def for_people(self, row: Row) -> dict[str, Any]:
+        """A row without its answer, as a Space may show it."""
+
+    def length(self, row: Row) -> int:
+        """Characters that a visitor has to read before an answer; 0 where none are counted."""
 
 
-class Input(Identified, OfRows, Reviewed, Protocol):
+class Rated(Protocol):
+    """What shards of ratings ask."""
+
+    rated_column: str
+    """The column of what was rated, by which a shard is known."""
+    rated_type: "pa.DataType"
+    rated_feature: Mapping[str, Any]
+    """What `datasets` reads that column as."""
+
+    def rated_cell(self, row: Row) -> Any:
+        """A rated row as that column's value."""
+
+    def rated_row(self, cell: Any) -> dict[str, Any] | None:
+        """The row from that value; None where that holds none."""
+
+
+class Input(Identified, OfRows, Measured, Reviewed, Shown, Rated, Protocol):
     """One kind of input, as all of the house sees it."""
 
 

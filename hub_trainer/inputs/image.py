@@ -1,6 +1,7 @@
 """Image: the bytes of one encoded picture per row, in the column `image`."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,13 @@ from numpy.typing import NDArray
 
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import (
-    Altered,
     Column,
     Input,
-    Near,
+    PlainFeatures,
     Row,
     Values,
-    altered_images,
-    near_images,
 )
-from hub_trainer.pictures import image_problem, open_image
+from hub_trainer.pictures import as_png, image_problem, open_image
 
 FIGURES_SIDE = 32
 """Pixels per side from which brightness and contrast are told."""
@@ -31,12 +29,19 @@ MIN_PIXEL_SPREAD = 0.1
 dataset's pictures are all black, a JPEG's noise would outweigh what is drawn."""
 
 
-class Image:
+class _Image:
     """A picture; `pictures` decodes it wherever its pixels are looked at."""
 
     name = "image"
-    near: Near = near_images
-    altered: Altered = altered_images
+    noun = "a picture"
+    plural = "pictures"
+    is_tokenized = False
+    is_file = True
+    rated_column = "image"
+    rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rated_feature: Mapping[str, Any] = {"_type": "Image"}
+    near = "hub_trainer.inputs.near_images"
+    altered = "hub_trainer.inputs.altered_images"
     repeats_by_chance = False
     has_features = False
     signs_are_rare = True
@@ -44,7 +49,6 @@ class Image:
     # --- columns
 
     def read(self, column: Column, where: str) -> pa.ChunkedArray:
-        """Encoded files."""
         kind = column.values.type
         if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             do = "Use an Image column, or one with the bytes of the encoded files."
@@ -52,23 +56,37 @@ class Image:
         return column.values.cast(pa.large_binary())
 
     def fault(self, value: Any, *, max_pixels: int) -> str | None:
-        """What a file is, where it is no picture that shows anything."""
         return image_problem(value, max_pixels=max_pixels)
 
     # --- identity
 
     def content(self, row: Row) -> bytes:
-        """The file as it is."""
         content: bytes = row["image"]
         return content
 
-    def normal(self, row: Row) -> bytes:
-        """The decoded pixels, upright."""
-        return near_images.pixels(row["image"])
-
     def compared(self, row: Row) -> bytes:
-        """The file as it is."""
         return self.content(row)
+
+    # --- measures
+
+    def clean(self, row: Row) -> dict[str, Any]:
+        return dict(row)
+
+    def sizes(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
+        sides = [_sides(row["image"]) for row in rows]
+        return {
+            "width": [width for width, _ in sides],
+            "height": [height for _, height in sides],
+            "bytes": [len(row["image"]) for row in rows],
+        }
+
+    def told(self, row: Row) -> dict[str, str]:
+        """Its number, as no words show a picture."""
+        return {"image": f"row {str(row['_row_id'])[:12]}"}
+
+    def plain_features(self, known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures:
+        told = f"{PROBE_SIDE} x {PROBE_SIDE} pixels"
+        return PlainFeatures(told, _pixels(known), _pixels(asked), strength=1.0)
 
     # --- review
 
@@ -78,24 +96,47 @@ class Image:
     def columns(
         self, new: Sequence[Row], base: Sequence[Row], *, language: bool
     ) -> tuple[Values, Values]:
-        """Sizes, colours and brightness."""
         return _figures(new[:MAX_PICTURES]), _figures(base[:MAX_PICTURES])
 
-    def features(self, base: Sequence[Row], new: Sequence[Row]) -> tuple[Any, Any]:
+    def features(
+        self, base: Sequence[Row], new: Sequence[Row], *, is_linear: bool
+    ) -> tuple[Any, Any]:
         """Small pixels, by their spread in the dataset."""
         known, asked = _pixels(base), _pixels(new)
         spread = np.maximum(known.std(axis=0), MIN_PIXEL_SPREAD)
         return known / spread, asked / spread
-
-    def linear_features(self, base: Sequence[Row], new: Sequence[Row]) -> tuple[Any, Any]:
-        """As `features`."""
-        return self.features(base, new)
 
     def judge(self) -> Any:
         """Logistic regression, much held back: a picture has more pixels than there are rows."""
         from sklearn.linear_model import LogisticRegression
 
         return LogisticRegression(C=0.02, max_iter=200)
+
+    # --- people
+
+    def for_pipeline(self, row: Row) -> Any:
+        return open_image(row["image"])
+
+    def for_people(self, row: Row) -> dict[str, Any]:
+        """The picture, without what else its file says."""
+        return {"image": as_png(row["image"])}
+
+    def length(self, row: Row) -> int:
+        return 0
+
+    def rated_cell(self, row: Row) -> dict[str, Any]:
+        return {"bytes": row["image"], "path": None}
+
+    def rated_row(self, cell: Any) -> dict[str, Any] | None:
+        return None if cell["bytes"] is None else {"image": cell["bytes"]}
+
+
+def _sides(content: bytes) -> tuple[int, int]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+    return width, height
 
 
 def _figures(rows: Sequence[Row]) -> Values:
@@ -134,4 +175,4 @@ def _pixels(rows: Sequence[Row]) -> NDArray[np.float64]:
     return np.stack(pixels)
 
 
-INPUT: Input = Image()
+INPUT: Input = _Image()

@@ -41,7 +41,7 @@ class _Thumbs:
     """(n,)"""
 
 
-def pixels(content: bytes) -> bytes:
+def normal(content: bytes) -> bytes:
     """Size and decoded RGB pixels of an image, upright."""
     image = open_image(content)
     return f"{image.size}".encode() + bytes(image.tobytes())

@@ -10,7 +10,7 @@ COARSEST = 1
 FINEST = 15
 
 
-def normal_row(row: Mapping[str, Any]) -> bytes:
+def normal(row: Mapping[str, Any]) -> bytes:
     """The features of a row, as bytes that are equal for equal values."""
     return _encoded(row, lambda value: value)
 

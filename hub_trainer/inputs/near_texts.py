@@ -51,6 +51,11 @@ _ALIKE = {
 _DRAWN_ALIKE = {ord(sign): letter for letter, signs in _ALIKE.items() for sign in signs}
 
 
+def normal(content: str) -> bytes:
+    """As `normal_text`, encoded."""
+    return normal_text(content).encode("utf-8", "surrogatepass")
+
+
 def normal_text(text: str) -> str:
     """Text with one Unicode form (NFKC), no unseen signs, no case, and single spaces.
 

@@ -1,36 +1,43 @@
 """Table: a row of numbers, words and booleans; each column but the answer's is a feature."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import (
-    Altered,
     Column,
     Input,
-    Near,
+    PlainFeatures,
     Row,
     SignsOf,
     Values,
-    altered_tables,
     near_tables,
 )
+from hub_trainer.inputs.cleaning import clean_text
+from hub_trainer.inputs.table_features import encode_tables, find_features
 from hub_trainer.recipe.columns import is_feature
 
 LARGEST_WHOLE = 2**63 - 1
 
 
-class Table:
+class _Table:
     """The features of a row, by the names of their columns."""
 
     name = "table"
-    near: Near = near_tables
-    altered: Altered = altered_tables
+    noun = "the values of a table's row"
+    plural = "tables"
+    is_tokenized = False
+    is_file = False
+    rated_column = "features"
+    rated_type: pa.DataType = pa.string()
+    rated_feature: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
+    near = "hub_trainer.inputs.near_tables"
+    altered = "hub_trainer.inputs.altered_tables"
     repeats_by_chance = True
     has_features = True
     signs_are_rare = True
@@ -71,57 +78,94 @@ class Table:
     # --- identity
 
     def content(self, row: Row) -> bytes:
-        """The features by their names, whole numbers as floats."""
-        return near_tables.normal_row(row)
-
-    def normal(self, row: Row) -> bytes:
-        """As `content`."""
-        return near_tables.normal_row(row)
+        return near_tables.normal(row)
 
     def compared(self, row: Row) -> Row:
-        """The row as it is."""
         return row
+
+    # --- measures
+
+    def clean(self, row: Row) -> dict[str, Any]:
+        """Words as `clean_text` makes them; an empty one is a gap."""
+        return {name: _clean(value) if is_feature(name) else value for name, value in row.items()}
+
+    def sizes(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
+        names = _names(rows[0]) if rows else []
+        return {"missing values": [sum(row[name] is None for name in names) for row in rows]}
+
+    def told(self, row: Row) -> dict[str, str]:
+        return {"features": ", ".join(f"{name}={row[name]}" for name in _names(row))}
+
+    def plain_features(self, known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures:
+        """As a linear estimator of the task gets them."""
+        features = find_features(known)
+        encoded, others = encode_tables(features, known, asked)
+        return PlainFeatures("the table's features", encoded, others, strength=1.0)
 
     # --- review
 
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> SignsOf:
-        """Values of columns."""
         return _signs
 
     def columns(
         self, new: Sequence[Row], base: Sequence[Row], *, language: bool
     ) -> tuple[Values, Values]:
-        """The features themselves."""
         names = _names(new[0])
         ours, theirs = (
             {name: [row.get(name) for row in rows] for name in names} for rows in (new, base)
         )
         return ours, theirs
 
-    def features(self, base: Sequence[Row], new: Sequence[Row]) -> tuple[Any, Any]:
-        """Numbers as they are; words by their place among those of the base, unseen as NaN."""
+    def features(
+        self, base: Sequence[Row], new: Sequence[Row], *, is_linear: bool
+    ) -> tuple[Any, Any]:
+        """Numbers as they are; words by their place among those of the base, unseen as NaN.
+
+        For a linear model in units of their spread from the middle, where gaps are then.
+        """
         names = _names(base[0])
         codes = {name: _codes(base, name) for name in names}
-
-        def encode(rows: Sequence[Row]) -> NDArray[np.float64]:
-            return np.array(
-                [[_number(row.get(name), codes[name]) for name in names] for row in rows]
-            )
-
-        return encode(base), encode(new)
-
-    def linear_features(self, base: Sequence[Row], new: Sequence[Row]) -> tuple[Any, Any]:
-        """In units of their spread from the middle; a gap is in the middle."""
-        features, others = self.features(base, new)
-        middle, spread = np.nanmedian(features, axis=0), np.nanstd(features, axis=0)
+        known, asked = (
+            np.array([[_number(row.get(name), codes[name]) for name in names] for row in rows])
+            for rows in (base, new)
+        )
+        if not is_linear:
+            return known, asked
+        middle, spread = np.nanmedian(known, axis=0), np.nanstd(known, axis=0)
         middle, spread = np.nan_to_num(middle), np.where(spread > 0, spread, 1.0)
-        return tuple(np.nan_to_num((one - middle) / spread) for one in (features, others))
+        return tuple(np.nan_to_num((one - middle) / spread) for one in (known, asked))
 
     def judge(self) -> Any:
         """A random forest, which needs no scales and takes gaps."""
         from sklearn.ensemble import RandomForestClassifier
 
         return RandomForestClassifier(200, min_samples_leaf=2, random_state=0)
+
+    # --- people
+
+    def for_pipeline(self, row: Row) -> dict[str, Any]:
+        return self.for_people(row)
+
+    def for_people(self, row: Row) -> dict[str, Any]:
+        return {name: row[name] for name in _names(row)}
+
+    def length(self, row: Row) -> int:
+        """A row of values is shown however long it is."""
+        return 0
+
+    def rated_cell(self, row: Row) -> str:
+        return json.dumps(dict(row), ensure_ascii=False, sort_keys=True)
+
+    def rated_row(self, cell: Any) -> dict[str, Any] | None:
+        try:
+            row = json.loads(cell)
+        except (ValueError, RecursionError):
+            return None
+        return row if isinstance(row, dict) else None
+
+
+def _clean(value: Any) -> Any:
+    return clean_text(value) or None if isinstance(value, str) else value
 
 
 def _names(columns: Iterable[str]) -> list[str]:
@@ -148,4 +192,4 @@ def _number(value: Any, codes: Mapping[str, int]) -> float:
     return float("nan") if value is None else float(value)
 
 
-INPUT: Input = Table()
+INPUT: Input = _Table()

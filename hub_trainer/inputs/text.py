@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,17 +12,17 @@ import pyarrow as pa
 
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import (
-    Altered,
     Column,
     Input,
-    Near,
+    PlainFeatures,
     Row,
     SignsOf,
     Values,
-    altered_texts,
-    near_texts,
 )
+from hub_trainer.inputs.cleaning import clean_text
 
+MAX_TERMS = 50_000
+"""Words that plain features count."""
 MAX_WORDS_IN_PHRASE = 4
 MIN_TAG_RATIO = 3.0
 """How many times more often than in the dataset a tag occurs."""
@@ -33,12 +33,19 @@ _TOKEN = re.compile(r"\w+|[^\w\s]+")
 _ODD_SPACE = re.compile(r"[^\S ]|  +|^ | $")
 
 
-class Text:
+class _Text:
     """A text, as its author wrote it."""
 
     name = "text"
-    near: Near = near_texts
-    altered: Altered = altered_texts
+    noun = "a text"
+    plural = "texts"
+    is_tokenized = True
+    is_file = False
+    rated_column = "text"
+    rated_type: pa.DataType = pa.string()
+    rated_feature: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
+    near = "hub_trainer.inputs.near_texts"
+    altered = "hub_trainer.inputs.altered_texts"
     repeats_by_chance = False
     has_features = False
     signs_are_rare = False
@@ -46,7 +53,6 @@ class Text:
     # --- columns
 
     def read(self, column: Column, where: str) -> pa.ChunkedArray:
-        """Texts as the file has them."""
         values = column.values if column.written is None else column.written
         try:
             if not pa.types.is_nested(values.type):
@@ -62,22 +68,50 @@ class Text:
     # --- identity
 
     def content(self, row: Row) -> bytes:
-        """The text itself."""
         return self.compared(row).encode("utf-8", "surrogatepass")
 
-    def normal(self, row: Row) -> bytes:
-        """Unicode form, case and white space are levelled."""
-        return near_texts.normal_text(self.compared(row)).encode("utf-8", "surrogatepass")
-
     def compared(self, row: Row) -> str:
-        """The text itself."""
         text: str = row["text"]
         return text
+
+    # --- measures
+
+    def clean(self, row: Row) -> dict[str, Any]:
+        return {**row, "text": clean_text(row["text"])}
+
+    def sizes(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
+        texts = [row["text"] for row in rows]
+        return {
+            "characters": [len(text) for text in texts],
+            "words": [len(text.split()) for text in texts],
+        }
+
+    def told(self, row: Row) -> dict[str, str]:
+        return {"text": str(row["text"])}
+
+    def plain_features(self, known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures | None:
+        """Weighed words, or characters in scripts without spaces between words."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        texts = [str(row["text"]) for row in known]
+        words = sum(len(text.split()) for text in texts) >= 2 * len(texts)
+        terms: dict[str, Any] = (
+            {"analyzer": "word", "token_pattern": r"(?u)\w+|[^\w\s]", "ngram_range": (1, 2)}
+            if words
+            else {"analyzer": "char", "ngram_range": (1, 3)}
+        )
+        vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MAX_TERMS, **terms)
+        try:
+            features = vectorizer.fit_transform(texts)
+        except ValueError:  # no term at all
+            return None
+        others = vectorizer.transform([str(row["text"]) for row in asked])
+        told = "tf-idf of " + ("words" if words else "characters")
+        return PlainFeatures(told, features, others, strength=10.0)
 
     # --- review
 
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> SignsOf:
-        """Words and phrases but tags, and how a text is written."""
         return partial(_signs, tags=_tags(new, base))
 
     def columns(
@@ -105,7 +139,9 @@ class Text:
             columns.append(found)
         return columns[0], columns[1]
 
-    def features(self, base: Sequence[Row], new: Sequence[Row]) -> tuple[Any, Any]:
+    def features(
+        self, base: Sequence[Row], new: Sequence[Row], *, is_linear: bool
+    ) -> tuple[Any, Any]:
         """Weighed words and pairs of words, and pieces of words."""
         from scipy.sparse import hstack
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -120,15 +156,28 @@ class Text:
         pairs = [(view.fit_transform(texts), view.transform(asked)) for view in views]
         return tuple(hstack(side).tocsr() for side in zip(*pairs, strict=True))
 
-    def linear_features(self, base: Sequence[Row], new: Sequence[Row]) -> tuple[Any, Any]:
-        """As `features`."""
-        return self.features(base, new)
-
     def judge(self) -> Any:
         """Logistic regression, hardly held back: each text has few of many features."""
         from sklearn.linear_model import LogisticRegression
 
         return LogisticRegression(C=20.0, max_iter=200, tol=1e-3)
+
+    # --- people
+
+    def for_pipeline(self, row: Row) -> str:
+        return self.compared(row)
+
+    def for_people(self, row: Row) -> dict[str, Any]:
+        return {"text": row["text"]}
+
+    def length(self, row: Row) -> int:
+        return len(row["text"])
+
+    def rated_cell(self, row: Row) -> str:
+        return self.compared(row)
+
+    def rated_row(self, cell: Any) -> dict[str, Any]:
+        return {"text": cell}
 
 
 def _tags(new: Sequence[Row], base: Sequence[Row]) -> frozenset[str]:
@@ -201,4 +250,4 @@ class _Spelling:
         return [plain[n : n + 2] for n in range(len(plain) - 1)]
 
 
-INPUT: Input = Text()
+INPUT: Input = _Text()

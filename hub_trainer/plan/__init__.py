@@ -48,7 +48,7 @@ def plan_round(
         subject = Subject(recipe, base, prepared, preview, last)
         seen = forecast(subject, amount, sizes[1] if sizes else None)
         files = file_sizes(recipe, base, sizes[0] if sizes else None)
-        has_steps = task.modality != "table"
+        has_steps = task.card().auto_class is not None
         return {
             "recipe": recipe.model_dump(mode="json"),
             "round": pins.round,

@@ -161,7 +161,7 @@ def _by_sample(subject: Subject, amount: Amount) -> Forecast:
     """What is no model of transformers is fitted on some rows."""
     recipe, last, splits = subject.recipe, subject.last, _splits(subject.prepared)
     task = task_of(recipe)
-    if is_generation(task) or task.modality != "table":
+    if is_generation(task) or task.card().auto_class is not None:
         seconds, basis = by_record(recipe, amount, last, otherwise="the model is made in training")
         return Forecast(None, "unknown before the model is made", seconds, basis)
     every = -(-len(splits.train) // MAX_TABLE_ROWS)

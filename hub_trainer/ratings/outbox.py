@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from hub_trainer.errors import HubError, HubTrainerError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.ratings.shards import (
-    Modality,
     pack_shard,
     parse_shard_path,
     shard_folder,
@@ -39,7 +38,7 @@ class Destination:
     space: str
     """Repo id of the Space that they come from."""
     task: str
-    modality: Modality
+    modality: str
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import INPUTS, Input, load_input
 from hub_trainer.ratings.records import RatedGeneration
 
-Modality = Literal["text", "image", "table", "dialogue"]
-"""What is rated: a label of one of the first three, or an answer to a prompt."""
+DIALOGUE = "dialogue"
+"""What is rated where it is no prediction for an input: an answer to a prompt."""
+DIALOGUE_COLUMNS = ("prompt", "sampling", "rival")
+"""Columns beside the text of a dialogue; by the first its shards are known."""
 FOLDER = "ratings"
 SHARDS = f"{FOLDER}/**/*.parquet"
 COMMON: tuple[str, ...] = ("rating_id", "generation_id", "row_id", "rater", "rater_tier", "kind")
@@ -20,13 +23,6 @@ COMMON += ("answer", "prediction", "model", "task", "consent", "day")
 """Columns of strings in every shard; `epoch`, `seq`, `scores` and the rated row are the rest."""
 LATER = ("source",)
 """Columns of strings that earlier shards lack; they are null there."""
-ROW_COLUMN: Mapping[str, str] = {
-    "dialogue": "prompt",
-    "text": "text",
-    "image": "image",
-    "table": "features",
-}
-"""Modality -> the column by which its shards are known, in the order of looking."""
 
 
 class ShardName(NamedTuple):
@@ -38,9 +34,7 @@ class ShardName(NamedTuple):
     last: int
 
 
-def pack_shard(
-    rated: Sequence[RatedGeneration], *, modality: Modality, task: str, epoch: str
-) -> bytes:
+def pack_shard(rated: Sequence[RatedGeneration], *, modality: str, task: str, epoch: str) -> bytes:
     """Parquet bytes, the same for the same ratings, that `load_dataset` opens as they are."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -102,7 +96,7 @@ def _read_shard(path: Path, name: str) -> list[dict[str, Any]]:
             got=str(error).splitlines()[0],
             do="Remove it from the ratings dataset.",
         ) from error
-    modality = next((m for m, c in ROW_COLUMN.items() if c in table.column_names), "text")
+    modality = _modality_of(table.column_names)
     expected = _schema(modality).remove_metadata()
     for column in set(LATER) - set(table.column_names):
         table = table.append_column(column, pa.nulls(table.num_rows, pa.string()))
@@ -117,10 +111,12 @@ def _read_shard(path: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _with_row(rating: dict[str, Any], modality: str, name: str) -> dict[str, Any]:
-    if modality == "dialogue":
+    if modality == DIALOGUE:
         _check_dialogue(rating, name)
-    column = "text" if modality == "dialogue" else ROW_COLUMN[modality]
-    rating["row"] = _row_of(rating.pop(column), modality)
+    shown = _input_of(modality)
+    column = shown.rated_column
+    cell = rating.pop(column)
+    rating["row"] = None if cell is None else shown.rated_row(cell)
     if rating["row"] is None:
         raise DataError(
             "A rating does not hold what was rated.",
@@ -131,13 +127,15 @@ def _with_row(rating: dict[str, Any], modality: str, name: str) -> dict[str, Any
     return rating
 
 
-def _row_of(content: Any, modality: str) -> dict[str, Any] | None:
-    if modality in ("text", "dialogue") or content is None:
-        return None if content is None else {"text": content}
-    if modality == "image":
-        return None if content["bytes"] is None else {"image": content["bytes"]}
-    row = _parsed(content)
-    return row if isinstance(row, dict) else None
+def _modality_of(columns: Sequence[str]) -> str:
+    if DIALOGUE_COLUMNS[0] in columns:
+        return DIALOGUE
+    return next((name for name in INPUTS if load_input(name).rated_column in columns), "text")
+
+
+def _input_of(modality: str) -> Input:
+    """What is kept of a rated row; of a dialogue it is its text."""
+    return load_input("text" if modality == DIALOGUE else modality)
 
 
 def _check_dialogue(rating: Mapping[str, Any], name: str) -> None:
@@ -184,9 +182,9 @@ def _not_a_shard(name: str, got: str) -> DataError:
     )
 
 
-def _shard_row(one: RatedGeneration, modality: Modality, task: str, epoch: str) -> dict[str, Any]:
+def _shard_row(one: RatedGeneration, modality: str, task: str, epoch: str) -> dict[str, Any]:
     rating, generation = one.rating, one.generation
-    common = {
+    common: dict[str, Any] = {
         "rating_id": rating.rating_id,
         "generation_id": rating.subject,
         "row_id": generation.row_id,
@@ -203,10 +201,12 @@ def _shard_row(one: RatedGeneration, modality: Modality, task: str, epoch: str) 
         "source": rating.source,
         "seq": one.seq,
     }
-    if modality == "dialogue":
-        return {**common, **_dialogue_content(one)}
+    shown = _input_of(modality)
+    common[shown.rated_column] = shown.rated_cell(generation.row)
+    if modality == DIALOGUE:
+        return common | _dialogue_content(one)
     scores = [{"label": label, "score": score} for label, score in generation.scores.items()]
-    return {**common, "scores": scores, ROW_COLUMN[modality]: _content(generation.row, modality)}
+    return common | {"scores": scores}
 
 
 def _dialogue_content(one: RatedGeneration) -> dict[str, Any]:
@@ -217,19 +217,10 @@ def _dialogue_content(one: RatedGeneration) -> dict[str, Any]:
         "side": one.rival_side,
     }
     return {
-        "text": one.generation.row["text"],
         "prompt": one.generation.row["prompt"],
         "sampling": _to_json(one.generation.sampling),
         "rival": _to_json(rival) if rival else None,
     }
-
-
-def _content(row: Mapping[str, Any], modality: Modality) -> Any:
-    if modality == "text":
-        return row["text"]
-    if modality == "image":
-        return {"bytes": row["image"], "path": None}
-    return _to_json(dict(row))
 
 
 def _to_json(value: Any) -> str:
@@ -244,16 +235,15 @@ def _schema(modality: str) -> Any:
     fields += [("seq", pa.int64())]
     features: dict[str, Any] = {"seq": {"dtype": "int64", "_type": "Value"}}
     text = {"dtype": "string", "_type": "Value"}
-    if modality == "dialogue":
-        fields += [(name, pa.string()) for name in ("text", "prompt", "sampling", "rival")]
+    shown = _input_of(modality)
+    features[shown.rated_column] = dict(shown.rated_feature)
+    rated = [(shown.rated_column, shown.rated_type)]
+    if modality == DIALOGUE:
+        fields += [*rated, *((name, pa.string()) for name in DIALOGUE_COLUMNS)]
     else:
-        image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         scored = pa.struct([("label", pa.string()), ("score", pa.float64())])
-        fields += [("scores", pa.list_(scored))]
-        fields += [(ROW_COLUMN[modality], image if modality == "image" else pa.string())]
+        fields += [("scores", pa.list_(scored)), *rated]
         score = {"label": text, "score": {"dtype": "float64", "_type": "Value"}}
         features["scores"] = {"feature": score, "_type": "List"}
-    if modality == "image":
-        features["image"] = {"_type": "Image"}
     described = json.dumps({"info": {"features": {n: features.get(n, text) for n, _ in fields}}})
     return pa.schema(fields, metadata={"huggingface": described})

@@ -15,7 +15,6 @@ from hub_trainer.rows.layout import SplitFiles, find_split_files
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.read import RawSplit, read_split, vet_folder
 from hub_trainer.rows.store import (
-    Modality,
     feature_names,
     read_rows,
     read_table,
@@ -31,7 +30,6 @@ __all__ = [
     "CanonicalRows",
     "CardFault",
     "Limits",
-    "Modality",
     "RawSplit",
     "ReadJob",
     "ReadResult",

@@ -20,7 +20,7 @@ from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
 from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
-from hub_trainer.rows.store import ROW_NUMBER, SOURCE, Modality, with_row_ids
+from hub_trainer.rows.store import ROW_NUMBER, SOURCE, with_row_ids
 from hub_trainer.rows.written import plain_values
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ EXAMPLE_COLUMNS = ("text", "prompt", "label", "example")
 class RowSpec:
     """What a task wants of a dataset's rows."""
 
-    modality: Modality
+    modality: str
     kinds: Mapping[str, str]
     """Our column -> text, image, example, or the name of an answer; a table's features are all its
     other columns."""

@@ -1,6 +1,6 @@
 """Columns of a dataset that are its input and its label, when no recipe says so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import COLUMN_OF
@@ -14,6 +14,14 @@ LABEL_NAMES = ("label", "labels", "class", "target", "category", "intent", "spec
 SET_NAMES = ("labels", "label", "tags", "topics", "categories", "classes", "emotions", "genres")
 TARGET_NAMES = ("target", "score", "price", "value", "rating", "quality", "amount", "y")
 TEXT_NAMES = ("text", "sentence", "utterance", "content", "question", "document")
+USUAL_NAMES: Mapping[str, Sequence[str]] = {
+    "label": LABEL_NAMES,
+    "labels": SET_NAMES,
+    "target": TARGET_NAMES,
+    "text": TEXT_NAMES,
+    "image": ("image", "img", "picture"),
+}
+"""Our column -> what datasets call it."""
 
 
 def infer_spec(raw: "RawSplit") -> "RowSpec":

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hub_trainer.duplicates import Modality, content_keys
+from hub_trainer.duplicates import content_keys
 from hub_trainer.rows.examples import as_prompts
 
 Row = dict[str, Any]
 
 
 def hold_back_test(
-    rows: Sequence[Row], modality: Modality, fraction: float
+    rows: Sequence[Row], modality: str, fraction: float
 ) -> tuple[list[Row], list[Row]]:
     """(train, test): a row is a test row when the hash of its content says so.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 
-from hub_trainer.duplicates import Match, Modality, Row, SealedRows, is_copy
+from hub_trainer.duplicates import Match, Row, SealedRows, is_copy
 from hub_trainer.rows.examples import as_prompts
 
 
@@ -15,7 +15,7 @@ class SealedExamples:
     are altered or stand inside another text count as far as chance does not bring them.
     """
 
-    def __init__(self, sealed: Sequence[Row], modality: Modality, near: float | None) -> None:
+    def __init__(self, sealed: Sequence[Row], modality: str, near: float | None) -> None:
         self._sealed, self._modality, self._near = sealed, modality, near
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class SealedExamples:
 
 
 def find_sealed(
-    rows: Sequence[Row], sealed: Sequence[Row], modality: Modality, near: float | None
+    rows: Sequence[Row], sealed: Sequence[Row], modality: str, near: float | None
 ) -> list[Match]:
     """Rows that repeat a sealed row or a part of it, each once; see SealedExamples."""
     return SealedExamples(sealed, modality, near).copies_among(rows)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe.columns import is_feature
@@ -11,7 +11,6 @@ from hub_trainer.recipe.columns import is_feature
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Modality = Literal["text", "image", "table"]
 ROW_ID, SOURCE, WEIGHT = "_row_id", "_source", "_weight"
 ROW_NUMBER = "_row"
 """Where a row stands in its split, from 1: what people are told of it."""
@@ -42,7 +41,7 @@ def feature_names(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if is_feature(name)]
 
 
-def row_id(row: Mapping[str, Any], modality: Modality) -> str:
+def row_id(row: Mapping[str, Any], modality: str) -> str:
     """sha256 of what a model sees of a row: its content without label, slices and provenance.
 
     A row keeps its id when its label is corrected, so that it also keeps its split.
@@ -51,7 +50,7 @@ def row_id(row: Mapping[str, Any], modality: Modality) -> str:
     return hashlib.sha256(modality.encode() + b"\0" + content).hexdigest()
 
 
-def with_row_ids(table: "pa.Table", modality: Modality) -> "pa.Table":
+def with_row_ids(table: "pa.Table", modality: str) -> "pa.Table":
     """The table with `_row_id` computed anew from its content."""
     import pyarrow as pa
 

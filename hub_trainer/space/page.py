@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
+from hub_trainer.inputs import load_input
 from hub_trainer.space.components import component
 from hub_trainer.space.events import Events
 from hub_trainer.space.reading import Reading
@@ -224,7 +225,7 @@ def _ask_nothing() -> list[Any]:
 
 
 def _show_examples(modality: str, examples: Sequence[Row], inputs: Sequence[Any]) -> None:
-    if not examples or modality not in ("text", "image"):
+    if not examples or load_input(modality).has_features:
         return
     values = [_values(row) for row in examples]
     gr.Examples(values, list(inputs), label="Examples", api_visibility="private")

@@ -8,6 +8,7 @@ from typing import Any
 
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.finetune.model_folder import TOKENIZER_FILES, has_any
+from hub_trainer.inputs import load_input
 from hub_trainer.space.ranges import Ranges, unusual_values
 from hub_trainer.space.service import SpaceService
 
@@ -28,8 +29,9 @@ class Reading:
         except HubTrainerError:
             return ""
         told = unusual_values(row, self._ranges)
-        if self._loaded.task.modality == "text":
-            told += cut_notes(self._loaded.model_dir, row["text"])
+        shown = load_input(self._loaded.task.modality)
+        if shown.is_tokenized:
+            told += cut_notes(self._loaded.model_dir, shown.for_pipeline(row))
         return "".join(f'<p class="note">{html.escape(note)}</p>' for note in told)
 
 

@@ -1,10 +1,10 @@
 """Wording of a Space: its title, what the model does, and the terms of rating in short."""
 
+from hub_trainer.inputs import load_input
 from hub_trainer.space.settings import SpaceSettings
 
 MAX_SHORT = 60
 """Characters that the Hub shows of a Space's short description."""
-READS = {"text": "a text", "image": "a picture", "table": "the values of a table's row"}
 
 
 def space_title(settings: SpaceSettings) -> str:
@@ -28,7 +28,7 @@ def space_description(settings: SpaceSettings, modality: str) -> str:
         )
     if settings.generation is not None:
         return "A language model that answers your messages."
-    what = READS.get(modality, "what you enter")
+    what = load_input(modality).noun
     return f"The model reads {what} and {settings.predicted.describe(settings.label_names)}."
 
 

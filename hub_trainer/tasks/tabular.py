@@ -24,19 +24,16 @@ from hub_trainer.finetune.tables import (
     DEFAULT_ESTIMATOR,
     TRUSTED_TYPES,
     AnsweredRows,
-    Features,
     Kind,
     TableFit,
     estimator_problems,
-    find_features,
     fit_pipeline,
     hub_config,
     load_pipeline,
     num_parameters,
     save_pipeline,
-    table_of,
-    typical_row,
 )
+from hub_trainer.inputs.table_features import Features, find_features, table_of, typical_row
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import feature_names

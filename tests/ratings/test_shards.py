@@ -14,7 +14,7 @@ from PIL import Image
 
 from hub_trainer.errors import DataError
 from hub_trainer.ratings import RatedGeneration, RatingStore, ratings_card, read_shards
-from hub_trainer.ratings.shards import Modality, pack_shard, parse_shard_path, shard_path
+from hub_trainer.ratings.shards import pack_shard, parse_shard_path, shard_path
 from hub_trainer.ratings.store import Shard
 from tests.ratings.factory import SAMPLING, answer, generation, keep_pair, rating
 
@@ -25,7 +25,7 @@ def _png() -> bytes:
     return buffer.getvalue()
 
 
-ROWS: dict[Modality, dict[str, object]] = {
+ROWS: dict[str, dict[str, object]] = {
     "text": {"text": "a text"},
     "image": {"image": _png()},
     "table": {"age": 3, "name": None, "weight": 1.5, "tall": True},
@@ -37,7 +37,7 @@ def _rated(seq: int, row: dict[str, object]) -> RatedGeneration:
     return RatedGeneration(seq, rating(name), generation(name, row=row))
 
 
-def _dataset(folder: Path, modality: Modality, count: int = 3) -> Path:
+def _dataset(folder: Path, modality: str, count: int = 3) -> Path:
     """A ratings dataset as the Hub would hold it, in two files."""
     for first in range(1, count + 1, 2):
         rated = [_rated(seq, ROWS[modality]) for seq in range(first, min(first + 2, count + 1))]
@@ -53,7 +53,7 @@ def _dataset(folder: Path, modality: Modality, count: int = 3) -> Path:
 
 
 @pytest.mark.parametrize("modality", list(ROWS))
-def test_shards_when_read_give_the_rows_that_were_rated(tmp_path: Path, modality: Modality) -> None:
+def test_shards_when_read_give_the_rows_that_were_rated(tmp_path: Path, modality: str) -> None:
     ratings = read_shards(_dataset(tmp_path, modality))
     assert [one["rating_id"] for one in ratings] == ["rating-g1", "rating-g2", "rating-g3"]
     assert all(one["row"] == ROWS[modality] for one in ratings)
@@ -63,7 +63,7 @@ def test_shards_when_read_give_the_rows_that_were_rated(tmp_path: Path, modality
 
 @pytest.mark.parametrize("modality", list(ROWS))
 def test_dataset_when_loaded_as_anyone_would_shows_its_columns(
-    tmp_path: Path, modality: Modality
+    tmp_path: Path, modality: str
 ) -> None:
     folder = _dataset(tmp_path / "repo", modality)
     rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))

@@ -5,7 +5,7 @@ from typing import Any
 
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.ratings import Generation, NewRating, RatedGeneration
-from hub_trainer.ratings.shards import Modality, pack_shard, shard_path
+from hub_trainer.ratings.shards import pack_shard, shard_path
 
 DAY = 1_700_000_000.0
 
@@ -37,7 +37,7 @@ def numbered(*groups: Sequence[RatedGeneration]) -> list[RatedGeneration]:
     ]
 
 
-def send(hub: Hub, repo_id: str, task: str, modality: Modality, all_rated: Any) -> str:
+def send(hub: Hub, repo_id: str, task: str, modality: str, all_rated: Any) -> str:
     """Commit ratings as one shard; returns the commit sha."""
     hub.create_repo(Repo(repo_id, "dataset"))
     content = pack_shard(all_rated, modality=modality, task=task, epoch="e")

@@ -13,11 +13,11 @@ from PIL import Image
 from hub_trainer.artifacts import Artifact, write_artifact
 from hub_trainer.errors import DataError, RecipeError
 from hub_trainer.hub import Hub
+from hub_trainer.inputs.cleaning import clean_text
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import read_rows, row_id, with_row_ids, write_rows
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.stages import prepare
-from hub_trainer.stages.prepare.clean import clean_text
 from hub_trainer.stages.prepare.report import aligned_table
 from hub_trainer.stages.prepare.split import take_validation
 

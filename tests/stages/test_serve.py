@@ -19,6 +19,7 @@ from gradio_client import Client
 from hub_trainer.answers import load_answer
 from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.inputs import INPUTS, load_input
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
@@ -164,7 +165,7 @@ def test_modules_when_imported_need_only_what_requirements_name(task: str) -> No
     """What the pushed files import at their top is what the Space installs, or themselves."""
     imported = {
         name.partition(".")[0]
-        for module in imported_modules((SERVER, TASKS[task]))
+        for module in imported_modules((SERVER, TASKS[task], *INPUTS.values()))
         for node in ast.parse(_module_path(module).read_text()).body  # type: ignore[union-attr]
         for name in _imported(node)
     }
@@ -319,5 +320,5 @@ def test_examples_when_the_space_is_open_and_the_rows_are_private_are_left_out(
 def test_examples_when_of_texts_are_short_and_of_as_many_labels_as_fit() -> None:
     rows = [{"text": "x" * 400, "label": "a"}, {"text": "a", "label": "a", "_row_id": "1"}]
     rows += [{"text": f"{n}", "label": f"label {n % 9}"} for n in range(20)]
-    shown = examples._one_of_each(rows, "text", load_answer("label"))
+    shown = examples._one_of_each(rows, load_input("text"), load_answer("label"))
     assert shown == [{"text": "a"}, *({"text": f"{n}"} for n in range(5))]

@@ -12,11 +12,10 @@ from sklearn.preprocessing import FunctionTransformer
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.tables import (
     MODEL_FILE,
-    find_features,
     load_pipeline,
     num_parameters,
-    table_of,
 )
+from hub_trainer.inputs.table_features import find_features, table_of
 from hub_trainer.tasks import Splits, load_task, rated_example
 from hub_trainer.tasks.tabular import TASK
 from tests.tasks.factory import recipe, splits, table_rows

@@ -11,8 +11,9 @@ from hub_trainer.checks.comment import inert
 from hub_trainer.checks.joining import Destination
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Commit, Hub
+from hub_trainer.inputs import load_input
 from hub_trainer.recipe import DatasetSource, Recipe
-from hub_trainer.rows import Modality, RawSplit
+from hub_trainer.rows import RawSplit
 from hub_trainer.rows.own_schema import OwnSchema, in_own_schema
 from hub_trainer.stages.curate.earlier import FILE_PREFIX, TITLE, Earlier
 from hub_trainer.tasks import Row
@@ -72,14 +73,15 @@ def fitting_rows(
 
 
 def build_file(
-    examples: Sequence[Row], target: Target, schema: OwnSchema, modality: Modality
+    examples: Sequence[Row], target: Target, schema: OwnSchema, modality: str
 ) -> NewFile:
     """The examples as a file of the dataset's format."""
     there = target.destination
     suffix = there.suffix
-    if modality == "image" and suffix != "parquet":
+    shown = load_input(modality)
+    if shown.is_file and suffix != "parquet":
         raise UsageError(
-            "Pictures join only a dataset of parquet files.",
+            f"{shown.plural.capitalize()} join only a dataset of parquet files.",
             where=target.source.repo_id,
             got=f"files of {suffix}",
             do="Convert it once: load_dataset(...).push_to_hub(...), which writes parquet.",

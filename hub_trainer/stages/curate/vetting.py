@@ -12,6 +12,7 @@ from hub_trainer.checks.screening import KNOWN, REPEATED, screen, screen_files
 from hub_trainer.checks.verdict import Check, VerdictName, decide
 from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import load_input
 from hub_trainer.rows import read_rows, write_card, write_rows
 from hub_trainer.stages.curate.bench import Bench
 from hub_trainer.stages.curate.earlier import Earlier, read_earlier
@@ -93,9 +94,9 @@ class _Vetting:
     def _unfit(self, rows: Sequence[Row], closed: Sequence[Earlier]) -> dict[int, str]:
         """Place of a row -> why it is not proposed."""
         out = self.folder / "new.parquet"
-        if self.bench.task.modality == "image":
+        if load_input(self.bench.task.modality).is_file:
             # A reader leaves out what is broken, after which places mean other rows.
-            unfit = self._screen_pictures(rows, out)
+            unfit = self._screen_rows(rows, out)
         else:
             unfit = self._screen(self._lay_out(self._build(rows), "first"), out)
         refused = self._refused(closed)
@@ -140,7 +141,7 @@ class _Vetting:
             max_repeats=policy.review.max_duplicate_fraction,
         )
 
-    def _screen_pictures(self, rows: Sequence[Row], out: Path) -> dict[int, str]:
+    def _screen_rows(self, rows: Sequence[Row], out: Path) -> dict[int, str]:
         import pyarrow as pa
 
         self.folder.mkdir(exist_ok=True)
@@ -149,7 +150,7 @@ class _Vetting:
             out,
             self.stand.base.path,
             self.bench.sealed_file(),
-            modality="image",
+            modality=self.bench.task.modality,
             near=self.bench.policy.near,
             max_repeats=self.bench.policy.review.max_duplicate_fraction,
         )

@@ -12,7 +12,8 @@ from typing import Any
 from hub_trainer.answers import Answer, Prediction, plain_estimate
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.model_folder import download_model
-from hub_trainer.rows.store import ROW_ID, feature_names, read_rows
+from hub_trainer.inputs import load_input
+from hub_trainer.rows.store import ROW_ID, read_rows
 from hub_trainer.stages.evaluate.bench import (
     Bench,
     cut,
@@ -230,25 +231,16 @@ def _gate(measured: Measured, comparison: Comparison | None) -> dict[str, Any]:
 
 def _examples(bench: Bench, task: PredictingTask) -> list[dict[str, str]]:
     """A few validation rows with what the model says of them."""
-    rows, answer = bench.shown_rows(), task.answer
+    rows, answer, told = bench.shown_rows(), task.answer, load_input(task.modality).told
     found = task.predict(bench.model_dir, rows)
     return [
         {
-            **_shown(task, row),
+            **{name: cut(text) for name, text in told(row).items()},
             "reference": answer.told(answer.dumps(row[answer.column])),
             "prediction": answer.told(answer.dumps(one.value)),
         }
         for row, one in zip(rows, found, strict=True)
     ]
-
-
-def _shown(task: PredictingTask, row: Row) -> dict[str, str]:
-    if task.modality == "text":
-        return {"text": cut(str(row["text"]))}
-    if task.modality == "image":
-        return {"image": f"row {str(row[ROW_ID])[:12]}"}
-    values = [f"{name}={row[name]}" for name in feature_names(list(row))]
-    return {"features": cut(", ".join(values))}
 
 
 def _write_predictions(measured: Measured, path: Path) -> None:

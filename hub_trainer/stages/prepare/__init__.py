@@ -12,13 +12,14 @@ from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
 from hub_trainer.base_models import assert_sound, base_folders
 from hub_trainer.errors import DataError, Problem, RecipeError, RowRefused
 from hub_trainer.hub import Hub
+from hub_trainer.inputs import load_input
 from hub_trainer.lineage import PinnedRepo, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import read_rows, row_id, write_rows
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.left_out import left_out_text, total_of
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
-from hub_trainer.stages.prepare.clean import clean_rows, without_problems
+from hub_trainer.stages.prepare.clean import without_problems
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
 from hub_trainer.stages.prepare.report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.split import take_validation
@@ -118,7 +119,8 @@ def _near(recipe: Recipe) -> float | None:
     if section is None:
         return None
     named = "near" in section.model_fields_set
-    return section.near if named or outline_for(recipe).modality != "table" else None
+    shown = load_input(outline_for(recipe).modality)
+    return section.near if named or not shown.repeats_by_chance else None
 
 
 def _sealed_near(recipe: Recipe) -> float | None:
@@ -173,7 +175,7 @@ def _cleaned(rows: list[Row], split: str, made: _Preparation) -> list[Row]:
     """The rows made alike and without those that cannot be used; ids follow the content."""
     clean, task = made.recipe.prepare.clean, made.task
     made.ledger.begin(rows)
-    alike = clean_rows(rows, task.modality) if clean else rows
+    alike = [load_input(task.modality).clean(row) for row in rows] if clean else rows
     kept, dropped = without_problems(alike, task.problems, drop=clean, split=split)
     made.ledger.drop(split, "clean" if clean else "check", alike, dropped)
     kept = _without_refused(kept, split, made)
@@ -221,7 +223,7 @@ def _separate(splits: Splits, made: _Preparation) -> dict[str, Any]:
             duplicates["test"] = _deduplicate(splits, "test", task, None, ledger)
     if section.deduplicate is not None:
         duplicates["train"] = _deduplicate(splits, "train", task, near, ledger)
-    if section.deduplicate is not None or task.modality != "table":
+    if section.deduplicate is not None or not load_input(task.modality).repeats_by_chance:
         for split, sealed in (("validation", "test"), ("train", "test"), ("train", "validation")):
             if split in splits and sealed in splits:
                 leakage[f"{split} in {sealed}"] = _unleak(

@@ -1,39 +1,12 @@
-"""Rows made alike: Unicode, control characters and white space, and no row the task cannot use."""
+"""Rows without those that the task cannot use."""
 
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.recipe.columns import is_feature
 from hub_trainer.rows.store import ROW_NUMBER
 
 Row = dict[str, Any]
-Modality = str
-# Control and format characters without a place in a text: all of Cc but tab and newline, zero-width
-# spaces, joiners at the ends of words, byte order marks, and the controls of writing direction.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
-)
-_SPACES = re.compile(r"[^\S\n]+")
-_LINES = re.compile(r" ?\n ?")
-
-
-def clean_rows(rows: Sequence[Row], modality: Modality) -> list[Row]:
-    """Rows with their texts cleaned; images stay as they are, a table's empty text is null."""
-    if modality == "image":
-        return list(rows)
-    if modality == "text":
-        return [{**row, "text": clean_text(row["text"])} for row in rows]
-    return [{name: _cell(name, value) for name, value in row.items()} for row in rows]
-
-
-def clean_text(text: str) -> str:
-    """One Unicode form (NFC), no invisible controls, single spaces, no space at line ends."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = unicodedata.normalize("NFC", _UNSEEN.sub("", text))
-    return _LINES.sub("\n", _SPACES.sub(" ", text)).strip()
 
 
 def without_problems(
@@ -56,9 +29,3 @@ def without_problems(
         else:
             kept.append(row)
     return kept, dropped
-
-
-def _cell(name: str, value: Any) -> Any:
-    if not isinstance(value, str) or not is_feature(name):
-        return value
-    return clean_text(value) or None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_trainer.answers import Answer, load_answer
-from hub_trainer.duplicates import DuplicateGroup, Modality, find_duplicates
+from hub_trainer.duplicates import DuplicateGroup, find_duplicates
+from hub_trainer.inputs import load_input
 from hub_trainer.rows.leakage import find_sealed
 
 Row = dict[str, Any]
@@ -29,14 +30,14 @@ class Repeats:
 
 
 def without_repeats(
-    rows: Sequence[Row], modality: Modality, near: float | None, answer: Answer = LABEL
+    rows: Sequence[Row], modality: str, near: float | None, answer: Answer = LABEL
 ) -> tuple[list[Row], Repeats, dict[int, str]]:
     """The rows without repeats, what was found, and why which rows were dropped.
 
     Contents with several answers keep what those come to, as the label of the majority; where they
-    contradict each other, all their rows go. In tables the same features may well have several
-    answers: only rows of the same one are repeats. A near duplicate under another answer is an
-    example of its own.
+    contradict each other, all their rows go. Contents that repeat by chance, as in tables, may well
+    have several answers: only rows of the same one are repeats. A near duplicate under another
+    answer is an example of its own.
     """
     groups, column = find_duplicates(rows, modality, near), answer.column
     reasons: dict[int, str] = {}
@@ -53,7 +54,7 @@ def without_repeats(
 
 
 def without_leakage(
-    rows: Sequence[Row], sealed: Sequence[Row], modality: Modality, near: float | None
+    rows: Sequence[Row], sealed: Sequence[Row], modality: str, near: float | None
 ) -> tuple[list[Row], list[tuple[Row, str]], dict[str, int]]:
     """Rows that repeat no sealed row; those that do, exactly or nearly; and their numbers."""
     matches = find_sealed(rows, sealed, modality, near)
@@ -73,7 +74,7 @@ def without_leakage(
 def _settle(
     rows: Sequence[Row],
     group: DuplicateGroup,
-    modality: Modality,
+    modality: str,
     reasons: dict[int, str],
     answer: Answer,
 ) -> int:
@@ -82,7 +83,7 @@ def _settle(
     values = {number: rows[number][answer.column] for number in members}
     first = values[group.first]
     agree = all(answer.same(value, first) for value in values.values())
-    if modality == "table" or agree:
+    if load_input(modality).repeats_by_chance or agree:
         kept: list[Any] = []
         for number, value in values.items():
             if any(answer.same(value, other) for other in kept):

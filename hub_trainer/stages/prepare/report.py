@@ -1,6 +1,5 @@
 """The data report: what came in and went out at each step, and what the rows look like."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hub_trainer.answers import Answer, load_answer
+from hub_trainer.inputs import load_input
 from hub_trainer.privacy import find_personal_data
-from hub_trainer.rows import feature_names
 from hub_trainer.rows.left_out import Losses
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 
@@ -66,6 +65,7 @@ def describe(
     splits: Mapping[str, Sequence[Row]], modality: str, answer: Answer = LABEL
 ) -> dict[str, Any]:
     """Answers, lengths and traces of persons, per split."""
+    shown = load_input(modality)
     values = {name: [row[answer.column] for row in rows] for name, rows in splits.items()}
     personal = {name: find_personal_data(rows) for name, rows in splits.items()}
     return {
@@ -73,12 +73,9 @@ def describe(
         "counts": {name: answer.counts(found) for name, found in values.items()},
         "lengths": {
             name: {
-                **_lengths(rows, modality),
-                **{
-                    what: _spread(sizes)
-                    for what, sizes in answer.sizes(values[name]).items()
-                    if sizes
-                },
+                what: _spread(sizes)
+                for what, sizes in (shown.sizes(rows) | answer.sizes(values[name])).items()
+                if sizes
             }
             for name, rows in splits.items()
         },
@@ -185,33 +182,6 @@ def _joined_bullets(parts: Sequence[str]) -> list[str]:
         else:
             joined.append(part)
     return joined
-
-
-def _lengths(rows: Sequence[Row], modality: str) -> dict[str, dict[str, float]]:
-    if not rows:
-        return {}
-    if modality == "text":
-        return {
-            "characters": _spread([len(row["text"]) for row in rows]),
-            "words": _spread([len(row["text"].split()) for row in rows]),
-        }
-    if modality == "image":
-        sizes = [_image_size(row["image"]) for row in rows]
-        return {
-            "width": _spread([width for width, _ in sizes]),
-            "height": _spread([height for _, height in sizes]),
-            "bytes": _spread([len(row["image"]) for row in rows]),
-        }
-    names = feature_names(list(rows[0]))
-    return {"missing values": _spread([sum(row[name] is None for name in names) for row in rows])}
-
-
-def _image_size(content: bytes) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        width, height = image.size
-    return width, height
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

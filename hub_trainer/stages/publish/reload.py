@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.inputs import Input, load_input
 from hub_trainer.stages.publish.loading import (
     ReloadFailure,
     cut,
@@ -59,9 +60,10 @@ def _reload_predictor(
         head = HEADS[task.answer.name]
         _check_outputs(folder, head.outputs(request["label_names"]))
         load_weights(folder, auto_name)
-        _check_processor(folder, task.modality, request["chat_template"])
+        shown = load_input(task.modality)
+        _check_processor(folder, shown, request["chat_template"])
         with step("pipeline() does not run on the folder"):
-            found = _by_pipeline(folder, request["task"], task.modality, head, rows)
+            found = _by_pipeline(folder, request["task"], shown, head, rows)
         answer["plain"] = [write_said(task.answer, one) for one in found]
         answer["loaded_with"] = "transformers `pipeline` and hub_trainer"
     with step("the task does not run on the folder"):
@@ -88,18 +90,18 @@ def _check_outputs(folder: Path, expected: Sequence[str]) -> None:
         )
 
 
-def _check_processor(folder: Path, modality: str, chat_template: bool) -> None:
+def _check_processor(folder: Path, shown: Input, chat_template: bool) -> None:
     from transformers import AutoImageProcessor
 
-    if modality == "image":
+    if shown.is_tokenized:
+        load_tokenizer(folder, chat_template=chat_template)
+    else:
         with step("the image processor does not load"):
             AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    else:
-        load_tokenizer(folder, chat_template=chat_template)
 
 
 def _by_pipeline(
-    folder: Path, task: str, modality: str, head: "Head", rows: Sequence[dict[str, Any]]
+    folder: Path, task: str, shown: Input, head: "Head", rows: Sequence[dict[str, Any]]
 ) -> list["Prediction"]:
     import numpy as np
     from transformers import pipeline
@@ -107,21 +109,13 @@ def _by_pipeline(
     from hub_trainer.finetune.heads import output_order
 
     pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
-    options = {"truncation": True} if modality == "text" else {}
+    options = {"truncation": True} if shown.is_tokenized else {}
     config = pipe.model.config
     # None means five to a pipeline of images
-    said = [pipe(_plain_input(row, modality), top_k=config.num_labels, **options) for row in rows]
+    said = [pipe(shown.for_pipeline(row), top_k=config.num_labels, **options) for row in rows]
     scores = [{one["label"]: float(one["score"]) for one in answer} for answer in said]
     ordered = np.array([[row[name] for name in output_order(config)] for row in scores])
     return head.predictions(ordered, config)
-
-
-def _plain_input(row: dict[str, Any], modality: str) -> Any:
-    if modality == "text":
-        return row["text"]
-    from hub_trainer.pictures import open_image
-
-    return open_image(row["image"])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typing import Any
 
 from hub_trainer.answers import Answer
 from hub_trainer.hub import Hub, Repo
+from hub_trainer.inputs import Input, load_input
 from hub_trainer.lineage import RoundRecord
-from hub_trainer.pictures import as_png
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import RowSpec, read_rows
 from hub_trainer.rows.examples import asked_and_answers, example_of
@@ -32,7 +32,7 @@ def shown_rows(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -
     """Rows to try: a few of the training rows, or a table's values with no row as it was."""
     task = task_of(recipe)
     prepared = round_dir / "prepare" / "train.parquet"
-    if task.modality == "table":
+    if load_input(task.modality).has_features:
         rows = read_rows(prepared) if prepared.exists() else _table_rows(recipe, record, hub)
         shuffled = _shuffled_columns(rows, seed=recipe.train.seed)
         asked = _rows_to_ask(rows, recipe) if _may_show_rows(recipe, hub) else []
@@ -42,7 +42,7 @@ def shown_rows(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -
     rows = read_rows(prepared)
     if is_generation(task):
         return ShownRows(_prompts(rows))
-    shown = _one_of_each(rows, task.modality, task.answer)
+    shown = _one_of_each(rows, load_input(task.modality), task.answer)
     return ShownRows(shown, asked=_rows_to_ask(rows, recipe))
 
 
@@ -58,31 +58,25 @@ def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
 def _rows_to_ask(rows: Sequence[Row], recipe: Recipe) -> list[Row]:
     """Training rows without their answers, of each label in turn, so that none can be guessed."""
     task = task_of(recipe)
-    modality, answer = task.modality, answer_in_rows(task)
+    shown, answer = load_input(task.modality), answer_in_rows(task)
     rng = random.Random(recipe.train.seed)  # noqa: S311 - no secret
     groups = answer.strata([row[answer.column] for row in rows])
     of_group: dict[str, list[Row]] = {}
     for row, group in rng.sample(list(zip(rows, groups, strict=True)), len(rows)):
-        if modality != "text" or len(row["text"]) <= MAX_EXAMPLE_CHARACTERS:
+        if shown.length(row) <= MAX_EXAMPLE_CHARACTERS:
             of_group.setdefault(group, []).append(row)
     turns = zip_longest(*(of_group[group] for group in sorted(of_group)))
     chosen = list(islice((row for turn in turns for row in turn if row), NUM_ASKED))
-    return [_without_answer(row, modality) for row in rng.sample(chosen, len(chosen))]
+    return [shown.for_people(row) for row in rng.sample(chosen, len(chosen))]
 
 
-def _without_answer(row: Row, modality: str) -> Row:
-    shown = {name: row[name] for name in feature_names(list(row))}
-    return {modality: as_png(shown[modality])} if modality == "image" else shown
-
-
-def _one_of_each(rows: Sequence[Row], modality: str, answer: Answer) -> list[Row]:
+def _one_of_each(rows: Sequence[Row], shown: Input, answer: Answer) -> list[Row]:
     """Short examples, of as many labels, or groups of answers, as there is room for."""
     found: dict[str, Row] = {}
     for row, group in zip(rows, answer.strata([row[answer.column] for row in rows]), strict=True):
-        fits = modality == "image" or len(row[modality]) <= MAX_EXAMPLE_CHARACTERS
+        fits = shown.length(row) <= MAX_EXAMPLE_CHARACTERS
         if fits and group not in found and len(found) < NUM_EXAMPLES:
-            shown = as_png(row["image"]) if modality == "image" else row[modality]
-            found[group] = {modality: shown}
+            found[group] = shown.for_people(row)
     return list(found.values())
 
 
