@@ -3,13 +3,14 @@
 from hub_trainer.errors import HubError
 
 OWN_ACCOUNT = "the account of this token"
+UNKNOWN_TOKEN = "Invalid credentials"  # noqa: S105 - what the Hub says of one
 
 
 def explained(error: BaseException, subject: str, url: str) -> HubError:
     """The error of a client that asked `url` for `subject`."""
     status = status_of(error)
     got = _first_line(error)
-    if status == 401 and subject == OWN_ACCOUNT:
+    if status == 401 and (subject == OWN_ACCOUNT or got.startswith(UNKNOWN_TOKEN)):
         do = "Set HF_TOKEN to a token of yours on this Hub, or log in with hf auth login."
         return HubError("The Hub does not know the token.", where=url, got=got, do=do)
     if status == 401:

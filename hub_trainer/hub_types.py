@@ -9,7 +9,20 @@ MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.safetensors.index.json", "*.
 MODEL_FILES += ("*.model", "*.jinja", "*.skops", "*.md", "*.yaml")
 DATA_SUFFIXES: tuple[str, ...] = ("parquet", "jsonl", "json", "csv", "tsv", "txt", "arrow")
 DATA_SUFFIXES += ("gz", "zst", "md")
-DATA_SUFFIXES += ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "wav", "flac", "mp3")
+DATA_SUFFIXES += (
+    "png",
+    "jpg",
+    "jpeg",
+    "jfif",
+    "webp",
+    "bmp",
+    "tif",
+    "tiff",
+    "gif",
+    "wav",
+    "flac",
+    "mp3",
+)
 DATA_FILES = tuple(f"*.{suffix}" for suffix in DATA_SUFFIXES)
 """Patterns of what is fetched of a dataset; MODEL_FILES of a model. Nothing else ever is."""
 

@@ -12,7 +12,21 @@ import warnings
 from typing import Any
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+OTHER_PICTURES: tuple[str, ...] = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".svg",
+    ".jp2",
+    ".psd",
+    ".ico",
+    ".tga",
+    ".ppm",
+    ".pgm",
+)
+OTHER_PICTURES += (".pbm", ".dng", ".cr2", ".nef", ".eps", ".dcm", ".exr", ".jxl")
+"""Pictures of kinds that are not read."""
 DEPTHS = (1, 8, 10, 12, 14, 16, 24, 32)
 MAX_PIXELS = 16_000_000
 LOST_RANGE = 64

@@ -310,7 +310,8 @@ class _Judging:
             answer, column = task.answer, task.answer.column
             values = [row[column] for row in good]
             kinds = answer.overview(values, answer.names(values, split["label_names"] or ()))
-        self.lines.append(f"data        {split['where']}: {len(rows)} rows read, {kinds}")
+        first = "the first " if len(rows) >= FIRST_ROWS else ""  # often sorted by label
+        self.lines.append(f"data        {split['where']}: {first}{len(rows)} rows read, {kinds}")
         self.lines.extend(f"            note: {note}" for note in split["notes"])
         return good
 

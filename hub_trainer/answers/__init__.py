@@ -220,6 +220,8 @@ class Measured(Protocol):
 class Rated(Protocol):
     """What the Space, ratings, curate and review ask."""
 
+    question: str
+    """What a rater is asked, to be answered Right or Wrong."""
     hint: str
     """What a rater is told to do whose answer is none."""
 

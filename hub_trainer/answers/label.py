@@ -51,6 +51,7 @@ class Label:
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = "confusion.png"
+    question: str = "Is this right?"
     hint: str = "Choose one of the labels first."
     is_share_of_names: bool = True
     linear_model: str = "logistic regression"
@@ -372,6 +373,8 @@ class Label:
 
 def class_names(column: Any, names: Sequence[str], where: str) -> pa.Array:
     """Class numbers as names; -1, which the Hub's datasets write for a hidden label, as null."""
+    if not pa.types.is_integer(column.type) and not pa.types.is_null(column.type):
+        raise _not_single(column.type, where)
     hidden = pc.equal(column, -1)
     indices = pc.if_else(hidden, pa.scalar(None, column.type), column)
     if isinstance(indices, pa.ChunkedArray):
@@ -394,16 +397,38 @@ def label_texts(column: Column, where: str = "") -> pa.Array:
     Words among the numbers of a CSV, such as None, are labels too.
     """
     kind = column.values.type
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind):
-        do = "Name a column with one label per row under columns: in the recipe."
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            do = "Several labels per row are learned too: name it labels, columns: {labels: ...}."
-        raise DataError("A label is not a single value.", where=where, got=str(kind), do=do)
-    values = column.values.to_pylist()
+    if pa.types.is_nested(kind):
+        raise _not_single(kind, where)
+    values = _plain_values(column.values, where)
     if column.written is not None:
         said = truth_value if pa.types.is_boolean(kind) else whole_number
         values = [None if v is None else said(v) for v in column.written.to_pylist()]
     return pa.array([None if v is None else plain_label(v) for v in values], pa.string())
+
+
+def _not_single(kind: Any, where: str) -> DataError:
+    do = "Name a column with one label per row under columns: in the recipe."
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        do = "Several labels per row are learned too: name it labels, columns: {labels: ...}."
+    return DataError("A label is not a single value.", where=where, got=str(kind), do=do)
+
+
+def _plain_values(values: Any, where: str) -> list[Any]:
+    """Values as people write them: 0.1 of 32 bits is no 0.10000000149, bytes of a text are one."""
+    kind = values.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        try:
+            return list(values.cast(pa.string()).to_pylist())
+        except pa.ArrowInvalid:
+            do = "Write the labels as text."
+            raise DataError("A label is no text.", where=where, got=str(kind), do=do) from None
+    cells: list[Any] = values.to_pylist()
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        of_type = kind.to_pandas_dtype()
+        return [None if v is None else float(str(of_type(v))) for v in cells]
+    if pa.types.is_decimal(kind):
+        return [int(v) if v is not None and v == v.to_integral_value() else v for v in cells]
+    return cells
 
 
 def assert_names_seen(seen: set[str], names: Mapping[str, set[str]]) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 _WHOLE_FRACTION = re.compile(r"^([+-]?\d+)\.0*$")
 _NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?$")
-_UNSEEN = re.compile("[\u200b\u2060\ufeff]")
+_UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+"""Characters that nobody sees: soft hyphens, widths of zero, directions of writing."""
+_JOINERS = re.compile("[\u200c\u200d]")
+"""Unseen too, but some scripts and emoji need them."""
 MAX_NAMED = 5
 
 
@@ -39,10 +42,13 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def alike_labels(labels: Iterable[str]) -> list[list[str]]:
-    """Groups of labels that differ only in case, Unicode form or white space."""
+    """Groups of labels that differ only in case, Unicode form or white space, or in how one
+    number is written.
+    """
     groups: dict[str, list[str]] = {}
     for label in sorted(labels):
-        groups.setdefault(_levelled(label), []).append(label)
+        level = repr(float(label)) if _NUMBER.match(label) else _levelled(label)
+        groups.setdefault(level, []).append(label)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -52,17 +58,24 @@ def is_alike(one: str, other: str) -> bool:
 
 
 def _levelled(label: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    plain = _JOINERS.sub("", unicodedata.normalize("NFKC", label))
+    return " ".join(plain.casefold().split())
 
 
 def alike_notes(counts: Mapping[str, int]) -> list[str]:
     """What to say of labels that are probably the same; they stay apart."""
     return [
-        f"labels that differ only in case or white space: "
+        f"labels that {_difference(group)}: "
         f"{', '.join(f'{name!r} ({counts[name]:,} rows)' for name in group)}; they are "
         "learned as different ones, so write them alike if they are the same"
         for group in alike_labels(counts)[:MAX_NAMED]
     ]
+
+
+def _difference(group: Iterable[str]) -> str:
+    if all(map(_NUMBER.match, group)):
+        return "are one number written in several ways"
+    return "differ only in case or white space"
 
 
 def _place(label: str) -> tuple[int, float, str]:

@@ -1,6 +1,8 @@
 """Labels: any number of names per row, none included."""
 
+import ast
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +45,10 @@ from hub_trainer.stats import (
 from hub_trainer.stats.intervals import FloatArray
 
 SEPARATORS = "|;,"
-"""Of names in one cell of text, in the order of looking; a cell may also be a JSON list."""
+"""Of names in one cell of text, in the order of looking; a cell may also be a list, as JSON or as
+Python or NumPy print it."""
+_NAME = r"""('[^']*'|"[^"]*")"""
+NUMPY_LIST = re.compile(rf"^\s*\[{_NAME}(\s+{_NAME})+\]\s*$")
 YES, NO = "yes", "no"
 
 
@@ -60,6 +65,7 @@ class Labels:
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = None
+    question: str = "Are these the labels that fit?"
     hint: str = "Tick the labels that fit; send a JSON list of them through the API."
     is_share_of_names: bool = False
     linear_model: str = "logistic regression of each label"
@@ -73,8 +79,17 @@ class Labels:
         """
         kind = column.values.type
         is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        is_list = is_list or pa.types.is_fixed_size_list(kind)
         if is_list and not pa.types.is_nested(kind.value_type):
             values = column.values.to_pylist()
+            if column.class_names is None:
+                _assert_names(values, where)
+            if pa.types.is_float32(kind.value_type) or pa.types.is_float16(kind.value_type):
+                of_type = kind.value_type.to_pandas_dtype()
+                values = [
+                    v and [None if one is None else float(str(of_type(one))) for one in v]
+                    for v in values
+                ]
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
             values = _split_cells(column.values.to_pylist())
         else:
@@ -484,15 +499,42 @@ def _split_cells(cells: Sequence[Any]) -> list[Any]:
     return [_cell_names(str(cell or ""), separator) for cell in cells]
 
 
+def _assert_names(lists: Sequence[Sequence[Any] | None], where: str) -> None:
+    """Raise DataError for lists of zeros and ones, a place for each label: they name none."""
+    cells = [tuple(one) for one in lists if one is not None]
+    lengths = {len(one) for one in cells}
+    if (
+        len(lengths) == 1
+        and min(lengths) > 1
+        and all(set(one) <= {0, 1, "0", "1"} for one in cells)
+    ):
+        example = next((one for one in cells if len(set(one)) < len(one)), None)
+        if example is not None:
+            raise DataError(
+                "The lists are zeros and ones with a place for each label, and name no label.",
+                where=where,
+                got=str(list(example))[:60],
+                do="Write in each row the names of its labels, as [sport, film].",
+            )
+
+
 def _cell_names(cell: str, separator: str) -> list[Any]:
-    if cell.lstrip().startswith("["):
-        try:
-            found = json.loads(cell)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, list):
-            return found
+    if cell.lstrip()[:1] in ("[", "(", "{"):
+        for read in (json.loads, _printed):
+            try:
+                found = read(cell)
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                continue
+            if isinstance(found, list | tuple | set):
+                return list(found)
     return [part for part in cell.split(separator) if part.strip()]
+
+
+def _printed(cell: str) -> Any:
+    """A list as Python or NumPy prints it."""
+    if NUMPY_LIST.match(cell):
+        return [name[1:-1] for name in re.findall(_NAME, cell)]
+    return ast.literal_eval(cell.strip())
 
 
 def _names_of(value: Sequence[Any], classes: Sequence[str] | None, where: str) -> list[str]:

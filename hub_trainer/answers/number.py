@@ -49,6 +49,7 @@ class Number:
     tolerance: float = 1e-4
     """Relative, or absolute for numbers under 1."""
     figure: str | None = "predictions.png"
+    question: str = "Is this about right?"
     hint: str = "Write a number first."
     is_share_of_names: bool = False
     linear_model: str = "ridge regression"

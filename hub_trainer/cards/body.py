@@ -54,7 +54,7 @@ def _summary(facts: CardFacts) -> str:
     sources = " and ".join(sorted({entry["repo_id"] for entry in learned}))
     return (
         f"A model for {task}{labels}, round {facts.round_index} of a community loop. "
-        f"{_origin(facts)} on {facts.fit['rows']:,} examples of {sources}. On "
+        f"{_origin(facts)} on {facts.fit.rows:,} examples of {sources}. On "
         f"{results['num_examples']:,} sealed test examples its {primary} is "
         f"{estimate(results['metrics'][primary])} (95 % interval){_beside(results)}."
     )
@@ -202,16 +202,16 @@ def _training_section(facts: CardFacts) -> str:
     rows = [
         _how(facts),
         ["seed", str(train.seed)],
-        ["examples", f"{fit['rows']:,}"],
-        ["epochs", f"{fit['epochs']:g}"],
-        ["trainable parameters", f"{fit['trainable_parameters']:,}"],
-        ["seconds of training", f"{fit['seconds']:,.1f}"],
-        ["processes", str(fit["num_processes"])],
-        ["largest memory", f"{fit['peak_mb']:,.0f} MiB"],
+        ["examples", f"{fit.rows:,}"],
+        ["epochs", f"{fit.epochs:g}"],
+        ["trainable parameters", f"{fit.trainable_parameters:,}"],
+        ["seconds of training", f"{fit.seconds:,.1f}"],
+        ["processes", str(fit.num_processes)],
+        ["largest memory", f"{fit.peak_mb:,.0f} MiB"],
     ]
-    rows += [["tokens", f"{fit['tokens']:,}"]] if fit.get("tokens") else []
+    rows += [["tokens", f"{fit.tokens:,}"]] if fit.tokens else []
     rows += training_lines(facts) if facts.writes else []
-    notes = "\n".join(f"- {escape(note, 500)}." for note in fit.get("notes") or [])
+    notes = "\n".join(f"- {escape(note, 500)}." for note in fit.notes)
     versions = "\n".join(f"{package}=={version}" for package, version in facts.versions.items())
     return "\n\n".join(
         [

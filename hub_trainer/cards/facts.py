@@ -8,6 +8,7 @@ from hub_trainer.answers import Answer, load_answer
 from hub_trainer.cards.licences import LicenceDecision
 from hub_trainer.hub import PUBLIC_ENDPOINT
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import FitReport
 
 Relation = Literal["finetune", "adapter"]
 
@@ -67,7 +68,7 @@ class CardFacts:
     base_model: BaseModel | None
     collected: Mapping[str, Any]
     prepared: Mapping[str, Any]
-    fit: Mapping[str, Any]
+    fit: FitReport
     results: Mapping[str, Any]
     versions: Mapping[str, str]
     licence: LicenceDecision

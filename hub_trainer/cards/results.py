@@ -214,7 +214,7 @@ def _slice_limits(facts: CardFacts) -> Iterator[str]:
 
 
 def _training_limits(facts: CardFacts) -> Iterator[str]:
-    if facts.fit.get("resumed_from"):
+    if facts.fit.resumed_from:
         yield "Training was interrupted and resumed from a checkpoint."
-    if not facts.fit.get("bit_reproducible", True):
+    if not facts.fit.bit_reproducible:
         yield "The weights are not bit-reproducible: the same recipe gives slightly other ones."

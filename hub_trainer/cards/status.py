@@ -171,7 +171,8 @@ def _headline(result: Mapping[str, Any]) -> Text:
     if model["repo_id"]:
         request = f", pull request {model['pull_request']}" if model["pull_request"] else ""
         text.append(f", {model['repo_id']} at {_place(model['commit_sha'], None)}{request}")
-    text.append(f"  ({result['round_dir']})")
+    if result["round_dir"]:  # null where the round was made elsewhere
+        text.append(f"  ({result['round_dir']})")
     return text
 
 

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
 from hub_trainer.checks.verdict import Check, Verdict
 
@@ -42,6 +43,7 @@ ADVICE = {
     "readable": "Write the file again: UTF-8, one row per line, and the same columns in each.",
 }
 """Check -> what its contributor can do."""
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SIGNS = re.compile(r"([\\`*_\[\]|~#!&<>])")
 _ADDRESSES = (
@@ -102,16 +104,23 @@ def _mending(verdict: Verdict, failed: Sequence[Check], dataset_id: str) -> str:
     if not failed or verdict.closes:
         return ""
     advice = dict.fromkeys(ADVICE[check.name] for check in failed if check.name in ADVICE)
-    again = (
-        "This pull request stays open: push a new commit to it, and it is reviewed again. "
-        "To see beforehand what a review says of a file:"
-    )
+    open_still = "This pull request stays open. Put the mended file in the place of the old one:"
+    target = f"{dataset_id} {_in_place(verdict.files)} --repo-type dataset"
+    push = f"hf upload {target} --revision refs/pr/{int(verdict.number)}"
+    again = "Then it is reviewed again. To see beforehand what a review says of a file:"
     counted = any(check.rows for check in failed)
     how = "Rows are counted from 1, over the added files in the order of their paths."
     command = f"hub-trainer contribute {dataset_id} FILE --dry-run"
     lines = [f"- {line}" for line in advice]
     told = [*(["What mends it:", "", *lines] if lines else []), *([f"- {how}"] if counted else [])]
-    return "\n".join([*told, "", again, "", f"    {command}"])
+    return "\n".join([*told, "", open_still, "", f"    {push}", "", again, "", f"    {command}"])
+
+
+def _in_place(files: Sequence[str]) -> str:
+    """A file and its path in the repo, as a command names them; a stranger's odd name is not."""
+    if len(files) == 1 and _PLAIN_PATH.fullmatch(files[0]):
+        return f"FILE{PurePosixPath(files[0]).suffix} {files[0]}"
+    return "FILE ITS_PATH_IN_THE_REPO"
 
 
 def _folded(summary: str, body: str) -> str:

@@ -10,7 +10,7 @@ from hub_trainer.hub import RepoFile
 
 ROW_SUFFIXES = frozenset({"parquet", "jsonl", "csv"})
 MEDIA_SUFFIXES = frozenset(
-    {"png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "wav", "flac", "mp3"}
+    {"png", "jpg", "jpeg", "jfif", "webp", "bmp", "tif", "tiff", "gif", "wav", "flac", "mp3"}
 )
 DATA_SUFFIXES = ROW_SUFFIXES | MEDIA_SUFFIXES
 CARD = "README.md"

@@ -59,9 +59,9 @@ class Destination:
         )
         return OwnSchema.from_json(answer)
 
-    def encode(self, table: "pa.Table", schema: OwnSchema) -> bytes:
-        """The bytes of a file in the dataset's format, which raises DataError for what it lacks."""
-        where = self.tip.repo.repo_id
+    def encode(self, table: "pa.Table", schema: OwnSchema, *, where: str) -> bytes:
+        """The bytes of a file in the dataset's format. Raises DataError for what it cannot hold;
+        `where` says whose rows they are."""
         return encode_table(table, self.suffix, schema, where=where)
 
     def place(self, name: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.checks.files import MEDIA_SUFFIXES, ROW_SUFFIXES, suffix_of
 from hub_trainer.errors import DataError
+from hub_trainer.pictures import image_problem
 from hub_trainer.rows import Limits, RawSplit, read_split
 from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
 
@@ -116,8 +117,14 @@ def _raw_parts(folder: Path, paths: Sequence[str], task: Job) -> Iterator[tuple[
 
 def _read_alone(path: Path, scratch: Path, where: str, limits: Limits) -> RawSplit:
     scratch.mkdir(parents=True)
-    path.rename(scratch / f"train{path.suffix.lower()}")
-    return read_split(scratch, where=where, limits=limits)
+    name = f"train{path.suffix.lower()}"
+    path.rename(scratch / name)
+    try:
+        return read_split(scratch, where=where, limits=limits)
+    except DataError as error:
+        # The copy's name means nothing to who sent the file.
+        error.where = str(error.where).replace(f"{where}: {name}", where)
+        raise
 
 
 def _picture_columns(schema: OwnSchema) -> tuple[str, str]:
@@ -152,10 +159,14 @@ def _listed_pictures(folder: Path, raw: RawSplit, schema: OwnSchema, where: str)
     image, _ = _picture_columns(schema)
     contents = []
     for number, name in enumerate(raw.table[FILE_NAME].to_pylist(), start=1):
-        path = (folder / str(name)).resolve()
+        # A list from Windows parts folders with backslashes.
+        path = (folder / str(name).strip().replace("\\", "/")).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
-            do = "Add the picture, or take its row out of the list."
-            raise DataError("A listed picture is not there.", where=f"{where}, row {number}", do=do)
+            place, do = (
+                f"{where}, row {number}",
+                "Add the picture, or take its row out of the list.",
+            )
+            raise DataError("A listed picture is not there.", where=place, got=repr(name), do=do)
         contents.append(path.read_bytes())
     table = raw.table.drop_columns([FILE_NAME])
     table = table.append_column(image, pa.array(contents, pa.large_binary()))
@@ -171,11 +182,12 @@ def _written(table: "pa.Table", task: Job) -> list[dict[str, str]]:
     image, label = _picture_columns(schema)
     names = schema.label_names(label)
     written = []
-    for row in table.select([image, label]).to_pylist():
+    for number, row in enumerate(table.select([image, label]).to_pylist(), start=1):
         content = row[image]["bytes"]
         name = row[label] if names is None else names[row[label]]
         digest = hashlib.sha256(content).hexdigest()
-        written.append(_write(out, f"{name}/{digest[:16]}.{_picture_suffix(content)}", content))
+        suffix = _picture_suffix(content, f"the pictures, row {number}")
+        written.append(_write(out, f"{name}/{digest[:16]}.{suffix}", content))
     return written
 
 
@@ -188,9 +200,13 @@ def _write(out: Path, name: str, content: bytes) -> dict[str, str]:
     return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _picture_suffix(content: bytes) -> str:
+def _picture_suffix(content: bytes, where: str) -> str:
     from PIL import Image
 
+    problem = image_problem(content)
+    if problem:
+        do = "Take it out, or save it anew as PNG or JPEG."
+        raise DataError("A picture cannot be used.", where=where, got=problem, do=do)
     with Image.open(io.BytesIO(content)) as image:
         kind = str(image.format).lower()
     return "jpg" if kind == "jpeg" else kind

@@ -1,12 +1,13 @@
 """`hub-trainer hub serve`: the Local Hub in the foreground."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.cli.output import print_json, say
 from hub_trainer.errors import UsageError
-from hub_trainer.local_hub import LocalHub, serve
+from hub_trainer.local_hub import TOKEN_FILE, LocalHub, serve
 
 
 def serve_hub(host: str, port: int, data: Path, accounts: Path | None) -> None:
@@ -45,6 +46,9 @@ def _has_name(entry: Any) -> bool:
 def _announce(hub: LocalHub) -> None:
     print_json({"url": hub.url, "user": hub.user, "token": hub.token})
     say(f"The Local Hub answers at {hub.url}. To use it from a shell:")
-    for name, value in hub.environment().items():
-        shown = "(the token in the line above)" if name == "HF_TOKEN" else value
-        say(f"  export {name}={shown}")
+    token_file = hub.data_dir / TOKEN_FILE
+    is_there = token_file.is_file() and token_file.read_text("utf-8").strip() == hub.token
+    read = f"$(cat {shlex.quote(str(token_file.resolve()))})"
+    token = read if is_there else "(the token in the line above)"
+    for name, value in {**hub.environment(), "HF_TOKEN": token}.items():
+        say(f"  export {name}={value}")

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hub_trainer.answers import Answer, load_answer
-from hub_trainer.answers.label import label_texts
+from hub_trainer.answers import Answer
+from hub_trainer.answers.label import class_names
 from hub_trainer.answers.label_names import alike_labels, in_order
 from hub_trainer.checks.comment import inert
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Changes, Hub, Repo
+from hub_trainer.inputs import load_input
 from hub_trainer.recipe import load_recipe
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
-from hub_trainer.rows.canonical import EXAMPLE, column_of
+from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
 from hub_trainer.rows.columns import USUAL_NAMES
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
@@ -179,7 +180,7 @@ def find_columns(
                 f"No column can be told to be the {name}.",
                 where=where,
                 got=f"columns {', '.join(present)}",
-                do=f"Name it: --column {name}={left[-1] if left else '...'}",
+                do=f"Name it: --column {name}={_likely(name, left)}",
             )
         found[name] = free[0]
     return {
@@ -187,6 +188,13 @@ def find_columns(
         for ours, theirs in found.items()
         if ours != theirs or ours in ("labels", "target") and not _is_usual(task, ours)
     }
+
+
+def _likely(name: str, left: Sequence[str]) -> str:
+    """The column to name in an example: answers stand last, what is asked first."""
+    if not left:
+        return "..."
+    return left[-1] if is_answer(name) else left[0]
 
 
 def _is_usual(task: Task, column: str) -> bool:
@@ -272,18 +280,9 @@ def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Tab
     import datasets
     import pyarrow as pa
 
-    label, text = columns.get("label", "label"), columns.get("text", "text")
     made, kinds = {}, {}
     for name in raw.table.column_names:
-        column = raw.table[name]
-        if name in raw.class_names:
-            column = pa.array(raw.class_names[name], pa.string()).take(column.combine_chunks())
-        elif name == label and "label" in task.columns:
-            column = label_texts(column_of(raw, name))
-        elif name == columns.get("labels", "labels") and "labels" in task.columns:
-            column = load_answer("labels").read(column_of(raw, name), "")
-        elif name == text or (EXAMPLE in task.columns and name != "label"):
-            column = raw.as_written(name)
+        column = _own_column(raw, name, task, columns)
         if name in raw.images:
             cells = [{"bytes": cell, "path": None} for cell in column.to_pylist()]
             kinds[name], column = datasets.Image(), pa.array(cells, datasets.Image().pa_type)
@@ -295,6 +294,21 @@ def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Tab
         return table
     plain = datasets.Features.from_arrow_schema(table.schema)
     return table.cast(datasets.Features({**plain, **kinds}).arrow_schema)
+
+
+def _own_column(raw: RawSplit, name: str, task: Task, columns: Mapping[str, str]) -> Any:
+    answer = None if is_generation(task) else answer_in_rows(task)
+    if answer is not None and name == columns.get(answer.column, answer.column):
+        return answer.read(column_of(raw, name), f"column {name}")
+    if name in raw.class_names:
+        return class_names(raw.table[name], raw.class_names[name], f"column {name}")
+    if name == columns.get("text", "text") or (answer is None and name != "label"):
+        return raw.as_written(name)
+    shown = load_input(task.modality)
+    if shown.has_features and name[:1] != "_":
+        # A parquet file says what is a gap; a word for one would be a category there.
+        return shown.read(as_input(raw, name), f"column {name}")
+    return raw.table[name]
 
 
 def _splits(
@@ -343,7 +357,15 @@ def _assert_learnable(
         f"These {answer.plural} cannot be learned.",
         where=f"{where}, column {columns.get(answer.column, answer.column)}",
         got=f"{seen}, as {next(iter(counts))!r:.60}",
-        do=f"Name the column that holds one of a few labels: --column {answer.column}=...",
+        do=f"Name the column that holds {_wanted(answer)}: --column {answer.column}=...",
+    )
+
+
+def _wanted(answer: Answer) -> str:
+    return (
+        "one of a few labels"
+        if answer.is_share_of_names or answer.name == "label"
+        else (f"the {answer.plural}")
     )
 
 

@@ -4,9 +4,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hub_trainer.errors import DataError, UsageError
+from hub_trainer.pictures import OTHER_PICTURES
 from hub_trainer.rows import IMAGE_SUFFIXES, Limits, RawSplit, read_split, write_card
 from hub_trainer.rows.containers import held_back, refusal
 
@@ -25,11 +27,13 @@ def read_local(path: Path, *, max_bytes: int) -> RawSplit:
         )
     with _as_dataset(path, max_bytes) as folder:
         try:
-            return read_split(folder, where=str(path), limits=Limits(max_bytes=4 * max_bytes))
+            raw = read_split(folder, where=str(path), limits=Limits(max_bytes=4 * max_bytes))
         except DataError as error:
             # The copy's name means nothing to who gave the file.
-            error.where = str(error.where).replace(f": train{path.suffix}", "")
+            error.where = str(error.where).replace(f": train{path.suffix.lower()}", "")
+            error.got = str(error.got).removeprefix("train/") if error.got else error.got
             raise
+    return replace(raw, notes=(*raw.notes, *_unread_pictures(path)))
 
 
 @contextmanager
@@ -60,6 +64,14 @@ def _as_dataset(path: Path, max_bytes: int) -> Iterator[Path]:
             named = {"config_name": "default", "data_files": data, "drop_labels": False}
             write_card(folder, {"configs": [named]})
         yield folder
+
+
+def _unread_pictures(path: Path) -> Iterator[str]:
+    """Pictures of kinds that are not read, in a folder of pictures."""
+    found = sorted(one.name for one in path.rglob("*") if one.suffix.lower() in OTHER_PICTURES)
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        yield f"{', '.join(found[:3])}{more} left aside: save pictures as PNG or JPEG"
 
 
 def _train_folder(path: Path, files: Sequence[Path]) -> Path:
@@ -109,5 +121,13 @@ def _image_files(path: Path) -> list[Path]:
             where=str(path),
             got=here[0].name,
             do="Put images into folders named by label, or beside a metadata.csv with file_name.",
+        )
+    deepest = max(images, key=lambda image: len(image.parts))
+    if not tables and any(len(image.parts) < len(deepest.parts) for image in images):
+        raise DataError(
+            "Some images lie in a folder inside the folder of a label.",
+            where=str(path),
+            got=str(deepest.relative_to(path)),
+            do="Put all images equally deep, each right into the folder of its label.",
         )
     return images + tables

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.rows import IMAGE_SUFFIXES, RawSplit
-from hub_trainer.rows.own_schema import known_label
+from hub_trainer.rows.own_schema import known_labels
 
 SIGNS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
@@ -32,10 +32,14 @@ def picture_files(raw: RawSplit, there: Sequence[str], *, where: str) -> dict[st
         )
     top = pictures[0].parent.parent
     numbers = raw.table["label"].to_pylist()
-    said = [raw.class_names["label"][n] for n in numbers] if "label" in raw.class_names else numbers
+    said = (
+        [None if n is None or n < 0 else raw.class_names["label"][n] for n in numbers]
+        if "label" in raw.class_names
+        else numbers
+    )
     found = {}
-    for content, label in zip(raw.table["image"].to_pylist(), said, strict=True):
-        name = known_label(str(label), names, where=where)
+    folders = known_labels(said, names, where=where)
+    for content, name in zip(raw.table["image"].to_pylist(), folders, strict=True):
         kind = next((kind for sign, kind in SIGNS.items() if content.startswith(sign)), "tif")
         digest = hashlib.sha256(content).hexdigest()[:12]
         found[str(top / name / f"{digest}.{kind}")] = content

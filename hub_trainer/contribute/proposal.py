@@ -111,7 +111,7 @@ def propose(
             schema = destination.read_schema(hub, Path(scratch))
         _assert_used(columns or {}, schema, dataset_id)
         own = in_own_schema(raw, schema, columns or {}, where=where)
-        content = destination.encode(own, schema)
+        content = destination.encode(own, schema, where=where)
         name = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
         files = {destination.place(name): content}
         table = _as_raw(own, schema)
@@ -226,7 +226,14 @@ def _as_raw(table: "pa.Table", schema: OwnSchema) -> RawSplit:
         table = table.set_column(place, name, contents)
     names = {name: schema.label_names(name) for name in schema.columns}
     classes = {name: tuple(found) for name, found in names.items() if found is not None}
-    return RawSplit(table.replace_schema_metadata(None), "default", classes, images)
+    lists = {name: schema.list_names(name) for name in schema.columns}
+    return RawSplit(
+        table.replace_schema_metadata(None),
+        "default",
+        classes,
+        images,
+        list_names={name: tuple(found) for name, found in lists.items() if found is not None},
+    )
 
 
 def _describe(rows: int, labels: Mapping[str, int], tip: Tip) -> str:

@@ -20,8 +20,8 @@ from hub_trainer.finetune.heads import HEADS, Head, output_order
 from hub_trainer.finetune.methods import base_of, merge_adapter
 from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan
 from hub_trainer.finetune.progress import StepProgress
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.recipe import Recipe, TrainSection
+from hub_trainer.reports import FitReport
 
 Progress = Callable[[float, str], None]
 Row = Mapping[str, Any]

@@ -23,9 +23,9 @@ from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import ProgressCallback, StepProgress
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
 from hub_trainer.recipe.method_table import METHODS
+from hub_trainer.reports import FitReport
 
 
 @dataclass(frozen=True)

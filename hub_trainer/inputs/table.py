@@ -22,6 +22,8 @@ from hub_trainer.inputs.cleaning import clean_text
 from hub_trainer.inputs.table_features import encode_tables, find_features
 from hub_trainer.recipe.columns import is_feature
 
+LARGEST_WHOLE = 2**63 - 1
+
 
 class _Table:
     """The features of a row, by the names of their columns."""
@@ -43,7 +45,10 @@ class _Table:
     # --- columns
 
     def read(self, column: Column, where: str) -> pa.ChunkedArray:
-        """Numbers, booleans and strings as they are; NaN, infinity and gap words are null."""
+        """Numbers, booleans and texts; NaN, infinity, blank cells and gap words are null.
+
+        White space around a category does not make another one of it.
+        """
         values, types = column.values, pa.types
         kind = values.type
         if types.is_null(kind) or types.is_decimal(kind):
@@ -51,17 +56,20 @@ class _Table:
         if types.is_floating(kind):
             values = values.cast(pa.float64())
             return pc.if_else(pc.is_finite(values), values, pa.scalar(None, pa.float64()))
-        if types.is_integer(kind) or types.is_boolean(kind):
-            return values if types.is_boolean(kind) else values.cast(pa.int64())
+        if types.is_boolean(kind):
+            return values
+        if types.is_integer(kind):
+            large = kind == pa.uint64() and (pc.max(values).as_py() or 0) > LARGEST_WHOLE
+            return values.cast(pa.float64() if large else pa.int64(), safe=False)
         if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-            values = values.cast(pa.string())
-            gaps = pc.is_in(values, pa.array(sorted(column.gap_words), pa.string()))
+            values = pc.utf8_trim_whitespace(values.cast(pa.string()))
+            gaps = pc.is_in(values, pa.array(["", *sorted(column.gap_words)], pa.string()))
             return pc.if_else(gaps, pa.scalar(None, pa.string()), values)
         raise DataError(
             "A feature is neither number, text nor boolean.",
             where=where,
             got=str(kind),
-            do="Convert it in the dataset, or name it in drop_columns.",
+            do="Write it as numbers or texts, or leave it out: drop_columns in the recipe.",
         )
 
     def fault(self, value: Any, *, max_pixels: int) -> str | None:

@@ -54,10 +54,13 @@ class _Text:
 
     def read(self, column: Column, where: str) -> pa.ChunkedArray:
         values = column.values if column.written is None else column.written
-        if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
-            do = "Name a column of plain text under columns: in the recipe."
-            raise DataError("The column holds no text.", where=where, got=str(values.type), do=do)
-        return values.cast(pa.string())
+        try:
+            if not pa.types.is_nested(values.type):
+                return values.cast(pa.string())  # of bytes, too, if they are UTF-8
+        except pa.ArrowInvalid:
+            pass
+        do = "Name a column of plain text under columns: in the recipe."
+        raise DataError("The column holds no text.", where=where, got=str(values.type), do=do)
 
     def fault(self, value: Any, *, max_pixels: int) -> str | None:
         """None: a task says which texts it can use."""

@@ -121,7 +121,7 @@ def _assert_never_published(hub: Hub, recipe: Recipe, memory: Memory) -> None:
         "The model repo is gone.",
         where=f"{hub.url}/{recipe.publish.repo_id}",
         got=f"no such repo, and {sent[-1] if sent else 'rounds here stood on one'}",
-        do="Check the name, the Hub's address and that the token may see it. If it was deleted "
+        do="Check the name, the Hub's address and that HF_TOKEN may see it. If it was deleted "
         f"and you begin anew, move {memory.folder} away first.",
     )
 

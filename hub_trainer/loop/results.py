@@ -12,6 +12,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord, load_pins, read_rounds
 from hub_trainer.loop.start import Start, verified_repo
 from hub_trainer.recipe import RecipeFile
+from hub_trainer.reports import FitReport
 from hub_trainer.stats import readable
 
 FIT_KEYS: tuple[str, ...] = (
@@ -134,11 +135,10 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
     if stage == "prepare":
         return _counted(outputs["rows"])
     if stage == "train":
-        fit = outputs["fit"]
-        if not fit.get("steps"):
-            return f"{fit['rows']:,} rows fitted"
-        speed = f"{fit['steps']:,} steps, {fit['rows_per_second']:,.0f} rows/s"
-        return f"method {fit['method']}, {speed}"
+        fit = FitReport.from_json(outputs["fit"])
+        if not fit.steps:
+            return f"{fit.rows:,} rows fitted"
+        return f"method {fit.method}, {fit.steps:,} steps, {fit.rows_per_second:,.0f} rows/s"
     if stage == "evaluate":
         primary, verdict = outputs["primary"], outputs["gate"]["verdict"]
         value = outputs["metrics"][primary]["value"]

@@ -50,7 +50,7 @@ def _lines(planned: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _tokens(planned["tokens"])
     yield "method", _method(recipe["train"], planned)
     if planned["steps"] is not None:
-        yield "steps", f"{planned['steps']:,} in {planned['epochs']:g} epochs, {_batch(planned)}"
+        yield "steps", f"{planned['steps']:,} in {_epochs(planned['epochs'])}, {_batch(planned)}"
     if planned["parameters"]:
         counts = planned["parameters"]
         share = counts["trainable"] / max(counts["total"], 1)
@@ -111,7 +111,8 @@ def _writes(planned: Mapping[str, Any]) -> RenderableType:
         lines.append(f"{write['repo_type']} {write['repo_id']}: {write['what']}")
         for name in write["files"]:
             size = write["sizes"].get(name)
-            table.add_row(name, file_size(size) if size is not None else "some kB")
+            unknown = "unknown" if name.endswith((".safetensors", ".skops")) else "some kB"
+            table.add_row(name, file_size(size) if size is not None else unknown)
     return Group(table, Text(), *(Text(line, overflow="fold") for line in lines))
 
 
@@ -125,6 +126,11 @@ def duration(seconds: float | None) -> str:
         return f"about {seconds:.0f} s"
     minutes = seconds / 60
     return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
+
+
+def _epochs(count: float) -> str:
+    """Epochs as people say them."""
+    return "1 epoch" if count == 1 else f"{count:g} epochs"
 
 
 def file_size(num_bytes: int) -> str:

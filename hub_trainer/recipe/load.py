@@ -97,7 +97,10 @@ def _instead(path: Path) -> str:
             "Name a YAML file of this machine; repos of the Hub stand in it, as base_model and"
             " under collect.datasets. See recipes/ for those shipped."
         )
-    return "See recipes/ for those shipped."
+    return (
+        "Check the path, and the folder in which the command is given; or have one written:"
+        " hub-trainer init."
+    )
 
 
 def _key_lines(text: str) -> dict[str, int]:

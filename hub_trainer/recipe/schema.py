@@ -70,7 +70,7 @@ class CollectSection(Section):
     datasets: list[DatasetSource] = Field(min_length=1)
     """Dataset repos whose rows are joined, in this order."""
     ratings: RepoRef | None = None
-    """The dataset of ratings that the Space collected; curate reads it."""
+    """The dataset of ratings that curate reads; `null` is that of `serve`."""
 
 
 class Deduplicate(Section):

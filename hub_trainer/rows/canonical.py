@@ -1,5 +1,6 @@
 """The columns of a dataset become the columns of a task: labels as names, images as bytes."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import ANSWERS, load_answer
 from hub_trainer.answers.label import class_names
+from hub_trainer.answers.label_names import alike_labels, plain_label
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column, Input, load_input
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer
-from hub_trainer.rows.counters import counted_columns
+from hub_trainer.rows.counters import NAMELESS, counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import odd_numbers
 from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
+from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE, with_row_ids
 from hub_trainer.rows.written import plain_values
@@ -29,6 +32,8 @@ EXAMPLE = "example"
 """The kind of a task's only column when its rows are language data in whatever format."""
 FEATURE = "table"
 """The kind of a column that a spec says nothing of: it is read as a table's are."""
+MIN_CATEGORIES = 20
+"""Rows from which categories that hardly repeat are no chance."""
 EXAMPLE_COLUMNS = ("text", "prompt", "label", "example")
 
 
@@ -106,7 +111,7 @@ def canonical_rows(
     notes = (
         *raw.notes,
         *answer.notes(table[answer.column].to_pylist()),
-        *_feature_notes(raw, names, features),
+        *_feature_notes(raw, table, names, features),
     )
     declared = column_of(raw, names[answer.column]).class_names
     label_names = tuple(declared) if declared is not None else None
@@ -170,6 +175,15 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
     if renamed and not spec.input.has_features:
         raise _changes_nothing(f"columns: {next(iter(renamed))}", where, ours)
     taken |= renamed
+    if raw.images and set(present) == raw.images and len(taken) > 1:
+        raise DataError(
+            "The pictures have no labels.",
+            where=where,
+            got="pictures alone",
+            do="Put them into folders named by label, two or more, all equally deep, as in "
+            "train/cat/1.png; or list them in a file metadata.csv beside them, with the columns "
+            "file_name and label.",
+        )
     _assert_present(taken, present, where)
     if spec.input.has_features:
         used = {*taken.values(), *taken}
@@ -216,20 +230,45 @@ def _without_dropped(
 def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
     if kind in ANSWERS:
         return load_answer(kind).read(column_of(raw, name), where)
-    column = column_of(raw, name)
+    column = as_input(raw, name)
     if name in raw.class_names:
-        column = Column(class_names(raw.table[name], raw.class_names[name], where))
+        column = Column(class_names(column.values, raw.class_names[name], where))
     return load_input(kind).read(column, where)
 
 
+def as_input(raw: RawSplit, name: str) -> Column:
+    """A column as an input reads it."""
+    gap_words = GAP_WORDS if raw.untyped else frozenset()
+    return Column(raw.table[name], written=raw.written.get(name), gap_words=gap_words)
+
+
 def column_of(raw: RawSplit, name: str) -> Column:
-    """A column as an input or an answer reads it."""
+    """A column as an answer reads it."""
     return Column(
-        raw.table[name],
+        _mixed_names(raw, name),
         raw.class_names.get(name) or raw.list_names.get(name),
         raw.written.get(name),
-        GAP_WORDS if raw.untyped else frozenset(),
     )
+
+
+def _mixed_names(raw: RawSplit, name: str) -> Any:
+    """A column, or if JSON files hold values of several kinds in it, the name of each."""
+    import pyarrow as pa
+
+    column = raw.json.get(name, raw.table[name])
+    if not holds_json(column.type):
+        return column
+    cells = plain_values(column)
+    lists = [cell for cell in cells if isinstance(cell, list)]
+    plain = [one for cell in cells for one in (cell if isinstance(cell, list) else [cell])]
+    if any(isinstance(one, list | Mapping) for one in plain):
+        return raw.table[name]
+    if not lists:
+        return pa.array([None if v is None else plain_label(v) for v in cells], pa.string())
+    if len(lists) < sum(cell is not None for cell in cells):
+        return raw.table[name]
+    names = [c and [None if v is None else plain_label(v) for v in c] for c in cells]
+    return pa.array(names, pa.list_(pa.string()))
 
 
 def _kept(
@@ -299,13 +338,15 @@ def _feature_kinds(table: "pa.Table", names: Mapping[str, str], spec: RowSpec) -
 
 
 def _feature_notes(
-    raw: RawSplit, names: Mapping[str, str], features: Mapping[str, str]
+    raw: RawSplit, table: "pa.Table", names: Mapping[str, str], features: Mapping[str, str]
 ) -> Iterator[str]:
     """What is odd about a table's features: numbers that are read as categories, a row counter."""
     for name, kind in features.items():
         seen = odd_numbers(raw.table[names[name]]) if kind == "category" else ""
         if seen:
             yield f"the column {names[name]!r} {seen}"
+        elif kind == "category":
+            yield from _category_notes(names[name], table[name])
         endless = _infinite(raw.table[names[name]]) if kind == "number" else 0
         if endless:
             yield f"the column {names[name]!r} is infinite in {endless:,} rows: they are gaps"
@@ -314,6 +355,21 @@ def _feature_notes(
             f"the column {name!r} counts the rows one by one; if it says nothing of them, name it "
             "in drop_columns"
         )
+
+
+def _category_notes(name: str, column: Any) -> Iterator[str]:
+    """Categories that hardly repeat, and those that differ only in case."""
+    counts = Counter(value for value in column.to_pylist() if value is not None)
+    if counts.total() >= MIN_CATEGORIES and len(counts) > counts.total() / 2:
+        yield (
+            f"the column {name!r} has {len(counts):,} different texts in {counts.total():,} rows, "
+            f"as {min(counts)!r:.40}: categories that hardly repeat teach nothing, so write them "
+            "as numbers, or name the column in drop_columns"
+        )
+        return
+    for group in alike_labels(counts)[:1]:
+        alike = ", ".join(f"{one!r} ({counts[one]:,} rows)" for one in group)
+        yield f"the column {name!r} holds {alike}, which are different categories"
 
 
 def _infinite(column: Any) -> int:
@@ -331,7 +387,8 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
     name, theirs = next(iter(missing.items()))
     alike = {one.strip().casefold(): one for one in present}
     guess = ", ".join(
-        f"{our}: {alike.get(their.casefold(), '<one of them>')}" for our, their in missing.items()
+        f"{our}: {_quoted(alike.get(their.casefold(), '<one of them>'))}"
+        for our, their in missing.items()
     )
     close = "" if theirs.casefold() in alike else nearest(theirs, present)
     raise DataError(
@@ -339,12 +396,22 @@ def _assert_present(wanted: Mapping[str, str], present: Sequence[str], where: st
         where=where,
         got=f"columns {', '.join(present)}",
         do=f"Name it in the recipe: columns: {{{guess}}}"
-        + (
-            "; or, if that is a whole line, its separator in the card: sep"
-            if len(present) == 1
-            else f".{close}" * bool(close)
-        ),
+        + (_of_header(present) or close and f".{close}"),
     )
+
+
+def _of_header(present: Sequence[str]) -> str:
+    """What the card may lack where the columns look as no header does."""
+    if len(present) == 1 and re.search(r"[^\w-]", present[0].strip()):
+        return "; or, if that is a whole line, its separator in the card: sep"
+    if any(NAMELESS.match(name) for name in present):
+        return "; or, if the header is a later line, how many come before it in the card: skiprows"
+    return ""
+
+
+def _quoted(name: str) -> str:
+    """A name as YAML keeps it: white space at its ends counts only between quotes."""
+    return name if name == name.strip() else f'"{name}"'
 
 
 def _missing_dropped(name: str, present: Sequence[str], where: str) -> DataError:

@@ -29,6 +29,7 @@ MARKS = {
     b"<html": "a web page",
     b"{\\rtf": "a document in rich text",
     b"%PDF": "a PDF document",
+    b"version https://git-lfs.github.com/spec/v1": "a pointer of Git LFS to it",
 }
 TAR_MARK, TAR_PLACE = b"ustar", 257
 OWN_MARKS = {".gz": b"\x1f\x8b", ".parquet": b"PAR1"}
@@ -76,4 +77,6 @@ def _way_on(kind: str) -> str:
         return f"{FROM_SHEET} {FROM_ARCHIVE}"
     if "archive" in kind or "packed" in kind:
         return FROM_ARCHIVE
+    if "Git LFS" in kind:
+        return "Get the file itself with git lfs pull, and upload that: hf upload."
     return "Name it by what it is, or write the rows as csv, jsonl or parquet."

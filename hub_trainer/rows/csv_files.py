@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 EXCEL_SEPARATOR = re.compile(r'^"?sep=(.)"?[\r\n]')
 """The line that Excel writes before the header of a file whose separator is not its usual one."""
+ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 BOMS = {
     b"\xef\xbb\xbf": "utf-8-sig",
     b"\xff\xfe\x00\x00": "utf-32",
@@ -58,6 +59,10 @@ class CsvSettings:
     """Lines before the records, or the numbers of the lines to skip."""
     dialect: Mapping[str, Any] | None = None
     """Quotes and escapes, as the csv module names them."""
+    quotes_are_said: bool = False
+    """Whether the card says how quotes are written; else the usual way is tried first."""
+    backslashes: bool = False
+    """Whether a quote inside a text is written with a backslash, in place of twice."""
     decimal: str = "."
     thousands: str | None = None
     gaps: frozenset[str] = frozenset({""})
@@ -77,6 +82,7 @@ class CsvSettings:
         return cls(
             sep=config.sep,
             sep_is_said=bool({"sep", "delimiter"} & set(said)),
+            quotes_are_said=bool({"quotechar", "quoting", "escapechar", "doublequote"} & set(said)),
             encoding=config.encoding,
             names=names,
             header=header,
@@ -109,6 +115,10 @@ class CsvFile:
             self.settings = replace(self.settings, sep=said[1], skipped=frozenset({0}))
         elif not settings.sep_is_said:
             self.settings = replace(self.settings, sep=find_separator(head, self.settings))
+        self.names: list[str] = []
+        if not self.settings.quotes_are_said:
+            self.settings = self._with_own_quotes(head)
+        self._quotes_are_sound = self._is_sound(self.settings)
         self._records = self._read()
         self.names = self._header(list(_head_records(head, self.settings)))
 
@@ -160,7 +170,7 @@ class CsvFile:
             found and not found[-1].strip() and not any(any(row[len(found) - 1 :]) for row in rows)
         ):
             found.pop()  # separators at the ends of lines
-        names = [name.strip() or NAMELESS.format(i) for i, name in enumerate(found)]
+        names = [name.strip("\ufeff \t\r\n") or NAMELESS.format(i) for i, name in enumerate(found)]
         for name in names:
             if names.count(name) > 1:
                 do = "Give each column a name of its own."
@@ -182,13 +192,16 @@ class CsvFile:
                 except StopIteration:
                     break
                 except UnicodeError as error:
-                    raise self._not_decoded(error) from None
+                    raise not_decoded(
+                        self.path, str(self.settings.encoding), error, where=self.where
+                    ) from None
                 except csv.Error as error:
                     raise self._fault(
                         "The dataset cannot be read.", reader.line_num, str(error),
                         "Correct this line: one row per line, quotes in pairs.",
                     ) from None  # fmt: skip
-                self._assert_closed(lines, reader.line_num)
+                if not self._quotes_are_sound:
+                    record = self._as_written(record, lines, reader.line_num)
                 lines.clear()
                 if record and (len(record) > 1 or record[0].strip()):
                     yield reader.line_num, record
@@ -200,25 +213,61 @@ class CsvFile:
             drop = number < skipped if isinstance(skipped, int) else number in skipped
             if not drop:
                 kept.append(line)
-                yield line
+                yield _with_twice(line) if self.settings.backslashes else line
 
-    def _assert_closed(self, lines: Sequence[str], line: int) -> None:
-        """A quote that is never closed swallows all rows after it, and the reader does not mind."""
-        if len(lines) < 2:
-            return
+    def _with_own_quotes(self, head: str) -> CsvSettings:
+        """The settings with the way in which this file writes quotes, if it is not the usual one.
+
+        Blanks before a quote; a backslash before one inside a text; none at all, as in many a TSV.
+        """
+        settings = self.settings
+        usual = dict(settings.dialect or {})
+        if any(re.match(r' +"', cell) for one in _head_records(head, settings) for cell in one):
+            settings = replace(settings, dialect={**usual, "skipinitialspace": True})
+        if self._is_sound(settings):
+            return settings
+        others = [replace(settings, backslashes=True)]
+        if settings.sep == "\t":
+            others.append(replace(settings, dialect={**usual, "quoting": csv.QUOTE_NONE}))
+        sound = (other for other in others if self._is_sound(other, ragged=False))
+        return next(sound, settings)
+
+    def _is_sound(self, settings: CsvSettings, *, ragged: bool = True) -> bool:
+        """Whether all quotes of the file are in pairs around cells, and no row is too long."""
+        first, longest = 0, 0
         try:
-            list(csv.reader(lines, **_dialect(self.settings), strict=True))
+            with self._opened() as file:
+                lines = map(_with_twice, file) if settings.backslashes else file
+                csv.field_size_limit(self.limits.max_cell_bytes)
+                for record in csv.reader(lines, **_dialect(settings), strict=True):
+                    first, longest = first or len(record), max(longest, len(record))
+        except (csv.Error, UnicodeError):
+            return False
+        return ragged or longest <= first + 1
+
+    def _as_written(self, record: list[str], lines: Sequence[str], line: int) -> list[str]:
+        """A record whose quotes are not in pairs around its cells, with them in its texts.
+
+        One that is never closed swallows all rows after it, and the csv module does not mind.
+        """
+        dialect = _dialect(self.settings)
+        try:
+            list(csv.reader(lines, **dialect, strict=True))
         except csv.Error as error:
+            if len(lines) == 1:
+                cells = next(csv.reader(lines, **{**dialect, "quoting": csv.QUOTE_NONE}))
+                if len(cells) == len(self.names):
+                    return [_unquoted(cell) for cell in cells]
             # Another text's quote ends it, and the rows between the two would be one cell.
-            ends = (
-                "never closed" if "unexpected end" in str(error) else "closed inside another cell"
-            )
+            several = "another cell" if len(lines) > 1 else "a cell"
+            ends = "never closed" if "unexpected end" in str(error) else f"closed inside {several}"
             raise self._fault(
                 f"A quote is opened and {ends}.",
                 line - len(lines) + 1,
                 lines[0].strip()[:60],
                 'Close it, or write a quote inside a text twice ("").',
             ) from None
+        return record
 
     def _opened(self) -> io.TextIOWrapper:
         raw = _unpacked(self.path)
@@ -237,22 +286,11 @@ class CsvFile:
                 text = file.read(HEAD_CHARACTERS)
                 whole = len(text) < HEAD_CHARACTERS
         except UnicodeError as error:
-            raise self._not_decoded(error) from None
+            raise not_decoded(
+                self.path, str(self.settings.encoding), error, where=self.where
+            ) from None
         cut = max(text.rfind("\n"), text.rfind("\r")) + 1
         return text if whole or not cut else text[:cut]
-
-    def _not_decoded(self, error: UnicodeError) -> DataError:
-        encoding = str(self.settings.encoding).replace("-sig", "")
-        with _unpacked(self.path) as file:
-            line, byte = _first_undecodable(file, self.settings.encoding or "utf-8")
-        got = f"{byte} in line {line}" if line else str(error)[:120]
-        return DataError(
-            f"The file's text is not {encoding.upper()}.",
-            where=f"{self.where}: {self.path.name}",
-            got=got,
-            do="Save it as UTF-8 (in Excel: CSV UTF-8; or iconv -f WINDOWS-1252 -t UTF-8), or name "
-            "its encoding in the card, as in configs: [{..., encoding: latin-1}].",
-        )
 
     @property
     def _separator(self) -> str:
@@ -277,9 +315,35 @@ def encoding_of(path: Path) -> str:
     return "utf-8"
 
 
+def not_decoded(path: Path, encoding: str, error: UnicodeError, *, where: str) -> DataError:
+    """The error for a text file that is not written in the encoding in which it is read."""
+    with _unpacked(path) as file:
+        line, byte = _first_undecodable(file, encoding)
+    return DataError(
+        f"The file's text is not {encoding.replace('-sig', '').upper()}.",
+        where=f"{where}: {path.name}",
+        got=f"{byte} in line {line}" if line else str(error)[:120],
+        do="Save it as UTF-8 (in Excel: CSV UTF-8; or iconv -f WINDOWS-1252 -t UTF-8), or name "
+        "its encoding in the card, as in configs: [{..., encoding: latin-1}].",
+    )
+
+
 def _unpacked(path: Path) -> Any:
     """The bytes of a file, unpacked if it is packed by gzip."""
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _with_twice(line: str) -> str:
+    """A line with each quote that follows a backslash written twice in place of that."""
+    return ESCAPED_QUOTE.sub(r'\1""', line)
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the quotes that are around all of it."""
+    bare = cell.strip()
+    if len(bare) > 1 and bare[0] == bare[-1] == '"' and bare[1:-1].count('"') % 2 == 0:
+        return bare[1:-1].replace('""', '"')
+    return cell
 
 
 def find_separator(head: str, settings: CsvSettings) -> str:
@@ -294,6 +358,11 @@ def find_separator(head: str, settings: CsvSettings) -> str:
     if width > 1 and share >= MOST:
         return settings.sep
     good = {sep: width for sep, (width, share) in scores.items() if width > 1 and share >= MOST}
+    if not good and settings.dialect is not None:
+        # Quotes that are part of the texts hide where lines end.
+        bare = replace(settings, dialect={**settings.dialect, "quoting": csv.QUOTE_NONE}, sep="\t")
+        widths = {len(record) for record in _head_records(head, bare)}
+        return "\t" if len(widths) == 1 and widths != {1} else settings.sep
     return max(good, key=lambda sep: good[sep]) if good else settings.sep
 
 
@@ -301,11 +370,12 @@ def _head_records(head: str, settings: CsvSettings) -> Iterator[list[str]]:
     """The first records of a text that are not blank; as many as can be parsed."""
     lines = io.StringIO(head, newline="")
     skipped = settings.skipped
-    kept = (
+    kept: Iterable[str] = (
         line
         for number, line in enumerate(lines)
         if not (number < skipped if isinstance(skipped, int) else number in skipped)
     )
+    kept = map(_with_twice, kept) if settings.backslashes else kept
     found = 0
     try:
         for record in csv.reader(kept, **_dialect(settings)):

@@ -1,7 +1,8 @@
 """Types of a CSV's columns: whole numbers, numbers, truth values, or the texts that they are."""
 
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
@@ -14,6 +15,10 @@ WHOLE = r"^\s*[+-]?[0-9]{1,18}\s*$"
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$|^\s*[+-]?(?i:inf|infinity)\s*$"
 EUROPEAN = r"^\s*[+-]?[0-9]{1,3}(\.?[0-9]{3})*,[0-9]+\s*$"
 THOUSANDS = r"^\s*[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\s*$"
+BESIDE = re.compile(r"^([^\d+\-\u2212.,]*)([+\-\u2212]?\d[\d\s.,'\u2019]*)(\D*)$")
+"""A number, and what stands before and after it in a cell."""
+MIN_NUMBERS = 10
+"""Different numbers from which texts around them are a sign or a unit, and no name of a kind."""
 MOSTLY = 0.8
 """Share of a column's cells from which those that are no numbers are the odd ones."""
 TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
@@ -64,11 +69,27 @@ def as_declared(
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise DataError(
                 "A column is not of the type that the card declares.",
-                where=f"{where}, column {name}",
+                where=f"{where}, column {name}, row {_first_misfit(column, feature):,}",
                 got=str(error).splitlines()[0][:200],
                 do=f"Correct the cells, or dataset_info in the card: {feature}.",
             ) from None
     return pa.table(made)
+
+
+def _first_misfit(column: Any, feature: Any) -> int:
+    """The first row whose cell is not of a declared type, given that there is one."""
+    import pyarrow as pa
+    from datasets.table import cast_array_to_feature
+
+    good, bad = 0, len(column)  # the first `good` rows fit, and the first `bad` do not
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            cast_array_to_feature(pa.concat_arrays(column[:middle].chunks), feature)
+            good = middle
+        except (pa.ArrowException, ValueError, TypeError):
+            bad = middle
+    return bad
 
 
 def odd_numbers(column: Any) -> str:
@@ -76,23 +97,51 @@ def odd_numbers(column: Any) -> str:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = column.cast(pa.string()).drop_null()
+    column = pc.utf8_trim_whitespace(column.cast(pa.string()).drop_null())
+    column = column.filter(pc.greater(pc.utf8_length(column), 0))
+    if not len(column):
+        return ""
     rule = "it is read as categories"
+    either = _all_fit(column, EUROPEAN) and _all_fit(column, THOUSANDS)
     for pattern, form, key in (
         (EUROPEAN, "with a decimal comma", 'decimal: ","'),
         (THOUSANDS, "with commas between thousands", 'thousands: ","'),
     ):
-        fits = pc.match_substring_regex(column, f"{pattern}|{NUMBER}")
-        own = pc.match_substring_regex(column, pattern)
-        if len(column) and pc.all(fits).as_py() and pc.any(own).as_py():
-            first = column.filter(own)[0].as_py()
+        own = column.filter(pc.match_substring_regex(column, pattern))
+        if len(own) and _all_fit(column, f"{pattern}|{NUMBER}"):
+            if either:
+                form = "with a comma, a decimal one or one between thousands"
+                key = 'which: decimal: "," or thousands: ","'
+            first = own[0].as_py()
             return f"holds numbers written {form} ({first!r}): {rule} unless the card says {key}"
     fits = pc.match_substring_regex(column, NUMBER)
-    share = (pc.sum(fits).as_py() or 0) / max(1, len(column))
-    if MOSTLY <= share < 1:
+    share = (pc.sum(fits).as_py() or 0) / len(column)
+    if share == 1:
+        return f"holds numbers written as texts ({column[0].as_py()!r}): {rule}"
+    if share >= MOSTLY:
         first = column.filter(pc.invert(fits))[0].as_py()
         return f"is numbers in {share:.0%} of its cells, and {first!r:.40} in one: {rule}"
-    return ""
+    return _beside_signs(column.unique().to_pylist(), rule)
+
+
+def _all_fit(column: Any, pattern: str) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.all(pc.match_substring_regex(column, pattern)).as_py())
+
+
+def _beside_signs(texts: Sequence[str], rule: str) -> str:
+    """Whether texts are numbers beside one and the same sign or unit, or parted into thousands."""
+    found = [BESIDE.match(text) for text in texts]
+    if len(texts) < MIN_NUMBERS or not all(found):
+        return ""
+    around = {(one[1].strip(), one[3].strip()) for one in found if one}
+    if len(around) > 1:
+        return ""
+    return (
+        f"holds numbers that are not written alone ({texts[0]!r:.40}): {rule} until they are, as "
+        "in 1234.5"
+    )
 
 
 def _typed(column: Any, settings: CsvSettings) -> Any:
@@ -102,7 +151,8 @@ def _typed(column: Any, settings: CsvSettings) -> Any:
 
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column))])
-    words = pa.array(sorted(settings.gap_words), pa.string())
+    column = pc.utf8_trim_whitespace(column)
+    words = pa.array(["", *sorted(settings.gap_words)], pa.string())
     plain = pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column)
     if plain.null_count == len(plain):
         return None

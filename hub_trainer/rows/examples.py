@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.rows.formats import FORMATS, Example, Format, Kind, detect_format
+from hub_trainer.rows.formats import (
+    FORMATS,
+    Example,
+    Format,
+    Kind,
+    assert_thumbs,
+    detect_format,
+)
 from hub_trainer.rows.turns import Content, Row, RowFault
 
 KIND_OF: Mapping[str, Kind] = {
@@ -87,6 +94,8 @@ def canonical_examples(rows: Sequence[Row], where: str) -> list[dict[str, str] |
     except DataError as error:
         error.where = where
         raise
+    if known.kind == "kto":
+        assert_thumbs([row.get("label") for row in rows], where=where)
     return [_canonical(known, row) for row in rows]
 
 

@@ -5,11 +5,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.hub import DATA_FILES, Hub, Repo, RepoFile
+from hub_trainer.hub import Hub, Repo, RepoFile
 from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows.canonical import RowSpec
 from hub_trainer.rows.card import CARD, parse_card, write_card
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 MAX_PATTERNS = 200
-"""Files that are asked for by name; of more, all data files are fetched."""
+"""Files that are asked for by name; of more, all that end like one of them are fetched."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _assert_size(files: Sequence[RepoFile], where: str) -> None:
 def _patterns(paths: Sequence[str]) -> list[str]:
     """Patterns that match these paths and, unless there are very many, no others."""
     if len(paths) > MAX_PATTERNS:
-        return list(DATA_FILES)
+        return sorted({f"*{glob.escape(PurePosixPath(path).suffix)}" for path in paths})
     return [glob.escape(path) for path in paths]
 
 

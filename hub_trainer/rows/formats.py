@@ -25,6 +25,8 @@ from hub_trainer.rows.turns import (
 )
 
 Kind = Literal["sft", "dpo", "kto"]
+MAX_ODD = 0.1
+"""Share of the labels from which numbers that are no thumbs are a scale and no slips."""
 EXPECTED = "expected"
 FINISHED = "_finished"
 
@@ -91,8 +93,8 @@ def detect_format(columns: Iterable[str]) -> Format:
     names = "; ".join(" + ".join(sorted(known.columns)) for known in FORMATS)
     raise DataError(
         "These columns are of no known format of language data.",
-        got=", ".join(sorted(found)) or "no columns",
-        do=f"map your columns to one of: {names}",
+        got=", ".join(sorted(name for name in found if name[:1] != "_")) or "no columns",
+        do=f"map your columns, as in columns: {{completion: ...}}, to one of: {names}",
     )
 
 
@@ -270,6 +272,26 @@ def _thumb(label: Any) -> bool:
     if found is None:
         raise RowFault("label is neither yes nor no")
     return found
+
+
+def assert_thumbs(labels: Sequence[Any], *, where: str) -> None:
+    """Raise DataError for labels that are a scale, of which 1 is the worst and no thumb up."""
+    scale = [label for label in labels if _number(label) not in (None, -1.0, 0.0, 1.0)]
+    if len(scale) > MAX_ODD * len(labels):
+        shown = sorted({_number(label) or 0.0 for label in labels if _number(label) is not None})
+        raise DataError(
+            "The labels are a scale, and a rating is one of two.",
+            where=f"{where}, column label",
+            got=f"labels {', '.join(f'{one:g}' for one in shown[:8])}",
+            do="Write true for the answers that are good and false for the others.",
+        )
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _weight(value: Any) -> float:

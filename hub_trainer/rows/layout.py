@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.pictures import IMAGE_SUFFIXES
+from hub_trainer.pictures import IMAGE_SUFFIXES, OTHER_PICTURES
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.rows.card import (
     READER_SETTINGS,
@@ -33,6 +33,7 @@ READ_SUFFIXES: Mapping[str, tuple[str, ...]] = {
 }
 """How the names of the files end that a reader reads."""
 ROW_SUFFIXES = READ_SUFFIXES["parquet"] + READ_SUFFIXES["json"] + READ_SUFFIXES["csv"]
+SETTINGS = ".gitattributes"
 IGNORED_NAMES = ("README.md", "dataset_infos.json")
 
 
@@ -79,13 +80,13 @@ def find_split_files(
             with open_builder(folder, where=where) as builder:
                 reader, files = reader_of(builder, where=where), files_of(builder, folder)
             assert_known(wanted, list(files), "split", where=where)
-        except DataError:
+        except DataError as error:
             if archives:
                 raise refusal(archives, where=where) from None
-            raise
+            raise _with_names(error, names) from None
     chosen = {name: tuple(files[name]) for name in wanted}
     _assert_one_kind(chosen, reader, where)
-    notes = tuple(_left_aside(names, files, chosen, reader))
+    notes = (*_left_aside(names, files, chosen, reader), *_never_read(names, chosen))
     return SplitFiles(config, reader, chosen, only_config(card, config, chosen), notes)
 
 
@@ -114,10 +115,48 @@ def _left_aside(
             )
 
 
+def _with_names(error: DataError, names: Sequence[str]) -> DataError:
+    """The error; where no file is of a kind that is read, with the files that there are."""
+    if "DataFilesNotFound" not in str(error.got) and "EmptyDataset" not in str(error.got):
+        return error
+    data = [name for name in names if PurePosixPath(name).name not in (*IGNORED_NAMES, SETTINGS)]
+    error.got = f"{', '.join(data[:5]) or 'no files'}" + (
+        f" and {len(data) - 5} more" if len(data) > 5 else ""
+    )
+    error.do = "Write the rows as parquet, csv, jsonl or txt, or pictures in folders by label."
+    capitals = [name for name in data if name.lower().endswith(ROW_SUFFIXES)]
+    if capitals:
+        suffix = PurePosixPath(capitals[0]).suffix
+        error.do = f"Write the ending in small letters, as {suffix.lower()} for {suffix}."
+    return error
+
+
+def _never_read(names: Sequence[str], chosen: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Archives and pictures of other kinds, in the folders from which a split is read."""
+    folders = {str(PurePosixPath(path).parent) for paths in chosen.values() for path in paths}
+    near = [name for name in names if str(PurePosixPath(name).parent) in folders]
+    for found, what in (
+        (held_back(near), "archives and sheets are not read"),
+        ([name for name in near if name.lower().endswith(OTHER_PICTURES)],
+         "pictures are read as PNG, JPEG, WebP, BMP, TIFF or GIF"),
+    ):  # fmt: skip
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            yield f"left aside: {', '.join(found[:3])}{more}; {what}"
+
+
 def _assert_one_kind(files: Mapping[str, Sequence[str]], reader: str, where: str) -> None:
     """Refuse a file among those of a split that its reader does not read: it would be misread."""
     for split, paths in files.items():
         other = [path for path in paths if not path.lower().endswith(READ_SUFFIXES[reader])]
+        if other and reader == "imagefolder":
+            raise DataError(
+                "A split of pictures holds a file of another kind.",
+                where=f"{where}: {other[0]}",
+                got=f"{len(other):,} of {len(paths):,} files, ending in "
+                f"{', '.join(sorted({PurePosixPath(path).suffix for path in other})[:5])}",
+                do="Save it as PNG or JPEG, or move it out of the folder.",
+            )
         if other:
             raise DataError(
                 "The files of a split are of several kinds.",
@@ -230,7 +269,10 @@ def reader_of(builder: Any, *, where: str) -> str:
             f"Files for the reader {reader!r} are not read.",
             where=where,
             got=", ".join(sorted(_suffixes(builder))),
-            do="Use parquet, csv, jsonl, txt or image files.",
+            do="Use parquet, csv, jsonl, txt or image files."
+            + (
+                " In Python: load_from_disk(FOLDER).push_to_hub(REPO)." if reader == "arrow" else ""
+            ),
         )
     return reader
 

@@ -1,5 +1,6 @@
 """Rows that are left out: how many, for which reasons, and which of them came first."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ MANY = 0.1
 """Share of a source's rows from which on their loss is a warning."""
 COUNTABLE = ("duplicate", "label")
 """Last words of reasons that are things, which have a plural."""
+
+REPEATS = re.compile(r"^repeats\b|(?<=^nearly )repeats\b")
 
 
 @dataclass
@@ -58,6 +61,8 @@ def total_of(many: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _counted(reason: str, count: int) -> str:
+    if count != 1:  # "a row repeats a test row" and "nearly repeats" one: verbs
+        reason = REPEATS.sub("repeat", reason)
     return (
         f"{reason}s"
         if count != 1 and reason.endswith(COUNTABLE) and reason[:3] != "no "

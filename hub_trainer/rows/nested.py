@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.rows.turns import RowFault, structured, text_of
+from hub_trainer.rows.turns import SPEAKERS, RowFault, structured, text_of
 from hub_trainer.rows.written import json_text
 
 if TYPE_CHECKING:
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 
 MAX_KEY = 40
+MESSAGE, SHAREGPT = ("role", "content"), ("from", "value")
+NAMES = {"user": "human", "assistant": "gpt"}
+"""What sharegpt calls the roles."""
 
 
 class Misfit(ValueError):
@@ -97,13 +100,26 @@ def _structure(value: Any, kind: Any, key: str) -> dict[str, Any]:
         # `datasets` once kept a list of structures as a structure of lists.
         names = dict.fromkeys(name for cell in value for name in cell)
         value = {name: [cell.get(name) for cell in value] for name in names}
-    cells = _expect(value, Mapping, "keys and values", key)
+    cells = _named_as(fields, _expect(value, Mapping, "keys and values", key))
     unknown = [name for name, cell in cells.items() if name not in fields and not _is_void(cell)]
     if unknown:
         of = f" of {key!r}" if key else ""
         told = f"the key {unknown[0]!r}{of}, beside {', '.join(fields)}"
         raise Misfit(told, str(unknown[0]))
     return {name: _fit(cells.get(name), field, name) for name, field in fields.items()}
+
+
+def _named_as(fields: Mapping[str, Any], cells: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A turn of a dialogue with its keys called as the dataset calls them: role or from."""
+    for ours, theirs in ((MESSAGE, SHAREGPT), (SHAREGPT, MESSAGE)):
+        if {*ours} <= {*fields} and not {*theirs} & {*fields} and {*theirs} <= {*cells}:
+            others = {name: cell for name, cell in cells.items() if name not in theirs}
+            role = SPEAKERS.get(str(cells[theirs[0]]).strip().lower())
+            if role is None:
+                raise Misfit("a turn is by no known speaker", theirs[0])
+            role = role if ours == MESSAGE else NAMES.get(role, role)
+            return {**others, ours[0]: role, ours[1]: cells[theirs[1]]}
+    return cells
 
 
 def _expect(value: Any, wanted: Any, called: str, key: str) -> Any:

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -195,7 +194,7 @@ def encode_table(table: "pa.Table", suffix: str, schema: OwnSchema, *, where: st
         pq.write_table(table, out, compression="zstd")
     elif suffix in ("csv", "tsv"):
         pa.csv.write_csv(table, out, pa.csv.WriteOptions(delimiter=schema.separator))
-        return _encoded(out.getvalue().decode(), schema.encoding, where)
+        return _encoded(out.getvalue().decode(), table, schema.encoding, where)
     else:
         columns = [plain_values(table[name]) for name in table.column_names]
         for cells in zip(*columns, strict=True):
@@ -204,16 +203,18 @@ def encode_table(table: "pa.Table", suffix: str, schema: OwnSchema, *, where: st
     return out.getvalue()
 
 
-def _encoded(text: str, encoding: str, where: str) -> bytes:
+def _encoded(text: str, table: "pa.Table", encoding: str, where: str) -> bytes:
     try:
         return text.encode(encoding)
     except UnicodeEncodeError as error:
         sign = text[error.start]
+        rows = enumerate(table.to_pylist(), start=1)
+        row = next((n for n, cells in rows if any(sign in str(c) for c in cells.values())), 0)
         raise DataError(
-            f"The dataset's files are in {encoding}, which has no sign for a character here.",
-            where=where,
-            got=f"U+{ord(sign):04X}",
-            do="Replace it; or its owner can convert the dataset to UTF-8.",
+            f"The dataset's encoding, {encoding}, has no room for a character.",
+            where=f"{where}, row {row}" if row else where,
+            got=repr(sign),
+            do="Write that otherwise, or ask the dataset's owner to save its files as UTF-8.",
         ) from None
 
 
@@ -231,7 +232,7 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
     known = schema.label_names(name)
     if known is not None:
         values = _named(column.to_pylist(), raw.class_names.get(theirs))
-        if theirs in raw.written:
+        if theirs in raw.written or theirs in raw.json:
             values = label_texts(column_of(raw, theirs)).to_pylist()
         return pa.array(_label_numbers(values, known, place), kind)
     if schema.is_image(name):
@@ -260,14 +261,14 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
 
 
 def _first_misfit(column: "pa.Array", kind: Any) -> str:
-    """The first value that is not of this kind, and its row; counted from 0."""
+    """The first value that is not of this kind, and its row."""
     import pyarrow as pa
 
     for row in range(len(column)):
         try:
             column.slice(row, 1).cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-            return f"{column[row].as_py()!r:.80} in row {row}, {column.type}"
+            return f"{column[row].as_py()!r:.80} in row {row + 1}, {column.type}"
     return str(column.type)
 
 
@@ -282,7 +283,10 @@ def _lists(
 
     if known is not None:
         lists = load_answer("labels").read(column_of(raw, theirs), where).to_pylist()
-        return pa.array([n if n is None else _label_numbers(n, known, where) for n in lists], kind)
+        rows = [row for row, names in enumerate(lists, start=1) for _ in names or ()]
+        flat = [name for names in lists for name in names or ()]
+        numbers = iter(_label_numbers(flat, known, where, rows))
+        return pa.array([n and [next(numbers) for _ in n] for n in lists], kind)
     texts = pa.types.is_list(kind) and pa.types.is_string(kind.value_type)
     if texts and theirs not in raw.json and pa.types.is_string(raw.table[theirs].type):
         # Names in one cell, as a CSV holds them.
@@ -310,28 +314,47 @@ def _named(values: Sequence[Any], names: Sequence[str] | None) -> list[Any]:
     return [None if value is None or value < 0 else names[value] for value in values]
 
 
-def _label_numbers(values: Sequence[Any], known: Sequence[str], where: str) -> list[int]:
+def _label_numbers(
+    values: Sequence[Any], known: Sequence[str], where: str, rows: Sequence[int] | None = None
+) -> list[int]:
+    """The class of each value; `rows` says of which row it is, where that is not its place."""
     index = {name: number for number, name in enumerate(known)}
     numbers = [_label_number(value, index) for value in values]
-    wrong = Counter(
-        str(value)[:40] for value, number in zip(values, numbers, strict=True) if number is None
-    )
-    if wrong:
-        named = ", ".join(f"{value!r} ({count} rows)" for value, count in wrong.most_common(5))
-        listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
+    wrong: dict[Any, list[int]] = {}
+    for place, (value, number) in enumerate(zip(values, numbers, strict=True)):
+        if number is None:
+            named = None if value is None else f"{str(value)[:40]!r}"
+            wrong.setdefault(named, []).append(rows[place] if rows else place + 1)
+    if not wrong:
+        return [number for number in numbers if number is not None]
+    without = wrong.pop(None, [])
+    if not wrong:
         raise DataError(
-            "The dataset does not have these labels.",
+            "Rows have no label.",
             where=where,
-            got=named,
-            do=f"Use its labels: {listed}. A new label is for the dataset's owner to add.",
+            got=_in_rows(without),
+            do="Write their labels, or take them out.",
         )
-    return [number for number in numbers if number is not None]
+    commonest = sorted(wrong, key=lambda name: -len(wrong[name]))[:5]
+    got = [f"{name} ({_in_rows(wrong[name])})" for name in commonest]
+    got += [f"no label ({_in_rows(without)})"] if without else []
+    listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
+    raise DataError(
+        "The dataset does not have these labels.",
+        where=where,
+        got=", ".join(got),
+        do=f"Use its labels: {listed}. A new label is for the dataset's owner to add.",
+    )
 
 
-def known_label(label: str, known: Sequence[str], *, where: str) -> str:
-    """The dataset's name of a label. Raises DataError that lists its names for another one."""
-    [number] = _label_numbers([label], known, where)
-    return known[number]
+def _in_rows(rows: Sequence[int]) -> str:
+    first = f"row {rows[0]:,}"
+    return first if len(rows) == 1 else f"{len(rows):,} rows, the first {first}"
+
+
+def known_labels(labels: Sequence[Any], known: Sequence[str], *, where: str) -> list[str]:
+    """The dataset's names of labels. Raises DataError that lists them for others, or for none."""
+    return [known[number] for number in _label_numbers(labels, known, where)]
 
 
 def _label_number(value: Any, index: Mapping[str, int]) -> int | None:

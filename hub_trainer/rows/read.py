@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.answers.label_names import plain_label
 from hub_trainer.errors import DataError
 from hub_trainer.rows.budget import assert_small_cells, check_files, under_budget
 from hub_trainer.rows.card import assert_safe_card, card_configs, read_card
@@ -21,13 +22,16 @@ from hub_trainer.rows.layout import (
     reader_of,
 )
 from hub_trainer.rows.limits import Limits
+from hub_trainer.rows.picture_lists import listed_pictures, picture_lists, unlisted_note
 from hub_trainer.rows.splits import row_ranges, rows_needed, split_names
-from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, with_plain_types
+from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, plain_values, with_plain_types
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_BYTES = 32_000_000
+DATE = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?$"
+"""How Arrow writes a date as a text."""
 READ_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 """What the readers raise for files that are broken; Arrow's own errors are among them."""
 
@@ -155,33 +159,122 @@ def _read_one(
     builder: Any, name: str, needed: int | None, source: _Folder
 ) -> tuple["pa.Table", dict[str, Any]]:
     """One split in full, or as many rows from its start as are needed, and its features."""
+    plain = _json_files(builder, name, source)
+    if plain is not None and source.as_written:
+        return plain.table(needed), dict(builder.config.features or {})
+    listed = _listed(builder, name, source)
+    if listed is not None:
+        return listed, {}
+    try:
+        joined, features = _read_typed(builder, name, needed, source)
+    except READ_ERRORS:
+        # The reader fits all JSON files to the first one's types; cell by cell they may be read.
+        if plain is None or source.declared:
+            raise
+        return with_plain_types(plain.table(needed), where=source.where), {}
+    if plain is not None and source.declared:
+        return _with_dates_as_written(joined, plain, needed), features
+    if plain is not None and (_has_dates(joined) or joined.num_rows <= len(plain.paths)):
+        # Where a file was read as one row, its rows may be the cells of that.
+        read = plain.table(needed)
+        if _has_dates(joined) or read.num_rows > joined.num_rows:
+            return with_plain_types(read, where=source.where), {}
+    return joined, features
+
+
+def _read_typed(
+    builder: Any, name: str, needed: int | None, source: _Folder
+) -> tuple["pa.Table", dict[str, Any]]:
+    """A split in the types that its reader gives it."""
     import pyarrow as pa
 
-    plain = _json_files(builder, name, source) if source.as_written else None
-    if plain is not None:
-        return plain.table(needed), dict(builder.config.features or {})
+    found, features = _stream(builder, name, source)
     tables: list[pa.Table] = []
-    if source.reader == "csv":
-        features = dict(builder.info.features or builder.config.features or {})
-        found = _csv_tables([Path(path) for path in builder.config.data_files[name]], source)
-    else:
-        stream = builder.as_streaming_dataset(split=name)
-        features = dict(stream.features or {})
-        stream = stream.decode(False) if features else stream
-        found = stream.with_format("arrow").iter(batch_size=10_000)
     try:
         for table in under_budget(found, source.where, source.limits):
+            table.validate(full=True)
             tables.append(table)
             if needed is not None and sum(t.num_rows for t in tables) >= needed:
                 break
         joined = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
     except READ_ERRORS:
-        # The reader fits all JSON files to the first one's types; cell by cell they may be read.
-        files = None if source.declared else _json_files(builder, name, source)
-        if files is None:
+        # The reader fits all files to the first one's types; Arrow may find some that fit all.
+        if source.reader != "parquet" or source.declared:
             raise
-        return with_plain_types(files.table(needed)), {}
+        joined = _joined_parquet(builder, name, source)
     return joined, features
+
+
+def _stream(
+    builder: Any, name: str, source: _Folder
+) -> tuple[Iterator["pa.Table"], dict[str, Any]]:
+    if source.reader == "csv":
+        features = dict(builder.info.features or builder.config.features or {})
+        return _csv_tables(
+            [Path(path) for path in builder.config.data_files[name]], source
+        ), features
+    stream = builder.as_streaming_dataset(split=name)
+    features = dict(stream.features or {})
+    stream = stream.decode(False) if features else stream
+    return stream.with_format("arrow").iter(batch_size=10_000), features
+
+
+def _joined_parquet(builder: Any, name: str, source: _Folder) -> "pa.Table":
+    """The rows of parquet files whose columns differ in type, as whole numbers and fractions do.
+
+    Raises Arrow's error, which names the column, where the types have nothing in common.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = (pq.ParquetFile(Path(path)).read() for path in builder.config.data_files[name])
+    tables = []
+    for table in under_budget(files, source.where, source.limits):
+        table.validate(full=True)
+        tables.append(table.replace_schema_metadata(None))
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _listed(builder: Any, name: str, source: _Folder) -> "pa.Table | None":
+    """The pictures of a split that a list beside them names; None where there is no such list."""
+    paths = [Path(path) for path in builder.config.data_files[name]]
+    lists = picture_lists(paths)
+    by_folder = getattr(builder.config, "drop_labels", None) is False
+    if source.reader != "imagefolder" or source.declared or by_folder or not lists:
+        return None
+    table = listed_pictures(lists, source.limits, where=source.where)
+    if table is not None:
+        note = unlisted_note(paths, table)
+        source.notes.extend([note] if note else [])
+        list(under_budget([table], source.where, source.limits))
+    return table
+
+
+def _has_dates(table: "pa.Table") -> bool:
+    """Whether the reader took texts for dates: JSON has none."""
+    return any("timestamp" in str(field.type) for field in table.schema)
+
+
+def _with_dates_as_written(table: "pa.Table", files: JsonFiles, needed: int | None) -> "pa.Table":
+    """The table with texts as they are written that were taken for dates, and then for texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    dated = [
+        name
+        for name in table.column_names
+        if pa.types.is_string(table[name].type)
+        and table[name].null_count < table.num_rows
+        and pc.all(pc.match_substring_regex(table[name], DATE)).as_py()
+    ]
+    if not dated:
+        return table
+    read = files.table(needed)
+    for name in dated if read.num_rows == table.num_rows else ():
+        texts = [None if v is None else str(v) for v in plain_values(read[name])]
+        place = table.column_names.index(name)
+        table = table.set_column(place, table.field(name), pa.array(texts, pa.string()))
+    return table
 
 
 def _json_files(builder: Any, name: str, source: _Folder) -> JsonFiles | None:
@@ -216,6 +309,10 @@ def _assert_same_columns(paths: Sequence[Path], source: _Folder) -> None:
     import pyarrow.parquet as pq
 
     first = pq.read_schema(paths[0]).names
+    twice = sorted({name for name in first if first.count(name) > 1})
+    if twice:
+        where, do = f"{source.where}: {paths[0].name}", "Give each column a name of its own."
+        raise DataError("Two columns have the same name.", where=where, got=twice[0], do=do)
     for path in paths[1:]:
         _assert_same((paths[0], first), (path, pq.read_schema(path).names), source.where)
 
@@ -248,6 +345,9 @@ def _unreadable(
         try:
             _read_one(builder, name, None, source)
         except READ_ERRORS as own:
+            told = _line_at_fault(builder, name, source)
+            if told is not None:
+                return told
             where, error = f"{source.where}: {file}", own
             do = "Correct this file: UTF-8, one row per line, and the same columns in each."
             if "file_name" in str(own):
@@ -255,6 +355,19 @@ def _unreadable(
             break
     got = first_line(error, source.path)
     return DataError("The dataset cannot be read.", where=where, got=got, do=do)
+
+
+def _line_at_fault(builder: Any, name: str, source: _Folder) -> DataError | None:
+    """The error that names the line of a JSON file; None where it can be read cell by cell."""
+    files = _json_files(builder, name, source)
+    try:
+        if files is not None:
+            with_plain_types(files.table(None), where=source.where)
+    except DataError as error:
+        return error
+    except READ_ERRORS:
+        pass  # as the reader's own, which is told
+    return None
 
 
 def _sliced(tables: Mapping[str, "pa.Table"], split: str, where: str) -> "pa.Table":
@@ -293,7 +406,7 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         index = table.column_names.index(name)
         table = table.set_column(index, name, _plain_texts(table[name]))
     class_names = {
-        name: tuple(kind.names)
+        name: _names_of(kind)
         for name, kind in kinds.items()
         if isinstance(kind, datasets.ClassLabel)
     }
@@ -302,7 +415,7 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
     return replace(
         raw,
         list_names={
-            name: tuple(kind.names)
+            name: _names_of(kind)
             for name, kind in listed.items()
             if isinstance(kind, datasets.ClassLabel)
         },
@@ -314,6 +427,11 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
             *(f"the column {name!r} {why}: it is left out" for name, why in left_out.items()),
         ),
     )
+
+
+def _names_of(classes: Any) -> tuple[str, ...]:
+    """Names of classes, as labels are read: without white space around them."""
+    return tuple(plain_label(name) or name for name in classes.names)
 
 
 def _is_picture(kind: Any) -> bool:

@@ -36,6 +36,9 @@ SPEAKERS: Mapping[str, str] = {
 """Who speaks, in lower case -> the role that chat templates know."""
 ROLE_KEYS = ("role", "from")
 SAID_KEYS = ("content", "value")
+OTHER_ROLE_KEYS = ("speaker", "author")
+OTHER_SAID_KEYS = ("text", "message", "utterance")
+"""What the two are called where a turn has none of the usual keys."""
 TEXT_PARTS = (None, "text", "input_text", "output_text")
 UNSEEN_PARTS: Mapping[str, str] = {
     "image": "an image",
@@ -180,6 +183,7 @@ def _is_turn(value: Any) -> bool:
 def _turn(turn: Any) -> Message:
     if not isinstance(turn, Mapping):
         raise RowFault("a turn is not an object")
+    turn = _with_usual_keys(turn)
     calls = _calls(turn.get("tool_calls") or _older_calls(turn))
     said = next((turn[key] for key in SAID_KEYS if turn.get(key) is not None), None)
     if said is None and not calls:
@@ -189,6 +193,16 @@ def _turn(turn: Any) -> Message:
     known |= {"tool_calls": calls} if calls else {}
     own = (*ROLE_KEYS, *SAID_KEYS, "tool_calls", "function_call")
     return known | {k: v for k, v in turn.items() if v is not None and k not in own}
+
+
+def _with_usual_keys(turn: Message) -> Message:
+    for usual, others in ((ROLE_KEYS, OTHER_ROLE_KEYS), (SAID_KEYS, OTHER_SAID_KEYS)):
+        if any(turn.get(key) is not None for key in usual):
+            continue
+        found = next((key for key in others if isinstance(turn.get(key), str)), None)
+        if found:
+            turn = {usual[1]: turn[found], **{k: v for k, v in turn.items() if k != found}}
+    return turn
 
 
 def _older_calls(turn: Message) -> list[Any]:
@@ -277,6 +291,8 @@ def _as_parts(said: Any) -> Any:
     """The parts that a text of JSON stands for; every other value is what it was."""
     found = structured(said)
     known = (*UNSEEN_PARTS, *TEXT_PARTS[1:])
+    if isinstance(said, Mapping) and said.get("type") in known:
+        return [said]
     if isinstance(found, list) and all(
         isinstance(p, Mapping) and p.get("type") in known for p in found
     ):

@@ -7,6 +7,7 @@ and a key of one row's structure becomes a null in those of all other rows.
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from hub_trainer.errors import DataError
+from hub_trainer.rows.csv_files import encoding_of, not_decoded
 from hub_trainer.rows.layout import first_line
 from hub_trainer.rows.limits import Limits
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PLAIN_SUFFIXES = (".json", ".jsonl", ".ndjson", ".gz")
+ROWS_KEYS = ("data", "rows", "records", "examples", "items", "instances")
+"""What the list of rows is called in an object that says something else beside it."""
 Convert = Callable[[Any], Any]
 
 
@@ -37,15 +41,39 @@ class WrittenNumber(float):
         return made
 
 
+DECODER = json.JSONDecoder(parse_float=WrittenNumber, parse_constant=lambda _: None)
+GAP = re.compile(r"[\s,]*")
+"""What may stand between two objects: lines that end in a comma were once a list."""
+
+
 def parse_json(text: str) -> Any:
     """A JSON value with its fractions as they are written; NaN and Infinity are null.
 
     Raises ValueError for what is no JSON, or is nested more deeply than Python reads.
     """
     try:
-        return json.loads(text, parse_float=WrittenNumber, parse_constant=lambda _: None)
+        return DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def parse_objects(text: str) -> list[Any]:
+    """One JSON value, or objects that follow each other, with or without commas between them.
+
+    Raises ValueError as `parse_json` does.
+    """
+    found: list[Any] = []
+    place = GAP.match(text).end()  # type: ignore[union-attr]  # it matches nothing too
+    try:
+        while place < len(text):
+            value, place = DECODER.raw_decode(text, place)
+            if found and not (isinstance(value, Mapping) and isinstance(found[-1], Mapping)):
+                raise json.JSONDecodeError("Extra data", text, place)
+            found.append(value)
+            place = GAP.match(text, place).end()  # type: ignore[union-attr]
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return found
 
 
 def number_text(value: float) -> str:
@@ -97,17 +125,34 @@ def _same(value: Any) -> Any:
     return value
 
 
-def with_plain_types(table: "pa.Table") -> "pa.Table":
-    """Columns of JSON whose cells are all of one plain kind, as columns of that kind."""
+def with_plain_types(table: "pa.Table", *, where: str) -> "pa.Table":
+    """Columns of JSON whose cells are all of one plain kind, as columns of that kind.
+
+    Raises DataError for a text that is none, as half of a surrogate pair.
+    """
     import pyarrow as pa
 
     for place, name in enumerate(table.column_names):
         values = plain_values(table[name])
-        if any(isinstance(value, Mapping | list) for value in values):
+        if any(map(_is_structure, values)):
             continue
+        for row, value in enumerate(values, start=1):
+            if isinstance(value, str) and not _has_bytes(value):
+                raise DataError(
+                    "A text holds half of a surrogate pair, which is no character.",
+                    where=f"{where}, row {row}, column {name}",
+                    got=repr(value[:60]),
+                    do="Correct the text, or take the row out.",
+                )
         with suppress(pa.ArrowException):
             table = table.set_column(place, name, pa.array(values))
     return table
+
+
+def _is_structure(value: Any) -> bool:
+    """Whether a value is more than a plain one, or a list of plain ones."""
+    inner = value if isinstance(value, list) else [value]
+    return any(isinstance(one, Mapping | list) for one in inner)
 
 
 # JSON files
@@ -159,57 +204,71 @@ class JsonFiles:
                     yield from self._of_whole(path, text.read())
                 else:
                     yield from self._of_lines(path, text)
-        except UnicodeDecodeError as error:
-            raise self._broken(path, error, f"Write it as {self.encoding}.") from error
+        except UnicodeError as error:
+            raise not_decoded(path, self._encoding(path), error, where=self.where) from error
+
+    def _encoding(self, path: Path) -> str:
+        """What the card says; else as the file's own mark says, UTF-8 if there is none."""
+        is_usual = self.encoding.lower().replace("-", "") == "utf8"
+        return encoding_of(path) if is_usual else self.encoding
 
     def _open(self, path: Path) -> TextIO:
-        # UTF-8 with or without a byte order mark.
-        is_utf8 = self.encoding.lower().replace("-", "") == "utf8"
-        encoding = "utf-8-sig" if is_utf8 else self.encoding
+        encoding = self._encoding(path)
         if path.suffix == ".gz":
             return cast(TextIO, gzip.open(path, "rt", encoding=encoding))
         return path.open(encoding=encoding)
 
     def _of_lines(self, path: Path, lines: TextIO) -> Iterator[Mapping[str, Any]]:
-        first = True
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = parse_json(line)
-            except ValueError as error:
-                if not first:
-                    raise self._broken(path, error, line=number) from error
-                # Perhaps one object over several lines.
-                yield from self._of_whole(path, line + lines.read())
-                return
-            if first and (_is_columns(row) or _wrapped(row)):
-                # One object is the whole file, or the first of its rows.
-                rest = lines.read()
-                yield from self._of_value(path, row) if not rest.strip() else [row]
-                yield from self._of_lines(path, io.StringIO(rest))
-                return
-            if not isinstance(row, Mapping):
-                raise self._broken(path, ValueError("not an object"), line=number)
-            first = False
-            yield row
-
-    def _of_whole(self, path: Path, text: str) -> Iterator[Mapping[str, Any]]:
+        number, head = next(((n, one) for n, one in enumerate(lines, 1) if one.strip()), (0, ""))
         try:
-            value = parse_json(text)
+            rows = parse_objects(head)
+        except ValueError:
+            # Perhaps one object over several lines.
+            yield from self._of_whole(path, head + lines.read(), before=number - 1)
+            return
+        if len(rows) == 1 and _rows_in(rows[0]) is not None:
+            # One object is the whole file, or the first of its rows.
+            rest = lines.read()
+            if not rest.strip():
+                yield from self._of_value(path, rows[0])
+                return
+            lines = io.StringIO(rest)
+        yield from self._objects(path, rows, number)
+        for place, line in enumerate(lines, start=number + 1):
+            try:
+                rows = parse_objects(line)
+            except ValueError as error:
+                raise self._broken(path, error, line=place) from error
+            yield from self._objects(path, rows, place)
+
+    def _objects(self, path: Path, rows: Sequence[Any], line: int) -> Sequence[Mapping[str, Any]]:
+        if not all(isinstance(row, Mapping) for row in rows):
+            raise self._broken(path, ValueError("not an object"), line=line)
+        return rows
+
+    def _of_whole(self, path: Path, text: str, before: int = 0) -> Iterator[Mapping[str, Any]]:
+        """The rows of a text that begins `before` lines below the file's top."""
+        try:
+            found = parse_objects(text)
         except ValueError as error:
-            raise self._broken(path, error) from error
+            place = before + error.lineno if isinstance(error, json.JSONDecodeError) else None
+            raise self._broken(path, error, line=place) from error
+        if len(found) > 1:
+            yield from found
+            return
+        value = found[0] if found else []
         if self.field is not None:
-            value = value.get(self.field) if isinstance(value, Mapping) else None
+            if not isinstance(value, Mapping) or self.field not in value:
+                raise self._broken(path, ValueError(f"no key {self.field!r}, which the card names"))
+            value = value[self.field]
         yield from self._of_value(path, value)
 
     def _of_value(self, path: Path, value: Any) -> Iterator[Mapping[str, Any]]:
-        if _is_columns(value):
-            yield from (
-                dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)
-            )
+        rows = _rows_in(value)
+        if rows is not None:
+            yield from rows
         elif isinstance(value, Mapping):
-            yield from _wrapped(value) or [value]
+            yield value
         elif isinstance(value, list) and all(isinstance(row, str) for row in value):
             yield from ({"text": row} for row in value)
         elif isinstance(value, list) and all(isinstance(row, Mapping) for row in value):
@@ -232,15 +291,26 @@ class JsonFiles:
                     do=f"The limit is {limit:,}; split the data.",
                 )
 
-    def _broken(
-        self, path: Path, error: Exception, do: str | None = None, *, line: int | None = None
-    ) -> DataError:
+    def _broken(self, path: Path, error: Exception, *, line: int | None = None) -> DataError:
+        got = first_line(error, path.parent)
+        if isinstance(error, json.JSONDecodeError):
+            got = f"no JSON: {error.msg}, at character {error.colno}"
         return DataError(
             "The dataset cannot be read.",
             where=f"{self.where}: {path.name}" + (f", line {line}" if line else ""),
-            got=first_line(error, path.parent),
-            do=do or "Correct this file: UTF-8, with one JSON object per line, or a list of them.",
+            got=got,
+            do="Correct this file: UTF-8, with one JSON object per line, or a list of them.",
         )
+
+
+def _rows_in(value: Any) -> list[Mapping[str, Any]] | None:
+    """The rows of an object that holds many, in one of the usual layouts; None for a row."""
+    if not isinstance(value, Mapping):
+        return None
+    rows = _split_apart(value) or _wrapped(value) or _by_number(value)
+    if rows is None and _is_columns(value):
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
+    return rows
 
 
 def _is_columns(value: Any) -> bool:
@@ -258,12 +328,37 @@ def _is_columns(value: Any) -> bool:
     return not is_row and len({len(column) for column in columns}) == 1
 
 
-def _wrapped(value: Any) -> list[Mapping[str, Any]]:
-    """The rows of an object that holds nothing but them, as {"data": [...]}."""
-    held = list(value.values()) if isinstance(value, Mapping) else []
-    rows = held[0] if len(held) == 1 and isinstance(held[0], list) else []
+def _wrapped(value: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """The rows of an object that holds nothing but them, as {"data": [...]}, or calls them so."""
+    held = next((key for key in ROWS_KEYS if isinstance(value.get(key), list)), None)
+    if len(value) == 1:
+        held = next(iter(value))
+    rows = value[held] if held is not None and isinstance(value[held], list) else []
     good = all(isinstance(row, Mapping) and not ("role" in row or "from" in row) for row in rows)
-    return rows if good else []
+    return rows if rows and good else None
+
+
+def _by_number(value: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """Rows under numbers, or columns whose cells are, as pandas writes them."""
+    inner = list(value.values())
+    if not inner or not all(isinstance(one, Mapping) and one for one in inner):
+        return None
+    if all(key.isdigit() for key in value):
+        return inner
+    if all(key.isdigit() for one in inner for key in one):
+        keys = dict.fromkeys(key for one in inner for key in one)
+        return [{name: cells.get(key) for name, cells in value.items()} for key in keys]
+    return None
+
+
+def _split_apart(value: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """Names and rows of cells, as pandas writes them with orient="split"."""
+    names, rows = value.get("columns"), value.get("data")
+    if not isinstance(names, list) or not isinstance(rows, list) or not rows:
+        return None
+    if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        return None
+    return [dict(zip(map(str, names), row, strict=True)) for row in rows]
 
 
 def json_text(value: Any) -> str:

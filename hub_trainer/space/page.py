@@ -42,7 +42,10 @@ class _Answer:
     """The parts that show an answer."""
 
     waiting: Any
-    outputs: Sequence[Any]
+    block: Any
+    """Shown and hidden in place of the output: Gradio makes a component that is updated anew for
+    each visitor, from its class and arguments alone."""
+    output: Any
     notes: Any
     notice: Any
     ticket: Any
@@ -71,10 +74,10 @@ def build_page(service: SpaceService, events: Events, view: View) -> gr.Blocks:
         asked = ask.click(
             events.predict,
             inputs,
-            [*answer.outputs, answer.ticket],
+            [answer.output, answer.ticket],
             api_name="predict",
             concurrency_id="model",
-            show_progress_on=[answer.waiting, *answer.outputs],
+            show_progress_on=[answer.waiting, answer.output],
         )
         _wire_answer(asked, inputs, answer, question, Reading(service, view.ranges))
         _wire_rating(question, answer.ticket, events, status)
@@ -97,15 +100,17 @@ def _input(name: str, options: Mapping[str, Any], view: View) -> Any:
 def _answer(service: SpaceService) -> _Answer:
     waiting = gr.HTML(WAITING, elem_id="waiting", padding=False)
     name, options = service.answer.output(service.desk.settings.label_names)
-    outputs = [component(name, **options, visible=False, elem_id="prediction")]
+    with gr.Column(visible=False) as block:
+        output = component(name, **options, elem_id="prediction")
     notes = gr.HTML("", elem_id="notes", padding=False)
     told = gr.HTML(notice(service.desk.settings), visible=False, padding=False)
-    return _Answer(waiting, outputs, notes, told, gr.Textbox(label="generation_id", visible=False))
+    ticket = gr.Textbox(label="generation_id", visible=False)
+    return _Answer(waiting, block, output, notes, told, ticket)
 
 
 def _question(service: SpaceService) -> _Question:
     with gr.Column(visible=False, elem_id="question") as block:
-        gr.HTML("<h2>Is this right?</h2>", padding=False)
+        gr.HTML(f"<h2>{service.answer.question}</h2>", padding=False)
         with gr.Row():
             right = gr.Button("Right", min_width=120, elem_id="right")
             wrong = gr.Button("Wrong", min_width=120, elem_id="wrong")
@@ -124,17 +129,14 @@ def _wire_answer(
     asked: Any, inputs: Sequence[Any], answer: _Answer, question: _Question, reading: Reading
 ) -> None:
     """Show an answer with what must be known of it, and move to it; or the empty place again."""
-    shown = [answer.waiting, *answer.outputs, answer.notice]
+    shown = [answer.waiting, answer.block, answer.notice]
     parts = [question.block, question.correction, question.answer, question.said, question.another]
-    num_shown = len(answer.outputs) + 1
-    there = asked.success(
-        lambda: [_seen(False), *[_seen(True)] * num_shown], None, shown, **AT_ONCE
-    )
+    there = asked.success(lambda: [_seen(False), _seen(True), _seen(True)], None, shown, **AT_ONCE)
     there.then(_ask_anew, None, parts, **AT_ONCE).then(
         None, None, None, js="() => window.hubTrainerFocus('answered')", **AT_ONCE
     )
     there.then(reading.notes, list(inputs), answer.notes, **AT_ONCE)
-    asked.failure(lambda: [_seen(True), *[_seen(False)] * num_shown], None, shown, **AT_ONCE).then(
+    asked.failure(lambda: [_seen(True), _seen(False), _seen(False)], None, shown, **AT_ONCE).then(
         _ask_nothing, None, [question.block, question.said, answer.notes], **AT_ONCE
     )
 

@@ -32,10 +32,10 @@ from hub_trainer.finetune.model_folder import (
     is_adapter,
     stamp_adapter,
 )
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, Pins, load_pins
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import read_rows
 from hub_trainer.tasks import ModelFolders, Splits, is_generation, task_of
 
@@ -86,10 +86,10 @@ def _lead(
     ready.unlink()
     _name_base(draft.folder / "model", base, pins, hub)
     shutil.rmtree(draft.folder / "checkpoints", ignore_errors=True)
-    content = json.loads(json.dumps(report.to_dict()))
+    content = report.to_json()
     write_durably(draft.folder / "fit.json", json.dumps(content, indent=1).encode())
     plot_curve(report.history, draft.folder / "curve.png", metric=recipe.evaluate.primary)
-    draft.outputs |= {"fit": {key: value for key, value in content.items() if key != "history"}}
+    draft.outputs |= {"fit": report.summary()}
     return report
 
 

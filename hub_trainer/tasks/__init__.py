@@ -11,10 +11,10 @@ from typing_extensions import TypeIs
 
 from hub_trainer.answers import ANSWERS, COLUMN_OF, Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS
+from hub_trainer.reports import FitReport
 
 Kind = Literal["text", "image", "label", "labels", "number", "feature", "example"]
 """What a column holds; those of answers have the answer's name."""

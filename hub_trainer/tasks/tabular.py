@@ -20,7 +20,6 @@ from hub_trainer.artifacts import write_durably
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.model_folder import CONFIG, file_stamp, read_config
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.finetune.tables import (
     DEFAULT_ESTIMATOR,
     TRUSTED_TYPES,
@@ -36,6 +35,7 @@ from hub_trainer.finetune.tables import (
 )
 from hub_trainer.inputs.table_features import Features, find_features, table_of, typical_row
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import feature_names
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,

@@ -36,9 +36,9 @@ from hub_trainer.finetune.label_scores import (
 from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.positions import longest_input
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.finetune.untouched import untouched
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     BasePredictions,

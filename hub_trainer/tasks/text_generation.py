@@ -12,9 +12,9 @@ from hub_trainer.finetune.language.generate import Sampling
 from hub_trainer.finetune.language.preview import read_rows
 from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.metrics import metric_names
 from hub_trainer.recipe import GenerationSection, Recipe
+from hub_trainer.reports import FitReport
 from hub_trainer.rows.examples import example_of, example_row
 from hub_trainer.rows.formats import FORMATS
 from hub_trainer.tasks import (

@@ -6,6 +6,7 @@ from typing import Any
 
 from hub_trainer.cards import BaseModel, CardFacts, LicenceDecision, Presentation
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import FitReport
 
 LABELS = ["card arrival", "lost_card", "top up"]
 MODEL_REPO = "ada/support-model"
@@ -138,7 +139,7 @@ def facts(**changes: Any) -> CardFacts:
         "base_model": BaseModel(BASE_REPO, SHAS[BASE_REPO], "finetune", BASE_REPO),
         "collected": collected(SHAS),
         "prepared": PREPARED,
-        "fit": FIT,
+        "fit": FitReport.from_json(FIT),
         "results": results(),
         "versions": {"torch": "2.13.0", "transformers": "5.23.0"},
         "licence": LicenceDecision("apache-2.0", "The recipe asks for apache-2.0."),

@@ -20,6 +20,7 @@ from hub_trainer.cards import (
     eval_results,
     render_card,
 )
+from hub_trainer.reports import FitReport
 from tests.cards.evidence import (
     DATA_REPO,
     FIT,
@@ -216,7 +217,7 @@ def test_card_when_the_base_is_an_earlier_round_then_the_first_base_is_listed() 
 
 
 def test_limits_when_evidence_is_weak_then_each_is_named() -> None:
-    fit = {**FIT, "resumed_from": "checkpoint-3", "bit_reproducible": False}
+    fit = FitReport.from_json({**FIT, "resumed_from": 3, "bit_reproducible": False})
     licence = LicenceDecision("mit", "Asked for.", (), ("The dataset org/x names no licence.",))
     card = render_card(facts(fit=fit, licence=licence))
     for limit in (

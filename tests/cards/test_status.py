@@ -126,6 +126,8 @@ def test_result_when_only_trained_then_it_says_so() -> None:
         "train": None,
     }
     assert shown(render_result(result)).strip() == "Round 1: not evaluated yet  (r)"
+    elsewhere = {**result, "round_dir": None}
+    assert shown(render_result(elsewhere)).strip() == "Round 1: not evaluated yet"
 
 
 def test_plot_when_rounds_then_a_picture_of_900_pixels(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from hub_trainer.cards import BaseModel, CardFacts, render_card, results_section
+from hub_trainer.reports import FitReport
 from tests.cards.evidence import BASE_REPO, DATA_REPO, FIT, PREPARED, SHAS, facts, presentation
 from tests.cards.evidence import recipe as label_recipe
 from tests.cards.test_card import numbers_of
@@ -81,7 +82,9 @@ def writer(**changes: Any) -> CardFacts:
         "prepared": prepared(),
         "base_model": BaseModel(BASE_REPO, SHAS[BASE_REPO], "adapter", BASE_REPO),
         "presentation": presentation(library_name="peft", tags=("text-generation",)),
-        "fit": {**FIT, "notes": ["3 of 40 training examples were cut at their end"]},
+        "fit": FitReport.from_json(
+            {**FIT, "notes": ["3 of 40 training examples were cut at their end"]}
+        ),
     }
     return facts(**{**content, **changes})
 

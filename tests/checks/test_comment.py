@@ -1,5 +1,6 @@
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import example, given
@@ -62,6 +63,12 @@ def test_comment_when_refused_then_leads_with_verdict_reason_rows_and_what_mends
     assert "- Look at the labels of the rows named, and correct or drop them." in lines
     assert "    hub-trainer contribute o/d FILE --dry-run" in lines
     assert "stays open" in text
+    assert "    hf upload o/d FILE ITS_PATH_IN_THE_REPO --repo-type dataset" in text
+    named = render_comment(replace(verdict, files=("data/new.csv",)), dataset_id="o/d")
+    push = "hf upload o/d FILE.csv data/new.csv --repo-type dataset --revision refs/pr/7"
+    assert f"    {push}" in named.splitlines()
+    odd = render_comment(replace(verdict, files=("a; rm -r b.csv",)), dataset_id="o/d")
+    assert "rm -r" not in odd
     assert text.index("label quality") < text.index("<summary>1 checks passed") < text.index(SHA)
     assert lines[-1] == marker_of(SHA)
 

@@ -2,15 +2,22 @@
 
 import io
 import random
+import subprocess
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hub_trainer.contribute import propose
+from hub_trainer.cli.hub_serve import _announce
+from hub_trainer.contribute import creation, propose
+from hub_trainer.contribute.local_file import read_local
+from hub_trainer.errors import DataError
 from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import load_recipe
-from hub_trainer.tasks import TASKS
+from hub_trainer.rows import RawSplit
+from hub_trainer.tasks import TASKS, load_task
 from hub_trainer.tasks.starters import STARTERS
 from tests.cli.conftest import Cli
 from tests.cli.seeded import OWNER, TEXT_BASE, parquet
@@ -24,6 +31,17 @@ def texts(count: int, *, seed: int = 0, labels: str = "Spam,Ham,None") -> str:
     names = labels.split(",")
     rows = (f"{' '.join(rng.choices(WORDS, k=8))},{names[i % len(names)]}\n" for i in range(count))
     return "text,label\n" + "".join(rows)
+
+
+def test_hub_when_it_answers_then_a_shell_can_run_its_lines(
+    local: LocalHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _announce(local)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "export" in line]
+    script = "\n".join([*lines, 'printf %s "$HF_TOKEN"'])
+    told = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout == local.token
+    assert local.token not in script
 
 
 def test_starters_when_compared_with_the_tasks_then_each_has_one() -> None:
@@ -160,7 +178,7 @@ def test_number_when_no_model_is_there_then_contribute_says_what_can_be_done(
     assert "no published model says which it is" in told.err
     assert f"hf upload {OWNER}/homes FILE --repo-type dataset --create-pr" in told.err
     told = cli("contribute", f"{OWNER}/homes", "bad.csv", "--dry-run")
-    assert "'cheap' in row 1" in told.err
+    assert "'cheap' in row 2" in told.err
 
 
 def test_lists_when_a_csv_has_them_in_one_cell_then_contribute_splits_them(
@@ -174,3 +192,40 @@ def test_lists_when_a_csv_has_them_in_one_cell_then_contribute_splits_them(
     Path("sets.csv").write_text("text,tags,label\nsome words,a|b,x\nother words,b,x\n")
     content = next(iter(propose(hub, repo.repo_id, Path("sets.csv")).files.values()))
     assert pq.read_table(io.BytesIO(content))["tags"].to_pylist() == [["a", "b"], ["b"]]
+
+
+def test_own_rows_when_made_a_dataset_then_gaps_are_gaps_and_numbers_numbers(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.csv").write_text("a,target\nred ,1\nNA,2.5\n  ,x\nblue,\n")
+    raw = read_local(tmp_path / "a.csv", max_bytes=10_000)
+    made = creation._own_table(raw, load_task("tabular-regression"), {})
+    assert made["a"].to_pylist() == ["red", None, None, "blue"]
+    assert made["target"].to_pylist()[:2] == [1.0, 2.5]
+    assert made["target"].type == "double"
+
+
+def test_own_rows_when_a_class_is_hidden_then_it_is_a_gap() -> None:
+    raw = RawSplit(pa.table({"text": ["a", "b"], "label": [-1, 0]}), "default", {"label": ("x",)})
+    made = creation._own_table(raw, load_task("text-classification"), {})
+    assert made["label"].to_pylist() == [None, "x"]
+
+
+def test_own_pictures_when_some_lie_deeper_then_refused(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/2.png", "cat/more/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match="inside the folder of a label") as caught:
+        read_local(tmp_path, max_bytes=10_000)
+    assert caught.value.got == "cat/more/3.png"
+
+
+def test_columns_when_they_cannot_be_told_then_a_likely_one_is_the_example() -> None:
+    raw = RawSplit(pa.table({"review": ["a"], "note": ["b"], "mood": ["c"]}), "default")
+    task = load_task("text-classification")
+    with pytest.raises(DataError) as caught:
+        creation.find_columns(raw, task, {}, where="x")
+    assert caught.value.do == "Name it: --column text=review"
+    with pytest.raises(DataError) as caught:
+        creation.find_columns(raw, task, {"text": "review"}, where="x")
+    assert caught.value.do == "Name it: --column label=mood"

@@ -67,7 +67,7 @@ def test_check_when_rows_are_language_data_then_the_first_example_is_shown_as_it
 ) -> None:
     told = cli("check", recipe("asked"), "--json")
     assert told.code == 0, told.err
-    assert "64 rows read, demonstration" in told.err
+    assert "the first 64 rows read, demonstration" in told.err
     assert f"what is learned stands in {OPEN} {CLOSE}" in told.err
     assert f"What is 0 and 0?\n{OPEN}It is 0.<|im_end|>{CLOSE}" in told.err
     example = told.json["example"]

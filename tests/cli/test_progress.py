@@ -8,6 +8,7 @@ from rich.console import Console
 
 from hub_trainer.cli import output
 from hub_trainer.loop.results import stage_summary
+from tests.cards.evidence import FIT
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> str:
@@ -51,10 +52,10 @@ def test_bar_when_the_display_closes_then_nothing_of_it_is_left(
         ("prepare", {"rows": {"train": 76, "test": 60}}, "76 train, 60 test rows"),
         (
             "train",
-            {"fit": {"method": "lora", "steps": 1200, "rows_per_second": 18.4}},
+            {"fit": {**FIT, "method": "lora", "steps": 1200, "rows_per_second": 18.4}},
             "method lora, 1,200 steps, 18 rows/s",
         ),
-        ("train", {"fit": {"method": "full", "rows": 105, "steps": None}}, "105 rows fitted"),
+        ("train", {"fit": {**FIT, "rows": 105, "steps": None}}, "105 rows fitted"),
         (
             "evaluate",
             {

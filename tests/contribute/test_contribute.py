@@ -269,7 +269,7 @@ def test_label_when_unknown_then_error_lists_the_known(shop: Shop, tmp_path: Pat
     file.write_text("text,label\na,ham\nb,eggs\nc,eggs\nd,\n")
     error = _error(shop, file)
     assert error.what == "The dataset does not have these labels."
-    assert error.got == "'eggs' (2 rows), 'None' (1 rows)"
+    assert error.got == "'eggs' (2 rows, the first row 2), no label (row 4)"
     assert "Use its labels: ham, spam." in error.do
 
 
@@ -345,7 +345,7 @@ def test_folder_when_its_name_is_no_label_then_error_lists_them(shop: Shop, tmp_
     (tmp_path / "grey").mkdir()
     (tmp_path / "grey" / "1.png").write_bytes(_png(99))
     error = _error(shop, tmp_path, shop.pictures)
-    assert (error.what, error.got) == ("The dataset does not have these labels.", "'grey' (1 rows)")
+    assert (error.what, error.got) == ("The dataset does not have these labels.", "'grey' (row 1)")
     assert "dark, light" in error.do
 
 
@@ -419,6 +419,7 @@ def test_numbers_when_given_as_words_then_error_names_the_column(
     file.write_text("age,label\nold,a\n")
     error = _error(shop, file, repo)
     assert error.what == "Column 'age' cannot be written as the dataset has it."
+    assert error.got == "'old' in row 1, string"
     assert error.do == "The dataset's age is int64; write the values so."
 
 
@@ -467,3 +468,85 @@ def test_card_when_it_names_one_file_then_error_says_there_is_no_room(
     error = _error(shop, file, repo)
     assert error.what == "The dataset's card leaves no room for another file of this split."
     assert "only.csv" in error.got
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", "text,label\na,ham\nb,\nc,\n"),
+        ("x.jsonl", '{"text": "a", "label": "ham"}\n{"text": "b"}\n{"text": "c", "label": null}\n'),
+    ],
+)
+def test_label_when_missing_then_error_names_the_row(
+    shop: Shop, tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    error = _error(shop, tmp_path / name)
+    assert (error.what, error.got) == ("Rows have no label.", "2 rows, the first row 2")
+
+
+def test_labels_when_json_mixes_kinds_then_each_is_known(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    lines = ['"ham"', "1", "1.0", '"1"']
+    rows = (f'{{"text": "mixed {n}", "label": {one}}}\n' for n, one in enumerate(lines))
+    file.write_text("".join(rows))
+    made = contribute(shop.alice, shop.texts.repo_id, file)
+    assert made.labels == {"ham": 1, "spam": 3}
+
+
+def test_text_when_the_datasets_encoding_has_no_room_then_error_names_row_and_sign(
+    shop: Shop, tmp_path: Path
+) -> None:
+    card = CARD.replace("- config_name: default", "- config_name: default\n  encoding: latin-1")
+    there = "text,label\ncaf\u00e9,a\nb,b\n".encode("latin-1")
+    repo = shop.dataset(f"{shop.local.user}/latin", {"data/train-0.csv": there}, card)
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\nth\u00e9,a\n\u2603 snow,a\n")
+    error = _error(shop, file, repo)
+    assert error.what == "The dataset's encoding, latin-1, has no room for a character."
+    assert (error.where, error.got) == (f"{file}, row 2", "'\u2603'")
+
+
+def test_sets_when_the_dataset_has_classes_then_counted_by_name(shop: Shop, tmp_path: Path) -> None:
+    import datasets
+
+    names = datasets.Sequence(datasets.ClassLabel(names=["x", "y"]))
+    content = _parquet(
+        {"text": ["a", "b"], "labels": [[0, 1], []]},
+        datasets.Features({"text": datasets.Value("string"), "labels": names}),
+    )
+    repo = shop._dataset(f"{shop.local.user}/sets", content)
+    file = tmp_path / "x.csv"
+    file.write_text("text,labels\nc,\"['y', 'x']\"\nd,X\n")
+    assert contribute(shop.alice, repo.repo_id, file).labels == {"x": 2, "y": 1}
+    file.write_text("text,labels\nc,x\nd,x|z\n")
+    assert _error(shop, file, repo).got == "'z' (row 2)"
+
+
+def test_pictures_when_of_kinds_that_are_not_read_then_said(shop: Shop, tmp_path: Path) -> None:
+    for name, content in (("dark/1.png", _png(21)), ("dark/2.heic", b"x"), ("light/3.avif", b"x")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    made = proposal.propose(shop.alice, shop.pictures.repo_id, tmp_path)
+    assert made.rows == 1
+    assert made.notes == ("2.heic, 3.avif left aside: save pictures as PNG or JPEG",)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_turns_when_called_as_sharegpt_calls_them_then_as_the_dataset_does(
+    shop: Shop, tmp_path: Path
+) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    there = json.dumps({"messages": turns}).encode()
+    repo = shop.dataset(f"{shop.local.user}/turns", {"data/train-0.jsonl": there + b"\n" + there})
+    file = tmp_path / "x.jsonl"
+    said = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]
+    file.write_text(json.dumps({"messages": said}) + "\n")
+    made = proposal.propose(shop.alice, repo.repo_id, file)
+    [content] = made.files.values()
+    assert json.loads(content)["messages"] == [
+        {"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}
+    ]  # fmt: skip
+    said[1]["from"] = "bob"
+    file.write_text(json.dumps({"messages": said}) + "\n")
+    assert _error(shop, file, repo).got == "a turn is by no known speaker"

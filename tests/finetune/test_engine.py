@@ -22,8 +22,8 @@ from hub_trainer.finetune.checkpoints import newest_valid_checkpoint
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan
 from hub_trainer.finetune.progress import StepProgress
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.finetune.trainer import FitTrainer, refuse_sharding
+from hub_trainer.reports import FitReport
 from tests.finetune.tiny import (
     IMAGE_MODELS,
     MODELS,

@@ -144,6 +144,8 @@ def test_file_when_missing_then_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no such recipe") as caught:
         load_recipe(tmp_path / "none.yaml")
     assert caught.value.exit_code == ExitCode.RECIPE
+    assert caught.value.do is not None
+    assert "hub-trainer init" in caught.value.do
 
 
 def test_file_when_a_folder_then_usage_error(tmp_path: Path) -> None:

@@ -260,3 +260,100 @@ def test_number_when_infinite_then_is_a_gap_and_said(folder: Folder) -> None:
     rows = rows_of(folder({"train.csv": "a,label\n1,x\ninf,y\n-inf,x\n2.5,y\n"}), TABLE)
     assert rows.table["a"].to_pylist() == [1.0, None, None, 2.5]
     assert "the column 'a' is infinite in 2 rows: they are gaps" in rows.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("train.csv", 'text, label\n"hi, you", "a"\nyo, b\n', ["hi, you", "yo"]),
+        (
+            "train.csv",
+            'text,label\n"say \\"hi, you\\"",a\n"C:\\n\\\\",b\n',
+            ['say "hi, you"', "C:\\n\\\\"],
+        ),
+        ("train.csv", 'text,label\n"C:\\dir\\",a\n"say ""hi""",b\n', ["C:\\dir\\", 'say "hi"']),
+        ("train.csv", 'text,label\n"Great" film,a\n"x ""y""" ,b\n', ['"Great" film', 'x "y"']),
+        ("train.tsv", 'text\tlabel\n"hi" he\ta\n"ho\tb\n', ['"hi" he', '"ho']),
+        ("train.tsv", 'text\tlabel\n"a\tb"\ta\n"ho"\tb\n', ["a\tb", "ho"]),
+        ("train.csv", "\ufeff\ufefftext,label\nhi,a\nyo,b\n", ["hi", "yo"]),
+    ],
+)
+def test_quotes_when_written_in_another_way_then_texts_are_whole(
+    folder: Folder, name: str, content: str, found: list[str]
+) -> None:
+    rows = rows_of(folder({name: content}))
+    assert cells(rows, "text") == found
+    assert cells(rows, "label") == ["a", "b"]
+
+
+def test_quotes_when_a_tsv_has_one_late_then_no_row_is_swallowed(folder: Folder) -> None:
+    lines = "text\tlabel\n" + "yo\ta\n" * 200 + '"hi she said\tb\n' + "ho\ta\n" * 9
+    assert rows_of(folder({"train.tsv": lines})).table.num_rows == 210
+
+
+def test_quote_when_closed_inside_a_cell_that_holds_the_separator_then_error_names_the_line(
+    folder: Folder,
+) -> None:
+    with pytest.raises(DataError, match="closed inside a cell") as caught:
+        rows_of(folder({"train.csv": 'text,label\nyo,b\n"Great" film, good,a\n'}))
+    assert "line 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cells_of", "note"),
+    [
+        ("${}.50", "holds numbers that are not written alone ('$0.50'): it is read as categories"),
+        ("{} kg", "holds numbers that are not written alone ('0 kg')"),
+        ("{} 000", "holds numbers that are not written alone ('0 000')"),
+        ("1{}%", "holds numbers that are not written alone ('10%')"),
+        ("\u2212{}", "holds numbers that are not written alone ('\u22120')"),
+        ('"1{},234"', "with a comma, a decimal one or one between thousands ('10,234')"),
+        ('"{},5"', "holds numbers written with a decimal comma ('0,5')"),
+        ("2024-01-{}", "has 25 different texts in 25 rows, as '2024-01-0'"),
+        ("id{}x{}", "has 25 different texts in 25 rows, as 'id0x0'"),
+    ],
+)
+def test_column_when_it_is_probably_no_category_then_said(
+    folder: Folder, cells_of: str, note: str
+) -> None:
+    lines = "a,label\n" + "".join(f"{cells_of.format(i, i)},{'xy'[i % 2]}\n" for i in range(25))
+    found = rows_of(folder({"train.csv": lines}), TABLE)
+    assert found.features == {"a": "category"}
+    assert note in found.notes[0]
+
+
+def test_column_when_a_category_then_only_its_case_is_noted(folder: Folder) -> None:
+    lines = "a,b,label\n" + "".join(
+        f"{['Red', 'red', 'blue'][i % 3]},Type {i % 3},{'xy'[i % 2]}\n" for i in range(30)
+    )
+    assert rows_of(folder({"train.csv": lines}), TABLE).notes == (
+        "the column 'a' holds 'Red' (10 rows), 'red' (10 rows), which are different categories",
+    )
+
+
+def test_cell_when_not_of_the_declared_type_then_error_names_its_row(folder: Folder) -> None:
+    card = (
+        "dataset_info: {features: [{name: text, dtype: string}, "
+        "{name: label, dtype: {class_label: {names: {'0': neg, '1': pos}}}}]}"
+    )
+    lines = "text,label\n" + "a,neg\nb,1\n" * 50 + "c,meh\n" + "a,neg\n" * 9
+    with pytest.raises(DataError, match="not of the type") as caught:
+        rows_of(folder({"train.csv": lines}, card))
+    assert "column label, row 101\n" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "hint"),
+    [
+        ("# mine\ntext,label\na,x\n", "how many come before it in the card: skiprows"),
+        ("My export,,\ntext,label,n\na,x,1\n", "how many come before it in the card: skiprows"),
+        ("text^label\na^x\n", "its separator in the card: sep"),
+        ("body\na\n", "columns: {text: <one of them>, label: <one of them>}"),
+    ],
+)
+def test_header_when_it_is_none_then_the_hint_says_what_may_be_wrong(
+    folder: Folder, lines: str, hint: str
+) -> None:
+    with pytest.raises(DataError, match="has no column 'text'") as caught:
+        rows_of(folder({"train.csv": lines}))
+    assert str(caught.value).endswith(hint)

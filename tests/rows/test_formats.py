@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
+from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.formats import FORMATS, detect_format, read_examples
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -164,3 +165,13 @@ def test_broken_row_is_named(row: dict[str, Any], message: str) -> None:
         read_examples([good, row])
     assert caught.value.where == "row 1"
     assert message in str(caught.value.got)
+
+
+def test_ratings_on_a_scale_are_refused_and_single_slips_are_not() -> None:
+    rows = [{"prompt": "a", "completion": "b", "label": str(n)} for n in (1, 2, 3, 4, 5)]
+    with pytest.raises(DataError, match="are a scale") as caught:
+        canonical_examples(rows, "ds")
+    assert (caught.value.where, caught.value.got) == ("ds, column label", "labels 1, 2, 3, 4, 5")
+    thumbs = [{**rows[0], "label": n % 2} for n in range(20)]
+    found = canonical_examples([*thumbs, rows[4]], "ds")
+    assert found[-1] == "label is neither yes nor no"

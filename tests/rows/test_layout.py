@@ -139,3 +139,33 @@ def test_files_of_when_a_builder_points_outside_then_refuses(tmp_path: Path) -> 
 
     with pytest.raises(DataError, match="outside the repo"):
         files_of(Builder(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "got", "do"),
+    [
+        (["README.md", ".gitattributes", "train.CSV"], "train.CSV", "small letters, as .csv"),
+        ([f"{i}.pkl" for i in range(7)], "0.pkl, 1.pkl, 2.pkl, 3.pkl, 4.pkl and 2 more", "parquet"),
+        (["README.md"], "no files", "parquet"),
+    ],
+)
+def test_files_when_of_no_known_kind_then_error_names_them(
+    names: list[str], got: str, do: str
+) -> None:
+    with pytest.raises(DataError, match="cannot be told apart") as caught:
+        find(names, {})
+    assert caught.value.got == got
+    assert do in str(caught.value.do)
+
+
+def test_files_when_some_are_never_read_then_said() -> None:
+    pictures = ["train/cat/1.png", "train/dog/2.png"]
+    found = find([*pictures, "train/cat/3.heic", "train/cat/4.avif", "train/dog/all.zip"], {})
+    assert found.notes == (
+        "left aside: train/dog/all.zip; archives and sheets are not read",
+        "left aside: train/cat/3.heic, train/cat/4.avif; pictures are read as PNG, JPEG, WebP, "
+        "BMP, TIFF or GIF",
+    )
+    with pytest.raises(DataError, match="file of another kind") as caught:
+        find([*pictures, "train/cat/5.ico", "train/cat/6.jfif"], {})
+    assert caught.value.got == "1 of 4 files, ending in .ico"

@@ -12,6 +12,9 @@ def test_reasons_are_told_with_the_commonest_first() -> None:
     assert left_out_text(reasons) == "184 left out: 158 near duplicates, 26 no text"
     assert left_out_text({"exact duplicate": 1}) == "1 left out: 1 exact duplicate"
     assert left_out_text({"no label": 2}) == "2 left out: 2 no label"
+    leaks = {"nearly repeats a test row": 4, "repeats a test row": 1}
+    told = "5 left out: 4 nearly repeat a test row, 1 repeats a test row"
+    assert left_out_text(leaks) == told
 
 
 def test_source_that_loses_a_tenth_is_warned_of_with_its_first_rows() -> None:

@@ -3,6 +3,7 @@ import gzip
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,11 +90,78 @@ def test_read_when_a_folder_of_images_then_the_files_are_embedded(folder: Folder
     assert raw.class_names == {"label": ("cat", "dog")}
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # datasets leaves metadata.csv open
 def test_read_when_images_come_with_metadata_then_its_columns_come_too(folder: Folder) -> None:
     root = folder({"train/1.png": png(1), "train/metadata.csv": "file_name,label\n1.png,cat\n"})
     assert read_split(root).table.to_pylist() == [{"image": png(1), "label": "cat"}]
-    gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "labels"),
+    [
+        ("metadata.csv", "file_name,label\n1.png,None\n2.png,01\n", ["None", "01"]),
+        ("metadata.csv", "file_name; label\n1.png; a\n2.png; b\n", [" a", " b"]),
+        ("metadata.csv", "\ufefffile_name,label\nmore\\3.png,a\n2.png,\n", ["a", None]),
+        ("metadata.jsonl", '{"file_name": "1.png", "label": "a"}\n', ["a"]),
+    ],
+)
+def test_list_of_pictures_when_read_then_its_cells_are_as_written(
+    folder: Folder, name: str, content: str, labels: list[str]
+) -> None:
+    pictures = {"train/1.png": png(1), "train/2.png": png(2), "train/more/3.png": png(3)}
+    raw = read_split(folder({**pictures, f"train/{name}": content}))
+    assert raw.table["label"].to_pylist() == labels
+    missing = 3 - len(labels)
+    assert f"{missing} of 3 pictures are in no row of the list" in raw.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "got"),
+    [
+        ("image,label\n1.png,a\n", "which row is of which picture", "columns image, label"),
+        ("file_name,label\n../../x.png,a\n", "lies elsewhere", "'../../x.png'"),
+        ("file_name,label\n1.png,a\nhttp://x/1.png,a\n", "lies elsewhere", "row 2"),
+        ("file_name,label\n1,a\n", "image is not there", "train/1"),
+    ],
+)
+def test_list_of_pictures_when_wrong_then_error_says_where(
+    folder: Folder, content: str, message: str, got: str
+) -> None:
+    root = folder({"train/1.png": png(1), "train/metadata.csv": content})
+    with pytest.raises(DataError, match=message) as caught:
+        read_split(root)
+    assert got in str(caught.value)
+    assert str(root) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"train/1.png": png(3)}, {"train/cat/more/1.png": png(3)}, {"train/labels.csv": "a,b\n1,2"}],
+)
+def test_pictures_when_their_folders_are_no_labels_then_error_says_how(
+    folder: Folder, more: dict[str, bytes | str]
+) -> None:
+    files: dict[str, bytes | str] = {"train/cat/1.png": png(1), "train/cat/2.png": png(2), **more}
+    spec = RowSpec("image", {"image": "image", "label": "label"})
+    with pytest.raises(DataError, match="pictures have no labels") as caught:
+        canonical_rows(read_split(folder(files)), spec, source="ds")
+    assert "metadata.csv" in str(caught.value)
+
+
+def test_file_when_a_pointer_of_git_lfs_then_error_says_how_to_get_it(folder: Folder) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+    for name in ("train.csv", "train.jsonl"):
+        with pytest.raises(DataError, match="not what its name says") as caught:
+            read_split(folder({name: pointer}))
+        assert "git lfs pull" in str(caught.value)
+        (folder({}) / name).unlink()
+
+
+def test_column_when_its_name_has_white_space_then_the_hint_quotes_it(folder: Folder) -> None:
+    root = folder({"train.jsonl": '{" text": "a", "label": "x"}\n'})
+    spec = RowSpec("text", {"text": "text", "label": "label"})
+    with pytest.raises(DataError) as caught:
+        canonical_rows(read_split(root), spec, source="ds")
+    assert 'columns: {text: " text"}' in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["SECRET", "http://127.0.0.1:PORT/x.png", "../x.png", "1.png"])
@@ -193,7 +261,7 @@ def test_read_when_files_have_other_columns_then_says_so(folder: Folder) -> None
     [
         (
             {"train.parquet": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"},
-            "is broken",
+            "not what its name says",
         ),
         ({"train.parquet": parquet(texts())[:-20]}, "is broken"),
         ({"train.csv": b""}, "file is empty"),
@@ -253,3 +321,47 @@ def test_picture_when_its_file_is_empty_then_only_its_row_is_left_out(folder: Fo
     rows = canonical_rows(read_split(root), spec, source="ds")
     assert rows.table.num_rows == 2
     assert rows.dropped == {"no image in a known format": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "whole"),
+    [
+        ([1, 2], [0.5, 3.0], [1.0, 2.0, 0.5, 3.0]),
+        (pa.nulls(2), ["r", "s"], [None, None, "r", "s"]),
+        (pa.array(["r", "s"]).dictionary_encode(), ["t", "u"], ["r", "s", "t", "u"]),
+    ],
+)
+def test_parquet_when_files_differ_in_type_then_are_joined_by_what_fits_both(
+    folder: Folder, first: Any, second: Any, whole: list[Any]
+) -> None:
+    root = folder(
+        {"train-0.parquet": pa.table({"a": first}), "train-1.parquet": pa.table({"a": second})}
+    )
+    assert read_split(root).table["a"].to_pylist() == whole
+
+
+@pytest.mark.parametrize(
+    ("tables", "got"),
+    [
+        ([pa.table({"a": [1]}), pa.table({"a": ["x"]})], "Field a has incompatible types"),
+        ([pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])], "got:   a"),
+    ],
+)
+def test_parquet_when_columns_contradict_then_error_names_them(
+    folder: Folder, tables: list[pa.Table], got: str
+) -> None:
+    root = folder({f"train-{n}.parquet": table for n, table in enumerate(tables)})
+    with pytest.raises(DataError) as caught:
+        read_split(root)
+    assert got in str(caught.value)
+
+
+def test_text_when_a_parquet_file_holds_bytes_that_are_none_then_error_names_the_file(
+    folder: Folder,
+) -> None:
+    places = pa.py_buffer(b"\0\0\0\0\x01\0\0\0")
+    broken = pa.StringArray.from_buffers(1, places, pa.py_buffer(b"\xe9"))
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        read_split(folder({"train.parquet": pa.table({"text": broken})}))
+    assert "train.parquet" in str(caught.value.where)
+    assert "Invalid UTF8" in str(caught.value.got)

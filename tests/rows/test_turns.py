@@ -126,3 +126,25 @@ def test_tools_that_are_none_are_refused() -> None:
     for tools in ("oops", 5):
         with pytest.raises(RowFault, match="the tools are no JSON"):
             tools_of({"tools": tools})
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"speaker": "user", "text": "q"}, {"speaker": "bot", "text": "a"}],
+        [{"author": "human", "message": "q"}, {"author": "AI", "utterance": "a"}],
+        [{"role": "user", "content": {"type": "text", "text": "q"}}, {"from": "gpt", "text": "a"}],
+    ],
+)
+def test_turns_may_call_their_keys_otherwise(turns: list[dict[str, Any]]) -> None:
+    assert messages_of(turns, "messages") == (
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a"},
+    )
+
+
+def test_turn_with_the_usual_keys_keeps_others_of_such_names() -> None:
+    turn = {"role": "user", "content": "q", "speaker": "ann", "text": "x"}
+    assert messages_of([turn], "messages") == (turn,)
+    with pytest.raises(RowFault, match="no known speaker"):
+        messages_of([{"speaker": "ann", "text": "x"}], "messages")

@@ -324,9 +324,10 @@ def test_license_when_in_the_card_then_is_taken(card: dict[str, Any], license_: 
     assert collect._license(card) == license_
 
 
-def test_patterns_when_there_are_very_many_files_then_all_data_is_asked_for() -> None:
+def test_patterns_when_there_are_very_many_files_then_all_that_end_alike_are_asked_for() -> None:
     assert fetch._patterns(["a[1].csv"]) == ["a[[]1].csv"]
-    assert "*.parquet" in fetch._patterns([f"{i}.csv" for i in range(201)])
+    many = [f"cat/{i}.png" for i in range(201)]
+    assert fetch._patterns([*many, "cat/A.PNG", "metadata.csv"]) == ["*.PNG", "*.csv", "*.png"]
 
 
 @pytest.mark.usefixtures("in_process")

@@ -231,14 +231,24 @@ def test_curate_when_there_are_no_ratings_says_so(hub: Hub, tmp_path: Path) -> N
     assert hub.pull_requests(repo, status=None) == []
 
 
-def test_curate_when_the_recipe_names_no_ratings_says_what_to_add(hub: Hub, tmp_path: Path) -> None:
+def test_curate_when_the_recipe_names_no_ratings_reads_those_of_its_space(
+    hub: Hub, tmp_path: Path
+) -> None:
     _dataset(hub, "mute", {"train.csv": b"text,label\na,x\n"})
     serve = {"repo_id": "admin/demo", "ratings_repo_id": "admin/mute-ratings"}
     collect = {"datasets": ["admin/mute"]}
     recipe = _recipe("mute", "text-classification", collect=collect, serve=serve)
+    outputs = _run(recipe, tmp_path / "none", hub)
+    assert outputs["summary"].startswith("admin/mute-ratings does not exist yet")
+    hub.create_repo(Repo("admin/mute-ratings", "dataset"))
+    assert _run(recipe, tmp_path / "empty", hub)["summary"] == "No new example: no ratings."
+
+
+def test_curate_when_there_is_no_space_either_says_what_to_add(hub: Hub, tmp_path: Path) -> None:
+    recipe = _recipe("mute", "text-classification", collect={"datasets": ["admin/mute"]})
     with pytest.raises(UsageError, match="names no dataset of ratings") as caught:
         _run(recipe, tmp_path, hub)
-    assert "collect.ratings: admin/mute-ratings" in str(caught.value)
+    assert "collect.ratings: org/name-ratings; or a section serve" in str(caught.value)
 
 
 def test_curate_when_the_target_is_not_collected_names_those_that_are(

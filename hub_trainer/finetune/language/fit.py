@@ -31,9 +31,9 @@ from hub_trainer.finetune.language.tune import (
 )
 from hub_trainer.finetune.plan import EarlyStopping, FitPlan
 from hub_trainer.finetune.positions import longest_input
-from hub_trainer.finetune.report import FitReport
 from hub_trainer.recipe import TrainSection
 from hub_trainer.recipe.schema import LanguageSection
+from hub_trainer.reports import FitReport
 from hub_trainer.rows.examples import examples_of
 from hub_trainer.rows.turns import Row
 

@@ -23,7 +23,7 @@ from hub_trainer.finetune.language.references import with_references
 from hub_trainer.finetune.language.scoring import can_be_dense, output_layer, scoring
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.progress import StepProgress
-from hub_trainer.finetune.report import FitReport
+from hub_trainer.reports import FitReport
 
 TOKENS_PER_PASS = {"cpu": 1536, "cuda": 16384}
 DEFAULTS: dict[str, LossType] = {"sft": "nll", "dpo": "sigmoid", "kto": "kto"}

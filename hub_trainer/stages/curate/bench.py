@@ -118,12 +118,13 @@ def key_of(ref: RepoRef) -> tuple[str, str]:
 
 
 def ratings_ref(recipe: Recipe) -> RepoRef:
-    """The dataset of ratings."""
-    if recipe.collect.ratings is None:
-        serve = recipe.serve
-        do = f"Add collect.ratings: {serve.ratings_repo_id if serve else 'org/name-ratings'}"
-        raise UsageError("The recipe names no dataset of ratings.", where="collect.ratings", do=do)
-    return recipe.collect.ratings
+    """The dataset of ratings: the one that is named, else the one that the Space fills."""
+    if recipe.collect.ratings is not None:
+        return recipe.collect.ratings
+    if recipe.serve is not None:
+        return RepoRef(repo_id=recipe.serve.ratings_repo_id)
+    do = "Add collect.ratings: org/name-ratings; or a section serve, whose Space collects them."
+    raise UsageError("The recipe names no dataset of ratings.", where="collect.ratings", do=do)
 
 
 def target_source(recipe: Recipe) -> DatasetSource:

@@ -19,7 +19,7 @@ from hub_trainer.stages.curate.earlier import FILE_PREFIX, TITLE, Earlier
 from hub_trainer.tasks import Row
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 UNKNOWN_LABEL = "with a label that the dataset does not have"
 MISFIT = "with values that the dataset's columns do not take"
@@ -86,7 +86,7 @@ def build_file(
             got=f"files of {suffix}",
             do="Convert it once: load_dataset(...).push_to_hub(...), which writes parquet.",
         )
-    content = there.encode(_in_own_schema(examples, target, schema), schema)
+    content = _encoded(examples, target, schema)
     name = f"{FILE_PREFIX}{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
     return NewFile(there.place(name), content, len(examples))
 
@@ -188,16 +188,16 @@ def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:
     import pyarrow as pa
 
     try:
-        target.destination.encode(_in_own_schema(examples, target, schema), schema)
+        _encoded(examples, target, schema)
     except (DataError, pa.ArrowException, OverflowError, UnicodeError):
         return False
     return True
 
 
-def _in_own_schema(examples: Sequence[Row], target: Target, schema: OwnSchema) -> "pa.Table":
-    source = target.source
-    raw = _raw(examples, source, schema)
-    return in_own_schema(raw, schema, {}, where=f"ratings for {source.repo_id}")
+def _encoded(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bytes:
+    where = f"ratings for {target.source.repo_id}"
+    table = in_own_schema(_raw(examples, target.source, schema), schema, {}, where=where)
+    return target.destination.encode(table, schema, where=where)
 
 
 def _raw(examples: Sequence[Row], source: DatasetSource, schema: OwnSchema) -> RawSplit:

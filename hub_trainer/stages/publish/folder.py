@@ -253,7 +253,7 @@ def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord
         ratings=_at(ratings),
         seed=recipe.train.seed,
         versions=finished.versions,
-        train={key: value for key, value in finished.fit.items() if key != "history"},
+        train=finished.fit.summary(),
         metrics=results["metrics"],
         published=results.get("published"),
         base=results.get("base"),

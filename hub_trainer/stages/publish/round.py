@@ -11,6 +11,7 @@ from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.errors import UsageError
 from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import FitReport
 from hub_trainer.stages.publish.proof import Expected, spread_indexes
 from hub_trainer.stats import readable
 
@@ -34,9 +35,9 @@ class FinishedRound:
         return _read_json(self.artifacts["evaluate"].folder / "results.json")
 
     @cached_property
-    def fit(self) -> dict[str, Any]:
-        """train's fit.json."""
-        return _read_json(self.artifacts["train"].folder / "fit.json")
+    def fit(self) -> FitReport:
+        """What train has done."""
+        return FitReport.from_json(_read_json(self.artifacts["train"].folder / "fit.json"))
 
     @property
     def collected(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Report of a training run; free of heavy imports."""
+"""What a stage hands on as JSON: dataclasses that write themselves and are read back."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -38,6 +39,16 @@ class FitReport:
     notes: tuple[str, ...] = ()
     """What a reader should know: skipped steps, memory that ran out, another environment."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """As fit.json holds it."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+    def summary(self) -> dict[str, Any]:
+        """The same without the curve, as round.json holds it."""
+        return {name: value for name, value in self.to_json().items() if name != "history"}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "FitReport":
+        """A report as `to_json` wrote it; earlier versions had fewer fields, or others."""
+        known = {one.name: content[one.name] for one in fields(cls) if one.name in content}
+        return cls(**{**known, "notes": tuple(known.get("notes") or ())})

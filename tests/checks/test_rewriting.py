@@ -1,0 +1,70 @@
+"""Files of a pull request that are written anew in the dataset's own schema."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub_trainer.checks.rewriting import PICTURES, convert_files
+from hub_trainer.errors import DataError
+from hub_trainer.rows.own_schema import describe_folder
+from tests.rows.conftest import png
+
+TEXTS = {"train.csv": b"text,label\na,ham\nb,spam\n"}
+FOLDERS = {f"train/{label}/{n}.png": png(n) for n, label in enumerate(("cat", "dog"))}
+
+
+def converted(
+    folder: Path, base: dict[str, bytes], new: dict[str, bytes], suffix: str
+) -> dict[str, bytes]:
+    """The files that the child writes for these, by name."""
+    for top, files in (("base", base), ("new", new)):
+        for name, content in files.items():
+            (folder / top / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / top / name).write_bytes(content)
+    job: dict[str, Any] = {
+        "out": str(folder / "out"),
+        "described": describe_folder(str(folder / "base"), "train"),
+        "suffix": suffix,
+        "limits": {},
+    }
+    (folder / "out").mkdir()
+    answer = convert_files(str(folder / "new"), job, paths=list(new), other_names={}, optional=[])
+    return {one["name"]: (folder / "out" / one["name"]).read_bytes() for one in answer["files"]}
+
+
+def test_texts_when_quotes_are_behind_backslashes_then_are_whole(tmp_path: Path) -> None:
+    new = {"a.csv": b'text,label\n"say \\"hi, you\\"",ham\n'}
+    made = converted(tmp_path, TEXTS, new, "csv")
+    assert made["rows.csv"] == b'"text","label"\n"say ""hi, you""","ham"\n'
+
+
+def test_file_when_broken_then_error_names_it_as_the_sender_does(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        converted(
+            tmp_path, TEXTS, {"more/a.jsonl": b'{"text": "a", "label": "ham"}\n{"t"\n'}, "csv"
+        )
+    assert caught.value.where == "more/a.jsonl, line 2"
+
+
+def test_picture_when_broken_then_error_says_why(tmp_path: Path) -> None:
+    new = {"train/cat/8.png": png(8), "train/dog/9.png": b"hello"}
+    with pytest.raises(DataError, match="cannot be used") as caught:
+        converted(tmp_path, FOLDERS, new, PICTURES)
+    assert (caught.value.where, caught.value.got) == (
+        "the pictures, row 2", "no image in a known format"
+    )  # fmt: skip
+
+
+def test_list_of_pictures_when_from_windows_then_is_followed(tmp_path: Path) -> None:
+    new = {"up/more/1.png": png(8), "up/metadata.csv": b"file_name,label\nmore\\1.png,cat\n"}
+    made = converted(tmp_path, FOLDERS, new, PICTURES)
+    assert list(made.values()) == [png(8)]
+    assert next(iter(made)).startswith("cat/")
+
+
+def test_list_of_pictures_when_one_is_missing_then_error_names_it(tmp_path: Path) -> None:
+    new = {"up/1.png": png(8), "up/metadata.csv": b"file_name,label\n7.png,cat\n"}
+    with pytest.raises(DataError, match="is not there") as caught:
+        converted(tmp_path, FOLDERS, new, PICTURES)
+    assert (caught.value.where, caught.value.got) == ("up/metadata.csv, row 1", "'7.png'")
