@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hub_trainer.inputs import INPUTS, Input, load_input
 from hub_trainer.loop import ROUND_STAGES
 from hub_trainer.recipe import EarlyStopping, LanguageSection, Recipe, TrainSection, load_recipe
 from hub_trainer.recipe.method_table import METHODS
@@ -167,6 +168,69 @@ def test_answers_when_searched_for_then_no_other_module_asks_which_it_is() -> No
 )
 def test_search_for_answers_when_a_line_is_planted_then_it_is_found(line: str) -> None:
     assert _knows_an_answer(ast.parse(line))
+
+
+INPUT_PLACES = {"inputs", "tasks", "finetune", "local_hub"}
+INPUT_WORDS = {
+    "rows/columns.py": "names of a dataset's columns",
+}
+"""Files in which the name of an input is something else, and what."""
+
+
+def _knows_an_input(tree: ast.AST) -> list[str]:
+    """Where code asks which input it has before it, or keeps something for each of them."""
+    found = []
+    for node in ast.walk(tree):
+        sides: list[ast.AST | None] = []
+        most = 0
+        if isinstance(node, ast.Compare):
+            is_membership = any(isinstance(one, ast.In | ast.NotIn) for one in node.ops)
+            sides = [*node.comparators, *([] if is_membership else [node.left])]
+        elif isinstance(node, ast.MatchValue):
+            sides = [node.value]
+        elif isinstance(node, ast.Dict):
+            sides, most = [*node.keys], 1
+        sides += [inner for one in sides for inner in getattr(one, "elts", ())]
+        names = {one.value for one in sides if isinstance(one, ast.Constant)} & INPUTS.keys()
+        found += [f"{node.lineno}: {ast.unparse(node)}"] if len(names) > most else []  # type: ignore[attr-defined]
+    return found
+
+
+def test_inputs_when_searched_for_then_no_other_module_asks_which_it_is() -> None:
+    package = ROOT / "hub_trainer"
+    names = {path.relative_to(package).as_posix(): path for path in SOURCES}
+    found = {
+        name: _knows_an_input(ast.parse(path.read_text()))
+        for name, path in names.items()
+        if name.split("/")[0] not in INPUT_PLACES
+    }
+    assert len(found) > 100
+    assert {name: lines for name, lines in found.items() if lines and name not in INPUT_WORDS} == {}
+    assert [name for name in INPUT_WORDS if not found[name]] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'if task.modality == "image": pass',
+        'is_read = modality in ("text", "image")',
+        'fit = {"text": of_texts, "image": of_pictures}[modality]',
+        'match modality:\n    case "table": pass',
+    ],
+)
+def test_search_for_inputs_when_a_line_is_planted_then_it_is_found(line: str) -> None:
+    assert _knows_an_input(ast.parse(line))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_input_when_in_the_table_then_it_says_its_name_and_answers_all_that_is_asked(
+    name: str,
+) -> None:
+    found = load_input(name)
+    asked = {one for part in Input.__mro__ for one in vars(part).get("__annotations__", {})}
+    asked |= {one for part in Input.__mro__ for one in vars(part) if not one.startswith("_")}
+    assert found.name == name
+    assert [one for one in asked if not hasattr(found, one)] == []
 
 
 METHOD_PLACES = {

@@ -304,10 +304,10 @@ def _own_column(raw: RawSplit, name: str, task: Task, columns: Mapping[str, str]
         return class_names(raw.table[name], raw.class_names[name], f"column {name}")
     if name == columns.get("text", "text") or (answer is None and name != "label"):
         return raw.as_written(name)
-    known = load_input(task.modality)
-    if known.has_features and name[:1] != "_":
+    shown = load_input(task.modality)
+    if shown.has_features and name[:1] != "_":
         # A parquet file says what is a gap; a word for one would be a category there.
-        return known.read(as_input(raw, name), f"column {name}")
+        return shown.read(as_input(raw, name), f"column {name}")
     return raw.table[name]
 
 
