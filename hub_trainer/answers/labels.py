@@ -62,6 +62,7 @@ class Labels:
     hint: str = "Tick the labels that fit; send a JSON list of them through the API."
     is_share_of_names: bool = False
     linear_model: str = "logistic regression of each label"
+    is_of_words: bool = False
 
     # --- rows
 
@@ -87,11 +88,19 @@ class Labels:
         named = [None if v is None else _names_of(v, column.class_names, where) for v in values]
         return pa.array(named, pa.list_(pa.string()))
 
+    def cell(self, value: Any) -> Any:
+        """The value itself."""
+        return value
+
     def faults(self, value: Any) -> list[str]:
         """What is wrong with one value."""
         if not isinstance(value, list | tuple | frozenset):
             return ["labels are missing"]
         return [] if all(isinstance(one, str) and one for one in value) else ["a label is empty"]
+
+    def declared(self, class_names: Sequence[str]) -> list[str]:
+        """The classes."""
+        return list(class_names)
 
     def names(self, values: Sequence[Any], declared: Sequence[str]) -> list[str]:
         """The dataset's classes in their order, then other labels: numbers by their size."""
@@ -367,6 +376,9 @@ class Labels:
         """A box to tick per label."""
         told = "All labels that fit; none is an answer too"
         return "CheckboxGroup", {"choices": list(names), "value": [], "label": told}
+
+    def draft(self, predicted: str) -> Any:
+        """Nothing: it is chosen anew."""
 
     def said(self, corrected: Any) -> str:
         """The ticked labels."""

@@ -5,17 +5,13 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hub_trainer.answers.words import UNSEEN
 from hub_trainer.errors import DataError
 from hub_trainer.recipe.columns import is_feature
 from hub_trainer.rows.store import ROW_NUMBER
 
 Row = dict[str, Any]
 Modality = str
-# Control and format characters without a place in a text: all of Cc but tab and newline, zero-width
-# spaces, joiners at the ends of words, byte order marks, and the controls of writing direction.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
-)
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n ?")
 
@@ -32,7 +28,7 @@ def clean_rows(rows: Sequence[Row], modality: Modality) -> list[Row]:
 def clean_text(text: str) -> str:
     """One Unicode form (NFC), no invisible controls, single spaces, no space at line ends."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = unicodedata.normalize("NFC", _UNSEEN.sub("", text))
+    text = unicodedata.normalize("NFC", UNSEEN.sub("", text))
     return _LINES.sub("\n", _SPACES.sub(" ", text)).strip()
 
 
