@@ -76,7 +76,7 @@ class Labels:
         if is_list and not pa.types.is_nested(kind.value_type):
             values = column.values.to_pylist()
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            values = _split_cells(column.values.to_pylist())
+            values = split_cells(column.values.to_pylist())
         else:
             raise DataError(
                 "The column holds no lists of labels.",
@@ -489,7 +489,7 @@ def _indicators(
     return indicators([frozenset(one) for one in references], every), indicators(given, every)
 
 
-def _split_cells(cells: Sequence[Any]) -> list[Any]:
+def split_cells(cells: Sequence[Any]) -> list[Any]:
     """The names in each cell: a JSON list, or texts between the separator that the column has."""
     separator = next((one for one in SEPARATORS if any(one in (c or "") for c in cells)), ",")
     return [_cell_names(str(cell or ""), separator) for cell in cells]
