@@ -1,7 +1,9 @@
 """New answers that are no labels, such as numbers, held against a judge's predictions.
 
 A judge errs too. How far is measured on held-out rows, whose answers are taken as right: the error
-that one in twenty of them exceeds. More new rows beyond it than one in twenty look wrong.
+that one in twenty of them exceeds. More new rows beyond it than one in twenty look wrong. Where an
+error has a largest value that more of the held-out rows have, as spans of which none is right, it
+is the share of those instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,17 +59,18 @@ def compare_errors(held_out: FloatArray, new: FloatArray, numbers: Sequence[int]
     """How many of the (N,) new errors are larger than those of (H,) held-out rows explain."""
     from scipy.stats import fisher_exact
 
-    limit = float(np.quantile(held_out, 1 - USUAL))
+    limit = _limit(held_out)
     beyond, usual = new > limit, held_out > limit
     count, total = int(beyond.sum()), len(new)
+    explained = max(USUAL, float(usual.mean()))
     interval = wilson_interval(count, total, 0.9)
     counts = [[count, total - count], [int(usual.sum()), len(held_out) - int(usual.sum())]]
-    share = _beyond_usual(count / total)
+    share = _beyond(count / total, explained)
     worst = np.argsort(-new, kind="stable")[: round(share * total)]
     return LabelQuality(
         wrong_fraction=share,
-        low=_beyond_usual(interval.low),
-        high=_beyond_usual(interval.high),
+        low=_beyond(interval.low, explained),
+        high=_beyond(interval.high, explained),
         p_value=float(fisher_exact(counts, alternative="greater").pvalue),
         disagreement=float(new.mean()),
         reference_disagreement=float(held_out.mean()),
@@ -76,9 +79,16 @@ def compare_errors(held_out: FloatArray, new: FloatArray, numbers: Sequence[int]
     )
 
 
-def _beyond_usual(share: float) -> float:
+def _limit(held_out: FloatArray) -> float:
+    """The error that few held-out rows exceed; below the largest, which many of them may have."""
+    limit, largest = float(np.quantile(held_out, 1 - USUAL)), float(held_out.max())
+    below = held_out[held_out < largest]
+    return limit if limit < largest or not len(below) else float(below.max())
+
+
+def _beyond(share: float, explained: float) -> float:
     """The share of wrong rows that makes this share of large errors."""
-    return max(0.0, (share - USUAL) / (1 - USUAL))
+    return max(0.0, (share - explained) / (1 - explained))
 
 
 def _by_model(
@@ -101,7 +111,10 @@ def _by_probe(
     """Errors of a linear model of the dataset's rows, each judged by one that did not see it."""
     if len(base) < MIN_HELD_OUT_ROWS or not rows:
         return None
-    known, asked = features_of(base, rows, modality)
+    if answer.is_of_words:
+        known, asked = (np.array([row["text"] for row in side], object) for side in (base, rows))
+    else:
+        known, asked = features_of(base, rows, modality)
     folds = np.random.default_rng(0).permutation(len(base)) % NUM_FOLDS
     mine = np.arange(len(rows)) % NUM_FOLDS
     held_out: list[Any] = [None] * len(base)

@@ -24,8 +24,16 @@ from hub_trainer.recipe.columns import ANSWER_COLUMNS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
 from hub_trainer.rows.canonical import EXAMPLE, column_of
-from hub_trainer.rows.columns import LABEL_NAMES, SET_NAMES, TARGET_NAMES, TEXT_NAMES
+from hub_trainer.rows.columns import (
+    LABEL_NAMES,
+    SET_NAMES,
+    TAG_NAMES,
+    TARGET_NAMES,
+    TEXT_NAMES,
+    WORD_NAMES,
+)
 from hub_trainer.rows.holdout import hold_back_test
+from hub_trainer.rows.own_schema import named_lists
 from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
 from hub_trainer.tasks.starters import STARTERS, Starter
 
@@ -171,6 +179,8 @@ def find_columns(
         "labels": SET_NAMES,
         "target": TARGET_NAMES,
         "text": TEXT_NAMES,
+        "tokens": WORD_NAMES,
+        "tags": TAG_NAMES,
         "image": ("image", "img", "picture"),
     }
     for name in (name for name in task.columns if name not in (*given, EXAMPLE)):
@@ -287,6 +297,8 @@ def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Tab
             column = label_texts(column_of(raw, name))
         elif name == columns.get("labels", "labels") and "labels" in task.columns:
             column = load_answer("labels").read(column_of(raw, name), "")
+        elif name in raw.list_names:
+            column = named_lists(raw, name, name)
         elif name == text or (EXAMPLE in task.columns and name != "label"):
             column = raw.as_written(name)
         if name in raw.images:
@@ -340,8 +352,8 @@ def _assert_learnable(
     answer: Answer, values: Sequence[Any], columns: Mapping[str, str], where: str
 ) -> None:
     """Raise DataError for answers that are all one, or labels of which each row has its own."""
-    counts = Counter(map(answer.dumps, values))
-    if len(counts) > 1 and (len(counts) < len(values) or not answer.counts(values)):
+    counts, groups = Counter(map(answer.dumps, values)), set(answer.strata(values))
+    if len(counts) > 1 and (len(groups) < len(values) or not answer.counts(values)):
         return
     seen = f"one {answer.noun}" if len(counts) == 1 else f"a {answer.noun} of its own for each row"
     raise DataError(

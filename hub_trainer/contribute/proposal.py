@@ -253,7 +253,9 @@ def _as_raw(table: "pa.Table", schema: OwnSchema) -> RawSplit:
         table = table.set_column(place, name, contents)
     names = {name: schema.label_names(name) for name in schema.columns}
     classes = {name: tuple(found) for name, found in names.items() if found is not None}
-    return RawSplit(table.replace_schema_metadata(None), "default", classes, images)
+    listed = {name: tuple(found) for name in schema.columns if (found := schema.list_names(name))}
+    table = table.replace_schema_metadata(None)
+    return RawSplit(table, "default", classes, images, list_names=listed)
 
 
 def _place(tip: Tip, there: SplitFiles, name: str, *, config: str | None, split: str) -> str:

@@ -268,11 +268,11 @@ def _lists(
 
     # In the order in which they stand: the tags of words are lists too, and no sets.
     if known is not None:
-        lists = _named_lists(raw, theirs, where)
+        lists = named_lists(raw, theirs, where)
         return pa.array([n if n is None else _label_numbers(n, known, where) for n in lists], kind)
     texts = pa.types.is_list(kind) and pa.types.is_string(kind.value_type)
     if texts and (theirs in raw.list_names or _is_text(raw, theirs)):
-        return pa.array(_named_lists(raw, theirs, where), kind)
+        return pa.array(named_lists(raw, theirs, where), kind)
     if pa.types.is_list(raw.table[theirs].type) and pa.types.is_string(kind):
         cells = raw.table[theirs].to_pylist()
         return pa.array([None if c is None else json.dumps(c, ensure_ascii=False) for c in cells])
@@ -286,7 +286,7 @@ def _is_text(raw: RawSplit, theirs: str) -> bool:
     return theirs not in raw.json and bool(pa.types.is_string(raw.table[theirs].type))
 
 
-def _named_lists(raw: RawSplit, theirs: str, where: str) -> list[list[Any] | None]:
+def named_lists(raw: RawSplit, theirs: str, where: str) -> list[list[Any] | None]:
     """Lists of names, of names or class numbers in lists, or of names in cells of text."""
     cells = raw.table[theirs].to_pylist()
     if _is_text(raw, theirs):

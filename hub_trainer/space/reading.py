@@ -28,7 +28,7 @@ class Reading:
         except HubTrainerError:
             return ""
         told = unusual_values(row, self._ranges)
-        if self._loaded.task.modality == "text":
+        if self._loaded.task.modality == "text" and not self._loaded.widgets.reads_all:
             told += cut_notes(self._loaded.model_dir, row["text"])
         return "".join(f'<p class="note">{html.escape(note)}</p>' for note in told)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Commit, Hub
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import Modality, RawSplit, SplitFiles, write_card
+from hub_trainer.rows.canonical import own_cells
 from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
 from hub_trainer.sandbox import run_sandboxed
 from hub_trainer.stages.curate.earlier import FILE_PREFIX, TITLE, Earlier
@@ -34,6 +35,8 @@ class Target:
 
     source: DatasetSource
     tip: Tip
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """The columns of the task, and what each holds."""
 
     @property
     def files(self) -> SplitFiles:
@@ -197,7 +200,7 @@ def _known_names(target: Target, schema: OwnSchema, answer: Answer) -> frozenset
     """The names that the dataset's answers choose from; None where any will do."""
     column = target.source.columns.get(answer.column, answer.column)
     names = schema.names_in(column) if column in schema.features else None
-    return None if names is None else frozenset(names)
+    return None if names is None else frozenset(answer.declared(names))
 
 
 def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:
@@ -212,7 +215,8 @@ def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:
 
 def _in_own_schema(examples: Sequence[Row], target: Target, schema: OwnSchema) -> "pa.Table":
     source = target.source
-    raw = _raw(examples, source, schema)
+    cells = [own_cells(row, target.kinds) for row in examples]
+    raw = _raw(cells, source, schema)
     return in_own_schema(raw, schema, {}, where=f"ratings for {source.repo_id}")
 
 

@@ -1,7 +1,8 @@
 """A cheap probe: a linear model of plain features, fitted in seconds on the round's training rows.
 
 It says what the data gives away without a fine-tuned model, so a first model may not be below it.
-Texts are weighed words (tf-idf), pictures small pixels, tables their own features.
+Texts are weighed words (tf-idf), or themselves for an answer about their words; pictures are small
+pixels, tables their own features.
 """
 
 import warnings
@@ -85,6 +86,9 @@ def _of_texts(known: _Known, rows: Sequence[Row]) -> Found | None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = [str(row["text"]) for row in known.rows]
+    if known.answer.is_of_words:
+        wanted = [str(row["text"]) for row in rows]
+        return "in the texts", known.fitted(texts, wanted, strength=1.0)
     words = sum(len(text.split()) for text in texts) >= 2 * len(texts)
     # scripts without spaces between words are weighed by their characters
     terms: dict[str, Any] = (
