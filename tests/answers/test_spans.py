@@ -287,6 +287,11 @@ def test_shown_when_predicted_then_pieces_of_the_whole_text() -> None:
     assert SPANS.told("none") == "no span"
 
 
+def test_draft_when_shown_then_a_line_for_each_span() -> None:
+    assert SPANS.draft(PREDICTED) == "breast cancer -> Disease"
+    assert SPANS.said("") == "none"
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_draft_when_sent_back_then_the_same_spans(seed: int) -> None:
     rng = random.Random(seed)
