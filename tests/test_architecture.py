@@ -132,7 +132,7 @@ def _knows_an_answer(tree: ast.AST) -> list[str]:
             is_membership = any(isinstance(one, ast.In | ast.NotIn) for one in node.ops)
             found += [f"{node.lineno}: compares"] if compares and not is_membership else []
         elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-            found += [f"{node.lineno}: [label]"] if node.slice.value in ("label", "tags") else []
+            found += [f"{node.lineno}: [label]"] if node.slice.value == "label" else []
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
             names = {getattr(one, "id", "") for one in ast.walk(node.args[1])}
             kinds = names & {"Label", "Labels", "Number", "Spans"}
@@ -156,7 +156,6 @@ def test_answers_when_searched_for_then_no_other_module_asks_which_it_is() -> No
     "line",
     [
         'x = row["label"]',
-        'x = row["tags"]',
         'if answer.name == "labels": pass',
         'if kind == "spans": pass',
         "isinstance(one, Number)",

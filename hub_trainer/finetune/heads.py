@@ -14,7 +14,7 @@ from torch import nn
 from transformers import EvalPrediction, PretrainedConfig
 
 from hub_trainer.answers import Prediction
-from hub_trainer.answers.spans import tagged
+from hub_trainer.answers.span_reading import tagged
 from hub_trainer.answers.tags import OUTSIDE, span_tags, spans_of_tags, type_of
 from hub_trainer.answers.words import words_of
 from hub_trainer.errors import DataError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.answers import Prediction, load_answer
-from hub_trainer.answers.spans import tagged
+from hub_trainer.answers.span_reading import tagged
 from hub_trainer.hub import Hub
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import RatingRefused

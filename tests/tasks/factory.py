@@ -20,7 +20,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from hub_trainer.answers.spans import tagged
+from hub_trainer.answers.span_reading import tagged
 from hub_trainer.recipe import Recipe
 from hub_trainer.tasks import Splits
 

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from hub_trainer.answers import Prediction
-from hub_trainer.answers.spans import tagged
+from hub_trainer.answers.span_reading import tagged
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.heads import SPANS_HEAD
 from hub_trainer.finetune.objective import IGNORED
