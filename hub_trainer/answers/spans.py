@@ -364,7 +364,7 @@ class Spans:
 
     def describe(self, names: Sequence[str]) -> str:
         """What the model does."""
-        return f"marks the words that are {named(names)}"
+        return f"marks the words in it that are {named(names)}"
 
     def output(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """The text with its spans marked."""

@@ -20,7 +20,7 @@ from tests.space.factory import QUIET
 from tests.stages.ratings_on_hub import numbered, send, votes
 from tests.tasks.factory import tagged_rows
 
-pytestmark = [*QUIET, pytest.mark.slow]
+pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SPANS = load_answer("spans")
 NAMES = ["O", "B-color", "I-color", "B-thing", "I-thing"]

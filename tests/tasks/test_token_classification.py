@@ -206,6 +206,22 @@ def test_fit_when_texts_are_longer_than_the_model_takes_then_all_of_them_is_read
     assert max(TASK.answer.difference(a, b) for a, b in zip(found, again, strict=True)) < 1e-5
 
 
+def test_fit_when_there_is_nothing_to_validate_on_then_it_learns_and_heavy_rows_count_more(
+    base: Path, tmp_path: Path
+) -> None:
+    settings = recipe(
+        TASK.name, evaluate__metrics=["entity_f1"], evaluate__primary="entity_f1",
+        train__arguments=SETTINGS,
+    )  # fmt: skip
+    right, wrong = tagged_rows(80), tagged_rows(80, seed=7)
+    for row in wrong:
+        row["tags"] = [[word, "O"] for word, _ in row["tags"]]
+    rows = [{**row, "_weight": 1.0} for row in right] + [{**row, "_weight": 0.01} for row in wrong]
+    TASK.fit(Splits(rows, [], NAMES), settings, tmp_path, base_dir=base, progress=silent)
+    test = tagged_rows(40, seed=2)
+    assert measured(TASK.predict(tmp_path / "model", test), test) > 0.9
+
+
 def test_fit_when_it_goes_on_from_its_own_model_then_the_head_is_kept(
     model: Path, tmp_path: Path
 ) -> None:
