@@ -328,7 +328,7 @@ class Spans:
     ) -> list[Sentence]:
         """The weakest type, types of few spans, types that are never found."""
         entries, found = [one for one in detail["per_type"] if one["support"]], []
-        if entries:
+        if len(entries) > 1:
             worst = min(entries, key=lambda one: (one["f1"]["value"], one["label"]))
             values = worst["label"], worst["f1"], worst["support"]
             found.append(Sentence("The weakest type is {}: F1 {} on {} test spans.", values))

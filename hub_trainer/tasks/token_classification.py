@@ -1,7 +1,7 @@
 """Token classification: the words of a text in; spans of them with types out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -160,7 +160,7 @@ class TokenClassification:
         data = _fit_data(splits, names, tokenizer)
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
         save_classifier(tuned, tokenizer, out_dir / "model")
-        return report
+        return replace(report, rows=len(splits.train))  # and not the windows that they make
 
     def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
         """Windows of rows in tokens."""
