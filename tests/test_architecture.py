@@ -128,7 +128,6 @@ ONE_LABEL = {
     "space/components.py": "what Gradio calls it",
     "stages/collect.py": "language data: the kind of example",
     "stages/curate/answers.py": "language data: the kind of example",
-    "stages/publish/reload.py": "what a pipeline of transformers calls it",
 }
 """Files in which a row has one label by their nature, and why."""
 
@@ -139,14 +138,14 @@ def _knows_an_answer(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             values = [one.value for one in node.comparators if isinstance(one, ast.Constant)]
-            compares = any(value in ("label", "labels") for value in values)
+            compares = any(value in ("label", "labels", "spans", "tags") for value in values)
             is_membership = any(isinstance(one, ast.In | ast.NotIn) for one in node.ops)
             found += [f"{node.lineno}: compares"] if compares and not is_membership else []
         elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
             found += [f"{node.lineno}: [label]"] if node.slice.value == "label" else []
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
             names = {getattr(one, "id", "") for one in ast.walk(node.args[1])}
-            kinds = names & {"Label", "Labels", "Number"}
+            kinds = names & {"Label", "Labels", "Number", "Spans"}
             found += [f"{node.lineno}: isinstance"] if kinds else []
     return found
 
@@ -164,7 +163,13 @@ def test_answers_when_searched_for_then_no_other_module_asks_which_it_is() -> No
 
 
 @pytest.mark.parametrize(
-    "line", ['x = row["label"]', 'if answer.name == "labels": pass', "isinstance(one, Number)"]
+    "line",
+    [
+        'x = row["label"]',
+        'if answer.name == "labels": pass',
+        'if kind == "spans": pass',
+        "isinstance(one, Number)",
+    ],
 )
 def test_search_for_answers_when_a_line_is_planted_then_it_is_found(line: str) -> None:
     assert _knows_an_answer(ast.parse(line))

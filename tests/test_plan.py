@@ -77,7 +77,7 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
     total = sum(parameter.numel() for parameter in model.parameters())
     assert pins.base_model is not None
     folders = base_folders(chosen, pins.base_model, hub, with_weights=False)
-    sizes = count_sizes(chosen, folders, num_labels=5)
+    sizes = count_sizes(chosen, folders, list("abcde"))
     assert sizes is not None
     assert sizes[0] == {"total": total, "trainable": total, "quantized": 0}
     assert sizes[1]["sum"] == pytest.approx(16 * total / 2**20, abs=0.2)
@@ -110,7 +110,7 @@ def test_plan_when_the_model_is_not_of_transformers_then_no_parameters_are_count
     pins: Pins, tmp_path: Path
 ) -> None:
     chosen = recipe("tabular-classification", base_model=None)
-    assert count_sizes(chosen, ModelFolders(tmp_path), num_labels=2) is None
+    assert count_sizes(chosen, ModelFolders(tmp_path), ["a", "b"]) is None
     assert "model.skops" in planned_writes(chosen, pins)[0]["files"]
 
 

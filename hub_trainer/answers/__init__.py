@@ -28,6 +28,7 @@ ANSWERS: Mapping[str, str] = {
     "label": "hub_trainer.answers.label",
     "labels": "hub_trainer.answers.labels",
     "number": "hub_trainer.answers.number",
+    "spans": "hub_trainer.answers.spans",
 }
 """Name of an answer -> module that holds its `ANSWER`."""
 
@@ -44,7 +45,8 @@ class Prediction:
     """What a model says of one row."""
 
     value: Any
-    """str for a label, frozenset of names for labels, float for a number."""
+    """str for a label, frozenset of names for labels, float for a number, words with their tags
+    for spans."""
     scores: Mapping[str, float] = field(default_factory=lambda: NOTHING)
     """A probability per name, where there are names."""
 
@@ -90,8 +92,14 @@ class OfRows(Protocol):
     def read(self, column: Column, where: str) -> "pa.Array":
         """Canonical values; null for a gap. Raises DataError for a column that cannot hold any."""
 
+    def cell(self, value: Any) -> Any:
+        """A value as a dataset's column holds it: what `read` would make the value of."""
+
     def faults(self, value: Any) -> list[str]:
         """What is wrong with one value; nothing is a good one."""
+
+    def declared(self, class_names: Sequence[str]) -> list[str]:
+        """The names that the classes of a dataset's column stand for, in their order."""
 
     def names(self, values: Sequence[Any], declared: Sequence[str]) -> list[str]:
         """The names that values choose from, the dataset's own order first; none for numbers."""
@@ -148,6 +156,8 @@ class Measured(Protocol):
     """Whether a prediction's scores are shares of its names that add up to 1."""
     linear_model: str
     """What `fit_linear` fits, in words."""
+    is_of_words: bool
+    """Whether `fit_linear` takes (N,) texts as they are, in place of features."""
 
     def is_shared(self, prediction: Prediction, names: Sequence[str]) -> bool:
         """Whether a model that predicts so can be measured among these names at all."""
@@ -183,7 +193,10 @@ class Measured(Protocol):
     def fit_linear(
         self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int
     ) -> list[Prediction]:
-        """A linear model of (N, D) features, on other rows' features; strength is 1 / L2."""
+        """A linear model of (N, D) features, on other rows' features; strength is 1 / L2.
+
+        Where the answer `is_of_words`, what is cheap there, of (N,) texts.
+        """
 
     def scores(self, references: Sequence[Any], found: Sequence[Prediction]) -> "FloatArray":
         """(N,) a score per example, higher is better: what slices compare."""
@@ -236,6 +249,9 @@ class Rated(Protocol):
 
     def correction(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """The Gradio component in which a rater gives the right answer, and its arguments."""
+
+    def draft(self, predicted: str) -> Any:
+        """What that component holds at first, to be mended; None where a rater begins anew."""
 
     def said(self, corrected: Any) -> str:
         """That component's value as a text for `rating`."""

@@ -55,6 +55,7 @@ class Label:
     hint: str = "Choose one of the labels first."
     is_share_of_names: bool = True
     linear_model: str = "logistic regression"
+    is_of_words: bool = False
 
     # --- rows
 
@@ -64,9 +65,17 @@ class Label:
             return class_names(column.values, column.class_names, where)
         return label_texts(column, where)
 
+    def cell(self, value: Any) -> Any:
+        """The value itself."""
+        return value
+
     def faults(self, value: Any) -> list[str]:
         """What is wrong with one value."""
         return [] if isinstance(value, str) and value else ["label is empty"]
+
+    def declared(self, class_names: Sequence[str]) -> list[str]:
+        """The classes."""
+        return list(class_names)
 
     def names(self, values: Sequence[Any], declared: Sequence[str]) -> list[str]:
         """The dataset's classes in their order, then other labels: numbers by their size."""
@@ -333,6 +342,9 @@ class Label:
         """All labels as chips, or a list to search in where they are many."""
         component = "Radio" if len(names) <= MAX_CHIPS else "Dropdown"
         return component, {"choices": list(names), "value": None, "label": "The right answer"}
+
+    def draft(self, predicted: str) -> Any:
+        """Nothing: it is chosen anew."""
 
     def said(self, corrected: Any) -> str:
         """The chosen label."""

@@ -69,6 +69,7 @@ class Labels:
     hint: str = "Tick the labels that fit; send a JSON list of them through the API."
     is_share_of_names: bool = False
     linear_model: str = "logistic regression of each label"
+    is_of_words: bool = False
 
     # --- rows
 
@@ -91,7 +92,7 @@ class Labels:
                     for v in values
                 ]
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            values = _split_cells(column.values.to_pylist())
+            values = split_cells(column.values.to_pylist())
         else:
             raise DataError(
                 "The column holds no lists of labels.",
@@ -103,11 +104,19 @@ class Labels:
         named = [None if v is None else _names_of(v, column.class_names, where) for v in values]
         return pa.array(named, pa.list_(pa.string()))
 
+    def cell(self, value: Any) -> Any:
+        """The value itself."""
+        return value
+
     def faults(self, value: Any) -> list[str]:
         """What is wrong with one value."""
         if not isinstance(value, list | tuple | frozenset):
             return ["labels are missing"]
         return [] if all(isinstance(one, str) and one for one in value) else ["a label is empty"]
+
+    def declared(self, class_names: Sequence[str]) -> list[str]:
+        """The classes."""
+        return list(class_names)
 
     def names(self, values: Sequence[Any], declared: Sequence[str]) -> list[str]:
         """The dataset's classes in their order, then other labels: numbers by their size."""
@@ -384,6 +393,9 @@ class Labels:
         told = "All labels that fit; none is an answer too"
         return "CheckboxGroup", {"choices": list(names), "value": [], "label": told}
 
+    def draft(self, predicted: str) -> Any:
+        """Nothing: it is chosen anew."""
+
     def said(self, corrected: Any) -> str:
         """The ticked labels."""
         return self.dumps(corrected or [])
@@ -493,7 +505,7 @@ def _indicators(
     return indicators([frozenset(one) for one in references], every), indicators(given, every)
 
 
-def _split_cells(cells: Sequence[Any]) -> list[Any]:
+def split_cells(cells: Sequence[Any]) -> list[Any]:
     """The names in each cell: a JSON list, or texts between the separator that the column has."""
     separator = next((one for one in SEPARATORS if any(one in (c or "") for c in cells)), ",")
     return [_cell_names(str(cell or ""), separator) for cell in cells]

@@ -53,6 +53,7 @@ class Number:
     hint: str = "Write a number first."
     is_share_of_names: bool = False
     linear_model: str = "ridge regression"
+    is_of_words: bool = False
 
     # --- rows
 
@@ -72,11 +73,19 @@ class Number:
             raise _not_numbers(where, f"text, as {example!r:.60}")
         return pa.array(values, pa.float64())
 
+    def cell(self, value: Any) -> Any:
+        """The value itself."""
+        return value
+
     def faults(self, value: Any) -> list[str]:
         """What is wrong with one value."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return ["target is missing"]
         return [] if math.isfinite(value) else ["target is not a finite number"]
+
+    def declared(self, class_names: Sequence[str]) -> list[str]:
+        """The classes."""
+        return list(class_names)
 
     def names(self, values: Sequence[Any], declared: Sequence[str]) -> list[str]:
         """None: numbers have no names."""
@@ -340,6 +349,9 @@ class Number:
         """A field for the right number."""
         del names
         return "Number", {"value": None, "label": "The right number"}
+
+    def draft(self, predicted: str) -> Any:
+        """Nothing: it is chosen anew."""
 
     def said(self, corrected: Any) -> str:
         """The number in the field."""

@@ -27,6 +27,7 @@ from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
 from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
 from hub_trainer.rows.columns import USUAL_NAMES
 from hub_trainer.rows.holdout import hold_back_test
+from hub_trainer.rows.own_schema import named_lists
 from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
 from hub_trainer.tasks.starters import STARTERS, Starter
 
@@ -297,9 +298,14 @@ def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Tab
 
 
 def _own_column(raw: RawSplit, name: str, task: Task, columns: Mapping[str, str]) -> Any:
+    import pyarrow as pa
+
     answer = None if is_generation(task) else answer_in_rows(task)
-    if answer is not None and name == columns.get(answer.column, answer.column):
+    is_answer_column = answer is not None and name == columns.get(answer.column, answer.column)
+    if answer is not None and is_answer_column and not answer.is_of_words:
         return answer.read(column_of(raw, name), f"column {name}")
+    if name in raw.list_names:
+        return pa.array(named_lists(raw, name, f"column {name}"))
     if name in raw.class_names:
         return class_names(raw.table[name], raw.class_names[name], f"column {name}")
     if name == columns.get("text", "text") or (answer is None and name != "label"):
@@ -349,8 +355,8 @@ def _assert_learnable(
     answer: Answer, values: Sequence[Any], columns: Mapping[str, str], where: str
 ) -> None:
     """Raise DataError for answers that are all one, or labels of which each row has its own."""
-    counts = Counter(map(answer.dumps, values))
-    if len(counts) > 1 and (len(counts) < len(values) or not answer.counts(values)):
+    counts, groups = Counter(map(answer.dumps, values)), set(answer.strata(values))
+    if len(counts) > 1 and (len(groups) < len(values) or not answer.counts(values)):
         return
     seen = f"one {answer.noun}" if len(counts) == 1 else f"a {answer.noun} of its own for each row"
     raise DataError(

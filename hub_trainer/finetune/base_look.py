@@ -21,6 +21,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -38,6 +39,8 @@ from hub_trainer.finetune.positions import counts_behind_padding
 from hub_trainer.sandbox import OutOfTime, step
 
 Found = TypeVar("Found")
+OF_TEXTS = (AutoModelForSequenceClassification, AutoModelForTokenClassification)
+"""Classes that read texts and classify them, or their tokens."""
 STEP_SECONDS = 4.0
 """Of CPU, for each step."""
 TEMPLATE_SECONDS = 1.5
@@ -111,7 +114,7 @@ def look_at_base(auto_class: Any, model_dir: Path, base_dir: Path | None = None)
     else:
         own = base_dir is None or has_any(model_dir, TOKENIZER_FILES)
         _look_at_tokenizer(look, model_dir if own else folder)
-        needs_padding = auto_class is AutoModelForSequenceClassification
+        needs_padding = auto_class in OF_TEXTS
         if (
             needs_padding
             and look.tokenizer
@@ -176,7 +179,7 @@ def _read_json(path: Path) -> Any:
 def meta_model(auto_class: Any, folder: Path) -> nn.Module:
     """The model that a folder's config describes, without memory. Raises what transformers does."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    if auto_class in (AutoModelForSequenceClassification, AutoModelForImageClassification):
+    if auto_class in (*OF_TEXTS, AutoModelForImageClassification):
         config.num_labels = 2
     transformers_logging.set_verbosity_error()
     with torch.device("meta"):

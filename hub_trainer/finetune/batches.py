@@ -184,15 +184,17 @@ def _weight(row: Mapping[str, Any]) -> float:
 
 
 def padding_collate(
-    tokenizer: Any, *, on_accelerator: bool
+    tokenizer: Any, *, on_accelerator: bool, labels_per_token: bool = False
 ) -> Callable[[list[dict[str, Any]]], Batch]:
-    """Pad to the longest row of the draw; to a multiple of 8 where tensor cores want it."""
-    from transformers import DataCollatorWithPadding
+    """Pad to the longest row of the draw; to a multiple of 8 where tensor cores want it.
+
+    Labels of single tokens are padded with the one that is ignored.
+    """
+    from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding
 
     multiple = 8 if on_accelerator else None
-    pad: Callable[[list[dict[str, Any]]], Batch] = DataCollatorWithPadding(
-        tokenizer, pad_to_multiple_of=multiple
-    )
+    made = DataCollatorForTokenClassification if labels_per_token else DataCollatorWithPadding
+    pad: Callable[[list[dict[str, Any]]], Batch] = made(tokenizer, pad_to_multiple_of=multiple)
     return pad
 
 

@@ -212,7 +212,7 @@ def _plan(fit: ClassifierFit) -> FitPlan:
         seed=train.seed,
         lora=train.lora.model_dump() if train.lora else None,
         last_n=train.last_n,
-        compute_metrics=fit.head.metrics(fit.primary),
+        compute_metrics=fit.head.metrics(fit.primary, fit.label_names),
         metric_for_best=fit.head.best_by(fit.primary),
         profile=train.profile,
     )

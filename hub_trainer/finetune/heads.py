@@ -14,10 +14,16 @@ from torch import nn
 from transformers import EvalPrediction, PretrainedConfig
 
 from hub_trainer.answers import Prediction
+from hub_trainer.answers.span_reading import tagged
+from hub_trainer.answers.tags import OUTSIDE, span_tags, spans_of_tags, type_of
+from hub_trainer.answers.words import words_of
 from hub_trainer.errors import DataError
+from hub_trainer.finetune.objective import IGNORED
+from hub_trainer.finetune.words import encoded, windows_of
 from hub_trainer.metrics import compute_metric
 from hub_trainer.metrics.label_sets import LABEL_SET_METRICS, set_statistics
 from hub_trainer.metrics.numbers import NUMBER_METRICS, number_statistics
+from hub_trainer.metrics.spans import SPAN_METRICS, Span, span_statistics
 from hub_trainer.stats import measure
 
 FloatArray = NDArray[np.float32]
@@ -42,13 +48,20 @@ class Head(Protocol):
         """Names of the model's outputs."""
 
     def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
-        """What each row is to teach: an index, a list of 0 and 1, or a number."""
+        """What each row is to teach: an index, a list of 0 and 1, a number, an index per word."""
 
     def best_by(self, primary: str) -> str:
         """The figure of the validation rows by which a checkpoint is chosen."""
 
-    def metrics(self, primary: str) -> Metrics:
-        """Figures of the validation rows from logits (N, C) and targets."""
+    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
+        """Figures of the validation rows from what is kept of logits, and targets."""
+
+    def by_pipeline(self, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
+        """What a plain pipeline of transformers says of texts or pictures."""
+
+
+class RowHead(Head, Protocol):
+    """A head whose outputs are about a row as a whole."""
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         """(N, C) probabilities, or numbers, of logits."""
@@ -84,7 +97,7 @@ class LabelHead:
         """The primary metric."""
         return primary
 
-    def metrics(self, primary: str) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
         """Accuracy and the primary metric."""
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
@@ -109,6 +122,10 @@ class LabelHead:
 
     def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
         """Nothing to start from."""
+
+    def by_pipeline(self, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
+        """From the probability of each label."""
+        return scored_by_pipeline(self, pipe, contents)
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,7 @@ class LabelSetHead:
         """The primary metric."""
         return primary
 
-    def metrics(self, primary: str) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
         """Micro F1 and the primary metric, at the thresholds that suit these rows best."""
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
@@ -183,6 +200,10 @@ class LabelSetHead:
         with torch.no_grad():
             layer.bias.copy_(torch.from_numpy(np.log(shares / (1 - shares))))
 
+    def by_pipeline(self, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
+        """From the probability of each label."""
+        return scored_by_pipeline(self, pipe, contents)
+
 
 @dataclass(frozen=True)
 class NumberHead:
@@ -204,7 +225,7 @@ class NumberHead:
         """The primary metric where more of it is better, else the loss."""
         return "loss" if NUMBER_METRICS[primary].lower_is_better else primary
 
-    def metrics(self, primary: str) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
         """R2 and the primary metric."""
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
@@ -238,13 +259,111 @@ class NumberHead:
             layer.weight.mul_(float(values.std()) or 1.0)
             layer.bias.fill_(float(values.mean()))
 
+    def by_pipeline(self, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
+        """From its one output."""
+        return scored_by_pipeline(self, pipe, contents)
 
-HEADS: Mapping[str, Head] = {
+
+@dataclass(frozen=True)
+class SpansHead:
+    """Softmax over the tags of IOB2 at the first piece of each word."""
+
+    problem_type: ProblemType = "single_label_classification"
+
+    def outputs(self, names: Sequence[str]) -> list[str]:
+        """O, and two tags for each type."""
+        return span_tags(names)
+
+    def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
+        """The index of each word's tag; of a type that is no output, that of O."""
+        place = {tag: index for index, tag in enumerate(outputs)}
+        return [[place.get(tag, place[OUTSIDE]) for _, tag in row["tags"]] for row in rows]
+
+    def best_by(self, primary: str) -> str:
+        """The primary metric."""
+        return primary
+
+    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
+        """F1 of spans and the primary metric; a window of a long text counts as a row."""
+
+        def spans(tags: Any, counted: Any) -> list[frozenset[Span]]:
+            return [
+                frozenset(spans_of_tags([outputs[index] for index in row[there]]))
+                for row, there in zip(tags, counted, strict=True)
+            ]
+
+        def compute(predicted: EvalPrediction) -> dict[str, float]:
+            counted = np.asarray(predicted.label_ids) != IGNORED
+            truth = spans(np.asarray(predicted.label_ids), counted)
+            statistics = span_statistics(truth, spans(np.asarray(predicted.predictions), counted))
+            return {
+                name: measure(SPAN_METRICS[name], statistics) for name in {"entity_f1", primary}
+            }
+
+        return compute
+
+    def predictions(
+        self, texts: Sequence[str], scores: Sequence[FloatArray], config: PretrainedConfig
+    ) -> list[Prediction]:
+        """One per text, of the (W, C) scores of its words; a word with no score is outside.
+
+        The score of a type is that of the surest word that is tagged with it.
+        """
+        names = output_order(config)
+        types = dict.fromkeys(kind for kind in map(type_of, names) if kind is not None)
+        found = []
+        for text, of_words in zip(texts, scores, strict=True):
+            best, sure = of_words.argmax(axis=1).tolist(), of_words.max(axis=1).tolist()
+            tags = [names[b] if s > 0 else OUTSIDE for b, s in zip(best, sure, strict=True)]
+            surest = dict.fromkeys(types, 0.0)
+            for kind, score in zip(map(type_of, tags), sure, strict=True):
+                if kind is not None:
+                    surest[kind] = max(surest[kind], score)
+            found.append(Prediction(tagged(words_of(text), spans_of_tags(tags)), surest))
+        return found
+
+    def by_pipeline(self, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
+        """From the likeliest tag at the first piece of each word, window by window."""
+        names = output_order(pipe.model.config)
+        found = [np.zeros((len(words_of(text)), len(names)), np.float32) for text in contents]
+        windows = windows_of(pipe.tokenizer, contents)
+        rows = encoded(pipe.tokenizer, windows)
+        for window, row in zip(windows, rows, strict=True):
+            said = {one["index"]: one for one in pipe(window.text, ignore_labels=[])}
+            for number in window.own:
+                one = said.get(row["first_pieces"][number - window.first])
+                if one is not None:
+                    found[window.row][number, names.index(one["entity"])] = one["score"]
+        return self.predictions(contents, found, pipe.model.config)
+
+
+HEADS: Mapping[str, RowHead] = {
     "label": LabelHead(),
     "labels": LabelSetHead(),
     "number": NumberHead(),
 }
-"""Name of an answer -> its head."""
+"""Name of an answer about a row as a whole -> its head."""
+SPANS_HEAD = SpansHead()
+
+
+def head_of(answer: str) -> Head:
+    """The head of an answer, by its name."""
+    every: Mapping[str, Head] = {**HEADS, "spans": SPANS_HEAD}
+    return every[answer]
+
+
+def scored_by_pipeline(head: RowHead, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
+    """Predictions from the score that a pipeline gives each of a model's outputs."""
+    config = pipe.model.config
+    # None means five to a pipeline of images
+    options: dict[str, Any] = {"top_k": config.num_labels}
+    said = [
+        pipe(one, **options, **({"truncation": True} if isinstance(one, str) else {}))
+        for one in contents
+    ]
+    scores = [{one["label"]: float(one["score"]) for one in answer} for answer in said]
+    ordered = np.array([[row[name] for name in output_order(config)] for row in scores])
+    return head.predictions(ordered, config)
 
 
 def output_layer(model: nn.Module) -> nn.Linear | None:

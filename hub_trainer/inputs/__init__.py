@@ -5,7 +5,7 @@ is a file here and a row of `INPUTS`.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,6 +38,10 @@ class Column:
     """The texts of a file without types, such as CSV, where the values are more than those."""
     gap_words: frozenset[str] = frozenset()
     """Words that stand for a gap, in a file without types."""
+    words: Sequence[Sequence[Any] | None] | None = None
+    """The words that the values are about, where the task's rows are made of words."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of how the column was read; `read` adds to it."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.launch import num_processes
 from hub_trainer.lineage import Pins, pin_round, read_rounds
 from hub_trainer.loop import run_stage
-from hub_trainer.plan.forecast import Subject, amount_of, forecast
+from hub_trainer.plan.forecast import Subject, amount_of, forecast, num_outputs
 from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.rows.left_out import total_of
 from hub_trainer.rows.store import read_rows
@@ -42,7 +42,7 @@ def plan_round(
         rows = prepared.outputs["rows"]
         labels = prepared.outputs["label_names"]
         task, base = task_of(recipe), _base_model(recipe, pins, hub)
-        sizes = base and count_sizes(recipe, base, num_labels=len(labels))
+        sizes = base and count_sizes(recipe, base, labels)
         preview = _preview(recipe, base, prepared) if is_generation(task) and base else None
         amount = amount_of(recipe.train.arguments, rows, processes)
         subject = Subject(recipe, base, prepared, preview, last)
@@ -88,18 +88,18 @@ def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> ModelFolders | None:
 
 
 def count_sizes(
-    recipe: Recipe, base: ModelFolders, *, num_labels: int
+    recipe: Recipe, base: ModelFolders, names: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, float]] | None:
     """Parameters, and MiB in training; None for what is no model of transformers."""
     task = task_of(recipe)
-    auto_name, is_language = task.card().auto_class, is_generation(task)
+    auto_name = task.card().auto_class
     if auto_name is None:
         return None
     from hub_trainer.finetune.sizes import count_parameters, estimate_memory
 
-    labels = 0 if is_language else num_labels
-    found = count_parameters(auto_name, base.model, base.base, recipe.train, num_labels=labels)
-    return found, estimate_memory(found, recipe.train, is_language=is_language)
+    outputs = 0 if is_generation(task) else num_outputs(task.answer.name, names)
+    found = count_parameters(auto_name, base.model, base.base, recipe.train, num_labels=outputs)
+    return found, estimate_memory(found, recipe.train, is_language=is_generation(task))
 
 
 def _preview(recipe: Recipe, base: ModelFolders, prepared: Artifact) -> Preview:

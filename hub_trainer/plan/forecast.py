@@ -3,7 +3,7 @@
 import resource
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +103,15 @@ def _trial(subject: Subject, base: ModelFolders) -> "Trial":
         return try_language_model(auto_name, whole, adapter, recipe.train, rows=lengths)
     splits = _splits(subject.prepared)
     data = task.fit_data(splits, recipe, base.model)
-    labels = max(1, len(splits.label_names))  # a number is one output
-    return try_classifier(auto_name, base.model, recipe.train, data, num_labels=labels)
+    outputs = num_outputs(task.answer.name, splits.label_names)
+    return try_classifier(auto_name, base.model, recipe.train, data, num_labels=outputs)
+
+
+def num_outputs(answer: str, names: Sequence[str]) -> int:
+    """How many outputs a model of an answer has with these names."""
+    from hub_trainer.finetune.heads import head_of
+
+    return len(head_of(answer).outputs(names))
 
 
 def _splits(prepared: Artifact) -> Splits:

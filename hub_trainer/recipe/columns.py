@@ -2,7 +2,12 @@
 
 from collections.abc import Mapping
 
-ANSWER_COLUMNS: Mapping[str, str] = {"label": "label", "labels": "labels", "target": "number"}
+ANSWER_COLUMNS: Mapping[str, str] = {
+    "label": "label",
+    "labels": "labels",
+    "target": "number",
+    "tags": "spans",
+}
 """Canonical column -> the answer that it holds. No feature of a table may have such a name."""
 
 

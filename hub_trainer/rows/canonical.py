@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import ANSWERS, load_answer
 from hub_trainer.answers.label import class_names
 from hub_trainer.answers.label_names import alike_labels, plain_label
+from hub_trainer.answers.words import joined, words_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column, Input, load_input
 from hub_trainer.recipe.arguments import nearest
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from hub_trainer.answers import Answer
 
+WORDS = "words"
+"""The kind of a column of lists of words, which canonical rows hold as one column `text`."""
 EXAMPLE = "example"
 """The kind of a task's only column when its rows are language data in whatever format."""
 FEATURE = "table"
@@ -43,8 +46,8 @@ class RowSpec:
 
     modality: str
     kinds: Mapping[str, str]
-    """Our column -> text, image, example, or the name of an answer; a table's features are all its
-    other columns."""
+    """Our column -> text, words, image, example, or the name of an answer; a table's features are
+    all its other columns."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our column -> the dataset's, where the names differ."""
     slices: Sequence[str] = ()
@@ -99,22 +102,31 @@ def canonical_rows(
     if EXAMPLE in spec.kinds:
         return _canonical_examples(raw, spec, source, where)
     names = _mapped_columns(raw, spec, where)
+    words = _words(raw, names, spec, where)
     columns: dict[str, Any] = {}
+    of_reading: list[str] = []
     for name, theirs in names.items():
-        place = f"{where}, column {theirs}"
-        columns[name] = _column(raw, theirs, spec.kinds.get(name, FEATURE), place)
+        place, kind = f"{where}, column {theirs}", spec.kinds.get(name, FEATURE)
+        if kind in ANSWERS:
+            column = replace(column_of(raw, theirs), words=words, notes=of_reading)
+            columns[name] = load_answer(kind).read(column, place)
+        elif kind == WORDS:
+            columns[name] = _joined(words or ())
+        else:
+            columns[name] = _column(raw, theirs, kind, place)
     table = pa.table(dict(columns))
     table, left_out = _kept(table, _reasons(table, spec), spec, where)
-    table = _with_provenance(table, spec, source)
+    table = _with_provenance(_with_text(table, spec), spec, source)
     features = _feature_kinds(table, names, spec) if spec.input.has_features else {}
     answer = spec.answer
     notes = (
         *raw.notes,
+        *of_reading,
         *answer.notes(table[answer.column].to_pylist()),
         *_feature_notes(raw, table, names, features),
     )
     declared = column_of(raw, names[answer.column]).class_names
-    label_names = tuple(declared) if declared is not None else None
+    label_names = tuple(answer.declared(declared)) if declared is not None else None
     return CanonicalRows(table, label_names, features, *_counted(left_out), notes)
 
 
@@ -228,8 +240,6 @@ def _without_dropped(
 
 
 def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
-    if kind in ANSWERS:
-        return load_answer(kind).read(column_of(raw, name), where)
     column = as_input(raw, name)
     if name in raw.class_names:
         column = Column(class_names(column.values, raw.class_names[name], where))
@@ -240,6 +250,59 @@ def as_input(raw: RawSplit, name: str) -> Column:
     """A column as an input reads it."""
     gap_words = GAP_WORDS if raw.untyped else frozenset()
     return Column(raw.table[name], written=raw.written.get(name), gap_words=gap_words)
+
+
+def _words(
+    raw: RawSplit, names: Mapping[str, str], spec: RowSpec, where: str
+) -> list[list[str] | None] | None:
+    """The lists of words in the column that has them; None for a task without such a column."""
+    import pyarrow as pa
+
+    ours = next((name for name, kind in spec.kinds.items() if kind == WORDS), None)
+    if ours is None:
+        return None
+    column = raw.table[names[ours]]
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        kind = column.type.value_type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            found: list[list[str] | None] = column.to_pylist()
+            return [
+                None if tokens is None else ["" if one is None else one for one in tokens]
+                for tokens in found
+            ]
+    raise DataError(
+        "The column holds no lists of words.",
+        where=f"{where}, column {names[ours]}",
+        got=str(column.type),
+        do=f"Write a list of texts per row, one for each word: columns: {{{ours}: ...}}.",
+    )
+
+
+def _joined(words: Sequence[Sequence[str] | None]) -> Any:
+    """The text of each row of words; null where there is none."""
+    import pyarrow as pa
+
+    return pa.array([joined(tokens or ()) or None for tokens in words], pa.string())
+
+
+def _with_text(table: "pa.Table", spec: RowSpec) -> "pa.Table":
+    """The table with its words in the column `text`, as every text is."""
+    names = ["text" if spec.kinds.get(name) == WORDS else name for name in table.column_names]
+    return table.rename_columns(names)
+
+
+def own_cells(row: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """A canonical row with the cells that a dataset's columns hold: what reading undoes.
+
+    `kinds` are those of the row's task.
+    """
+    cells = dict(row)
+    for name, kind in kinds.items():
+        if kind == WORDS and "text" in cells:
+            cells[name] = words_of(cells.pop("text"))
+        elif kind in ANSWERS and name in cells:
+            cells[name] = load_answer(kind).cell(cells[name])
+    return cells
 
 
 def column_of(raw: RawSplit, name: str) -> Column:
@@ -313,7 +376,8 @@ def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:
             elif kind in ANSWERS:
                 reasons[number] = next(iter(load_answer(kind).faults(value)), None)
             else:
-                reasons[number] = load_input(kind).fault(value, max_pixels=spec.max_pixels)
+                shown = load_input("text" if kind == WORDS else kind)
+                reasons[number] = shown.fault(value, max_pixels=spec.max_pixels)
     return reasons
 
 

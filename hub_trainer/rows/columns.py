@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "intent", "species", "y")
 SET_NAMES = ("labels", "label", "tags", "topics", "categories", "classes", "emotions", "genres")
 TARGET_NAMES = ("target", "score", "price", "value", "rating", "quality", "amount", "y")
+WORD_NAMES = ("tokens", "words")
+TAG_NAMES = ("tags", "ner_tags", "entity_tags", "ner", "bio_tags", "labels")
 TEXT_NAMES = ("text", "sentence", "utterance", "content", "question", "document")
 USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "label": LABEL_NAMES,
@@ -25,12 +27,17 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
 
 
 def infer_spec(raw: "RawSplit") -> "RowSpec":
-    """The columns of a split: examples of language, or a picture, a text or a table with a label.
+    """The columns of a split: words with tags, examples of language, or a picture, a text or a
+    table with a label.
 
     Raises DataError when there is no column that can be the label.
     """
     from hub_trainer.rows.canonical import RowSpec
 
+    words, tags = _tagged_columns(raw)
+    if words and tags:
+        kinds = {"tokens": "words", "tags": "spans"}
+        return RowSpec("text", kinds, _renamed({"tokens": words, "tags": tags}))
     if _is_language(raw):
         return RowSpec("text", {"example": "example"})
     label = _label_column(raw)
@@ -47,6 +54,21 @@ def infer_spec(raw: "RawSplit") -> "RowSpec":
         return RowSpec("text", kinds, _renamed(columns))
     nested = [name for name in others if _is_nested(raw, name)]
     return RowSpec("table", {ours: kind}, _renamed({ours: label}), drop_columns=nested)
+
+
+def _tagged_columns(raw: "RawSplit") -> tuple[str | None, str | None]:
+    """The columns of lists of words and of their tags, by their usual names."""
+    lists = [name for name in raw.table.column_names if _is_list_of(raw, name, "string", "int")]
+    words = next((name for name in WORD_NAMES if name in lists), None)
+    return words, next((name for name in TAG_NAMES if name in lists), None)
+
+
+def _is_list_of(raw: "RawSplit", name: str, *inner: str) -> bool:
+    import pyarrow.types as types
+
+    kind = raw.table.schema.field(name).type
+    is_list = types.is_list(kind) or types.is_large_list(kind)
+    return is_list and str(kind.value_type).removeprefix("large_").startswith(inner)
 
 
 def _answer_kind(raw: "RawSplit", column: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.answers import load_answer
 from hub_trainer.answers.label import label_texts
 from hub_trainer.answers.label_names import is_alike, plain_label
+from hub_trainer.answers.labels import split_cells
 from hub_trainer.errors import DataError
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
 from hub_trainer.rows.canonical import EXAMPLE, column_of
@@ -281,20 +281,45 @@ def _lists(
     """
     import pyarrow as pa
 
+    # In the order in which they stand: the tags of words are lists too, and no sets.
     if known is not None:
-        lists = load_answer("labels").read(column_of(raw, theirs), where).to_pylist()
+        lists = named_lists(raw, theirs, where)
         rows = [row for row, names in enumerate(lists, start=1) for _ in names or ()]
         flat = [name for names in lists for name in names or ()]
         numbers = iter(_label_numbers(flat, known, where, rows))
         return pa.array([n and [next(numbers) for _ in n] for n in lists], kind)
     texts = pa.types.is_list(kind) and pa.types.is_string(kind.value_type)
-    if texts and theirs not in raw.json and pa.types.is_string(raw.table[theirs].type):
-        # Names in one cell, as a CSV holds them.
-        return load_answer("labels").read(column_of(raw, theirs), where).cast(kind)
+    if texts and (theirs in raw.list_names or _is_text(raw, theirs)):
+        return pa.array(named_lists(raw, theirs, where), kind)
     if pa.types.is_list(raw.table[theirs].type) and pa.types.is_string(kind):
         cells = raw.table[theirs].to_pylist()
         return pa.array([None if c is None else json.dumps(c, ensure_ascii=False) for c in cells])
     return None
+
+
+def _is_text(raw: RawSplit, theirs: str) -> bool:
+    """Whether cells are texts, as those of a CSV, which may hold lists."""
+    import pyarrow as pa
+
+    return theirs not in raw.json and bool(pa.types.is_string(raw.table[theirs].type))
+
+
+def named_lists(raw: RawSplit, theirs: str, where: str) -> list[list[Any] | None]:
+    """Lists of names, of names or class numbers in lists, or of names in cells of text."""
+    cells = raw.table[theirs].to_pylist()
+    if _is_text(raw, theirs):
+        return [[plain_label(one) or "" for one in cell] for cell in split_cells(cells)]
+    names = raw.list_names.get(theirs)
+    if names is not None:
+        highest = max((one for cell in cells for one in cell or () if one is not None), default=0)
+        if highest >= len(names):
+            raise DataError(
+                "A label is outside the file's own classes.",
+                where=where,
+                got=f"class {highest}, of {len(names)} classes",
+                do="Correct the row, or the names of the classes.",
+            )
+    return [None if one is None else _named(one, names) for one in cells]
 
 
 def _images(column: Any, kind: Any, where: str) -> Any:

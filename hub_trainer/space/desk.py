@@ -23,7 +23,8 @@ from hub_trainer.space.storage import Durability
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 TICKET_SECONDS = 24 * 3600
-MAX_TICKET_CHARACTERS = 1_000
+MAX_TICKET_CHARACTERS = 50_000
+"""A ticket holds the prediction, which may say the text that it is about."""
 ACKNOWLEDGE_SECONDS = 100.0
 """How long a rater waits for the Hub to have a rating."""
 

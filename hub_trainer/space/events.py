@@ -37,6 +37,13 @@ class Events:
             rating_id = await self._rate(generation_id, rating, answer, request)
         return {"saved": True, "rating_id": rating_id}
 
+    def mend(self, ticket: str) -> list[Any]:
+        """The button Wrong: the place for the right answer, and what it holds at first."""
+        try:
+            return [gr.update(visible=True), gr.update(value=self._service.draft(ticket))]
+        except HubTrainerError:  # an old ticket: what is wrong with it is said when it is sent
+            return [gr.update(visible=True), gr.skip()]
+
     async def rate_right(self, ticket: str, request: gr.Request) -> str:
         """The button Right."""
         try:

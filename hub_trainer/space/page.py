@@ -142,8 +142,13 @@ def _wire_answer(
 
 
 def _wire_rating(question: _Question, ticket: Any, events: Events, status: Any) -> None:
-    question.wrong.click(lambda: _seen(True), None, question.correction, **AT_ONCE).then(
-        None, None, None, js="() => window.hubTrainerFocus('correction', 'input')", **AT_ONCE
+    mended = [question.correction, question.answer]
+    question.wrong.click(events.mend, ticket, mended, **AT_ONCE).then(
+        None,
+        None,
+        None,
+        js="() => window.hubTrainerFocus('correction', 'input, textarea')",
+        **AT_ONCE,
     )
     for button, handler, asked in (
         (question.right, events.rate_right, [ticket]),

@@ -16,7 +16,7 @@ from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS
 from hub_trainer.reports import FitReport
 
-Kind = Literal["text", "image", "label", "labels", "number", "feature", "example"]
+Kind = Literal["text", "words", "image", "label", "labels", "number", "spans", "feature", "example"]
 """What a column holds; those of answers have the answer's name."""
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
@@ -49,6 +49,8 @@ class Widgets:
 
     inputs: Sequence[tuple[str, dict[str, Any]]]
     to_row: Callable[[Sequence[Any]], dict[str, Any]]
+    reads_all: bool = False
+    """Whether a text is read to its end however long it is, in pieces that the model takes."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,10 @@ class AnyTask(Protocol):
 
     @property
     def columns(self) -> Mapping[str, Kind]:
-        """Columns that each row must have; a tabular task has further columns of kind feature."""
+        """Columns that a dataset must have; a tabular task has further columns of kind feature.
+
+        Canonical rows have the same, but that words become the column `text`.
+        """
         ...
 
     @property
@@ -168,7 +173,7 @@ class AnyTask(Protocol):
 
 
 class PredictingTask(AnyTask, Protocol):
-    """A task whose answer stands in a column of its own: a label, a set of labels, a number."""
+    """A task whose answer stands in a column of its own: labels, a number, spans."""
 
     @property
     def family(self) -> Literal["prediction"]:
@@ -377,6 +382,7 @@ LANGUAGE_KEYS = (
 
 TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",
+    "token-classification": "hub_trainer.tasks.token_classification",
     "image-classification": "hub_trainer.tasks.image_classification",
     "tabular-classification": "hub_trainer.tasks.tabular",
     "tabular-regression": "hub_trainer.tasks.tabular",
@@ -423,6 +429,9 @@ OUTLINES: Mapping[str, _Sketch] = {
         {"text": "text"},
         ("label", "labels", "number"),
         "AutoModelForSequenceClassification",
+    ),
+    "token-classification": _Sketch(
+        "text", {"tokens": "words"}, ("spans",), "AutoModelForTokenClassification"
     ),
     "image-classification": _Sketch(
         "image", {"image": "image"}, ("label",), "AutoModelForImageClassification"

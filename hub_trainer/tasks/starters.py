@@ -30,6 +30,10 @@ STARTERS: Mapping[str, Starter] = {
         base_model="sentence-transformers/all-MiniLM-L6-v2",
         train={"method": "full", "arguments": _arguments(1.0e-4, 3, 32)},
     ),
+    "token-classification": Starter(
+        base_model="sentence-transformers/all-MiniLM-L6-v2",
+        train={"method": "full", "arguments": _arguments(2.0e-4, 4, 16)},
+    ),
     "image-classification": Starter(
         base_model=None,
         train={"method": "scratch", "arguments": _arguments(2.0e-3, 15, 32)},

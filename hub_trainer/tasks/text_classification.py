@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.errors import DataError, Problem
@@ -26,7 +26,7 @@ from hub_trainer.finetune.classifier import (
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.example_weights import example_weights
-from hub_trainer.finetune.heads import HEADS, Head, output_order
+from hub_trainer.finetune.heads import HEADS, RowHead, output_order
 from hub_trainer.finetune.label_scores import (
     Batches,
     batches_by_length,
@@ -35,7 +35,7 @@ from hub_trainer.finetune.label_scores import (
 )
 from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
-from hub_trainer.finetune.positions import longest_input
+from hub_trainer.finetune.tokenizers import load_tokenizer
 from hub_trainer.finetune.untouched import untouched
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
@@ -107,7 +107,7 @@ class TextClassification:
         return {"text": "text", self.answer.column: self.answer.name}  # type: ignore[dict-item]
 
     @property
-    def head(self) -> Head:
+    def head(self) -> RowHead:
         """What the model ends in."""
         return HEADS[self.answer.name]
 
@@ -147,7 +147,7 @@ class TextClassification:
         config = labelled_config(base_dir, splits.label_names, head)
         names = output_order(config)
         base = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
-        tokenizer = _tokenizer(base_dir, recipe.prepare.max_length)
+        tokenizer = load_tokenizer(base_dir, recipe.prepare.max_length)
         seed = recipe.train.seed
         starts_from_base = recipe.train.method_facts.needs_weights
         if starts_from_base:
@@ -175,7 +175,7 @@ class TextClassification:
 
     def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
         """Rows in tokens."""
-        tokenizer = _tokenizer(base_dir, recipe.prepare.max_length)
+        tokenizer = load_tokenizer(base_dir, recipe.prepare.max_length)
         names = self.head.outputs(splits.label_names)
         return _fit_data(self, splits, names, tokenizer, recipe.train.class_weights)
 
@@ -197,7 +197,7 @@ class TextClassification:
         config = AutoConfig.from_pretrained(base_dir)
         if knows_outputs(config, names, self.head.problem_type):
             return BasePredictions("the base model as it is", self.predict(base_dir, rows))
-        batches = partial(_batches, _tokenizer(base_dir, None))
+        batches = partial(_batches, load_tokenizer(base_dir, None))
         body = load_body(base_dir).to(device())
         return BasePredictions(*untouched(self.answer, body, batches, splits, rows))
 
@@ -216,19 +216,6 @@ class TextClassification:
             auto_class="AutoModelForSequenceClassification",
             tags=("text-classification",),
         )
-
-
-def _tokenizer(folder: Path, max_length: int | None) -> Any:
-    """The folder's tokenizer, which cuts at `max_length` or at what the model takes."""
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    limit = longest_input(tokenizer, AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    if max_length is not None or limit is not None:
-        tokenizer.model_max_length = max_length or limit
-    if tokenizer.pad_token is None:
-        # Padding is masked by attention, so which token fills it does not matter.
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def _fit_data(
@@ -282,7 +269,7 @@ def _loaded(model_dir: Path, stamp: str) -> tuple[Any, Any]:
         model = AutoModelForSequenceClassification.from_pretrained(
             model_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
         )
-    return model.to(device()).eval(), _tokenizer(model_dir, None)
+    return model.to(device()).eval(), load_tokenizer(model_dir, None)
 
 
 def _text_row(values: Sequence[Any]) -> dict[str, Any]:

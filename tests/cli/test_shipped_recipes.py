@@ -17,7 +17,7 @@ from hub_trainer.local_hub import LocalHub
 from tests.cli.conftest import Cli
 from tests.cli.seeded import CARD, parquet
 from tests.finetune.language.tiny import WITH_TAGS
-from tests.tasks.factory import image_rows, text_base, text_rows
+from tests.tasks.factory import image_rows, tagged_rows, text_base, text_rows
 from tests.tasks.language import language_base
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,16 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "google-research-datasets/go_emotions": lambda: {
         split: [{"text": row["text"], "labels": [row["label"]]} for row in rows]
         for split, rows in {**texts(), "validation": text_rows(COUNT // 2, seed=2)}.items()
+    },
+    "your-org/ncbi-disease-mentions": lambda: {
+        split: [
+            {
+                "tokens": [word for word, _ in row["tags"]],
+                "ner_tags": [f"{tag[:2]}Disease" if tag != "O" else tag for _, tag in row["tags"]],
+            }
+            for row in tagged_rows(COUNT, seed=seed)
+        ]
+        for seed, split in enumerate(("train", "test", "validation"))
     },
     "trl-lib/Capybara": lambda: both(
         lambda n: {"source": "made up", "messages": chat(ASKED[n], SAID[n]), "num_turns": 1}
@@ -198,7 +208,8 @@ def commands(path: Path) -> list[list[str]]:
 
 def local(words: list[str]) -> list[object]:
     """The same with the recipe where it lies, and a length that the tiny encoder takes."""
-    small = ["prepare.max_length=24"] if "text-classification" in words[0] else []
+    cut = ("text-classification", "token-classification")
+    small = ["prepare.max_length=24"] if any(task in words[0] for task in cut) else []
     return [ROOT / words[0], *words[1:], *small]
 
 

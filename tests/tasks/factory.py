@@ -20,6 +20,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from hub_trainer.answers.span_reading import tagged
 from hub_trainer.recipe import Recipe
 from hub_trainer.tasks import Splits
 
@@ -111,6 +112,21 @@ def text_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
         words = rng.choices(WORDS[:8], k=rng.randint(1, 11))
         words.insert(rng.randint(0, len(words)), label)
         rows.append({"text": " ".join(words), "label": label, "_row_id": f"{seed}-{index}"})
+    return rows
+
+
+def tagged_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Texts in which each colour is a span, and so is "my card"; as tasks see them."""
+    rng = random.Random(seed)
+    rows = []
+    others = [word for word in WORDS if word not in ("my", "card")]
+    for index in range(count):
+        words = rng.choices([*others, *COLORS], k=rng.randint(3, 12))
+        place = rng.randint(0, len(words))
+        words[place:place] = ["my", "card"]
+        spans = [(n, n + 1, "color") for n, word in enumerate(words) if word in COLORS]
+        value = tagged(words, [*spans, (place, place + 2, "thing")])
+        rows.append({"text": " ".join(words), "tags": value, "_row_id": f"{seed}-{index}"})
     return rows
 
 

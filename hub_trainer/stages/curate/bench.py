@@ -44,7 +44,8 @@ class Bench:
     def target(self) -> Target:
         """That split at its commit."""
         repo = Repo(self.source.repo_id, "dataset")
-        return Target(self.source, load_tip(self.hub, repo, self.sha(self.source)))
+        tip = load_tip(self.hub, repo, self.sha(self.source))
+        return Target(self.source, tip, dict(self.task.columns))
 
     @property
     def ratings(self) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import Answer
@@ -14,6 +14,7 @@ from hub_trainer.hub import Changes, Commit, Hub
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import RawSplit
+from hub_trainer.rows.canonical import own_cells
 from hub_trainer.rows.own_schema import OwnSchema, in_own_schema
 from hub_trainer.stages.curate.earlier import FILE_PREFIX, TITLE, Earlier
 from hub_trainer.tasks import Row
@@ -31,6 +32,8 @@ class Target:
 
     source: DatasetSource
     tip: Tip
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """The columns of the task, and what each holds."""
 
     @property
     def destination(self) -> Destination:
@@ -181,7 +184,7 @@ def _known_names(target: Target, schema: OwnSchema, answer: Answer) -> frozenset
     """The names that the dataset's answers choose from; None where any will do."""
     column = target.source.columns.get(answer.column, answer.column)
     names = schema.names_in(column) if column in schema.features else None
-    return None if names is None else frozenset(names)
+    return None if names is None else frozenset(answer.declared(names))
 
 
 def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:
@@ -196,7 +199,8 @@ def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:
 
 def _encoded(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bytes:
     where = f"ratings for {target.source.repo_id}"
-    table = in_own_schema(_raw(examples, target.source, schema), schema, {}, where=where)
+    cells = [own_cells(row, target.kinds) for row in examples]
+    table = in_own_schema(_raw(cells, target.source, schema), schema, {}, where=where)
     return target.destination.encode(table, schema, where=where)
 
 

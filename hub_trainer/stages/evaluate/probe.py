@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hub_trainer.answers import Prediction
-from hub_trainer.inputs import load_input
+from hub_trainer.inputs import PlainFeatures, load_input
 from hub_trainer.tasks import PredictingTask, Row
 
 MAX_ROWS = 10_000
@@ -35,7 +35,11 @@ def probe_answers(
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a probe that has not converged is still a probe
-        plain = load_input(task.modality).plain_features(known, rows)
+        plain = (
+            _words(known, rows)
+            if answer.is_of_words
+            else load_input(task.modality).plain_features(known, rows)
+        )
         if plain is None:
             return None
         predictions = answer.fit_linear(
@@ -44,6 +48,12 @@ def probe_answers(
     share = "" if len(known) == len(train) else f", drawn from {len(train):,}"
     told = f"{answer.linear_model} on {plain.told}, fitted on {len(known):,} training rows{share}"
     return Probe(told, predictions)
+
+
+def _words(known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures:
+    """Texts as they are, for an answer about their words."""
+    texts, others = ([str(row["text"]) for row in rows] for rows in (known, asked))
+    return PlainFeatures("the texts", texts, others, strength=1.0)
 
 
 def _sample(rows: Sequence[Row], seed: int) -> Sequence[Row]:

@@ -55,9 +55,9 @@ def _reload_predictor(
     answer: dict[str, Any] = {"loaded_with": "hub_trainer", "plain": None}
     auto_name = task.card().auto_class
     if auto_name is not None:
-        from hub_trainer.finetune.heads import HEADS
+        from hub_trainer.finetune.heads import head_of
 
-        head = HEADS[task.answer.name]
+        head = head_of(task.answer.name)
         _check_outputs(folder, head.outputs(request["label_names"]))
         load_weights(folder, auto_name)
         shown = load_input(task.modality)
@@ -103,19 +103,10 @@ def _check_processor(folder: Path, shown: Input, chat_template: bool) -> None:
 def _by_pipeline(
     folder: Path, task: str, shown: Input, head: "Head", rows: Sequence[dict[str, Any]]
 ) -> list["Prediction"]:
-    import numpy as np
     from transformers import pipeline
 
-    from hub_trainer.finetune.heads import output_order
-
     pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
-    options = {"truncation": True} if shown.is_tokenized else {}
-    config = pipe.model.config
-    # None means five to a pipeline of images
-    said = [pipe(shown.for_pipeline(row), top_k=config.num_labels, **options) for row in rows]
-    scores = [{one["label"]: float(one["score"]) for one in answer} for answer in said]
-    ordered = np.array([[row[name] for name in output_order(config)] for row in scores])
-    return head.predictions(ordered, config)
+    return head.by_pipeline(pipe, [shown.for_pipeline(row) for row in rows])
 
 
 if __name__ == "__main__":
