@@ -136,8 +136,8 @@ class AnyTask(Protocol):
         ...
 
     @property
-    def modality(self) -> Literal["text", "image", "table"]:
-        """What a row is made of."""
+    def modality(self) -> str:
+        """The name of its input, one of `INPUTS`."""
         ...
 
     @property
@@ -395,7 +395,7 @@ TASKS: Mapping[str, str] = {
 class Outline:
     """What is known of a task without its libraries, so that `check` need not import them."""
 
-    modality: Literal["text", "image", "table"]
+    modality: str
     columns: Mapping[str, Kind]
     takes_adapters: bool
     """Whether a base model may be an adapter of another; of tasks that write, it may."""
@@ -416,7 +416,7 @@ class Outline:
 class _Sketch:
     """An outline for whichever of its answers."""
 
-    modality: Literal["text", "image", "table"]
+    modality: str
     inputs: Mapping[str, Kind]
     answers: tuple[str, ...]
     """Names of the answers that it can learn, the usual one first; none for a task that writes."""

@@ -89,7 +89,7 @@ class ImageClassification:
     name: str = "image-classification"
     answer: Answer = load_answer("label")
     family: Literal["prediction"] = "prediction"
-    modality: Literal["text", "image", "table"] = "image"
+    modality: str = "image"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset(AUGMENTATIONS)
     metrics: frozenset[str] = load_answer("label").metrics

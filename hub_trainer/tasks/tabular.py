@@ -83,7 +83,7 @@ class Tabular:
     name: str = "tabular-classification"
     answer: Answer = load_answer("label")
     family: Literal["prediction"] = "prediction"
-    modality: Literal["text", "image", "table"] = "table"
+    modality: str = "table"
     methods: frozenset[str] = frozenset({"full", "scratch"})
     """Both fit a new model: there is no base to keep anything of."""
     augmentations: frozenset[str] = frozenset()

@@ -92,7 +92,7 @@ class TextClassification:
     answer: Answer = load_answer("label")
     """A label; or labels, or a number, where the recipe's columns name those."""
     family: Literal["prediction"] = "prediction"
-    modality: Literal["text", "image", "table"] = "text"
+    modality: str = "text"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset()
 

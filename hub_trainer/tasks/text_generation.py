@@ -63,7 +63,7 @@ class TextGeneration:
 
     name: str = "text-generation"
     family: Literal["generation"] = "generation"
-    modality: Literal["text", "image", "table"] = "text"
+    modality: str = "text"
     methods: frozenset[str] = frozenset({"last_n", "full", "lora", "qlora", "scratch"})
     augmentations: frozenset[str] = frozenset()
     metrics: frozenset[str] = metric_names("answers", "likelihoods")
