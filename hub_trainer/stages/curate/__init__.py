@@ -1,6 +1,5 @@
 """The curate stage: what raters agree on becomes a pull request on the dataset."""
 
-import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -25,7 +24,6 @@ from hub_trainer.stages.curate.proposal import (
 from hub_trainer.stages.curate.vetting import vet, vet_first
 from hub_trainer.tasks import is_generation, task_of
 
-logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 
 
@@ -72,7 +70,6 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         else:
             _nothing(draft, f"{ratings.repo_id} does not exist yet: there are no ratings.")
     assert draft.artifact is not None
-    logger.info("curate: %s", draft.outputs["summary"])
     return draft.artifact
 
 
