@@ -161,13 +161,14 @@ def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) 
         numbers = prediction_numbers(bench.recipe, draft.outputs, bench.task.answer)
     told = describe(bench.recipe, bench.ratings, file, numbers)
     made = propose(bench.hub, bench.target, file, told, vetted.open)
+    assert made.pull_request is not None, "a proposal is a pull request"
     (draft.folder / PurePosixPath(file.path).name).write_bytes(file.content)
     repo_id = bench.source.repo_id
     draft.outputs.update(
         repo_id=repo_id,
         pull_request=made.pull_request,
         commit_sha=made.commit_sha,
-        url=made.url,
+        url=bench.hub.discussion_page(Repo(repo_id, "dataset"), made.pull_request),
         path=file.path,
         rows=file.rows,
         summary=f"Pull request {made.pull_request} on {repo_id} adds {file.rows} examples.",
