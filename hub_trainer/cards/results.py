@@ -33,7 +33,7 @@ def results_section(facts: CardFacts) -> str:
         f"On {results['num_examples']:,} sealed test examples{apart}; 95 % intervals in brackets.",
         _metrics_table(facts),
     ]
-    lines += [told] if (told := _baselines_told(results)) else []
+    lines += [told] if (told := _baselines_told(facts)) else []
     lines += evidence(facts) if facts.writes else []
     return "\n\n".join([*lines, _gate_section(facts)])
 
@@ -95,7 +95,6 @@ def limits(facts: CardFacts) -> list[str]:
         *_slice_limits(facts),
         *_training_limits(facts),
         *(f"{escape(warning, 400)}." for warning in facts.prepared.get("warnings") or []),
-        *(escape(warning, 400) for warning in facts.licence.warnings),
     ]
 
 
@@ -139,16 +138,19 @@ def baselines(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(known)
 
 
-def _baselines_told(results: Mapping[str, Any]) -> str:
+def _baselines_told(facts: CardFacts) -> str:
+    results, recipe = facts.results, facts.recipe
     lines = [
         f"- {BASELINES[one['name']]}: {escape(one['description'], 500)}."
         for one in baselines(results)
     ]
     validation = results.get("validation") or {}
     if validation.get("metrics"):
+        rows = f"- validation: the {validation['num_examples']:,} rows"
         lines.append(
-            f"- validation: the {validation['num_examples']:,} rows that chose the checkpoint, so "
-            "that these figures flatter the model."
+            f"{rows} that were held back from training; nothing was chosen by them."
+            if recipe.task.startswith("tabular-") and recipe.train.early_stopping is None
+            else f"{rows} that chose the checkpoint, so that these figures flatter the model."
         )
     return "\n".join(lines)
 
@@ -196,7 +198,7 @@ def _smallest_effect(gate: Mapping[str, Any]) -> str:
     effect = gate.get("minimum_detectable_effect")
     if effect is None:
         return ""
-    return f", on which a change below {readable(effect)} cannot be told apart"
+    return f", too few to show a change below {readable(effect)}"
 
 
 def _answer_limits(facts: CardFacts) -> Iterator[str]:

@@ -42,6 +42,7 @@ OPEN, CLOSE = "{+", "+}"
 """Around what is learned of an example, as wdiff marks what is new."""
 MAX_SEGMENT = 1200
 """Characters shown of a piece of an example."""
+MISMATCH = "arguments do not match the ones in the `trainer_state.json`"
 NO_KERNEL = "Failed to load CPU gemm_4bit_forward"
 
 
@@ -64,6 +65,16 @@ def set_up_logging() -> None:
     # bitsandbytes looks for an optional kernel; without it, its own code runs
     backend = logging.getLogger("bitsandbytes.backends.cpu.ops")
     backend.addFilter(lambda record: not record.getMessage().startswith(NO_KERNEL))
+    logging.getLogger("transformers.trainer_utils").addFilter(is_no_share_of_steps)
+
+
+def is_no_share_of_steps(record: logging.LogRecord) -> bool:
+    """False for a resumed run of which nothing differs but how `logging_steps` is written.
+
+    The arguments have the share of all steps, and the checkpoint has the number that it comes to.
+    """
+    first, *differences = record.getMessage().strip().splitlines() or [""]
+    return MISMATCH not in first or any("logging_steps:" not in line for line in differences)
 
 
 def say(text: str, *, style: str = "") -> None:

@@ -445,7 +445,7 @@ def _card(
     counts = ", ".join(f"{part.table.num_rows:,} {name}" for name, part in splits.items())
     columns = ", ".join(f"`{name}`" for name in splits["train"].table.column_names)
     kinds = "".join(f"| {inert(name, 80)} | {labels[name]:,} |\n" for name in in_order(labels))
-    labelled = f"## Labels\n\n| label | rows |\n| --- | ---: |\n{kinds}\n" if kinds else ""
+    labelled = f"## First labels\n\n| label | rows |\n| --- | ---: |\n{kinds}\n" if kinds else ""
     held = (
         "The test rows were given apart."
         if wanted.test
@@ -459,7 +459,7 @@ def _card(
     )
     return (
         f"---\n{block}---\n# {repo_id.split('/')[1]}\n\n"
-        f"{counts} rows for {wanted.task}, with the columns {columns}. {held}\n\n"
+        f"It began with {counts} rows for {wanted.task}, with the columns {columns}. {held}\n\n"
         f"{labelled}"
         f"## Licence\n\n{terms}\n\n"
         f"## Contributing\n\nRows are proposed as pull requests:\n\n"

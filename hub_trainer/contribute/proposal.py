@@ -101,7 +101,7 @@ def propose(
     repo = Repo(dataset_id, "dataset")
     tip = load_tip(hub, repo, hub.resolve(repo))
     there = tip.split_files(config, split)
-    where = str(path)
+    where, notes = str(path), [*there.notes, *raw.notes]
     if there.reader == "imagefolder":
         files, table = picture_files(raw, there.files[split], where=where), raw
     else:
@@ -111,6 +111,10 @@ def propose(
             schema = destination.read_schema(hub, Path(scratch))
         _assert_used(columns or {}, schema, dataset_id)
         own = in_own_schema(raw, schema, columns or {}, where=where)
+        taken = {name.strip().casefold() for name in (*schema.columns, *(columns or {}).values())}
+        extra = [name for name in raw.table.column_names if name.strip().casefold() not in taken]
+        if extra:
+            notes.append(f"columns that the dataset does not have are left out: {', '.join(extra)}")
         content = destination.encode(own, schema, where=where)
         name = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
         files = {destination.place(name): content}
@@ -118,9 +122,7 @@ def propose(
     spec = _spec(open_policy(hub, dataset_id), table, where=dataset_id)
     checks, labels = _check_rows(table, spec, limits, where=where)
     rows = table.table.num_rows
-    return Proposal(
-        repo, tip, there, split, files, rows, labels, tuple(checks), (*there.notes, *raw.notes)
-    )
+    return Proposal(repo, tip, there, split, files, rows, labels, tuple(checks), tuple(notes))
 
 
 def send(hub: Hub, proposal: Proposal, checks: Sequence[Check] | None = None) -> Contribution:

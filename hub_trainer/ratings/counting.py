@@ -84,5 +84,6 @@ def _notes(unheard: Counter[str]) -> list[str]:
         return []
     return [
         f"{unheard.total():,} anonymous ratings of {len(unheard):,} "
-        f"source{'s' if len(unheard) > 1 else ''} weigh nothing (curate.anonymous: none)"
+        f"source{'s' if len(unheard) > 1 else ''} weigh nothing (curate.anonymous: none; "
+        "capped counts those of one network as one rater a day)"
     ]

@@ -37,6 +37,8 @@ def test_card_when_there_are_baselines_then_each_has_a_column_with_intervals() -
         assert value in row
     assert "- cheap probe: how probe answers." in text
     assert "the 15 rows that chose the checkpoint" in text
+    table = card(results=found, recipe=recipe(task="tabular-classification", base_model=None))
+    assert "the 15 rows that were held back from training; nothing was chosen" in table
     assert "beside 0.3400 [0.2900, 0.3900] of the constant answer, 0.5100" in text
 
 

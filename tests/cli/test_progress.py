@@ -1,6 +1,7 @@
 """One display of progress: a bar for the stage that runs, and a line for each that has ended."""
 
 import io
+import logging
 import re
 
 import pytest
@@ -84,3 +85,19 @@ def test_stage_when_it_is_summed_up_then_in_a_few_words(
     stage: str, outputs: dict[str, object], told: str
 ) -> None:
     assert stage_summary(stage, outputs) == told
+
+
+@pytest.mark.parametrize(
+    ("differences", "is_told"),
+    [
+        (["logging_steps: 0.02 (from args) != 2 (from trainer_state.json)"], False),
+        (["logging_steps: 0.02", "per_device_train_batch_size: 4 (from args) != 8"], True),
+    ],
+)
+def test_resumed_run_when_only_the_share_of_logged_steps_differs_then_nothing_is_said(
+    differences: list[str], is_told: bool
+) -> None:
+    text = "Warning: The following " + output.MISMATCH + " within the checkpoint directory: "
+    text = "\n\t".join([text, *differences])
+    record = logging.LogRecord("transformers", logging.WARNING, "", 0, text, (), None)
+    assert output.is_no_share_of_steps(record) is is_told

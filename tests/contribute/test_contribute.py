@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hub_trainer.checks import joining
-from hub_trainer.contribute import Contribution, contribute, proposal
+from hub_trainer.contribute import Contribution, contribute, proposal, propose
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
@@ -133,6 +133,15 @@ def test_file_when_contributed_twice_then_the_same_pull_request(shop: Shop, tmp_
     file.write_text("text,label\nonce more,ham\n")
     first = contribute(shop.alice, shop.texts.repo_id, file)
     assert contribute(shop.alice, shop.texts.repo_id, file) == first
+
+
+def test_column_when_the_dataset_has_none_of_it_then_a_note_says_that_it_is_left_out(
+    shop: Shop, tmp_path: Path
+) -> None:
+    file = tmp_path / "wide.csv"
+    file.write_text("text,label,Colour\nhey you,ham,red\n", encoding="utf-8")
+    wide = propose(shop.alice, shop.texts.repo_id, file)
+    assert "columns that the dataset does not have are left out: Colour" in wide.notes
 
 
 def test_jsonl_when_columns_are_named_then_taken(shop: Shop, tmp_path: Path) -> None:

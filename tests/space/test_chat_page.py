@@ -92,6 +92,31 @@ def test_answer_when_rated_up_and_down_is_saved_and_says_so(page: Any, one: Runn
     page.locator("#status").get_by_text("kept").wait_for()
 
 
+def test_conversation_when_longer_than_its_place_then_shows_its_end_and_scrolls(
+    browser: Any, one: RunningChat
+) -> None:
+    with opened_page(browser, one.url, "phone") as page:
+        for number in range(2):
+            _say(page, "one two three " * 8)
+            page.locator("#chat .assistant").nth(number).wait_for(timeout=30_000)
+            page.get_by_role("button", name="Good answer").wait_for()
+        place = page.locator("#chat")
+        assert place.evaluate("e => e.querySelector('[role=log]').offsetHeight > e.clientHeight")
+        place.evaluate("e => { e.scrollTop = 0 }")  # the end, in a reversed column
+        ends = [box["y"] + box["height"] for box in (_box(place), _box(_last_answer(page)))]
+        assert ends[1] <= ends[0] + 1
+        place.evaluate("e => { e.scrollTop = -e.scrollHeight }")
+        assert _box(page.locator("#chat .user").first)["y"] >= _box(place)["y"] - 1
+
+
+def _box(locator: Any) -> dict[str, float]:
+    return dict(locator.bounding_box())
+
+
+def _last_answer(page: Any) -> Any:
+    return page.locator("#chat .assistant").last
+
+
 def test_answer_when_edited_is_saved_as_it_should_be(page: Any, one: RunningChat) -> None:
     _say(page, "one two")
     _press(page, "Edit the answer")

@@ -175,7 +175,8 @@ def test_sessions_when_the_recipe_does_not_say_otherwise_weigh_nothing(task: Tas
     counted = read_votes(flood, task, CurateSection())
     assert (list(counted.votes), counted.dropped) == ([], {"anonymous, which weigh nothing": 100})
     assert counted.notes == [
-        "100 anonymous ratings of 4 sources weigh nothing (curate.anonymous: none)"
+        "100 anonymous ratings of 4 sources weigh nothing (curate.anonymous: none; "
+        "capped counts those of one network as one rater a day)"
     ]
 
 

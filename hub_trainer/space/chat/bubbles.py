@@ -12,7 +12,7 @@ CSS = """
 #talk { gap: 12px; }
 #chat { display: flex; flex-direction: column-reverse; overflow-y: auto !important;
   min-height: 70px; max-height: max(200px, calc(100dvh - 520px)); }
-#chat > * { margin-bottom: auto; }
+#chat > * { margin-bottom: auto; flex-shrink: 0; }
 #chat .html-container, #chat .prose { min-height: 100%; }
 #chat [role=log] { padding: 4px 2px; display: flex; flex-direction: column; gap: 12px; }
 #chat .user, #chat .assistant, .side p {
@@ -44,7 +44,7 @@ CSS = """
   color: var(--body-text-color-subdued); }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 640px) {
-  #chat { max-height: max(170px, calc(100dvh - 600px)); }
+  #chat { max-height: max(300px, calc(100dvh - 600px)); }
   #chat .invitation { padding: 24px 12px; }
   .side { padding: 10px 12px; }
 }

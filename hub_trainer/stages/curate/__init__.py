@@ -1,6 +1,5 @@
 """The curate stage: what raters agree on becomes a pull request on the dataset."""
 
-import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -25,7 +24,6 @@ from hub_trainer.stages.curate.proposal import (
 from hub_trainer.stages.curate.vetting import vet, vet_first
 from hub_trainer.tasks import is_generation, task_of
 
-logger = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 
 
@@ -72,7 +70,6 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         else:
             _nothing(draft, f"{ratings.repo_id} does not exist yet: there are no ratings.")
     assert draft.artifact is not None
-    logger.info("curate: %s", draft.outputs["summary"])
     return draft.artifact
 
 
@@ -164,13 +161,14 @@ def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) 
         numbers = prediction_numbers(bench.recipe, draft.outputs, bench.task.answer)
     told = describe(bench.recipe, bench.ratings, file, numbers)
     made = propose(bench.hub, bench.target, file, told, vetted.open)
+    assert made.pull_request is not None, "a proposal is a pull request"
     (draft.folder / PurePosixPath(file.path).name).write_bytes(file.content)
     repo_id = bench.source.repo_id
     draft.outputs.update(
         repo_id=repo_id,
         pull_request=made.pull_request,
         commit_sha=made.commit_sha,
-        url=made.url,
+        url=bench.hub.discussion_page(Repo(repo_id, "dataset"), made.pull_request),
         path=file.path,
         rows=file.rows,
         summary=f"Pull request {made.pull_request} on {repo_id} adds {file.rows} examples.",
