@@ -65,6 +65,7 @@ class Spans:
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = None
+    question: str = "Are these the spans that should be marked?"
     hint: str = (
         "Write a line for each span, as in: New York -> place. Write none where there is no span."
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hub_trainer.answers import ANSWERS, Prediction, load_answer
+from hub_trainer.answers import ANSWERS, Answer, Prediction, load_answer
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.recipe.columns import ANSWER_COLUMNS
@@ -23,6 +23,18 @@ def test_answers_when_listed_then_each_has_a_column_of_its_own() -> None:
 
 
 # --- reading
+
+
+@pytest.mark.parametrize("name", list(ANSWERS))
+def test_answer_when_loaded_then_has_every_member_of_its_protocols(name: str) -> None:
+    members = {
+        member
+        for protocol in Answer.__mro__
+        for member in (*vars(protocol).get("__annotations__", ()), *vars(protocol))
+        if not member.startswith("_")
+    }
+    assert {"question", "column", "agree"} <= members
+    assert [member for member in sorted(members) if not hasattr(load_answer(name), member)] == []
 
 
 @pytest.mark.parametrize(
