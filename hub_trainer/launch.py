@@ -3,6 +3,7 @@
 What this machine or this engine cannot do is refused before any process starts.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 
 from hub_trainer.errors import ExitCode, Interrupted, TrainingError, UsageError
 
+log = logging.getLogger(__name__)
 EXPECTED_PROCESSES = "HUB_TRAINER_NUM_PROCESSES"
 
 
@@ -48,6 +50,8 @@ def train_command(
     """
     config = _read_config(config_file)
     processes = _assert_can_run(config, str(config_file))
+    if not config.get("use_cpu") and not _devices()[0]:
+        log.warning("%s asks for GPUs and there is none: training runs on the CPU.", config_file)
     target = ["-m", "hub_trainer", "train", *arguments]
     environment = {EXPECTED_PROCESSES: str(processes)}
     if config.get("use_cpu") and processes > 1:

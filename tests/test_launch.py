@@ -52,6 +52,16 @@ def test_command_when_cpu_and_several_processes_then_torchrun(tmp_path: Path) ->
     assert environment["ACCELERATE_USE_CPU"] == "true"
 
 
+@pytest.mark.usefixtures("two_cores")
+@pytest.mark.parametrize(("name", "warned"), [("single_gpu", True), ("cpu", False)])
+def test_command_when_gpus_are_asked_for_and_there_are_none_then_says_where_it_trains(
+    name: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    [path] = [path for path in SHIPPED if path.stem == name]
+    train_command(path, [])
+    assert ("asks for GPUs and there is none: training runs on the CPU" in caplog.text) is warned
+
+
 def test_command_when_several_machines_then_they_are_named(tmp_path: Path) -> None:
     path = tmp_path / "nodes.yaml"
     content = {"use_cpu": True, "num_processes": 4, "num_machines": 2, "machine_rank": 1}
