@@ -21,6 +21,8 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "labels": SET_NAMES,
     "target": TARGET_NAMES,
     "text": TEXT_NAMES,
+    "tokens": WORD_NAMES,
+    "tags": TAG_NAMES,
     "image": ("image", "img", "picture"),
 }
 """Our column -> what datasets call it."""

@@ -87,7 +87,7 @@ def test_spans_when_the_loop_runs_then_every_stage_knows_them(
         "the spans were the same",
         'aggregation_strategy="first"',
         "no span in any of the test rows",
-        "the commonest tag of each word on the texts",
+        "the commonest tag of each word on words as written",
     ):
         assert said in card, said
     with space(hub, cli, path, tmp_path, local.add_user("ada")) as client:

@@ -53,7 +53,7 @@ def probe_answers(
 def _words(known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures:
     """Texts as they are, for an answer about their words."""
     texts, others = ([str(row["text"]) for row in rows] for rows in (known, asked))
-    return PlainFeatures("the texts", texts, others, strength=1.0)
+    return PlainFeatures("words as written", texts, others, strength=1.0)
 
 
 def _sample(rows: Sequence[Row], seed: int) -> Sequence[Row]:
