@@ -110,6 +110,11 @@ class Hub:
         """The token, for the pipe to a child of ours; never for its arguments or environment."""
         return self._token or import_module("huggingface_hub").get_token()
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a token is given, in HF_TOKEN or in the saved login."""
+        return self.token_for_child() is not None
+
     def derive_key(self, label: str) -> bytes | None:
         """A key that stays the same as long as the token does and does not tell it."""
         token = self.token_for_child()
