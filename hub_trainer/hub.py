@@ -1,6 +1,7 @@
 """The only door to the Hub: pinned reads, atomic commits, pull requests, errors that say why."""
 
 import errno
+import hmac
 import os
 import random
 import re
@@ -108,6 +109,16 @@ class Hub:
     def token_for_child(self) -> str | None:
         """The token, for the pipe to a child of ours; never for its arguments or environment."""
         return self._token or import_module("huggingface_hub").get_token()
+
+    @property
+    def has_token(self) -> bool:
+        """Whether a token is given, in HF_TOKEN or in the saved login."""
+        return self.token_for_child() is not None
+
+    def derive_key(self, label: str) -> bytes | None:
+        """A key that stays the same as long as the token does and does not tell it."""
+        token = self.token_for_child()
+        return hmac.new(token.encode(), label.encode(), "sha256").digest() if token else None
 
     def discussion_page(self, repo: Repo, number: int) -> str:
         """The page of a pull request or discussion, for people."""

@@ -265,8 +265,8 @@ class Rated(Protocol):
         Raises ValueError with a sentence for one that is none, or is what was predicted.
         """
 
-    def rule(self, aggregate: str, needed: int) -> str:
-        """How raters' answers become one, in words."""
+    def rule(self, aggregate: str, raters: str) -> str:
+        """How raters' answers become one, in words; `raters` is how many at least: "3 raters"."""
 
     def agree(
         self,

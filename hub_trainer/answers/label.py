@@ -362,11 +362,11 @@ class Label:
             raise ValueError(SAME)
         return text
 
-    def rule(self, aggregate: str, needed: int) -> str:
+    def rule(self, aggregate: str, raters: str) -> str:
         """How raters' labels become one."""
         if aggregate == "majority":
-            return f"the majority of at least {needed} raters"
-        return f"Dawid-Skene over at least {needed} raters, started from rows whose label is known"
+            return f"the majority of at least {raters}"
+        return f"Dawid-Skene over at least {raters}, started from rows whose label is known"
 
     def agree(
         self,

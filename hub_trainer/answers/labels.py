@@ -414,12 +414,12 @@ class Labels:
             raise ValueError(SAME)
         return self.dumps(value)
 
-    def rule(self, aggregate: str, needed: int) -> str:
+    def rule(self, aggregate: str, raters: str) -> str:
         """How raters' labels become one set."""
         if aggregate == "majority":
-            return f"label by label, the majority of at least {needed} raters"
+            return f"label by label, the majority of at least {raters}"
         return (
-            f"label by label, Dawid-Skene over at least {needed} raters, started from rows whose "
+            f"label by label, Dawid-Skene over at least {raters}, started from rows whose "
             "labels are known"
         )
 

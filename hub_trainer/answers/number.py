@@ -369,10 +369,10 @@ class Number:
             raise ValueError(SAME)
         return self.dumps(value)
 
-    def rule(self, aggregate: str, needed: int) -> str:
+    def rule(self, aggregate: str, raters: str) -> str:
         """How raters' numbers become one."""
         proven = ", of those who know rows whose number is known" * (aggregate != "majority")
-        return f"the median of at least {needed} raters{proven}, most of whom say nearly the same"
+        return f"the median of at least {raters}{proven}, most of whom say nearly the same"
 
     def agree(
         self,

@@ -436,12 +436,12 @@ class Spans:
             raise ValueError(SAME)
         return written(words, spans)
 
-    def rule(self, aggregate: str, needed: int) -> str:
+    def rule(self, aggregate: str, raters: str) -> str:
         """How raters' spans become one set."""
         if aggregate == "majority":
-            return f"span by span, the majority of at least {needed} raters"
+            return f"span by span, the majority of at least {raters}"
         return (
-            f"span by span, Dawid-Skene over at least {needed} raters, started from rows whose "
+            f"span by span, Dawid-Skene over at least {raters}, started from rows whose "
             "spans are known"
         )
 

@@ -119,7 +119,7 @@ def _data_section(facts: CardFacts) -> str:
     notes = [
         *_counted("Rows left out", facts.prepared.get("dropped")),
         *_counted("Duplicates found", facts.prepared.get("duplicates")),
-        *_counted("Repeats across splits, kept out of training", facts.prepared.get("leakage")),
+        *_repeats(facts.prepared.get("leakage")),
         *_counted("Rows with patterns of personal data", facts.prepared.get("personal_data")),
     ]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
@@ -176,6 +176,24 @@ def _counts_table(facts: CardFacts) -> str:
     ]
     rows.append(["all", *(f"{prepared['rows'][split]:,}" for split in splits)])
     return table(["kind" if facts.writes else "label" if rows[1:] else "rows", *splits], rows)
+
+
+def _repeats(leakage: Mapping[str, Mapping[str, int]] | None) -> list[str]:
+    """One line of how many rows of a split repeated rows of another: keys are "train in test"."""
+    parts = []
+    for key, found in (leakage or {}).items():
+        split, _, sealed = key.partition(" in ")
+        ways = [f"{found[kind]:,} {kind}ly" for kind in ("exact", "near") if found[kind]]
+        count = found["exact"] + found["near"]
+        if count:
+            verb = "repeats" if count == 1 else "repeat"
+            repeated = _rows(found["sealed_rows"], sealed)
+            parts.append(f"{_rows(count, split)} {verb} {repeated} ({', '.join(ways)})")
+    return [f"- Repeats across splits, kept out of training: {'; '.join(parts)}."] if parts else []
+
+
+def _rows(count: int, split: str) -> str:
+    return f"{count:,} {split} row{'' if count == 1 else 's'}"
 
 
 def _counted(title: str, counts: Mapping[str, Any] | None) -> list[str]:

@@ -29,8 +29,10 @@ def results_section(facts: CardFacts) -> str:
     """Metrics with intervals, beside those of other models, and the gate's verdict."""
     results = facts.results
     apart = ", which no training row repeats" if facts.prepared.get("leakage") else ""
+    count, num_rows = results["num_examples"], results.get("num_rows") or 0
+    once = f" ({num_rows:,} test rows, each prompt asked once)" if num_rows > count else ""
     lines = [
-        f"On {results['num_examples']:,} sealed test examples{apart}; 95 % intervals in brackets.",
+        f"On {count:,} sealed test examples{once}{apart}; 95 % intervals in brackets.",
         _metrics_table(facts),
     ]
     lines += [told] if (told := _baselines_told(facts)) else []

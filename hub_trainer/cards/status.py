@@ -12,6 +12,7 @@ from rich.text import Text
 
 from hub_trainer.cards.plots import RoundPoint, plot_points
 from hub_trainer.metrics.senses import lower_is_better
+from hub_trainer.stats import readable
 
 BASELINES = {"constant": "constant answer", "base": "base model", "probe": "cheap probe"}
 VERDICT_STYLES = {"promote": "green", "hold": "yellow", "reject": "red"}
@@ -213,10 +214,11 @@ def _verdict(verdict: str) -> Text:
 def _estimate(value: Mapping[str, float] | None, digits: int = 4, *, interval: bool = True) -> str:
     if value is None:
         return ""
-    shown = f"{value['value']:.{digits}f}"
+    shown = readable(value["value"], digits=digits)
     if not interval or value.get("low") is None or value.get("high") is None:
         return shown
-    return f"{shown} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
+    low, high = (readable(value[end], digits=digits) for end in ("low", "high"))
+    return f"{shown} [{low}, {high}]"
 
 
 def _place(commit_sha: str | None, pull_request: int | None) -> str:

@@ -94,7 +94,8 @@ class _Table:
         return {"missing values": [sum(row[name] is None for name in names) for row in rows]}
 
     def told(self, row: Row) -> dict[str, str]:
-        return {"features": ", ".join(f"{name}={row[name]}" for name in _names(row))}
+        said = {name: "none given" if row[name] is None else row[name] for name in _names(row)}
+        return {"features": ", ".join(f"{name}: {value}" for name, value in said.items())}
 
     def plain_features(self, known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures:
         """As a linear estimator of the task gets them."""

@@ -117,12 +117,20 @@ def _assert_never_published(hub: Hub, recipe: Recipe, memory: Memory) -> None:
     if not memory.published and not memory.identities:
         return
     sent = [f"round {index} was published there at {sha[:7]}" for index, sha in memory.published]
+    # Without a token the Hub answers for a private repo as for one that is not there.
+    what, do = (
+        ("is gone", "Check the name, the Hub's address and that HF_TOKEN may see it")
+        if hub.has_token
+        else (
+            "is gone, or it is private and no token is set",
+            "Set HF_TOKEN to a token that may see it, or log in with hf auth login",
+        )
+    )
     raise HubError(
-        "The model repo is gone.",
+        f"The model repo {what}.",
         where=f"{hub.url}/{recipe.publish.repo_id}",
         got=f"no such repo, and {sent[-1] if sent else 'rounds here stood on one'}",
-        do="Check the name, the Hub's address and that HF_TOKEN may see it. If it was deleted "
-        f"and you begin anew, move {memory.folder} away first.",
+        do=f"{do}. If it was deleted and you begin anew, move {memory.folder} away first.",
     )
 
 

@@ -142,13 +142,18 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
     if stage == "evaluate":
         primary, verdict = outputs["primary"], outputs["gate"]["verdict"]
         value = outputs["metrics"][primary]["value"]
-        count = outputs["num_examples"]
-        return f"{primary} {readable(value)} on {count:,} sealed examples; the gate says {verdict}"
+        examples = _examples(outputs["num_examples"], outputs.get("num_rows"))
+        return f"{primary} {readable(value)} on {examples}; the gate says {verdict}"
     if stage == "publish":
         number = outputs["pull_request"]
         where = f"pull request {number}" if number else "main"
         return f"{where} of {outputs['repo_id']}, at {outputs['commit_sha'][:7]}"
     return str(outputs.get("url") or outputs.get("summary") or "done")
+
+
+def _examples(count: int, num_rows: int | None) -> str:
+    asked = f" ({num_rows:,} rows, each prompt asked once)" if (num_rows or 0) > count else ""
+    return f"{count:,} sealed examples{asked}"
 
 
 def _counted(rows: Mapping[str, int]) -> str:

@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hub_trainer.finetune.model_folder import download_folders, download_model
@@ -17,7 +18,8 @@ from hub_trainer.space.guard import guarded
 from hub_trainer.space.raters import Raters, build_raters, rater_key
 from hub_trainer.space.routes import RatedService, lifespan, rate_route, with_headers
 from hub_trainer.space.service import Loaded, SpaceService
-from hub_trainer.space.settings import SpaceSettings
+from hub_trainer.space.settings import SpaceSettings, is_on_the_hub
+from hub_trainer.space.sources import Sources, derived_keys, kept_keys
 from hub_trainer.space.storage import Durability
 from hub_trainer.space.view import View, page_options
 from hub_trainer.space.zerogpu import announce, is_zerogpu, on_gpu
@@ -45,7 +47,7 @@ def build_app(
     durability: Durability = "disk",
 ) -> Any:
     """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
-    key = rater_key(store.path.parent)
+    key, raters = raters_at(store.path.parent, hub, durability)
     task: Task = on_gpu(load_task(settings.task, settings.answer))
     destination = Destination(
         settings.ratings_repo_id,
@@ -63,11 +65,24 @@ def build_app(
         shown.ranges,
         shown.asked,
     )
-    raters = build_raters(key, hub.url)
     log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
     if is_generation(task):
         return chat_app(chat_service(task, desk, hub, key=key), raters, view)
     return form_app(form_service(task, desk, hub, shown.examples), raters, view)
+
+
+def raters_at(folder: Path, hub: Hub, durability: Durability) -> tuple[bytes, Raters]:
+    """The Space's key and its raters, who stay the same over a restart.
+
+    Keys are kept in `folder`; where that is lost at a restart they come from the Space's token.
+    """
+    if durability == "disk":
+        key, key_of_day = rater_key(folder), kept_keys(folder)
+    else:
+        key = rater_key(folder, derived=hub.derive_key("hub_trainer raters"))
+        key_of_day = derived_keys(key)
+    sources = Sources(behind_proxy=is_on_the_hub(), key_of_day=key_of_day)
+    return key, build_raters(key, hub.url, sources)
 
 
 def form_service(

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import os
-import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +14,7 @@ from typing import Any
 from hub_trainer.errors import HubError
 from hub_trainer.hub import Hub
 from hub_trainer.ratings.records import RaterTier, RatingRefused
-from hub_trainer.space.settings import is_on_the_hub
+from hub_trainer.space.key_files import kept_key
 from hub_trainer.space.sources import Sources
 
 KEY_FILE = "rater.key"
@@ -40,20 +39,13 @@ class Rater:
         return self.source or self.pseudonym
 
 
-def rater_key(folder: Path, environment: Mapping[str, str] = os.environ) -> bytes:
-    """RATER_KEY, or a key made once in `folder` that only its owner can read."""
+def rater_key(
+    folder: Path, environment: Mapping[str, str] = os.environ, *, derived: bytes | None = None
+) -> bytes:
+    """RATER_KEY; else `derived`, for a disk that is lost at a restart; else a key in `folder`."""
     if environment.get("RATER_KEY"):
         return environment["RATER_KEY"].encode()
-    path = folder / KEY_FILE
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_hex(32).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    return path.read_bytes()
+    return derived or kept_key(folder / KEY_FILE)
 
 
 class Raters:
@@ -131,9 +123,9 @@ def ask_hub(url: str) -> Callable[[str], Mapping[str, Any]]:
     return lambda token: Hub(url, token).user()
 
 
-def build_raters(key: bytes, url: str) -> Raters:
+def build_raters(key: bytes, url: str, sources: Sources | None = None) -> Raters:
     """Raters of the Hub at `url`."""
-    return Raters(key, ask_hub(url), time.monotonic, Sources(behind_proxy=is_on_the_hub()))
+    return Raters(key, ask_hub(url), time.monotonic, sources)
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:

@@ -3,29 +3,33 @@
 import hashlib
 import hmac
 import ipaddress
+import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
+from hub_trainer.space.key_files import kept_key
+
+log = logging.getLogger(__name__)
 UNKNOWN = "unknown"
+KeyOfDay = Callable[[str], bytes]
+"""The key of a day, which is written as 2026-01-31."""
 
 
 class Sources:
-    """Pseudonyms by a key that is drawn anew each day and is written nowhere.
-
-    With the day the key is gone, and with it the way from a pseudonym back to a network.
-    """
+    """Pseudonyms by a key of the day: the same network is the same source until midnight UTC."""
 
     def __init__(
         self,
         *,
         behind_proxy: bool,
         now: Callable[[], float] = time.time,
-        new_key: Callable[[], bytes] = lambda: secrets.token_bytes(32),
+        key_of_day: KeyOfDay = lambda _: secrets.token_bytes(32),
     ) -> None:
-        self._behind_proxy, self._now, self._new_key = behind_proxy, now, new_key
+        self._behind_proxy, self._now, self._key_of_day = behind_proxy, now, key_of_day
         self._day, self._key = "", b""
         self._lock = threading.Lock()
 
@@ -39,8 +43,34 @@ class Sources:
         day = datetime.fromtimestamp(self._now(), UTC).date().isoformat()
         with self._lock:
             if day != self._day:
-                self._day, self._key = day, self._new_key()
+                self._day, self._key = day, self._key_of_day(day)
             return self._key
+
+
+def kept_keys(folder: Path) -> KeyOfDay:
+    """Random keys in `folder`, so that a restart is no new source; a day's goes with the day.
+
+    With the key goes the way from a pseudonym back to a network.
+    """
+
+    def key_of(day: str) -> bytes:
+        path = folder / f"sources-{day}.key"
+        try:
+            key = kept_key(path)
+            for other in folder.glob("sources-*.key"):
+                if other.name < path.name:
+                    other.unlink(missing_ok=True)
+        except OSError as error:  # a full disk must not stop predictions at midnight
+            log.warning("the key of the day cannot be kept, a restart makes another: %s", error)
+            return secrets.token_bytes(32)
+        return key
+
+    return key_of
+
+
+def derived_keys(secret: bytes) -> KeyOfDay:
+    """Keys from a secret of the Space, for a disk that is lost at a restart."""
+    return lambda day: hmac.new(secret, f"sources {day}".encode(), hashlib.sha256).digest()
 
 
 def network_of(address: str) -> str:

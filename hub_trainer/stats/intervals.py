@@ -28,13 +28,14 @@ NUM_RESAMPLES = 2000
 _MAX_CHUNK_CELLS = 4_000_000
 
 
-def readable(value: float, sign: str = "") -> str:
-    """Four decimals; four digits where that would show nothing, or endless ones.
+def readable(value: float, sign: str = "", *, digits: int = 4) -> str:
+    """So many decimals; so many digits where that would show nothing, or endless ones.
 
     A price is in millions, and a concentration in millionths. `sign` is `+` to show it always.
     """
-    is_usual = value == 0 or not math.isfinite(value) or 5e-5 <= abs(value) < 1e6
-    return f"{value:{sign}.4f}" if is_usual else f"{value:{sign}.4g}"
+    shows_nothing = 0 < abs(value) < 0.5 * 10**-digits
+    is_endless = math.isfinite(value) and abs(value) >= 1e6
+    return f"{value:{sign}.{digits}{'g' if shows_nothing or is_endless else 'f'}}"
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,11 @@ PREPARED = {
     },
     "rows": {"train": 300, "validation": 15, "test": 100},
     "dropped": {"empty": 1},
-    "leakage": {"train in test": {"exact": 3, "near": 1}},
+    "leakage": {
+        "train in test": {"exact": 3, "near": 1, "sealed_rows": 2},
+        "train in validation": {"exact": 0, "near": 1, "sealed_rows": 1},
+        "validation in test": {"exact": 0, "near": 0, "sealed_rows": 0},
+    },
     "duplicates": {"train": {"exact": 0, "near": 1}, "test": {"exact": 0, "near": 0}},
     "warnings": ["12 rows have a content that carries several labels"],
     "personal_data": {"train": {"email": 2}, "test": {}},

@@ -143,7 +143,8 @@ def test_data_section_when_rows_were_left_out_then_counts_are_told() -> None:
     for line in (
         "- Rows left out: empty 1.",
         "- Duplicates found: train: near 1.",
-        "- Repeats across splits, kept out of training: train in test: exact 3, near 1.",
+        "- Repeats across splits, kept out of training: 4 train rows repeat 2 test rows "
+        "(3 exactly, 1 nearly); 1 train row repeats 1 validation row (1 nearly).",
         "- Rows with patterns of personal data: train: email 2.",
     ):
         assert line in card

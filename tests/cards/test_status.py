@@ -212,3 +212,18 @@ def test_result_when_a_model_writes_then_its_win_rate_is_told() -> None:
     text = shown(render_result(result))
     assert "perplexity, lower is better" in text
     assert "win rate over the published model 0.6250 [0.5000, 0.7500]" in text
+
+
+def test_status_and_result_when_a_figure_is_huge_then_its_digits_are_few() -> None:
+    huge = {"value": 1117959.8723, "low": 9e5, "high": 1.5e6}
+    result = {
+        "round": 1,
+        "verdict": "promote",
+        "model": {"repo_id": None, "commit_sha": None, "pull_request": None},
+        "metrics": {"perplexity": huge},
+        "primary": "perplexity",
+        "round_dir": None,
+    }
+    text = shown(render_result(result))
+    assert "1.118e+06 [900000.0000, 1.5e+06]" in text
+    assert "1117959" not in text

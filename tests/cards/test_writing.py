@@ -106,6 +106,12 @@ def test_card_when_a_model_writes_then_every_number_is_the_evaluations() -> None
         assert value in found
 
 
+def test_card_when_several_rows_ask_one_prompt_then_it_says_why_examples_are_fewer() -> None:
+    told = "On 120 sealed test examples (150 test rows, each prompt asked once)"
+    assert told in results_section(writer(results=written(num_rows=150)))
+    assert "asked once" not in results_section(writer(results=written(num_rows=120)))
+
+
 def test_card_when_lower_is_better_then_the_table_says_so() -> None:
     section = results_section(writer())
     assert "| **completion_loss**, lower is better |" in section

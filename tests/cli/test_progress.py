@@ -68,6 +68,18 @@ def test_bar_when_the_display_closes_then_nothing_of_it_is_left(
             "accuracy 0.7500 on 60 sealed examples; the gate says hold",
         ),
         (
+            "evaluate",
+            {
+                "primary": "perplexity",
+                "gate": {"verdict": "hold"},
+                "metrics": {"perplexity": {"value": 9.5}},
+                "num_examples": 21,
+                "num_rows": 34,
+            },
+            "perplexity 9.5000 on 21 sealed examples (34 rows, each prompt asked once); "
+            "the gate says hold",
+        ),
+        (
             "publish",
             {"pull_request": 4, "repo_id": "org/model", "commit_sha": "a" * 40},
             "pull request 4 of org/model, at aaaaaaa",

@@ -244,6 +244,17 @@ def test_repo_when_gone_or_emptied_then_this_machine_remembers(
     assert_continuous(hub, recipe, None, Memory(tmp_path / "none"))
 
 
+def test_repo_when_private_and_no_token_is_set_then_it_is_not_said_to_be_gone_for_sure(
+    hub: Hub, recipe: Recipe, first: RoundRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(hub, tmp_path / "round-001", first, new_pins(recipe, hub, None))
+    HfApi(hub.url, hub._token).update_repo_settings(MODEL.repo_id, private=True)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    hidden = refused(Hub(hub.url), recipe, tmp_path)
+    assert hidden.what == "The model repo is gone, or it is private and no token is set."
+    assert hidden.do.startswith("Set HF_TOKEN to a token that may see it, or log in")
+
+
 def test_repo_when_another_owner_has_it_then_told(
     hub: Hub, local: LocalHub, recipe: Recipe, first: RoundRecord, tmp_path: Path
 ) -> None:

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# Read when the client is imported: the Local Hub has no Xet storage.
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+
 from huggingface_hub import HfApi
 
 from hub_trainer.contribute import contribute

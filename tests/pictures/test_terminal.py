@@ -1,5 +1,7 @@
 """Pictures of a terminal show what stood there at the end."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -24,3 +26,16 @@ def test_picture_when_drawn_then_it_is_a_png(tmp_path):
     target = tmp_path / "terminal.png"
     draw([("hub-trainer check recipe.yaml", "\x1b[31merror\x1b[0m: nothing")], target)
     assert target.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_pages_when_the_script_is_loaded_then_its_client_asks_for_no_xet_storage():
+    code = "import tests.pictures.pages; from huggingface_hub import constants as c; "
+    environment = {key: os.environ[key] for key in os.environ if key != "HF_HUB_DISABLE_XET"}
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}print(c.HF_HUB_DISABLE_XET)"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == "True"

@@ -124,7 +124,7 @@ def test_text_when_agreed_joins_a_dataset_with_its_own_names_and_types(
     assert outputs["url"] == hub.discussion_page(repo, outputs["pull_request"])
     assert request.title == "Add examples that raters agree on"
     [(_, text)] = hub.comments(repo, outputs["pull_request"])[:1]
-    assert "1 examples that raters of admin/intents-model agree on" in text
+    assert "1 example that raters of admin/intents-model agree on" in text
     assert sha in text
     assert "majority of at least 3 raters" in text
     assert "rater-0" not in text

@@ -1,17 +1,25 @@
 """The file that a dataset is offered."""
 
+import re
 from typing import Any
 
 import pytest
 from datasets import ClassLabel, Features, Value
 
-from hub_trainer.answers import load_answer
+from hub_trainer.answers import ANSWERS, load_answer
 from hub_trainer.checks.bench import Tip
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Repo, RepoFile
 from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows.own_schema import OwnSchema
-from hub_trainer.stages.curate.proposal import Target, build_file, fitting_rows
+from hub_trainer.stages.curate.proposal import (
+    Target,
+    answer_numbers,
+    build_file,
+    fitting_rows,
+    prediction_numbers,
+)
+from tests.tasks.factory import recipe
 
 LABEL = load_answer("label")
 CLASSES = OwnSchema(
@@ -112,3 +120,17 @@ def test_values_when_they_do_not_fit_the_column_say_which() -> None:
     with pytest.raises(DataError, match="'age' cannot be written") as caught:
         build_file(rows, _target("train.csv"), OwnSchema(features.to_dict()), "table")
     assert "int64" in str(caught.value)
+
+
+@pytest.mark.parametrize(("least", "told"), [(1, r"at least 1 rater\b"), (2, "at least 2 raters")])
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("aggregate", ["majority", "dawid_skene"])
+def test_rule_when_one_rater_is_enough_then_speaks_of_one(
+    least: int, told: str, answer: str, aggregate: str
+) -> None:
+    of = recipe("text-classification", curate__min_raters=least, curate__aggregate=aggregate)
+    counts = dict.fromkeys(("num_ratings", "num_raters", "num_rated_rows", "num_decided"), 1)
+    more = {"agreement": 1.0, "skipped_rows": {}, "left_out": {}, "dropped_ratings": {}}
+    outputs = {**counts, **more, "notes": [], "signals": {}, "trust": {"min": 1.0, "max": 1.0}}
+    assert re.search(told, prediction_numbers(of, outputs, load_answer(answer)).rule)
+    assert re.search(told, answer_numbers(of, outputs).rule)

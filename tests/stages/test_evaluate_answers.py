@@ -32,6 +32,7 @@ KEYS = {
         "baselines",
         "primary",
         "num_examples",
+        "num_rows",
         "num_scored",
         "comparison",
     ),
@@ -283,6 +284,7 @@ def test_run_when_a_prompt_is_in_several_rows_then_it_is_asked_once(
     made = evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, test=rows_of(raw))
     rows = predictions(made)
     assert results(made)["num_examples"] == len(rows) == 30
+    assert made.outputs["num_rows"] == results(made)["num_rows"] == 90
     assert rows[2]["reference"] == "It is 4."
 
 

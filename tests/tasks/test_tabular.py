@@ -15,6 +15,7 @@ from hub_trainer.finetune.tables import (
     load_pipeline,
     num_parameters,
 )
+from hub_trainer.inputs import load_input
 from hub_trainer.inputs.table_features import find_features, table_of
 from hub_trainer.tasks import Splits, load_task, rated_example
 from hub_trainer.tasks.tabular import TASK
@@ -318,3 +319,8 @@ def test_card_when_its_usage_is_run_then_it_predicts(
     exec(compile(usage, "usage.py", "exec"), {})
     assert asked == [("org/model", "abc")]
     assert capsys.readouterr().out.strip() in ("['big']", "['small']")
+
+
+def test_row_when_told_with_a_gap_then_it_says_that_none_was_given() -> None:
+    told = load_input("table").told({"age": 3.0, "place": None, "label": "a", "_row_id": "x"})
+    assert told == {"features": "age: 3.0, place: none given"}

@@ -17,6 +17,7 @@ from hub_trainer.stages.curate.predicted import agreed_predictions
 from hub_trainer.stages.curate.proposal import (
     UNKNOWN_LABEL,
     answer_numbers,
+    counted,
     describe,
     prediction_numbers,
     propose,
@@ -104,7 +105,7 @@ def _curate(bench: Bench, draft: Draft, progress: Progress) -> None:
         counts = {**draft.outputs["dropped_ratings"], **skipped}
         _nothing(draft, f"No new example: {_reasons(counts)}.")
         return
-    progress(0.7, f"proposing {len(examples)} examples")
+    progress(0.7, f"proposing {counted(len(examples), 'example')}")
     if kind is not None and not bench.has(bench.source):
         _create(bench, draft, examples, kind)
     else:
@@ -133,7 +134,7 @@ def _create(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]], k
         commit_sha=made.commit_sha,
         url=made.url,
         rows=len(examples),
-        summary=f"Made {repo_id} with {len(examples)} examples.",
+        summary=f"Made {repo_id} with {counted(len(examples), 'example')}.",
     )
 
 
@@ -153,7 +154,8 @@ def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) 
         return
     if vetted.verdict == "refuse":
         why = "; ".join(vetted.reasons)
-        _nothing(draft, f"{file.rows:,} examples are not proposed, as review would refuse: {why}.")
+        what = f"{counted(file.rows, 'example')} {'is' if file.rows == 1 else 'are'} not proposed"
+        _nothing(draft, f"{what}, as review would refuse: {why}.")
         return
     if is_generation(bench.task):
         numbers = answer_numbers(bench.recipe, draft.outputs)
@@ -171,7 +173,8 @@ def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) 
         url=bench.hub.discussion_page(Repo(repo_id, "dataset"), made.pull_request),
         path=file.path,
         rows=file.rows,
-        summary=f"Pull request {made.pull_request} on {repo_id} adds {file.rows} examples.",
+        summary=f"Pull request {made.pull_request} on {repo_id} adds "
+        f"{counted(file.rows, 'example')}.",
     )
 
 

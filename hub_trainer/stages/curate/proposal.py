@@ -119,20 +119,27 @@ def propose(
     return made
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 rater", "2 raters"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def describe(recipe: Recipe, ratings: str, file: NewFile, numbers: Numbers) -> str:
     """Text of the pull request; `ratings` names their dataset and commit."""
     width = max(len(name) for name, _ in numbers.table)
     values = max(len("number"), *(len(value) for _, value in numbers.table))
     cap = recipe.curate.max_ratings_per_rater
+    capped = f"at most {counted(cap, 'rating')} of one rater {'counts' if cap == 1 else 'count'}"
+    examples, model = counted(file.rows, "example"), inert(recipe.publish.repo_id)
     return "\n".join(
         [
-            f"{file.rows:,} examples that raters of {inert(recipe.publish.repo_id)} agree on.",
+            f"{examples} that raters of {model} agree on.",
             "",
             f"| {'what':{width}} | {'number':>{values}} |",
             f"|{'-' * (width + 2)}|{'-' * (values + 1)}:|",
             *(f"| {name:{width}} | {value:>{values}} |" for name, value in numbers.table),
             "",
-            f"Rule: {numbers.rule}; at most {cap:,} ratings of one rater count.",
+            f"Rule: {numbers.rule}; {capped}.",
             *(f"{note[0].upper()}{note[1:]}." for note in numbers.notes),
             f"Ratings: `{ratings}`.",
         ]
@@ -142,7 +149,8 @@ def describe(recipe: Recipe, ratings: str, file: NewFile, numbers: Numbers) -> s
 def prediction_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answer) -> Numbers:
     """What is said of ratings of predictions."""
     section = recipe.curate
-    rule = answer.rule(section.aggregate, section.raters_needed(of_answers=False))
+    raters = counted(section.raters_needed(of_answers=False), "rater")
+    rule = answer.rule(section.aggregate, raters)
     table = [
         ("ratings that count", f"{outputs['num_ratings']:,}"),
         ("raters", f"{outputs['num_raters']:,}"),
@@ -156,8 +164,7 @@ def prediction_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answe
 
 def answer_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
     """What is said of ratings of answers."""
-    needed = recipe.curate.raters_needed(of_answers=True)
-    raters = "1 rater" if needed == 1 else f"{needed} raters"
+    raters = counted(recipe.curate.raters_needed(of_answers=True), "rater")
     rule = (
         f"what at least {raters} say, each by the trust that agreement with others earns; "
         "the weight of an example is the trust behind it"

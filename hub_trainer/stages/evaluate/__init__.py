@@ -85,4 +85,5 @@ def _crowd_inputs(recipe: Recipe, pins: Pins) -> dict[str, Any]:
 def _essentials(results: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("metrics", "published", "primary", "num_examples", "comparison")
     gate = {key: results["gate"][key] for key in ("verdict", "reasons")}
-    return {**{key: results[key] for key in keys}, "gate": gate}
+    rows = {"num_rows": results["num_rows"]} if "num_rows" in results else {}
+    return {**{key: results[key] for key in keys}, **rows, "gate": gate}

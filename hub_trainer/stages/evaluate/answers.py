@@ -81,6 +81,7 @@ def _results(
         "baselines": baselines,
         "primary": primary.metric,
         "num_examples": len(exam.questions),
+        "num_rows": len(bench.sealed),
         "num_scored": {name: len(figure.indexes) for name, figure in figures.items()},
         "comparison": plain_comparison(comparison) if comparison else None,
         "win_rate": _plain_rate(rate) if rate else None,
