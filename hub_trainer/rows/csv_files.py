@@ -65,6 +65,8 @@ class CsvSettings:
     """Whether a quote inside a text is written with a backslash, in place of twice."""
     decimal: str = "."
     thousands: str | None = None
+    decimal_is_said: bool = False
+    """Whether the card names the signs in numbers; else a decimal comma is looked for."""
     gaps: frozenset[str] = frozenset({""})
     """Cells that are empty, whatever their column holds."""
     gap_words: frozenset[str] = GAP_WORDS
@@ -95,6 +97,7 @@ class CsvSettings:
             },
             decimal=config.decimal,
             thousands=config.thousands,
+            decimal_is_said=bool({"decimal", "thousands"} & set(said)),
             gaps=frozenset({""} | {given} if isinstance(given, str) else {"", *map(str, given)}),
             gap_words=GAP_WORDS if config.keep_default_na else frozenset(),
         )

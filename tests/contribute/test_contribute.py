@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from hub_trainer.checks import joining
@@ -49,8 +50,6 @@ class Shop:
 
     def rows_of(self, repo: Repo, made: Contribution) -> list[dict[str, Any]]:
         """The rows that a pull request brings, as they stand in its file."""
-        import pyarrow.parquet as pq
-
         head = self.owner.pull_request(repo, made.pull_request).head_sha
         assert head is not None
         content = self.owner.read_file(repo, made.path, head)
@@ -430,6 +429,31 @@ def test_numbers_when_given_as_words_then_error_names_the_column(
     assert error.what == "Column 'age' cannot be written as the dataset has it."
     assert error.got == "'old' in row 1, string"
     assert error.do == "The dataset's age is int64; write the values so."
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_numbers_when_written_with_a_decimal_comma_then_join_a_column_of_numbers(
+    shop: Shop, tmp_path: Path, suffix: str
+) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"weight": datasets.Value("float64"), "label": datasets.Value("string")}
+    )
+    content = {
+        "parquet": _parquet({"weight": [1.5, 2.0], "label": ["a", "b"]}, features),
+        "csv": b"weight;label\n1,5;a\n2,25;b\n",
+    }[suffix]
+    repo = shop.dataset(f"{shop.local.user}/weights-{suffix}", {f"data/train-0.{suffix}": content})
+    file = tmp_path / "german.csv"
+    file.write_text("weight;label\n28,95;a\n1.234,5;b\n")
+    made = propose(shop.alice, repo.repo_id, file)
+    assert any("a decimal comma, as '28,95'" in note for note in made.notes)
+    written = made.files[made.path]
+    if suffix == "csv":
+        assert written == b'"weight";"label"\n"28,95";"a"\n"1234,5";"b"\n'
+    else:
+        assert pq.read_table(io.BytesIO(written))["weight"].to_pylist() == [28.95, 1234.5]
 
 
 def test_columns_when_named_but_unknown_then_error(shop: Shop, tmp_path: Path) -> None:
