@@ -126,11 +126,13 @@ class CsvFile:
         self.names = self._header(list(_head_records(head, self.settings)))
 
     def tables(self) -> Iterator["pa.Table"]:
-        """The rows, every cell a text or null, by the thousand."""
+        """The rows, every cell a text or null, by the thousand; of no rows one empty table."""
         import pyarrow as pa
 
         schema = pa.schema([(name, pa.string()) for name in self.names])
+        empty = True
         for batch in _batches(self._rows()):
+            empty = False
             columns = [
                 pa.array(
                     [None if cell in self.settings.gaps else cell for cell in cells], pa.string()
@@ -138,6 +140,8 @@ class CsvFile:
                 for cells in zip(*batch, strict=True)
             ]
             yield pa.table(columns, schema=schema)
+        if empty:
+            yield schema.empty_table()
 
     def _rows(self) -> Iterator[Sequence[str]]:
         width = len(self.names)

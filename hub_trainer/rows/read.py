@@ -128,6 +128,10 @@ def read_split(
             except READ_ERRORS as error:
                 raise _unreadable(builder, name, files[name], source, error) from error
     table = _sliced({name: part[0] for name, part in parts.items()}, split, where)
+    if reader == "csv" and not any(part[0].num_rows for part in parts.values()):
+        columns, do = ", ".join(table.column_names), "Write its rows below the header."
+        what = "The file has a header and no rows."
+        raise DataError(what, where=where, got=f"columns {columns}", do=do)
     if table.num_rows == 0:
         do = "Name a split that has rows, or check the slice."
         raise DataError("The split has no rows.", where=where, got=f"split {split}", do=do)

@@ -311,6 +311,15 @@ def test_file_when_unusable_then_error_says_why(
     assert name in str(error.where)
 
 
+def test_file_when_it_has_a_header_alone_then_error_says_so(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\n")
+    error = _error(shop, file)
+    assert error.what == "The file has a header and no rows."
+    assert (error.where, error.got) == (str(file), "columns text, label")
+    assert error.do == "Write its rows below the header."
+
+
 def test_file_when_too_large_then_error_names_the_limit(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
