@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers.label import label_texts
-from hub_trainer.answers.label_names import is_alike, plain_label
+from hub_trainer.answers.label_names import is_alike, nearest_label, plain_label
 from hub_trainer.answers.labels import cells_of_text, split_cells
 from hub_trainer.errors import DataError
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
@@ -363,7 +363,7 @@ def _label_numbers(
     wrong: dict[Any, list[int]] = {}
     for place, (value, number) in enumerate(zip(values, numbers, strict=True)):
         if number is None:
-            named = None if value is None else f"{str(value)[:40]!r}"
+            named = None if value is None else str(value)[:40]
             wrong.setdefault(named, []).append(rows[place] if rows else place + 1)
     if not wrong:
         return [number for number in numbers if number is not None]
@@ -376,7 +376,8 @@ def _label_numbers(
             do="Write their labels, or take them out.",
         )
     commonest = sorted(wrong, key=lambda name: -len(wrong[name]))[:5]
-    got = [f"{name} ({_in_rows(wrong[name])})" for name in commonest]
+    # Beside the label, not in `do`, which review repeats in public.
+    got = [f"{name!r} ({_in_rows(wrong[name])}{nearest_label(name, known)})" for name in commonest]
     got += [f"no label ({_in_rows(without)})"] if without else []
     listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
     raise DataError(
