@@ -1,5 +1,6 @@
 """Labels as people write them: white space and Unicode levelled, numbers in their own order."""
 
+import difflib
 import math
 import re
 import unicodedata
@@ -55,6 +56,13 @@ def alike_labels(labels: Iterable[str]) -> list[list[str]]:
 def is_alike(one: str, other: str) -> bool:
     """Whether two labels differ at most in case, Unicode form or white space."""
     return _levelled(one) == _levelled(other)
+
+
+def nearest_label(name: str, known: Iterable[str]) -> str:
+    """`, nearest to 'x'` for the known label that is nearest to a misspelt one, or nothing."""
+    levels = {_levelled(label): label for label in known}
+    close = difflib.get_close_matches(_levelled(name), list(levels), n=1)
+    return f", nearest to {levels[close[0]]!r:.40}" if close else ""
 
 
 def _levelled(label: str) -> str:

@@ -91,8 +91,8 @@ class Labels:
                     v and [None if one is None else float(str(of_type(one))) for one in v]
                     for v in values
                 ]
-        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            values = split_cells(column.values.to_pylist())
+        elif (texts := cells_of_text(column)) is not None:
+            values = split_cells(texts)
         else:
             raise DataError(
                 "The column holds no lists of labels.",
@@ -503,6 +503,18 @@ def _indicators(
     every = [*names, *sorted(set(_all(references)) - set(names))]
     given = [frozenset(one.value) for one in found]
     return indicators([frozenset(one) for one in references], every), indicators(given, every)
+
+
+def cells_of_text(column: Column) -> list[str | None] | None:
+    """Cells that may hold several names; None for values of another kind.
+
+    What was read as a number with a decimal comma may be two names: 1,2.
+    """
+    kind, written = column.values.type, column.written
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return list(column.values.to_pylist())
+    cells = [] if written is None else written.to_pylist()
+    return cells if any("," in (cell or "") for cell in cells) else None
 
 
 def split_cells(cells: Sequence[Any]) -> list[Any]:

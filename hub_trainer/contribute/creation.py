@@ -264,6 +264,7 @@ def _usable(raw: RawSplit, task: Task, columns: Mapping[str, str], *, where: str
 
     numbers = pa.array(range(raw.table.num_rows))
     spec = RowSpec(task.modality, dict(task.columns), dict(columns), slices=[NUMBER])
+    _assert_one_answer(raw, spec, where)
     numbered = replace(raw, table=raw.table.append_column(NUMBER, numbers))
     canonical = canonical_rows(numbered, spec, source=where, where=where)
     rows = canonical.table.drop_columns([NUMBER]).to_pylist()
@@ -274,6 +275,21 @@ def _usable(raw: RawSplit, task: Task, columns: Mapping[str, str], *, where: str
     own = table.take(canonical.table[NUMBER].take(pa.array(kept, pa.int64())))
     notes = tuple(note for note in canonical.notes if NUMBER not in note)
     return _Split(own, [rows[number] for number in kept], dropped, notes)
+
+
+def _assert_one_answer(raw: RawSplit, spec: RowSpec, where: str) -> None:
+    """Raise DataError for a feature that is called as an answer is: what `init` takes for it."""
+    taken = {*spec.kinds, *spec.columns.values()}
+    others = [name for name in raw.table.column_names if is_answer(name) and name not in taken]
+    if others and spec.input.has_features:
+        name = others[0]
+        raise DataError(
+            f"A feature is called {name}, which is what an answer is called.",
+            where=where,
+            got=f"the column {name!r} beside {spec.answer.column}",
+            do="If it says the answer again, take the column out of the file; if not, give it a "
+            f"name of its own: --column {name}_value={name}",
+        )
 
 
 def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Table":

@@ -1,6 +1,7 @@
 """From a contributor's file to an open pull request: read, map, check, place, propose."""
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from hub_trainer.contribute.picture_files import picture_files
 from hub_trainer.duplicates import find_duplicates
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
-from hub_trainer.privacy import find_personal_data
+from hub_trainer.privacy import SECRET_KINDS, find_personal_data, scan_text
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows
 from hub_trainer.rows.columns import infer_spec
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_LISTED = 100
+MAX_ROWS_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def _check_rows(
         raise DataError(
             "The rows hold secrets, which must not be published.",
             where=where,
-            got=secrets.detail,
+            got=_secret_places(raw) or secrets.detail,
             do="Take them out, and revoke them if they are real.",
         )
     broken = sum(canonical.dropped.values())
@@ -217,6 +219,23 @@ def _check_rows(
     ]
     answer = spec.grouping
     return checks, answer.counts([row[answer.column] for row in rows])
+
+
+def _secret_places(raw: RawSplit) -> str:
+    """Which kinds of secrets are in which column and rows, never the secrets themselves."""
+    places: dict[str, list[int]] = {}
+    for number, row in enumerate(raw.table.drop_columns(list(raw.images)).to_pylist(), start=1):
+        for name, value in row.items():
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            for kind in sorted({one.kind for one in scan_text(text)} & SECRET_KINDS):
+                places.setdefault(f"{kind} in column {name}", []).append(number)
+    return "; ".join(f"{place}, {_rows_named(rows)}" for place, rows in places.items())
+
+
+def _rows_named(rows: Sequence[int]) -> str:
+    shown = ", ".join(f"{row:,}" for row in rows[:MAX_ROWS_NAMED])
+    more = len(rows) - MAX_ROWS_NAMED
+    return f"{'row' if len(rows) == 1 else 'rows'} {shown}" + (f" and {more:,} more" * (more > 0))
 
 
 def _as_raw(table: "pa.Table", schema: OwnSchema) -> RawSplit:

@@ -65,6 +65,8 @@ class CsvSettings:
     """Whether a quote inside a text is written with a backslash, in place of twice."""
     decimal: str = "."
     thousands: str | None = None
+    decimal_is_said: bool = False
+    """Whether the card names the signs in numbers; else a decimal comma is looked for."""
     gaps: frozenset[str] = frozenset({""})
     """Cells that are empty, whatever their column holds."""
     gap_words: frozenset[str] = GAP_WORDS
@@ -95,6 +97,7 @@ class CsvSettings:
             },
             decimal=config.decimal,
             thousands=config.thousands,
+            decimal_is_said=bool({"decimal", "thousands"} & set(said)),
             gaps=frozenset({""} | {given} if isinstance(given, str) else {"", *map(str, given)}),
             gap_words=GAP_WORDS if config.keep_default_na else frozenset(),
         )
@@ -123,11 +126,13 @@ class CsvFile:
         self.names = self._header(list(_head_records(head, self.settings)))
 
     def tables(self) -> Iterator["pa.Table"]:
-        """The rows, every cell a text or null, by the thousand."""
+        """The rows, every cell a text or null, by the thousand; of no rows one empty table."""
         import pyarrow as pa
 
         schema = pa.schema([(name, pa.string()) for name in self.names])
+        empty = True
         for batch in _batches(self._rows()):
+            empty = False
             columns = [
                 pa.array(
                     [None if cell in self.settings.gaps else cell for cell in cells], pa.string()
@@ -135,6 +140,8 @@ class CsvFile:
                 for cells in zip(*batch, strict=True)
             ]
             yield pa.table(columns, schema=schema)
+        if empty:
+            yield schema.empty_table()
 
     def _rows(self) -> Iterator[Sequence[str]]:
         width = len(self.names)

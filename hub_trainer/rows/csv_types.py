@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 WHOLE = r"^\s*[+-]?[0-9]{1,18}\s*$"
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$|^\s*[+-]?(?i:inf|infinity)\s*$"
 EUROPEAN = r"^\s*[+-]?[0-9]{1,3}(\.?[0-9]{3})*,[0-9]+\s*$"
+WITH_COMMA = r"^[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+),[0-9]+([eE][+-]?[0-9]+)?$"
+"""A number with a decimal comma, and perhaps points between thousands."""
+EITHER = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"
+"""A number whose comma may be a decimal one or one between thousands."""
 THOUSANDS = r"^\s*[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\s*$"
 BESIDE = re.compile(r"^([^\d+\-\u2212.,]*)([+\-\u2212]?\d[\d\s.,'\u2019]*)(\D*)$")
 """A number, and what stands before and after it in a cell."""
@@ -25,20 +30,40 @@ TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": Fal
 
 
 def with_types(
-    table: "pa.Table", settings: CsvSettings
+    table: "pa.Table", settings: CsvSettings, commas: Collection[str] = ()
 ) -> tuple["pa.Table", Mapping[str, "pa.ChunkedArray"]]:
     """The table with a type for each column, and the cells as written of those that are no texts.
 
     A gap word among numbers is null in the table, and stays the word among the cells as written:
-    whether it is a gap or a name, what the column is used for says.
+    whether it is a gap or a name, what the column is used for says. `commas` are columns whose
+    numbers have a decimal comma.
     """
+    european = replace(settings, decimal=",", thousands=".")
     written = {}
     for place, name in enumerate(table.column_names):
-        typed = _typed(table[name], settings)
+        typed = _typed(table[name], european if name in commas else settings)
         if typed is not None:
             written[name] = table[name]
             table = table.set_column(place, name, typed)
     return table, written
+
+
+def comma_columns(table: "pa.Table", settings: CsvSettings) -> dict[str, str]:
+    """Columns of numbers with a decimal comma, and the first of each; for cells between semicolons.
+
+    Where each comma of a column may stand between thousands, as in 1,234, another column decides:
+    a file has one decimal sign.
+    """
+    import pyarrow.compute as pc
+
+    found, is_sure = {}, False
+    for name in table.column_names:
+        cells = _without_gaps(table[name], settings).drop_null()
+        with_comma = cells.filter(pc.match_substring_regex(cells, WITH_COMMA))
+        if len(with_comma) and _all_fit(cells, f"{WITH_COMMA}|{WHOLE}"):
+            found[name] = with_comma[0].as_py()
+            is_sure = is_sure or not _all_fit(with_comma, EITHER)
+    return found if is_sure else {}
 
 
 def as_declared(
@@ -151,9 +176,7 @@ def _typed(column: Any, settings: CsvSettings) -> Any:
 
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column))])
-    column = pc.utf8_trim_whitespace(column)
-    words = pa.array(["", *sorted(settings.gap_words)], pa.string())
-    plain = pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column)
+    plain = _without_gaps(column, settings)
     if plain.null_count == len(plain):
         return None
     if pc.all(pc.is_in(plain.drop_null(), pa.array(list(TRUTHS)))).as_py():
@@ -165,6 +188,16 @@ def _typed(column: Any, settings: CsvSettings) -> Any:
     if pc.all(pc.match_substring_regex(numbers, NUMBER)).as_py():
         return _floats(numbers)
     return None
+
+
+def _without_gaps(column: Any, settings: CsvSettings) -> Any:
+    """The cells without white space around them; words for a gap are null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = pc.utf8_trim_whitespace(column)
+    words = pa.array(["", *sorted(settings.gap_words)], pa.string())
+    return pc.if_else(pc.is_in(column, words), pa.scalar(None, pa.string()), column)
 
 
 def _dotted(column: Any, settings: CsvSettings) -> Any:

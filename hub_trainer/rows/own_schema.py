@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers.label import label_texts
-from hub_trainer.answers.label_names import is_alike, plain_label
-from hub_trainer.answers.labels import split_cells
+from hub_trainer.answers.label_names import is_alike, nearest_label, plain_label
+from hub_trainer.answers.labels import cells_of_text, split_cells
 from hub_trainer.errors import DataError
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
 from hub_trainer.rows.canonical import EXAMPLE, column_of
@@ -43,6 +43,8 @@ class OwnSchema:
     """Columns that may be empty: a file without them leaves them so."""
     separator: str = ","
     encoding: str = "utf-8"
+    decimal: str = "."
+    """The decimal sign in its CSV files."""
 
     @property
     def columns(self) -> list[str]:
@@ -104,6 +106,7 @@ def describe_folder(folder: str, split: str) -> dict[str, Any]:
         settings = CsvSettings.of(csv, card_configs(read_card(path)).get(raw.config, {}))
         own = CsvFile(file, settings, Limits(), where="the dataset").settings
         answer |= {"separator": own.sep, "encoding": settings.encoding or "utf-8"}
+        answer["decimal"] = raw.decimal
     return answer
 
 
@@ -193,6 +196,7 @@ def encode_table(table: "pa.Table", suffix: str, schema: OwnSchema, *, where: st
     if suffix == "parquet":
         pq.write_table(table, out, compression="zstd")
     elif suffix in ("csv", "tsv"):
+        table = _with_decimal_sign(table, schema.decimal)
         pa.csv.write_csv(table, out, pa.csv.WriteOptions(delimiter=schema.separator))
         return _encoded(out.getvalue().decode(), table, schema.encoding, where)
     else:
@@ -201,6 +205,18 @@ def encode_table(table: "pa.Table", suffix: str, schema: OwnSchema, *, where: st
             row = dict(zip(table.column_names, cells, strict=True))
             out.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
     return out.getvalue()
+
+
+def _with_decimal_sign(table: "pa.Table", sign: str) -> "pa.Table":
+    """The table with fractions as texts that have this sign."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for place, field in enumerate(table.schema if sign != "." else ()):
+        if pa.types.is_floating(field.type):
+            texts = pc.replace_substring(table[field.name].cast(pa.string()), ".", sign)
+            table = table.set_column(place, field.name, texts)
+    return table
 
 
 def _encoded(text: str, table: "pa.Table", encoding: str, where: str) -> bytes:
@@ -299,15 +315,14 @@ def _lists(
 
 def _is_text(raw: RawSplit, theirs: str) -> bool:
     """Whether cells are texts, as those of a CSV, which may hold lists."""
-    import pyarrow as pa
-
-    return theirs not in raw.json and bool(pa.types.is_string(raw.table[theirs].type))
+    return theirs not in raw.json and cells_of_text(column_of(raw, theirs)) is not None
 
 
 def named_lists(raw: RawSplit, theirs: str, where: str) -> list[list[Any] | None]:
     """Lists of names, of names or class numbers in lists, or of names in cells of text."""
     cells = raw.table[theirs].to_pylist()
     if _is_text(raw, theirs):
+        cells = cells_of_text(column_of(raw, theirs)) or []
         return [[plain_label(one) or "" for one in cell] for cell in split_cells(cells)]
     names = raw.list_names.get(theirs)
     if names is not None:
@@ -348,7 +363,7 @@ def _label_numbers(
     wrong: dict[Any, list[int]] = {}
     for place, (value, number) in enumerate(zip(values, numbers, strict=True)):
         if number is None:
-            named = None if value is None else f"{str(value)[:40]!r}"
+            named = None if value is None else str(value)[:40]
             wrong.setdefault(named, []).append(rows[place] if rows else place + 1)
     if not wrong:
         return [number for number in numbers if number is not None]
@@ -361,7 +376,8 @@ def _label_numbers(
             do="Write their labels, or take them out.",
         )
     commonest = sorted(wrong, key=lambda name: -len(wrong[name]))[:5]
-    got = [f"{name} ({_in_rows(wrong[name])})" for name in commonest]
+    # Beside the label, not in `do`, which review repeats in public.
+    got = [f"{name!r} ({_in_rows(wrong[name])}{nearest_label(name, known)})" for name in commonest]
     got += [f"no label ({_in_rows(without)})"] if without else []
     listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
     raise DataError(

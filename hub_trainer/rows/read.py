@@ -12,7 +12,7 @@ from hub_trainer.rows.budget import assert_small_cells, check_files, under_budge
 from hub_trainer.rows.card import assert_safe_card, card_configs, read_card
 from hub_trainer.rows.counters import NAMELESS, without_counters
 from hub_trainer.rows.csv_files import CsvFile, CsvSettings
-from hub_trainer.rows.csv_types import as_declared, with_types
+from hub_trainer.rows.csv_types import as_declared, comma_columns, with_types
 from hub_trainer.rows.layout import (
     assert_known,
     choose_config,
@@ -61,6 +61,8 @@ class RawSplit:
     """What a person should know of how the files were read."""
     list_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> names of classes, for columns that hold lists of class numbers."""
+    decimal: str = "."
+    """The decimal sign of the numbers in CSV files."""
 
     def as_written(self, name: str) -> "pa.ChunkedArray":
         """A column for a use that wants texts: None, 007 and 1.50 as the file has them."""
@@ -81,6 +83,8 @@ class _Folder:
     """Whether the card says of which types the columns are."""
     notes: list[str] = field(default_factory=list)
     """What is seen while reading that a person should know."""
+    separators: set[str] = field(default_factory=set)
+    """What stands between the cells of the CSV files that were read."""
 
 
 def read_split(
@@ -124,6 +128,10 @@ def read_split(
             except READ_ERRORS as error:
                 raise _unreadable(builder, name, files[name], source, error) from error
     table = _sliced({name: part[0] for name, part in parts.items()}, split, where)
+    if reader == "csv" and not any(part[0].num_rows for part in parts.values()):
+        columns, do = ", ".join(table.column_names), "Write its rows below the header."
+        what = "The file has a header and no rows."
+        raise DataError(what, where=where, got=f"columns {columns}", do=do)
     if table.num_rows == 0:
         do = "Name a split that has rows, or check the slice."
         raise DataError("The split has no rows.", where=where, got=f"split {split}", do=do)
@@ -293,6 +301,7 @@ def _csv_tables(paths: Sequence[Path], source: _Folder) -> Iterator["pa.Table"]:
     for path in paths:
         file = CsvFile(path, source.csv, source.limits, where=source.where)
         first = first or file
+        source.separators.add(file.settings.sep)
         _assert_same((first.path, first.names), (path, file.names), source.where)
         yield from file.tables()
         if file.short_rows:
@@ -386,8 +395,19 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
     import pyarrow as pa
 
     written: Mapping[str, Any] = {}
+    decimal = source.csv.decimal
     if source.reader == "csv":
-        table, written = with_types(table, source.csv)
+        # A comma that also parts cells is more often one between thousands.
+        guess = source.separators == {";"} and not source.csv.decimal_is_said
+        commas = comma_columns(table, source.csv) if guess else {}
+        if commas:
+            decimal = ","
+            source.notes.extend(
+                f"the column {name!r} holds numbers with a decimal comma, as {first!r}: they are "
+                "read as numbers"
+                for name, first in commas.items()
+            )
+        table, written = with_types(table, source.csv, commas)
         if features:
             table, written = as_declared(table, written, features, where=source.where), {}
     table, left_out = without_counters(table)
@@ -422,6 +442,7 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         written=written,
         untyped=source.reader == "csv" and not features,
         loose=source.reader == "json" and not source.declared,
+        decimal=decimal,
         notes=(
             *source.notes,
             *(f"the column {name!r} {why}: it is left out" for name, why in left_out.items()),

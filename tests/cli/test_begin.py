@@ -181,6 +181,38 @@ def test_number_when_no_model_is_there_then_contribute_says_what_can_be_done(
     assert "'cheap' in row 2" in told.err
 
 
+def test_numbers_when_they_have_a_decimal_comma_then_init_writes_numbers(
+    cli: Cli, hub: Hub
+) -> None:
+    rows = "".join(f"{n},5;{n % 7};{n * 2},25\n" for n in range(60))
+    Path("semi.csv").write_text(f"size;rooms;weight_kg\n{rows}")
+    args = ("init", "--task", "tabular-regression", "--data", "semi.csv")
+    begun = cli(*args, "--column", "target=weight_kg", "--json")
+    assert begun.code == 0, begun.err
+    assert sum("a decimal comma" in note for note in begun.json["notes"]) == 2
+    content = hub.read_file(Repo(f"{OWNER}/semi", "dataset"), creation.FILES["train"], "main")
+    assert content is not None
+    kinds = pq.read_schema(io.BytesIO(content))
+    assert [str(kinds.field(name).type) for name in kinds.names] == ["double", "int64", "double"]
+
+
+def test_feature_when_called_label_then_what_init_advises_works(cli: Cli, hub: Hub) -> None:
+    rows = "".join(f"{n},{'xyz'[n % 3]},{n * 2}.5\n" for n in range(60))
+    Path("birds.csv").write_text(f"size,label,weight\n{rows}")
+    args = ("init", "--task", "tabular-regression", "--data", "birds.csv")
+    args = (*args, "--column", "target=weight")
+    told = cli(*args)
+    assert told.code == 3
+    assert "the column 'label' beside target" in told.err
+    assert "drop_columns" not in told.err
+    advice = told.err.split()[-1]
+    assert advice == "label_value=label"
+    begun = cli(*args, "--column", advice)
+    assert begun.code == 0, begun.err
+    checked = cli("check", "birds.yaml")
+    assert checked.code == 0, checked.err
+
+
 def test_lists_when_a_csv_has_them_in_one_cell_then_contribute_splits_them(
     cli: Cli, hub: Hub
 ) -> None:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from hub_trainer.checks import joining
+from hub_trainer.checks.spread import check_known_labels
 from hub_trainer.contribute import Contribution, contribute, proposal, propose
+from hub_trainer.contribute.foresight import _with_names
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
@@ -49,8 +52,6 @@ class Shop:
 
     def rows_of(self, repo: Repo, made: Contribution) -> list[dict[str, Any]]:
         """The rows that a pull request brings, as they stand in its file."""
-        import pyarrow.parquet as pq
-
         head = self.owner.pull_request(repo, made.pull_request).head_sha
         assert head is not None
         content = self.owner.read_file(repo, made.path, head)
@@ -275,19 +276,34 @@ def test_column_when_missing_then_error_lists_what_is_there(shop: Shop, tmp_path
 
 def test_label_when_unknown_then_error_lists_the_known(shop: Shop, tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
-    file.write_text("text,label\na,ham\nb,eggs\nc,eggs\nd,\n")
+    file.write_text("text,label\na,ham\nb,eggs\nc,eggs\nd,\ne,Spamm\n")
     error = _error(shop, file)
     assert error.what == "The dataset does not have these labels."
-    assert error.got == "'eggs' (2 rows, the first row 2), no label (row 4)"
+    assert error.got == (
+        "'eggs' (2 rows, the first row 2), 'Spamm' (row 5, nearest to 'spam'), no label (row 4)"
+    )
     assert "Use its labels: ham, spam." in error.do
+
+
+def test_labels_when_the_dataset_has_plain_ones_then_contribute_alone_names_the_unknown() -> None:
+    base, new = {"ham": 40, "spam": 40}, {"ham": 3, "Spamm": 2, "eggs": 1}
+    check = check_known_labels(base, new)
+    assert "Spamm" not in check.detail, "review says this in public"
+    assert _with_names(check, new, base).detail == (
+        "the dataset does not have 'Spamm' in 2 rows, nearest to 'spam'; 'eggs' in 1 row; "
+        "it has ham, spam"
+    )
+    assert _with_names(check_known_labels(base, base), base, base).detail == "all known"
 
 
 def test_secret_when_in_a_row_then_nothing_is_sent(shop: Shop, tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
     token = "hf_abcdefgHIJKLMNOP0123456789abcdefgh"
-    file.write_text(f"text,label\nuse {token},ham\n")
+    lines = "".join(f"use {token} {n},ham\n" for n in range(7))
+    file.write_text(f"text,label\nfine,ham\n{lines}")
     error = _error(shop, file)
     assert error.what == "The rows hold secrets, which must not be published."
+    assert error.got == "hub token in column text, rows 2, 3, 4, 5, 6 and 2 more"
     assert token not in str(error)
 
 
@@ -310,6 +326,15 @@ def test_file_when_unusable_then_error_says_why(
     error = _error(shop, file)
     assert error.what == what
     assert name in str(error.where)
+
+
+def test_file_when_it_has_a_header_alone_then_error_says_so(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\n")
+    error = _error(shop, file)
+    assert error.what == "The file has a header and no rows."
+    assert (error.where, error.got) == (str(file), "columns text, label")
+    assert error.do == "Write its rows below the header."
 
 
 def test_file_when_too_large_then_error_names_the_limit(
@@ -430,6 +455,31 @@ def test_numbers_when_given_as_words_then_error_names_the_column(
     assert error.what == "Column 'age' cannot be written as the dataset has it."
     assert error.got == "'old' in row 1, string"
     assert error.do == "The dataset's age is int64; write the values so."
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_numbers_when_written_with_a_decimal_comma_then_join_a_column_of_numbers(
+    shop: Shop, tmp_path: Path, suffix: str
+) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"weight": datasets.Value("float64"), "label": datasets.Value("string")}
+    )
+    content = {
+        "parquet": _parquet({"weight": [1.5, 2.0], "label": ["a", "b"]}, features),
+        "csv": b"weight;label\n1,5;a\n2,25;b\n",
+    }[suffix]
+    repo = shop.dataset(f"{shop.local.user}/weights-{suffix}", {f"data/train-0.{suffix}": content})
+    file = tmp_path / "german.csv"
+    file.write_text("weight;label\n28,95;a\n1.234,5;b\n")
+    made = propose(shop.alice, repo.repo_id, file)
+    assert any("a decimal comma, as '28,95'" in note for note in made.notes)
+    written = made.files[made.path]
+    if suffix == "csv":
+        assert written == b'"weight";"label"\n"28,95";"a"\n"1234,5";"b"\n'
+    else:
+        assert pq.read_table(io.BytesIO(written))["weight"].to_pylist() == [28.95, 1234.5]
 
 
 def test_columns_when_named_but_unknown_then_error(shop: Shop, tmp_path: Path) -> None:

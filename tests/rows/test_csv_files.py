@@ -196,10 +196,48 @@ def test_file_when_odd_but_sound_then_every_row_is_read(folder: Folder, content:
 def test_numbers_when_they_look_like_text_then_a_person_is_told(folder: Folder) -> None:
     lines = "a;b;c;label\n" + "1,5;2,000;?;x\n2,5;3,100;4;y\n" + "3,5;4,000;5;x\n" * 8
     found = rows_of(folder({"train.csv": lines}), TABLE)
-    assert any("'a' holds numbers written with a decimal comma" in note for note in found.notes)
+    assert any("'a' holds numbers with a decimal comma, as '1,5'" in note for note in found.notes)
     assert any("'c' is numbers in 90% of its cells, and '?'" in note for note in found.notes)
-    card = "configs:\n- {config_name: default, data_files: train.csv, sep: ';', decimal: ','}"
-    assert cells(rows_of(folder({}, card), TABLE), "a")[:2] == [1.5, 2.5]
+    assert cells(found, "a")[:2] == [1.5, 2.5]
+    assert cells(found, "b")[:2] == [2.0, 3.1], "another column says what the comma is"
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        (["28,95", "-3,5", "4", "NA"], [28.95, -3.5, 4.0, None]),
+        (["1.234,56", "7,5", " +0,250 ", ""], [1234.56, 7.5, 0.25, None]),
+        (["0,125", "1,250", "2,375", "3,5e2"], [0.125, 1.25, 2.375, 350.0]),
+        (["1,234", "2,345", "5", "7"], ["1,234", "2,345", "5", "7"]),
+        (["28,95", "1.234", "5", "7"], ["28,95", "1.234", "5", "7"]),
+        (["28,95", "cheap", "5", "7"], ["28,95", "cheap", "5", "7"]),
+        (["1,2", "1,2,3", "5", "7"], ["1,2", "1,2,3", "5", "7"]),
+    ],
+)
+def test_commas_when_cells_are_parted_by_semicolons_then_decimal_if_they_can_be_nothing_else(
+    folder: Folder, column: list[str], found: list[Any]
+) -> None:
+    lines = "a;label\n" + "".join(f"{cell};x\n" for cell in column)
+    raw = read_split(folder({"train.csv": lines}))
+    assert raw.table["a"].to_pylist() == found
+    assert raw.as_written("a").to_pylist()[:2] == column[:2]
+    is_number = not isinstance(found[0], str)
+    assert [n for n in raw.notes if "read as numbers" in n] == is_number * [
+        f"the column 'a' holds numbers with a decimal comma, as {column[0]!r}: they are read as "
+        "numbers"
+    ]
+
+
+def test_commas_when_the_card_says_what_they_are_then_it_is_believed(folder: Folder) -> None:
+    card = "configs:\n- {config_name: default, data_files: train.csv, sep: ';', thousands: ','}"
+    raw = read_split(folder({"train.csv": "a;b;label\n1,250;2,5;x\n"}, card))
+    assert raw.table.to_pylist() == [{"a": 1250, "b": 25, "label": "x"}]
+
+
+def test_commas_when_they_part_names_then_no_decimal_ones(folder: Folder) -> None:
+    spec = RowSpec("text", {"text": "text", "labels": "labels"})
+    found = rows_of(folder({"train.csv": "text;labels\nhi;1,2\nho;3\n"}), spec)
+    assert cells(found, "labels") == [["1", "2"], ["3"]]
 
 
 def test_floats_when_read_then_are_those_of_pandas_to_the_last_bit(folder: Folder) -> None:

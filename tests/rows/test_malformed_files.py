@@ -21,7 +21,7 @@ UNREADABLE = {
     "made/unclosed-quote.csv": "closed inside another cell",
     "made/latin1.csv": "not UTF-8",
     "made/empty.csv": "is empty",
-    "made/header-only.csv": "has no rows",
+    "made/header-only.csv": "a header and no rows",
     "made/bad-line.jsonl": "cannot be read",
     "made/pickle-in-dataset.pkl": "cannot be told apart",
     "made/zip-slip.zip": "cannot be told apart",

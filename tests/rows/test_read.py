@@ -265,7 +265,7 @@ def test_read_when_files_have_other_columns_then_says_so(folder: Folder) -> None
         ),
         ({"train.parquet": parquet(texts())[:-20]}, "is broken"),
         ({"train.csv": b""}, "file is empty"),
-        ({"train.csv": b"text,label\n"}, "has no rows"),
+        ({"train.csv": b"text,label\n"}, "a header and no rows"),
         ({"train.parquet": parquet(texts(0))}, "has no rows"),
         ({"train.csv.gz": b"\x1f\x8b not gzip"}, "compressed file is broken"),
         ({"train.csv": "text,label\né,x\n".encode("latin1")}, "text is not UTF-8"),

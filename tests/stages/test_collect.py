@@ -261,7 +261,7 @@ WRONG: dict[str, Case] = {
     "config": (FILES, {**SOURCE, "config": "fr"}, "no config 'fr'", "configs default"),
     "slice": (FILES, {**SOURCE, "split": "train[:"}, "not a split", "train[:500]"),
     "drop": (FILES, {**SOURCE, "drop_columns": ["zzz"]}, "not have: zzz", "columns utterance"),
-    "empty": ({"train.csv": "utterance,intent\n"}, SOURCE, "has no rows", "split train"),
+    "empty": ({"train.csv": "utterance,intent\n"}, SOURCE, "a header and no rows", "intent"),
     "corrupt": ({"train.parquet": "PAR1"}, SOURCE, "parquet file is broken", "train.parquet"),
     "script": ({"run.py": "raise SystemExit"}, SOURCE, "cannot be told apart", "parquet, csv"),
     "archive": ({"train.tar": "x"}, SOURCE, "Archives are not read", ".tar"),
