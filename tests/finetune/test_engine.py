@@ -99,7 +99,7 @@ def test_a_report_counts_rows_tokens_and_parameters(tmp_path: Path) -> None:
     assert report.bit_reproducible
     assert report.resumed_from is None
     assert report.notes == ()
-    json.dumps(report.to_dict())
+    json.dumps(report.to_json())
 
 
 def test_images_have_no_tokens(tmp_path: Path) -> None:
