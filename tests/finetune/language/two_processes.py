@@ -36,7 +36,7 @@ def main() -> None:
     model, report = fine_tune_language_model(llama(), data, plan, out_dir=folder)
     if os.environ.get("RANK", "0") == "0":
         save_file(model.state_dict(), folder / "model.safetensors")
-        (folder / "report.json").write_text(json.dumps(report.to_dict()), encoding="utf-8")
+        (folder / "report.json").write_text(json.dumps(report.to_json()), encoding="utf-8")
 
 
 if __name__ == "__main__":
