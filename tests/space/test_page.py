@@ -57,9 +57,16 @@ def test_page_when_the_model_is_wrong_takes_the_right_answer(
     _ask(page, "one two three four five six")
     page.get_by_role("button", name="Wrong", exact=True).click()
     page.get_by_role("radio", name="<b>&none").check()
+    assert page.locator("#correction input[type=radio]").count() == 2
+    assert page.get_by_role("radio", name="many").count() == 0
     page.get_by_role("button", name="Send the right answer").click()
     page.get_by_text("the right answer is <b>&none").wait_for()
     assert _latest(space) == ("wrong", "<b>&none")
+    _ask(page, "one")
+    page.get_by_text("Saved.").wait_for(state="hidden")
+    page.get_by_role("button", name="Wrong", exact=True).click()
+    page.get_by_role("radio", name="many").wait_for()
+    assert page.get_by_role("radio", name="few").count() == 0
 
 
 def test_page_when_no_answer_is_chosen_says_so_and_saves_nothing(
