@@ -250,8 +250,8 @@ class Rated(Protocol):
     def correction(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """The Gradio component in which a rater gives the right answer, and its arguments."""
 
-    def draft(self, predicted: str) -> Any:
-        """What that component holds at first, to be mended; None where a rater begins anew."""
+    def draft(self, predicted: str, names: Sequence[str]) -> dict[str, Any]:
+        """Arguments of that component once a prediction is wrong: its value, and its choices."""
 
     def said(self, corrected: Any) -> str:
         """That component's value as a text for `rating`."""

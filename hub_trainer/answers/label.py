@@ -343,8 +343,9 @@ class Label:
         component = "Radio" if len(names) <= MAX_CHIPS else "Dropdown"
         return component, {"choices": list(names), "value": None, "label": "The right answer"}
 
-    def draft(self, predicted: str) -> Any:
-        """Nothing: it is chosen anew."""
+    def draft(self, predicted: str, names: Sequence[str]) -> dict[str, Any]:
+        """The other labels, to choose from."""
+        return {"value": None, "choices": [name for name in names if name != predicted]}
 
     def said(self, corrected: Any) -> str:
         """The chosen label."""

@@ -393,8 +393,10 @@ class Labels:
         told = "All labels that fit; none is an answer too"
         return "CheckboxGroup", {"choices": list(names), "value": [], "label": told}
 
-    def draft(self, predicted: str) -> Any:
-        """Nothing: it is chosen anew."""
+    def draft(self, predicted: str, names: Sequence[str]) -> dict[str, Any]:
+        """Nothing: it is given anew."""
+        del predicted, names
+        return {"value": []}
 
     def said(self, corrected: Any) -> str:
         """The ticked labels."""

@@ -350,8 +350,10 @@ class Number:
         del names
         return "Number", {"value": None, "label": "The right number"}
 
-    def draft(self, predicted: str) -> Any:
-        """Nothing: it is chosen anew."""
+    def draft(self, predicted: str, names: Sequence[str]) -> dict[str, Any]:
+        """Nothing: it is given anew."""
+        del predicted, names
+        return {"value": None}
 
     def said(self, corrected: Any) -> str:
         """The number in the field."""

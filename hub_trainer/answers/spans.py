@@ -394,10 +394,11 @@ class Spans:
         }
         return "Textbox", told
 
-    def draft(self, predicted: str) -> Any:
+    def draft(self, predicted: str, names: Sequence[str]) -> dict[str, Any]:
         """The predicted spans, a line for each."""
+        del names
         value = self.loads(predicted)
-        return span_lines([word for word, _ in value], sorted(_spans(value)))
+        return {"value": span_lines([word for word, _ in value], sorted(_spans(value)))}
 
     def said(self, corrected: Any) -> str:
         """The lines; an empty box says that there is no span."""

@@ -40,7 +40,7 @@ class Events:
     def mend(self, ticket: str) -> list[Any]:
         """The button Wrong: the place for the right answer, and what it holds at first."""
         try:
-            return [gr.update(visible=True), gr.update(value=self._service.draft(ticket))]
+            return [gr.update(visible=True), gr.update(**self._service.draft(ticket))]
         except HubTrainerError:  # an old ticket: what is wrong with it is said when it is sent
             return [gr.update(visible=True), gr.skip()]
 

@@ -69,10 +69,10 @@ class SpaceService:
         """Keep a rating; returns its id once it is on the disk."""
         return await self.desk.save(self._rating(ticket, kind, answer or "", rater))
 
-    def draft(self, ticket: str) -> Any:
-        """What a rater of this prediction mends; None where the right answer is given anew."""
+    def draft(self, ticket: str) -> dict[str, Any]:
+        """What a rater of this prediction mends, or chooses from."""
         _, predicted = self.desk.open_ticket(ticket)
-        return self.answer.draft(predicted)
+        return self.answer.draft(predicted, self.desk.settings.label_names)
 
     def health(self) -> dict[str, Any]:
         """Which model is served with which labels, and how far the Hub is behind."""

@@ -113,6 +113,10 @@ SCRIPT = """() => {
       const place = image.closest('#asked .gallery, #examples');
       image.alt = place ? 'An example to try' : 'The picture that the model is asked about';
     }
+    // Buttons without words are read out by what they hold, the same for each picture.
+    document.querySelectorAll('#asked .gallery-item:has(img)').forEach((button, index) => {
+      button.setAttribute('aria-label', `Example picture ${index + 1}`);
+    });
     for (const group of document.querySelectorAll('.card fieldset')) choose(group);
     const terms = document.querySelector('details.terms');
     if (terms && !terms.dataset.ready) {

@@ -41,11 +41,11 @@ STARTERS: Mapping[str, Starter] = {
     ),
     "tabular-classification": Starter(
         base_model=None,
-        train={"method": "scratch", "estimator": "hist_gradient_boosting"},
+        train={"method": "full", "estimator": "hist_gradient_boosting"},
     ),
     "tabular-regression": Starter(
         base_model=None,
-        train={"method": "scratch", "estimator": "hist_gradient_boosting"},
+        train={"method": "full", "estimator": "hist_gradient_boosting"},
     ),
     "text-generation": Starter(
         base_model="HuggingFaceTB/SmolLM2-135M-Instruct",

@@ -288,7 +288,7 @@ def test_shown_when_predicted_then_pieces_of_the_whole_text() -> None:
 
 
 def test_draft_when_shown_then_a_line_for_each_span() -> None:
-    assert SPANS.draft(PREDICTED) == "breast cancer -> Disease"
+    assert SPANS.draft(PREDICTED, TYPES) == {"value": "breast cancer -> Disease"}
     assert SPANS.said("") == "none"
 
 

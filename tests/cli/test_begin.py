@@ -15,7 +15,7 @@ from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.recipe import load_recipe
+from hub_trainer.recipe import TrainSection, load_recipe
 from hub_trainer.rows import RawSplit
 from hub_trainer.tasks import TASKS, load_task
 from hub_trainer.tasks.starters import STARTERS
@@ -46,6 +46,11 @@ def test_hub_when_it_answers_then_a_shell_can_run_its_lines(
 
 def test_starters_when_compared_with_the_tasks_then_each_has_one() -> None:
     assert set(STARTERS) == set(TASKS)
+
+
+@pytest.mark.parametrize("task", [name for name in TASKS if name.startswith("tabular-")])
+def test_starter_of_a_table_when_written_then_its_method_is_the_default(task: str) -> None:
+    assert STARTERS[task].train["method"] == TrainSection.model_fields["method"].default
 
 
 def test_table_when_begun_then_check_accepts_and_run_trains(cli: Cli, hub: Hub) -> None:

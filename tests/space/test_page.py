@@ -1,6 +1,7 @@
 """The page in a browser: ask, rate, see that it is saved; nothing from other hosts."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from hub_trainer.local_hub import LocalHub
 from tests.space.browser import NEEDS_BROWSER, SIZES, UNNAMED, opened_page, running_browser
 from tests.space.factory import QUIET, RunningSpace, running_space
+from tests.space.kinds import DIGITS, DarkTask, drawings
 
 pytestmark = [*QUIET, *NEEDS_BROWSER]
 
@@ -57,9 +59,16 @@ def test_page_when_the_model_is_wrong_takes_the_right_answer(
     _ask(page, "one two three four five six")
     page.get_by_role("button", name="Wrong", exact=True).click()
     page.get_by_role("radio", name="<b>&none").check()
+    assert page.locator("#correction input[type=radio]").count() == 2
+    assert page.get_by_role("radio", name="many").count() == 0
     page.get_by_role("button", name="Send the right answer").click()
     page.get_by_text("the right answer is <b>&none").wait_for()
     assert _latest(space) == ("wrong", "<b>&none")
+    _ask(page, "one")
+    page.get_by_text("Saved.").wait_for(state="hidden")
+    page.get_by_role("button", name="Wrong", exact=True).click()
+    page.get_by_role("radio", name="many").wait_for()
+    assert page.get_by_role("radio", name="few").count() == 0
 
 
 def test_page_when_no_answer_is_chosen_says_so_and_saves_nothing(
@@ -161,3 +170,20 @@ def test_page_when_an_example_is_clicked_fills_the_input(page: Any) -> None:
     page.wait_for_function("text => document.querySelector('textarea').value === text", arg=text)
     page.get_by_role("button", name="Ask the model").click()
     page.get_by_text("Is this right?").wait_for()
+
+
+def test_examples_when_they_are_pictures_then_each_button_has_a_name_of_its_own(
+    browser: Any, tmp_path: Path
+) -> None:
+    shown = drawings()
+    with (
+        LocalHub() as local,
+        running_space(
+            tmp_path, local, task=DarkTask(), shown=shown, label_names=DIGITS
+        ) as pictures,
+        opened_page(browser, pictures.url, "desktop") as page,
+    ):
+        for number in range(1, len(shown.examples) + 1):
+            page.get_by_role("button", name=f"Example picture {number}", exact=True).wait_for()
+        page.get_by_role("button", name="Example picture 3", exact=True).click()
+        page.locator("#inputs img").first.wait_for()

@@ -67,7 +67,7 @@ def rate(service: SpaceService, ticket: str, answer: str) -> dict[str, Any]:
 
 def test_rating_when_lines_are_mended_then_kept_by_characters(service: SpaceService) -> None:
     shown = service.predict(["Ann lives in Rome, Ann says."], ADA)
-    assert service.draft(shown.ticket) == "Ann -> name\nRome -> name\nAnn -> name"
+    assert service.draft(shown.ticket) == {"value": "Ann -> name\nRome -> name\nAnn -> name"}
     kept = rate(service, shown.ticket, "Rome -> Place\nAnn #2 -> name")
     assert kept == {
         "text": "Ann lives in Rome , Ann says .",
