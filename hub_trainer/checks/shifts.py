@@ -224,8 +224,9 @@ def _compare_categories(
     if not closed and chance > CHANCE / num_columns:
         return None
     distinct = len({values[n] for n in unseen})
+    which = "a value" if distinct == 1 else f"one of {distinct} values"
     what = (
-        f"{len(unseen)} of {len(values)} rows have one of {distinct} values that no row of the "
-        f"dataset has; it has {len(counts)}"
+        f"{len(unseen)} of {len(values)} rows have {which} that no row of the dataset has; the "
+        f"dataset has {len(counts)}"
     )
     return Shift(name, what, tuple(n + 1 for n in unseen))

@@ -16,15 +16,20 @@ MAX_MOVE = 0.1
 def check_label_spread(
     base: Mapping[str, int], new: Mapping[str, int], *, max_shift: float
 ) -> Check:
-    """Total variation distance of the labels; a small sample may differ by chance and does not."""
+    """Total variation distance of the labels: the share of the new rows that would need another
+    label for the shares to be the dataset's. A small sample may differ by chance and does not.
+    """
     if not base and not new:
         return Check("label spread", True, "the answers have no labels")
     distance = total_variation(base, new)
     allowed = max(max_shift, _chance_distance(base, sum(new.values())))
-    detail = f"total variation distance {distance:.2f}, at most {allowed:.2f}"
+    detail = (
+        f"{distance:.1%} of the rows would need another label for the labels to be spread as in "
+        f"the dataset, at most {allowed:.1%} may"
+    )
     moved = total_variation(base, Counter(base) + Counter(new))
     if distance > allowed and moved <= MAX_MOVE * max_shift:
-        detail += f"; so few rows that the dataset's own labels move by {moved:.3f}"
+        detail += f"; so few rows that the dataset's own spread moves by {moved:.1%}"
         return Check("label spread", True, detail)
     return Check("label spread", distance <= allowed, detail, "human")
 

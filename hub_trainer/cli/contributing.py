@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from hub_trainer.checks.verdict import Check
-from hub_trainer.cli.output import say
+from hub_trainer.cli.output import progress_bars, say
 from hub_trainer.contribute import foresee, propose, send
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
@@ -30,12 +30,17 @@ def contribute_file(
     Without a terminal nobody is asked: what a person would look at goes ahead, and what review
     would refuse is an error unless `yes`.
     """
-    proposal = propose(hub, dataset_id, path, columns=columns)
-    for note in proposal.notes:
-        say(f"note: {note}", style="yellow")
-    say(f"{proposal.rows:,} rows for {dataset_id}: {_counted(proposal.labels)}")
-    checks = foresee(hub, proposal)
-    failed = [check for check in checks if not check.passed]
+    with progress_bars() as report:
+        report("contribute", 0.0, f"reading {path.name}")
+        proposal = propose(hub, dataset_id, path, columns=columns)
+        for note in proposal.notes:
+            say(f"note: {note}", style="yellow")
+        say(f"{proposal.rows:,} rows for {dataset_id}: {_counted(proposal.labels)}")
+        report("contribute", 0.3, "checking them as review will")
+        checks = foresee(hub, proposal)
+        failed = [check for check in checks if not check.passed]
+        passed = len(checks) - len(failed)
+        report("contribute", 1.0, f"{passed} of {len(checks)} of review's checks passed")
     refused = [check for check in failed if check.blocks == "refuse"]
     for check in failed:
         does = "would refuse" if check.blocks == "refuse" else "would ask a person"

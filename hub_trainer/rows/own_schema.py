@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ from hub_trainer.answers.label import label_texts
 from hub_trainer.answers.label_names import is_alike, nearest_label, plain_label
 from hub_trainer.answers.labels import cells_of_text, split_cells
 from hub_trainer.errors import DataError
+from hub_trainer.inputs import load_input
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
-from hub_trainer.rows.canonical import EXAMPLE, column_of
+from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
 from hub_trainer.rows.card import card_configs
 from hub_trainer.rows.columns import infer_spec
-from hub_trainer.rows.csv_files import CsvFile, CsvSettings
+from hub_trainer.rows.csv_files import GAP_WORDS, CsvFile, CsvSettings
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.rows.layout import open_builder, reader_of
 from hub_trainer.rows.nested import fitted, holds_json
@@ -45,6 +46,8 @@ class OwnSchema:
     encoding: str = "utf-8"
     decimal: str = "."
     """The decimal sign in its CSV files."""
+    categories: frozenset[str] = frozenset()
+    """Columns of texts in which a word such as NA is a gap, where a file of plain text has one."""
 
     @property
     def columns(self) -> list[str]:
@@ -78,12 +81,14 @@ class OwnSchema:
 
     def to_json(self) -> dict[str, Any]:
         """As arguments of a call into a child."""
-        return {**asdict(self), "optional": sorted(self.optional)}
+        sets = {"optional": sorted(self.optional), "categories": sorted(self.categories)}
+        return {**asdict(self), **sets}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "OwnSchema":
         """From the answer of `describe_folder`."""
-        return cls(**{**content, "optional": frozenset(content["optional"])})
+        sets = {name: frozenset(content.get(name, ())) for name in ("optional", "categories")}
+        return cls(**{**content, **sets})
 
 
 def describe_folder(folder: str, split: str) -> dict[str, Any]:
@@ -101,6 +106,7 @@ def describe_folder(folder: str, split: str) -> dict[str, Any]:
         "features": features.to_dict(),
         "label": label,
         "optional": sorted(({*features} - needed) | (empty - {label})),
+        "categories": sorted(_categories(raw, label)),
     }
     if reader == "csv":
         settings = CsvSettings.of(csv, card_configs(read_card(path)).get(raw.config, {}))
@@ -141,6 +147,30 @@ def _needed(raw: RawSplit) -> tuple[str | None, set[str]]:
     if spec.input.has_features:
         return label, columns
     return label, {spec.columns.get(name, name) for name in spec.kinds}
+
+
+def _categories(raw: RawSplit, label: str | None) -> set[str]:
+    """Features of a table that are texts, none of which is a word for a gap.
+
+    Where no column can be told to be the label, only those with gaps.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        if not infer_spec(raw).input.has_features:
+            return set()
+    except DataError:
+        label = None
+    words = pa.array(sorted(GAP_WORDS), pa.string())
+    return {
+        field.name
+        for field in raw.table.schema
+        if pa.types.is_string(field.type)
+        and field.name != label
+        and (label is not None or raw.table[field.name].null_count)
+        and (raw.untyped or not pc.any(pc.is_in(raw.table[field.name], words)).as_py())
+    }
 
 
 def in_own_schema(
@@ -261,7 +291,7 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
     elif name == schema.label and pa.types.is_string(kind):
         column = label_texts(column_of(raw, theirs))
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        column = raw.as_written(theirs).combine_chunks()
+        column = _texts(raw, theirs, place, is_category=name in schema.categories)
     elif pa.types.is_nested(kind) or holds_json(kind):
         cells = raw.json.get(theirs, column)
         return column if column.type == kind else fitted(plain_values(cells), kind, where=place)
@@ -274,6 +304,15 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
             got=_first_misfit(column, kind),
             do=f"The dataset's {name} is {kind}; write the values so.",
         ) from None
+
+
+def _texts(raw: RawSplit, theirs: str, where: str, *, is_category: bool) -> Any:
+    """Texts as written; of the categories of a file without types, words for a gap are null."""
+    if is_category and raw.untyped:
+        column = as_input(raw, theirs)
+        column = replace(column, values=raw.as_written(theirs))
+        return load_input("table").read(column, where).combine_chunks()
+    return raw.as_written(theirs).combine_chunks()
 
 
 def _first_misfit(column: "pa.Array", kind: Any) -> str:

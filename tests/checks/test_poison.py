@@ -87,6 +87,7 @@ def test_shift_when_told_then_names_column_range_and_unit_but_no_cell() -> None:
     s, rows = rows_of("people", "a country that no row has", 1)
     [found] = find_shifts(rows, s.base, "table", language=False)
     assert found.column == "country"
+    assert f"{len(found.rows)} of {len(rows)} rows have a value that no row of" in found.what
     assert "Wonderland" not in found.what
     assert [rows[number - 1]["country"] for number in found.rows] == ["Wonderland"] * len(
         found.rows

@@ -21,14 +21,17 @@ def test_spread_when_like_the_dataset_then_passes_however_few_rows() -> None:
 def test_spread_when_of_one_label_then_a_person_decides() -> None:
     check = check_label_spread({"a": 50, "b": 50, "c": 50}, {"a": 60}, max_shift=0.5)
     assert (check.passed, check.blocks) == (False, "human")
-    assert check.detail == "total variation distance 0.67, at most 0.50"
+    assert check.detail == (
+        "66.7% of the rows would need another label for the labels to be spread as in the dataset, "
+        "at most 50.0% may"
+    )
 
 
 def test_spread_when_so_few_are_of_one_label_that_the_dataset_stays_then_passes() -> None:
     base = {"a": 200, "b": 200, "c": 200}
     check = check_label_spread(base, {"a": 8}, max_shift=0.5)
     assert check.passed
-    assert check.detail.endswith("so few rows that the dataset's own labels move by 0.009")
+    assert check.detail.endswith("so few rows that the dataset's own spread moves by 0.9%")
     assert not check_label_spread(base, {"a": 60}, max_shift=0.5).passed
 
 

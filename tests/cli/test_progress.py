@@ -3,11 +3,15 @@
 import io
 import logging
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from hub_trainer.cli import output
+from hub_trainer.checks.verdict import Check
+from hub_trainer.cli import contributing, output
+from hub_trainer.hub import Hub
 from hub_trainer.loop.results import stage_summary
 from tests.cards.evidence import FIT
 
@@ -40,6 +44,24 @@ def test_bar_when_the_display_closes_then_nothing_of_it_is_left(
     assert told.rstrip().endswith("\x1b[2K")  # the last thing written clears the bar's line
     assert "━" not in shown(monkeypatch, terminal=False)
     assert not re.search("step 2", shown(monkeypatch, terminal=False))
+
+
+def test_contribute_when_nothing_is_sent_then_its_progress_is_shown_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    monkeypatch.setattr(output, "people", console)
+    found = SimpleNamespace(notes=[], rows=30, labels={"ham": 30})
+    checks = [Check("rows", True, ""), Check("ranges", False, "size: far", "human")]
+    monkeypatch.setattr(contributing, "propose", lambda *_, **__: found)
+    monkeypatch.setattr(contributing, "foresee", lambda *_: checks)
+    contributing.contribute_file(
+        Hub("http://127.0.0.1:9"), "ann/mail", Path("new.csv"), columns={}, dry_run=True
+    )
+    told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert told[0] == "30 rows for ann/mail: ham 30"
+    assert told[1] == "contribute  done in 0 s: 1 of 2 of review's checks passed"
+    assert told[2] == "review would ask a person: ranges: size: far"
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hub_trainer.errors import DataError
 from hub_trainer.rows import CanonicalRows, RowSpec, canonical_rows, read_split
+from hub_trainer.rows.own_schema import OwnSchema, describe_folder, in_own_schema
 from tests.rows.conftest import Folder
 
 TEXT = RowSpec("text", {"text": "text", "label": "label"})
@@ -238,6 +241,39 @@ def test_commas_when_they_part_names_then_no_decimal_ones(folder: Folder) -> Non
     spec = RowSpec("text", {"text": "text", "labels": "labels"})
     found = rows_of(folder({"train.csv": "text;labels\nhi;1,2\nho;3\n"}), spec)
     assert cells(found, "labels") == [["1", "2"], ["3"]]
+
+
+@pytest.mark.parametrize("gap", ["NA", "None", " ", ""])
+@pytest.mark.parametrize("mark", ["label", "weight"])
+def test_category_when_a_gap_then_is_one_in_the_datasets_own_rows(
+    tmp_path: Path, gap: str, mark: str
+) -> None:
+    there, new = tmp_path / "there", tmp_path / "new"
+    there.mkdir()
+    new.mkdir()
+    cells = {"label": ("NA", "b"), "weight": ("1.5", "2")}[mark]
+    answers = list(cells) if mark == "label" else [1.5, 2.0]
+    pq.write_table(
+        pa.table({"age": [1, 2], "sex": ["m", None], mark: answers}), there / "train.parquet"
+    )
+    (new / "train.csv").write_text(f"age,sex,{mark}\n1,{gap},{cells[0]}\n2,f,{cells[1]}\n")
+    schema = OwnSchema.from_json(describe_folder(str(there), "train"))
+    assert OwnSchema.from_json(schema.to_json()) == schema
+    rows = in_own_schema(read_split(new), schema, {}, where="new")
+    assert rows["sex"].to_pylist() == [None, "f"]
+    assert rows[mark].to_pylist() == answers, "a label called NA stays one"
+
+
+def test_category_when_the_dataset_itself_has_one_called_na_then_is_no_gap(tmp_path: Path) -> None:
+    there, new = tmp_path / "there", tmp_path / "new"
+    there.mkdir()
+    new.mkdir()
+    known = {"age": [1, 2], "land": ["NA", None], "label": ["a", "b"]}
+    pq.write_table(pa.table(known), there / "train.parquet")
+    (new / "train.csv").write_text("age,land,label\n1,NA,a\n2,US,b\n")
+    schema = OwnSchema.from_json(describe_folder(str(there), "train"))
+    rows = in_own_schema(read_split(new), schema, {}, where="new")
+    assert rows["land"].to_pylist() == ["NA", "US"]
 
 
 def test_floats_when_read_then_are_those_of_pandas_to_the_last_bit(folder: Folder) -> None:
