@@ -354,7 +354,7 @@ class ReviewSection(Section):
     max_disagreement: float = Field(0.1, ge=0, le=1)
     """Share of labels that may disagree with the model, beyond what the model gets wrong."""
     max_label_shift: float = Field(0.5, ge=0, le=1)
-    """Total variation distance that the labels may have from those of the dataset."""
+    """Share of rows that may need another label for the labels to be spread as in the dataset."""
     max_rows_per_contributor: int | None = Field(None, gt=0)
     """Rows of one contributor, merged and new; of more, a person decides. None: half as many as the
     dataset has, and never under 1,000."""
