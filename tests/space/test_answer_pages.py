@@ -96,3 +96,4 @@ def test_answer_when_rated_in_a_browser_then_both_words_are_kept(
             rows = running.store._read("SELECT kind, answer FROM rating ORDER BY seq DESC LIMIT 1")
             assert (rows[0][0], json.loads(rows[0][1])) == (button.lower(), answer)
             page.get_by_role("button", name="Try another").click()
+            page.get_by_role("heading", name=question).wait_for(state="hidden")
