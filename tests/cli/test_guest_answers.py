@@ -23,7 +23,7 @@ from tests.space.factory import QUIET, event_loop, served
 from tests.stages.ratings_on_hub import numbered, send, votes
 from tests.tasks.factory import LABELS, WORDS
 
-pytestmark = QUIET
+pytestmark = [*QUIET, pytest.mark.slow, pytest.mark.timeout(900)]
 
 Row = dict[str, Any]
 SAID_IN_CARD = ("## Errors", "figures/predictions.png", "lower is better", "numbers were the same")
