@@ -27,7 +27,7 @@ MAX_HELD_OUT_ROWS = 1_000
 MIN_HELD_OUT_ROWS = 40
 USUAL = 0.05
 """Share of held-out rows whose error is called large."""
-MAX_USUAL = 0.5
+MAX_USUAL = 0.95
 PRIOR_ROWS = 20.0
 """Weight of the rate over all groups in that of one, in rows."""
 STRENGTH = 1.0

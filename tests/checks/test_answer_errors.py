@@ -77,6 +77,7 @@ def test_judge_when_rows_are_too_few_then_says_nothing() -> None:
         (0.05, 0.43, 0.4),
         (0.3, 0.3, 0.0),  # errors that can be no larger, and that many held-out rows have
         (0.3, 0.65, 0.5),
+        (0.8, 0.8, 0.0),  # a weak judge of label sets, which is wholly wrong on most rows
         (0.0, 1.0, 1.0),
     ],
 )
