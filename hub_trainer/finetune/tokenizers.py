@@ -1,11 +1,15 @@
-"""Tokenizer of a folder, set to the length at which texts are cut."""
+"""Tokenizer of a folder, set to the length at which texts are cut, and its model beside it."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from hub_trainer.finetune.classifier import quiet_transformers
+from hub_trainer.finetune.label_scores import device
+from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.positions import longest_input
 
 
@@ -20,3 +24,18 @@ def load_tokenizer(folder: Path, max_length: int | None) -> Any:
         # Padding is masked by attention, so which token fills it does not matter.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def load_reader(auto_class: Any, model_dir: Path) -> tuple[Any, Any]:
+    """Model and tokenizer of a folder; kept until its files change."""
+    return _loaded(auto_class, model_dir, file_stamp(model_dir))
+
+
+@lru_cache(maxsize=2)
+def _loaded(auto_class: Any, model_dir: Path, stamp: str) -> tuple[Any, Any]:
+    del stamp
+    with quiet_transformers():
+        model = auto_class.from_pretrained(
+            model_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+    return model.to(device()).eval(), load_tokenizer(model_dir, None)

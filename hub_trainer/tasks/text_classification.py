@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ from hub_trainer.finetune.classifier import (
     load_body,
     load_classifier,
     new_classifier,
-    quiet_transformers,
     run_digest,
     save_classifier,
 )
@@ -33,9 +32,8 @@ from hub_trainer.finetune.label_scores import (
     device,
     label_scores,
 )
-from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
-from hub_trainer.finetune.tokenizers import load_tokenizer
+from hub_trainer.finetune.tokenizers import load_reader, load_tokenizer
 from hub_trainer.finetune.untouched import untouched
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
@@ -183,7 +181,7 @@ class TextClassification:
         """What `pipeline("text-classification", truncation=True, top_k=None)` says of each row."""
         if not rows:
             return []
-        model, tokenizer = _loaded(model_dir, file_stamp(model_dir))
+        model, tokenizer = load_reader(AutoModelForSequenceClassification, model_dir)
         scores = label_scores(model, _batches(tokenizer, rows), len(rows), self.head.scores)
         return self.head.predictions(scores, model.config)
 
@@ -259,17 +257,6 @@ def _batches(tokenizer: Any, rows: Sequence[Row]) -> Batches:
             yield chosen, collate([encoded[index] for index in chosen])
 
     return made()
-
-
-@lru_cache(maxsize=2)
-def _loaded(model_dir: Path, stamp: str) -> tuple[Any, Any]:
-    """Model and tokenizer of a folder; loaded anew when its files have changed."""
-    del stamp
-    with quiet_transformers():
-        model = AutoModelForSequenceClassification.from_pretrained(
-            model_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-        )
-    return model.to(device()).eval(), load_tokenizer(model_dir, None)
 
 
 def _text_row(values: Sequence[Any]) -> dict[str, Any]:

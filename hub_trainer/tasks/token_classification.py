@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,9 +29,8 @@ from hub_trainer.finetune.classifier_checks import argument_problems, base_probl
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import SPANS_HEAD, output_order
 from hub_trainer.finetune.label_scores import centroid_scores, device
-from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
-from hub_trainer.finetune.tokenizers import load_tokenizer
+from hub_trainer.finetune.tokenizers import load_reader, load_tokenizer
 from hub_trainer.finetune.words import (
     encoded,
     tag_labels,
@@ -171,7 +169,7 @@ class TokenClassification:
         """What `pipeline("token-classification")` says of the first piece of each word."""
         if not rows:
             return []
-        model, tokenizer = _loaded(model_dir, file_stamp(model_dir))
+        model, tokenizer = load_reader(AutoModelForTokenClassification, model_dir)
         texts = [str(row["text"]) for row in rows]
         scores = word_scores(model, tokenizer, texts)
         return SPANS_HEAD.predictions(texts, scores, model.config)
@@ -259,17 +257,6 @@ def _nearest_tags(
     asked = word_features(body, tokenizer, texts)
     scores = centroid_scores(features, tags, np.concatenate(asked), num_labels=len(names))
     return list(np.split(scores, np.cumsum([len(one) for one in asked])[:-1]))
-
-
-@lru_cache(maxsize=2)
-def _loaded(model_dir: Path, stamp: str) -> tuple[Any, Any]:
-    """Model and tokenizer of a folder; loaded anew when its files have changed."""
-    del stamp
-    with quiet_transformers():
-        model = AutoModelForTokenClassification.from_pretrained(
-            model_dir, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-        )
-    return model.to(device()).eval(), load_tokenizer(model_dir, None)
 
 
 def _text_row(values: Sequence[Any]) -> dict[str, Any]:
