@@ -65,7 +65,7 @@ class Spans:
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = None
-    question: str = "Are these the spans that should be marked?"
+    question: str = "Are these the right spans?"
     hint: str = (
         "Write a line for each span, as in: New York -> place. Write none where there is no span."
     )
@@ -179,6 +179,8 @@ class Spans:
     def overview(self, values: Sequence[Any], names: Sequence[str]) -> str:
         """How many spans rows have, and of which types."""
         known = names or self.names(values, ())
+        if not known:
+            return "no spans"
         mean = sum(len(_spans(value)) for value in values) / max(len(values), 1)
         return f"{mean:.1f} spans per row of {_types_named(known)}"
 

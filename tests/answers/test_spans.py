@@ -376,3 +376,8 @@ def test_raters_when_only_the_proven_are_heard_then_liars_are_not() -> None:
     found = agreed(votes, gold, rule="dawid_skene")
     assert SPANS.told(found.decided["new"]) == "colon cancer (Disease)"
     assert {one.rater_id for one in found.raters if one.excluded} == {"fresh"}
+
+
+def test_overview_when_no_row_has_a_span_then_says_so() -> None:
+    assert SPANS.overview([[["a", "O"]]], ()) == "no spans"
+    assert SPANS.overview([[["a", "B-x"]]], ()).startswith("1.0 spans per row of 1 type")
