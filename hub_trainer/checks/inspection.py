@@ -20,6 +20,7 @@ from hub_trainer.checks.contents import (
 from hub_trainer.checks.label_groups import LabelGroup
 from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.leakage import Leakage, check_leakage
+from hub_trainer.checks.personal import Traces
 from hub_trainer.checks.schema import Schema, check_schema
 from hub_trainer.checks.spread import check_known_labels, check_label_spread
 from hub_trainer.checks.verdict import Check
@@ -174,10 +175,7 @@ def _check_contents(new: Reading, bench: Bench) -> tuple[list[Check], tuple[int,
     checks = [
         *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
         check_leakage(leakage),
-        *check_personal_data(
-            found["personal"], found["base_personal"],
-            num_rows=counts["rows"], num_base_rows=counts["base_rows"],
-        ),
+        *check_personal_data(Traces(**found["personal"]), Traces(**found["base_personal"])),
         check_text(found["flags"]),
         check_known_labels(bench.base.labels, new.labels),
         check_label_spread(bench.base.labels, new.labels, max_shift=review.max_label_shift),

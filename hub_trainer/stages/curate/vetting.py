@@ -60,7 +60,9 @@ def vet_first(bench: Bench, examples: Sequence[Row]) -> tuple[list[Row], dict[st
     write_rows(new, pa.Table.from_pylist([canonical_of(one) for one in examples]))
     deduplicate = bench.recipe.prepare.deduplicate
     near = deduplicate.near if deduplicate else None
-    unfit = screen(new, None, bench.sealed_file(), modality="text", near=near, max_repeats=0.0)
+    unfit = screen(
+        new, None, bench.sealed_file(), modality="text", answer="label", near=near, max_repeats=0.0
+    )
     kept = [one for number, one in enumerate(examples) if number not in unfit]
     return kept, dict(Counter(unfit.values()))
 
@@ -151,6 +153,7 @@ class _Vetting:
             self.stand.base.path,
             self.bench.sealed_file(),
             modality=self.bench.task.modality,
+            answer=self.answer.name,
             near=self.bench.policy.near,
             max_repeats=self.bench.policy.review.max_duplicate_fraction,
         )
