@@ -6,7 +6,7 @@ from typing import Any
 
 from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.flags import FLAGS, text_flags
-from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
+from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, ReviewContext
 from hub_trainer.checks.personal import find_traces
 from hub_trainer.checks.worker import read_files
 from hub_trainer.duplicates import find_duplicates, find_repeats
@@ -56,20 +56,26 @@ def screen(  # noqa: PLR0913 - each says another thing
 
 
 def screen_files(
-    folder: Path, out: Path, bench: Bench, *, split: str, near: float | None, max_repeats: float
+    folder: Path,
+    out: Path,
+    context: ReviewContext,
+    *,
+    split: str,
+    near: float | None,
+    max_repeats: float,
 ) -> dict[int, str]:
     """As `screen`, of files in the dataset's own form; their canonical rows are at `out` then."""
-    spec = bench.base.answer["spec"]
+    spec = context.base.answer["spec"]
     arguments = {
         "folder": str(folder.resolve()),
         "out": str(out.resolve()),
         "split": split,
         "spec": spec,
         "compared": {
-            "base": str(bench.base.path),
-            "test": str(bench.test.path) if bench.test else None,
+            "base": str(context.base.path),
+            "test": str(context.test.path) if context.test else None,
             "modality": spec["modality"],
-            "answer": bench.answer,
+            "answer": context.answer,
             "near": near,
             "max_repeats": max_repeats,
         },

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.checks.bench import Tip, load_tip
 from hub_trainer.checks.comment import inert
 from hub_trainer.checks.contents import check_personal_data, check_text
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.joining import Destination
 from hub_trainer.checks.personal import NO_TRACES, find_traces
 from hub_trainer.checks.policy import Policy, open_policy
+from hub_trainer.checks.review_context import Tip, load_tip
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.contribute.picture_files import picture_files

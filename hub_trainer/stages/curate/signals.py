@@ -59,7 +59,7 @@ class Opinions:
 
 
 @dataclass(frozen=True)
-class Seen:
+class KnownRows:
     """What is known of rows by content keys."""
 
     rows: frozenset[str]
@@ -119,7 +119,7 @@ def trust_of(opinions: Sequence[Opinion]) -> dict[str, float]:
 
 
 def examples_of_kind(
-    opinions: Sequence[Opinion], kind: Kind, seen: Seen, *, min_raters: int
+    opinions: Sequence[Opinion], kind: Kind, seen: KnownRows, *, min_raters: int
 ) -> Agreed:
     """The examples for a dataset of this kind, in the order of their items."""
     trust = trust_of(opinions)
@@ -239,7 +239,7 @@ def _said(prompt: Content, text: str) -> Content:
     return text if isinstance(prompt, str) else ({"role": "assistant", "content": text},)
 
 
-def _known(example: Mapping[str, Any], seen: Seen) -> str | None:
+def _known(example: Mapping[str, Any], seen: KnownRows) -> str | None:
     row = canonical_of(example)
     whole, asked = content_keys([row, {"text": row["prompt"]}], "text")
     if asked in seen.sealed_prompts:
