@@ -117,7 +117,7 @@ def _question(service: SpaceService) -> _Question:
         with gr.Column(visible=False, elem_id="correction") as correction:
             name, options = service.answer.correction(service.intake.settings.label_names)
             answer = component(name, **options)
-            send = gr.Button("Send the right answer", variant="primary")
+            send = gr.Button("Send the right answer", variant="primary", elem_id="send")
         gr.HTML(
             terms(service.intake.settings, service.intake.consent), elem_id="note", padding=False
         )

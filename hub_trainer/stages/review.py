@@ -155,7 +155,7 @@ def apply_verdict(hub: Hub, dataset_id: str, verdict: Verdict) -> bool:
         commit = _merge(hub, repo, verdict, author=request.author)
         if commit is None:
             return False
-        note = f"Merged by value as {commit.commit_sha}. Thank you."
+        note = f"Merged: main holds these rows from {commit.commit_sha} on. Thank you."
     text = render_comment(verdict, dataset_id=dataset_id)
     hub.rewrite_comment(repo, verdict.number, text, marker=MARKER)
     if verdict.verdict == "merge" or verdict.closes:

@@ -366,7 +366,7 @@ def test_review_when_killed_after_the_merge_then_the_next_one_finishes_it(
         detail = f"merged as {merged.commit_sha} by a review that did not finish"
         assert verdict.checks == (Check("earlier review", True, detail),)
         assert detail in comment
-    assert note == f"Merged by value as {merged.commit_sha}. Thank you."
+    assert note == f"Merged: main holds these rows from {merged.commit_sha} on. Thank you."
 
 
 def test_reader_token_when_merging_then_the_hubs_refusal_is_raised(
