@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hub_trainer.duplicates import content_keys
 from hub_trainer.recipe import CurateSection
 from hub_trainer.stages.curate.signals import (
-    KnownRows,
+    KnownExamples,
     canonical_of,
     count_opinions,
     examples_of_kind,
@@ -18,7 +18,7 @@ from hub_trainer.stages.curate.signals import (
     trust_of,
 )
 
-NOTHING_KNOWN = KnownRows(frozenset(), frozenset())
+NOTHING_KNOWN = KnownExamples(frozenset(), frozenset())
 WHOLE = {"_weight": 1.0, "_finished": [True]}
 TURNS = [{"role": "user", "content": "Hello"}]
 
@@ -184,10 +184,10 @@ def test_weights_when_made_then_they_are_positive_and_bounded(
 
 def test_examples_when_known_or_sealed_then_they_are_left_out() -> None:
     known = canonical_of({"prompt": "a ", "completion": "b"})
-    seen = KnownRows(frozenset(content_keys([known], "text")), frozenset())
+    seen = KnownExamples(frozenset(content_keys([known], "text")), frozenset())
     agreed = examples_of_kind(opinions(said("up")).all, "kto", seen, min_raters=1)
     assert agreed.skipped == {"in the dataset already": 1}
-    sealed = KnownRows(frozenset(), frozenset(content_keys([{"text": "a "}], "text")))
+    sealed = KnownExamples(frozenset(), frozenset(content_keys([{"text": "a "}], "text")))
     agreed = examples_of_kind(opinions(said("up")).all, "kto", sealed, min_raters=1)
     assert agreed.skipped == {"sealed for the test": 1}
 

@@ -14,7 +14,7 @@ from hub_trainer.stages.curate.curate_context import CurateContext
 from hub_trainer.stages.curate.signals import (
     SIGNALS_FOR,
     Agreed,
-    KnownRows,
+    KnownExamples,
     Opinions,
     count_opinions,
     examples_of_kind,
@@ -51,7 +51,7 @@ def agreed_answers(context: CurateContext, draft: Draft) -> tuple[Kind, Agreed]:
     opinions = count_opinions(shards, context.task.name, section)
     rows = context.dataset_rows()
     kind = _kind(context, rows, opinions)
-    seen = KnownRows(frozenset(content_keys(rows, "text")), _sealed_prompts(context))
+    seen = KnownExamples(frozenset(content_keys(rows, "text")), _sealed_prompts(context))
     needed = section.raters_needed(of_answers=True)
     agreed = examples_of_kind(opinions.all, kind, seen, min_raters=needed)
     draft.outputs.update(kind=NAMES[kind], **summarise_opinions(opinions, agreed))
