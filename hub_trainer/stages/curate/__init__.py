@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
+from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.recipe import Recipe, RepoRef
 from hub_trainer.rows.formats import Kind
@@ -62,21 +62,16 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         "curate": recipe.curate.model_dump(),
         "proposed": _proposed(hub, source),
     }
-    folder = round_dir / "curate"
-    done = find_artifact(folder, inputs)
-    if done:
-        return done
-    with (
-        write_artifact(folder, inputs) as draft,
-        tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch,
-    ):
-        context = CurateContext(recipe, shas, task, hub, Path(scratch))
-        if context.has(ratings):
-            _curate(context, draft, progress)
-        else:
-            _nothing(draft, f"{ratings.repo_id} does not exist yet: there are no ratings.")
-    assert draft.artifact is not None
-    return draft.artifact
+
+    def make(draft: Draft) -> None:
+        with tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch:
+            context = CurateContext(recipe, shas, task, hub, Path(scratch))
+            if context.has(ratings):
+                _curate(context, draft, progress)
+            else:
+                _nothing(draft, f"{ratings.repo_id} does not exist yet: there are no ratings.")
+
+    return make_artifact(round_dir / "curate", inputs, make)
 
 
 def _resolve(hub: Hub, refs: Sequence[RepoRef]) -> dict[tuple[str, str], str]:

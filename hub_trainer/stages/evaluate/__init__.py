@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.artifacts import Artifact, find_artifact, write_artifact, write_durably
+from hub_trainer.artifacts import Artifact, Draft, make_artifact, write_durably
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, load_pins, pinned_ratings, read_rounds
 from hub_trainer.recipe import Recipe
@@ -47,22 +47,19 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         "gate": recipe.gate.model_dump(mode="json"),
         **_crowd_inputs(recipe, pins),
     }
-    folder = round_dir / "evaluate"
-    done = find_artifact(folder, inputs)
-    if done:
-        return done
-    logger.debug("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
     num_looks, in_a_row = count_looks(verdicts)  # type: ignore[arg-type]
     rule = GateRule(recipe.gate.alpha, recipe.gate.min_slice_change, num_looks, in_a_row)
-    with write_artifact(folder, inputs) as draft:
-        round_ = TrainedRound(recipe, trained, prepared, pins, hub, rule, progress)
-        results = _measure(round_, draft.folder)
+    measured = TrainedRound(recipe, trained, prepared, pins, hub, rule, progress)
+
+    def make(draft: Draft) -> None:
+        logger.debug("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
+        results = _measure(measured, draft.folder)
         content = json.dumps(results.to_json(), indent=1, ensure_ascii=False).encode()
         write_durably(draft.folder / "results.json", content)
         draft.outputs |= _essentials(results)
-    assert draft.artifact is not None
-    logger.debug("evaluate: %s", results.verdict)
-    return draft.artifact
+        logger.debug("evaluate: %s", results.verdict)
+
+    return make_artifact(round_dir / "evaluate", inputs, make)
 
 
 def _measure(trained: TrainedRound, folder: Path) -> Results:
