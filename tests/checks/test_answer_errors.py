@@ -115,7 +115,7 @@ def _of_a_weak_judge(
     """Held-out errors, errors of exchanged answers, and new ones of which a share is exchanged."""
     rng = np.random.default_rng(seed)
     truth, held = rng.normal(size=count), rng.normal(size=600)
-    said, of_held = truth + rng.normal(size=count), held + rng.normal(size=600)
+    said, of_held = (one + rng.normal(0, 0.7, len(one)) for one in (truth, held))
     given = truth.copy()
     wrong = np.arange(count) < share * count
     given[wrong] = rng.permutation(given[wrong])
