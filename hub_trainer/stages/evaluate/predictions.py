@@ -92,6 +92,7 @@ def measure_predictions(bench: Bench, task: PredictingTask, folder: Path) -> dic
 
 def _measured(bench: Bench, task: PredictingTask) -> Measured:
     rows, names, answer = bench.sealed, bench.prepared.outputs["label_names"], task.answer
+    answer.assert_measurable(bench.recipe.evaluate.metrics, names)
     bench.progress(0.0, "the new model")
     new = answer.over(task.predict(bench.model_dir, rows), names)
     bench.progress(0.3, "the published model")
@@ -126,8 +127,8 @@ def _baselines(bench: Bench, task: PredictingTask, rows: Sequence[Row]) -> list[
     recipe, answer = bench.recipe, task.answer
     train = read_rows(bench.prepared.folder / "train.parquet")
     references = [row[answer.column] for row in rows]
-    told, value = answer.constant(references, recipe.evaluate.primary)
-    found = [Baseline("baseline", told, [Prediction(value)] * len(rows))]
+    told, constant = answer.constant(references, recipe.evaluate.primary)
+    found = [Baseline("baseline", told, [constant] * len(rows))]
     base = _base(bench, task, train, rows)
     probe = probe_answers(task, train, rows, seed=recipe.train.seed)
     found += [base] if base else []
