@@ -60,8 +60,8 @@ def eval_results(facts: CardFacts, *, date: str) -> dict[str, bytes]:
 
     A benchmark's task has one value, so the other metrics stand in the model-index alone.
     """
-    primary = str(facts.results["primary"])
-    estimate = facts.results["metrics"][primary]
+    primary = facts.results.primary
+    estimate = facts.results.metrics[primary]
     if not math.isfinite(estimate["value"]):
         return {}
     source = facts.test_sources[0]
@@ -111,7 +111,7 @@ def _index_dataset(facts: CardFacts) -> dict[str, Any]:
 
 def _index_metrics(facts: CardFacts) -> Iterator[dict[str, Any]]:
     of_one = facts.positive_metrics
-    for metric, estimate in facts.results["metrics"].items():
+    for metric, estimate in facts.results.metrics.items():
         if not math.isfinite(estimate["value"]):
             continue
         kind = metric_type(metric)
@@ -131,7 +131,7 @@ def _index_metrics(facts: CardFacts) -> Iterator[dict[str, Any]]:
 
 
 def _examples_note(facts: CardFacts) -> str:
-    count = facts.results["num_examples"]
+    count = facts.results.num_examples
     if facts.test_sources[0]["role"] == "test":
         return f"{count} examples of split {facts.test_sources[0]['split']}"
     fraction = facts.recipe.prepare.test_fraction

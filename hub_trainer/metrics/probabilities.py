@@ -119,6 +119,7 @@ def _rarer_side(rows: FloatArray, counts: IntArray) -> int:
 def _calibration_error(sums: FloatArray) -> FloatArray:
     """(B,) from the sums of confidence minus truth in each bin, and how many there are of both."""
     gaps, count = np.abs(sums[:, :-1]).sum(axis=1), sums[:, -1]
+    gaps = np.where(gaps > 1e-12 * count, gaps, 0.0)  # rounding is no error
     result: FloatArray = np.divide(gaps, count, out=np.zeros(len(gaps)), where=count > 0)
     return result
 
