@@ -25,7 +25,7 @@ from hub_trainer.metrics.probabilities import (
 )
 from hub_trainer.metrics.report import calibration
 from hub_trainer.metrics.senses import lower_is_better
-from hub_trainer.stats import Statistics, compare, estimate, measure
+from hub_trainer.stats import Statistics, compare, estimate, measure, paired
 
 NAMES = ["ill", "well"]
 MANY = ["a", "b", "c", "d"]
@@ -312,8 +312,10 @@ def test_compare_of_sensitivity_when_both_answer_then_by_the_positive_rows() -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("stretch", [1.0, 0.1])
 def test_compare_of_auroc_when_models_are_equal_then_false_alarms_at_their_level(
-    stretch: float,
+    stretch: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(paired, "NUM_PERMUTATIONS", 1_000)
+    monkeypatch.setattr(paired, "NUM_RESAMPLES", 100)
     rng, alarms = np.random.default_rng(6), []
     for seed in range(200):
         truth = (rng.random((120, 1)) < 0.3) * 1.0
