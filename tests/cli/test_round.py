@@ -29,7 +29,7 @@ def test_check_when_all_is_well_then_says_what_it_opened(cli: Cli, kind: str) ->
     assert list(cli.folder.iterdir()) == [recipe] or not (cli.folder / "rounds").exists()
 
 
-@pytest.mark.parametrize("kind", ["text", "image"])
+@pytest.mark.parametrize("kind", ["text", pytest.param("image", marks=pytest.mark.slow)])
 def test_plan_when_run_afterwards_then_its_steps_and_parameters_were_right(
     cli: Cli, hub: Hub, kind: str
 ) -> None:
@@ -149,7 +149,7 @@ def test_schema_when_printed_then_names_every_section(cli: Cli) -> None:
 def test_run_when_training_is_launched_then_each_stage_is_told_once_and_no_library_speaks(
     cli: Cli,
 ) -> None:
-    recipe = write_recipe(cli.folder / "quiet.yaml", "text")
+    recipe = write_recipe(cli.folder / "quiet.yaml", "table")
     told = cli.run("run", recipe, "--accelerate-config", ACCELERATE / "cpu.yaml", "--json")
     assert told.code in (0, 6), told.err
     assert len(told.out.splitlines()) == 1
