@@ -85,6 +85,13 @@ def test_text_when_longer_than_the_model_takes_is_said_to_be_cut(tmp_path: Path)
         f"Only the first 4 of {count} tokens were read: the model takes no more."
     ]
     assert cut_notes(tmp_path, "a") == []
+    pair = {"text": "one two three", "text_pair": "four five"}
+    count = len(made("one two three", "four five")["input_ids"])
+    assert cut_notes(tmp_path, pair) == [
+        f"Only 4 of {count} tokens were read, the longer text not to its end: the model takes no "
+        "more."
+    ]
+    assert cut_notes(tmp_path, {"text": "a", "text_pair": "b"}) == []
 
 
 def test_shown_rows_when_written_and_read_are_the_same(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from hub_trainer.stages.serve.foreign import (
     last_served,
 )
 from hub_trainer.stages.serve.preload import preloads
-from hub_trainer.tasks import is_generation, task_of
+from hub_trainer.tasks import inputs_named, is_generation, task_of
 
 __all__ = ["PushedSpace", "RunningSpace", "card_problems", "push", "run", "start"]
 
@@ -114,6 +114,7 @@ def space_settings(
         commit_sha=record.commit_sha,
         ratings_repo_id=section.ratings_repo_id,
         answer=None if writes else record.answer or "label",
+        columns=inputs_named(recipe),
         label_names=[] if writes else record.label_names,
         generation=sampling if writes else None,
         rival=rival,
