@@ -88,6 +88,13 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
         split: [{"text": row["text"], "labels": [row["label"]]} for row in rows]
         for split, rows in {**texts(), "validation": text_rows(COUNT // 2, seed=2)}.items()
     },
+    "sentence-transformers/stsb": lambda: {
+        split: [
+            {"sentence1": row["text"], "sentence2": other["text"], "score": n % 6 / 5}
+            for n, (row, other) in enumerate(zip(rows, rows[::-1], strict=True))
+        ]
+        for split, rows in {**texts(), "validation": text_rows(COUNT // 2, seed=2)}.items()
+    },
     "your-org/ncbi-disease-mentions": lambda: {
         split: [
             {

@@ -113,6 +113,9 @@ def test_page_when_named_by_the_recipe_shows_that_as_text() -> None:
     assert '<p class="notice" role="note">Not &quot;medical&quot; &lt;u&gt;</p>' in top
     assert 'href="https://x/&quot;onload="' in top
     assert notice(settings_of()) == ""
+    pair = {"text": "<i>premise", "text_pair": "hypothesis"}
+    both = head(settings_of(columns=pair), "text", "https://x", "")
+    assert "reads 2 texts, &lt;i&gt;premise and hypothesis, and chooses one of 3 labels" in both
     plain = head(settings_of(), "image", "https://x", "")
     assert "reads a picture and chooses one of 3 labels: few, many or &lt;b&gt;&amp;none." in plain
 

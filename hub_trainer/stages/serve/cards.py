@@ -11,7 +11,7 @@ from hub_trainer.ratings import ratings_card
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.space.readme import space_readme
 from hub_trainer.space.settings import RivalModel, SpaceSettings, consent_text
-from hub_trainer.tasks import outline_for
+from hub_trainer.tasks import inputs_named, outline_for
 
 NO_COMMIT = "0" * 40
 
@@ -88,6 +88,7 @@ def _expected_settings(recipe: Recipe, licence: CardLicence | None) -> SpaceSett
         commit_sha=NO_COMMIT,
         ratings_repo_id=section.ratings_repo_id,
         answer=known.answer,
+        columns=inputs_named(recipe),
         label_names=[] if writes else ["label"],
         generation=GenerationSection() if writes else None,
         rival=RivalModel(repo_id=rival.repo_id, commit_sha=NO_COMMIT) if rival and writes else None,
