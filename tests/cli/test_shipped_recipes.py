@@ -199,7 +199,7 @@ def _commit(hub: Hub, repo: Repo, files: dict[str, bytes]) -> None:
 def at_named(named: LocalHub, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     for name, value in named.environment().items():
         monkeypatch.setenv(name, value)
-    return cli
+    return Cli(cli.folder, {**cli.environment, **named.environment()})
 
 
 def commands(path: Path) -> list[list[str]]:
