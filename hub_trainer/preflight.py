@@ -322,7 +322,7 @@ class _Judging:
         folders: ModelFolders | None,
     ) -> Preview | None:
         """The first example of language data, as the base model will read it."""
-        from hub_trainer.stages.evaluate.exam import assert_answerable
+        from hub_trainer.stages.evaluate.questions import assert_answerable
 
         task = task_of(self.recipe)
         if not is_generation(task):

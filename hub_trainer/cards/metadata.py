@@ -55,8 +55,8 @@ def eval_results(facts: CardFacts, *, date: str) -> dict[str, bytes]:
 
     A benchmark's task has one value, so the other metrics stand in the model-index alone.
     """
-    primary = str(facts.results["primary"])
-    estimate = facts.results["metrics"][primary]
+    primary = facts.results.primary
+    estimate = facts.results.metrics[primary]
     if not math.isfinite(estimate["value"]):
         return {}
     source = facts.test_sources[0]
@@ -89,7 +89,7 @@ def _index_entry(facts: CardFacts) -> dict[str, Any]:
     return {
         "task": task,
         "dataset": _index_dataset(facts),
-        "metrics": list(_index_metrics(facts.results["metrics"])),
+        "metrics": list(_index_metrics(facts.results.metrics)),
     }
 
 
@@ -119,7 +119,7 @@ def _index_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[st
 
 
 def _examples_note(facts: CardFacts) -> str:
-    count = facts.results["num_examples"]
+    count = facts.results.num_examples
     if facts.test_sources[0]["role"] == "test":
         return f"{count} examples of split {facts.test_sources[0]['split']}"
     fraction = facts.recipe.prepare.test_fraction
