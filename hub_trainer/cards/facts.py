@@ -95,6 +95,13 @@ class CardFacts:
         return load_answer(name) if name else None
 
     @property
+    def positive_metrics(self) -> list[str]:
+        """The measured metrics that are of the label `evaluate.positive`, where it is named."""
+        if self.answer is None or self.recipe.evaluate.positive is None:
+            return []
+        return [one for one in self.results.metrics if one in self.answer.positive_metrics]
+
+    @property
     def verdict(self) -> str:
         """promote, hold or reject."""
         return self.results.verdict

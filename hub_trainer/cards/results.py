@@ -36,6 +36,7 @@ def results_section(facts: CardFacts) -> str:
         f"On {count:,} sealed test examples{once}{apart}; 95 % intervals in brackets.",
         _metrics_table(facts),
     ]
+    lines += [told] if (told := _positive_told(facts)) else []
     lines += [told] if (told := _baselines_told(facts)) else []
     lines += evidence(facts) if facts.writes else []
     return "\n\n".join([*lines, _gate_section(facts)])
@@ -130,6 +131,16 @@ def _published(facts: CardFacts) -> str:
         return "the published model"
     page = facts.link(f"{facts.repo_id}/tree/{facts.parent}")
     return f"the published model ([{facts.parent[:7]}]({page}))"
+
+
+def _positive_told(facts: CardFacts) -> str:
+    """Which label some of the metrics are of."""
+    metrics, positive = facts.positive_metrics, facts.recipe.evaluate.positive
+    if not metrics or positive is None:
+        return ""
+    *others, last = metrics
+    told = f"{', '.join(others)} and {last}" if others else last
+    return f"Of the label {name(positive)} against all others: {told}."
 
 
 def _baselines_told(facts: CardFacts) -> str:

@@ -172,7 +172,7 @@ def _task(name: str, named: Mapping[str, str]) -> Task:
     """The task, with the answer and the inputs that the named columns say."""
     answers = [column for column in named if is_answer(column)]
     beside = tuple(column for column in OUTLINES[name].optional if column in named)
-    return load_task(name, ANSWER_COLUMNS[answers[0]] if answers else None, beside)
+    return load_task(name, ANSWER_COLUMNS[answers[0]] if answers else None, beside=beside)
 
 
 def _pair_notes(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> list[str]:

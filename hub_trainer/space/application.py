@@ -50,7 +50,7 @@ def build_app(
     """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
     key, raters = raters_at(store.path.parent, hub, durability)
     beside = tuple(name for name in OPTIONAL_INPUTS if name in settings.columns)
-    task: Task = on_gpu(load_task(settings.task, settings.answer, beside))
+    task: Task = on_gpu(load_task(settings.task, settings.answer, beside=beside))
     destination = Destination(
         settings.ratings_repo_id,
         settings.space_repo_id,

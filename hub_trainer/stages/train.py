@@ -118,6 +118,8 @@ def _fit(
         label_names=prepared.outputs["label_names"],
     )
     task = task_of(recipe)
+    if not is_generation(task):
+        task.answer.assert_measurable(recipe.evaluate.metrics, splits.label_names)
     with _logs_in(out_dir / "logs"):
         if is_generation(task):
             assert base is not None
@@ -190,6 +192,7 @@ def _inputs(recipe: Recipe, prepared: Artifact, pins: Pins) -> dict[str, Any]:
         "max_length": recipe.prepare.max_length,
         "augment": recipe.prepare.augment,
         "primary": recipe.evaluate.primary,
+        **({"positive": recipe.evaluate.positive} if recipe.evaluate.positive else {}),
     }
 
 

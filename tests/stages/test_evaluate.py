@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from sklearn import metrics as oracle
 
 from hub_trainer.artifacts import Artifact, write_artifact
 from hub_trainer.errors import DataError
@@ -124,6 +125,71 @@ def test_run_when_it_is_the_first_round_then_compares_with_a_constant(
     assert (made.folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
     assert made.outputs["metrics"] == found.metrics
     assert made.outputs["gate"]["verdict"] == "promote"
+
+
+MEDICAL = [
+    *("auroc", "sensitivity", "specificity", "brier", "calibration_error"),
+    "average_precision",
+]
+
+
+@pytest.mark.parametrize("primary", ["auroc", "sensitivity", "brier"])
+def test_run_when_probabilities_are_measured_then_as_scikit_learn_does(
+    tmp_path: Path, hub: Hub, name: str, primary: str
+) -> None:
+    measured = {"metrics": MEDICAL, "primary": primary, "positive": "small"}
+    made = evaluated(tmp_path, hub, name, evaluate=measured)
+    found, rows = results(made), pq.read_table(made.folder / "predictions.parquet").to_pylist()
+    truth = [row["reference"] == "small" for row in rows]
+    given = [row["prediction"] == "small" for row in rows]
+    scores = [one["score"] for row in rows for one in row["scores"] if one["name"] == "small"]
+    expected = {
+        "auroc": oracle.roc_auc_score(truth, scores),
+        "average_precision": oracle.average_precision_score(truth, scores),
+        "brier": oracle.brier_score_loss(truth, scores),
+        "sensitivity": oracle.recall_score(truth, given),
+        "specificity": oracle.recall_score(truth, given, pos_label=False),
+        "calibration_error": found.detail["calibration"]["ece"],
+    }
+    assert list(found.metrics) == MEDICAL
+    for metric, value in expected.items():
+        estimate = found.metrics[metric]
+        assert estimate["value"] == pytest.approx(value, abs=1e-9), metric
+        assert estimate["low"] <= estimate["value"] <= estimate["high"]
+    constant, probe = found.baselines
+    assert constant.metrics["auroc"]["value"] == 0.5
+    assert constant.metrics["sensitivity"]["value"] == 0
+    assert 0.8 < probe.metrics["auroc"]["value"] < 1
+    gate = found.gate
+    assert (gate["metric"], gate["verdict"], gate["lower_is_better"]) == (
+        *(primary, "promote"),
+        primary == "brier",
+    )
+    assert gate["num_examples"] == (sum(truth) if primary == "sensitivity" else 200)
+
+
+def test_run_when_the_published_model_ranks_as_well_then_slices_are_of_its_labels(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    published = fitted(tmp_path / "published", table_rows(300))
+    measured = {"metrics": ["auroc"], "primary": "auroc", "slices": ["color"]}
+    found = results(evaluated(tmp_path, hub, name, published=published, evaluate=measured))
+    assert (found.gate["against"], found.gate["method"]) == ("published", "permutation")
+    assert {one["column"] for one in found.gate["slices"]} == {"label", "color"}
+    assert set(found.published) == {"auroc"}
+
+
+@pytest.mark.parametrize(
+    ("positive", "message"),
+    [("smal", "is none of the labels"), (None, "Of two labels average_precision is of the one")],
+)
+def test_train_when_the_positive_label_is_not_known_then_stops_before(
+    tmp_path: Path, hub: Hub, name: str, positive: str | None, message: str
+) -> None:
+    measured = {"metrics": ["average_precision"], "primary": "average_precision"}
+    with pytest.raises(DataError, match=message) as caught:
+        evaluated(tmp_path, hub, name, evaluate={**measured, "positive": positive})
+    assert caught.value.where == "evaluate.positive"
 
 
 def test_run_when_done_then_predictions_agree_with_the_metrics(

@@ -10,10 +10,10 @@ from transformers import AutoTokenizer, pipeline
 from hub_trainer.errors import DataError, RecipeError
 from hub_trainer.finetune.label_scores import batches_by_length
 from hub_trainer.finetune.tokenizers import encode
+from hub_trainer.stages.serve.cards import inputs_named
 from hub_trainer.tasks import (
     Splits,
     beside_of,
-    inputs_named,
     load_task,
     outline,
     outline_for,
@@ -64,7 +64,7 @@ def names(answer: str) -> list[str]:
 
 
 def fitted(out_dir: Path, base_dir: Path, answer: str, **changes: Any) -> Path:
-    task, metric = predicting(load_task(TASK, answer, BESIDE)), METRICS[answer]
+    task, metric = predicting(load_task(TASK, answer, beside=BESIDE)), METRICS[answer]
     settings = recipe(
         TASK,
         evaluate__metrics=[metric],
@@ -92,7 +92,11 @@ def test_fit_when_done_then_it_has_learned_what_only_both_texts_say(
     trained: tuple[str, Path],
 ) -> None:
     answer, folder = trained
-    task, test, metric = predicting(load_task(TASK, answer, BESIDE)), rows(100, 2), METRICS[answer]
+    task, test, metric = (
+        predicting(load_task(TASK, answer, beside=BESIDE)),
+        rows(100, 2),
+        METRICS[answer],
+    )
     references = [row[task.answer.column] for row in test]
     both, alone = (
         task.answer.estimates(
@@ -109,7 +113,7 @@ def _without_pairs(test: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_fit_when_done_then_a_pipeline_given_both_says_the_same(trained: tuple[str, Path]) -> None:
     answer, folder = trained
-    task, test = predicting(load_task(TASK, answer, BESIDE)), rows(12, 3)
+    task, test = predicting(load_task(TASK, answer, beside=BESIDE)), rows(12, 3)
     test[0]["text"] = " ".join(WORDS[:4] * 20)  # longer than the model takes
     found = task.predict(folder, test)
     stranger: Any = pipeline(TASK, model=str(folder))
@@ -122,7 +126,7 @@ def test_usage_when_of_pairs_then_it_runs_as_it_stands(
     trained: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer, folder = trained
-    usage = load_task(TASK, answer, BESIDE).card().usage
+    usage = load_task(TASK, answer, beside=BESIDE).card().usage
     assert '"text_pair": "And here the second."' in usage
     code = usage.replace("{repo_id}", str(folder)).replace("{commit_sha}", "main")
     exec(compile(code, "usage", "exec"), {})
@@ -138,12 +142,12 @@ def test_fit_when_the_method_is_another_then_it_takes_pairs_too(
 ) -> None:
     few = {**SETTINGS, "num_train_epochs": 1}
     folder = fitted(tmp_path, base, "label", train__method=method, train__arguments=few)
-    found = predicting(load_task(TASK, "label", BESIDE)).predict(folder, rows(4, 2))
+    found = predicting(load_task(TASK, "label", beside=BESIDE)).predict(folder, rows(4, 2))
     assert {one.value for one in found} <= {"none", "some"}
 
 
 def test_base_when_untouched_then_it_reads_both(base: Path) -> None:
-    task = predicting(load_task(TASK, "number", BESIDE))
+    task = predicting(load_task(TASK, "number", beside=BESIDE))
     splits = Splits(rows(60, 0), [], [])
     turned = [{**row, "text": row["text_pair"], "text_pair": row["text"]} for row in rows(8, 1)]
     found, others = (task.predict_base(splits, given, base) for given in (rows(8, 1), turned))
@@ -162,7 +166,7 @@ def test_pairs_when_too_long_then_the_longer_text_is_cut(base: Path) -> None:
 
 
 def test_batches_when_of_pairs_then_both_texts_count_to_their_length(base: Path) -> None:
-    task = predicting(load_task(TASK, "label", BESIDE))
+    task = predicting(load_task(TASK, "label", beside=BESIDE))
     short, long = {"text": "red", "text_pair": "a"}, {"text": "red", "text_pair": "a " * 9}
     data = task.fit_data(
         Splits(
@@ -229,7 +233,7 @@ def test_slice_when_it_is_the_second_text_itself_or_no_text_then_is_taken() -> N
     ],
 )
 def test_row_when_a_text_is_missing_then_says_which(row: Any, faults: list[str]) -> None:
-    assert load_task(TASK, None, BESIDE).problems({**row, "label": "x"}) == faults
+    assert load_task(TASK, None, beside=BESIDE).problems({**row, "label": "x"}) == faults
 
 
 def test_row_when_it_has_a_text_too_many_then_is_of_no_use() -> None:
@@ -241,7 +245,7 @@ def test_row_when_it_has_a_text_too_many_then_is_of_no_use() -> None:
 
 
 def test_widgets_when_of_pairs_then_each_text_has_a_box_with_the_datasets_name() -> None:
-    widgets = predicting(load_task(TASK, None, BESIDE)).widgets([])
+    widgets = predicting(load_task(TASK, None, beside=BESIDE)).widgets([])
     assert [options["label"] for _, options in widgets.inputs] == ["Text", "Second text"]
     named = widgets.labelled({"text": "premise", "text_pair": "hypothesis"})
     assert [options["label"] for _, options in named.inputs] == ["premise", "hypothesis"]
@@ -263,5 +267,5 @@ def test_values_when_they_make_no_pair_then_says_what_to_do(
     values: list[Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        predicting(load_task(TASK, None, BESIDE)).widgets([]).to_row(values)
+        predicting(load_task(TASK, None, beside=BESIDE)).widgets([]).to_row(values)
     assert caught.value.do == ("write both texts first" if len(str(values)) < 99 else None)

@@ -48,6 +48,7 @@ def measure_predictions(trained: TrainedRound, task: PredictingTask, folder: Pat
     """Results; predictions.parquet and any scored are written to `folder`."""
     truth = _truth(trained, task, trained.sealed)
     answer, names = task.answer, truth.names
+    answer.assert_measurable(truth.metrics, names)
     trained.progress(0.0, "the new model")
     new = answer.over(task.predict(trained.model_dir, truth.rows), names)
     trained.progress(0.3, "the published model")
@@ -125,9 +126,9 @@ def _baselines(
     """A constant answer; the base model, where weights of one were changed; a cheap probe."""
     recipe, answer = trained.recipe, task.answer
     train = read_rows(trained.prepared.folder / "train.parquet")
-    told, value = answer.constant(truth.references, recipe.evaluate.primary)
+    told, constant = answer.constant(truth.references, recipe.evaluate.primary)
     found: list[tuple[Against, str, Sequence[Prediction]]] = [
-        ("baseline", told, [Prediction(value)] * len(truth.rows))
+        ("baseline", told, [constant] * len(truth.rows))
     ]
     pinned = trained.pins.base_model
     if pinned is not None and recipe.train.method_facts.needs_weights:
