@@ -18,7 +18,7 @@ from hub_trainer.lineage import (
     read_model_repo,
 )
 from hub_trainer.recipe import DatasetSource, Recipe, ReviewSection
-from hub_trainer.tasks import answer_of
+from hub_trainer.tasks import answer_of, beside_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Policy:
     """None infers the columns from the dataset."""
     answer: str | None = None
     """Name of what the task predicts; None is its usual answer."""
+    beside: tuple[str, ...] = ()
+    """Optional columns that the task's rows have."""
     test_split: DatasetSource | None = None
     """The sealed test rows; None takes the dataset's own test split, if it has one."""
     near: float | None = 0.85
@@ -119,6 +121,7 @@ def policy_of(recipe: Recipe, dataset_id: str, *, origin: str, model: PinnedMode
         origin=origin,
         task=recipe.task,
         answer=answer_of(recipe),
+        beside=beside_of(recipe),
         test_split=recipe.prepare.test_split,
         near=deduplicate.near if deduplicate else None,
         model=model,

@@ -106,7 +106,7 @@ def _task_spec(policy: Policy) -> dict[str, Any] | None:
         return None
     from hub_trainer.tasks import load_task
 
-    task = load_task(policy.task, policy.answer)
+    task = load_task(policy.task, policy.answer, beside=policy.beside)
     return {
         "modality": task.modality,
         "kinds": dict(task.columns),

@@ -35,6 +35,7 @@ FAR = 2.0
 """Widths of the dataset's range beyond which even one value is shown to a person."""
 MAX_CATEGORIES = 50
 WRITING = frozenset({"length of the text", "spelling of the text", "length of the answer"})
+WRITING |= {"length of the second text", "spelling of the second text"}
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hub_trainer.answers import Answer
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.answers.label import class_names
 from hub_trainer.answers.label_names import alike_labels, in_order
 from hub_trainer.checks.comment import inert
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Changes, Hub, Repo
-from hub_trainer.inputs import load_input
+from hub_trainer.inputs import INPUTS, load_input
 from hub_trainer.recipe import load_recipe
 from hub_trainer.recipe.arguments import nearest
-from hub_trainer.recipe.columns import ANSWER_COLUMNS, is_answer
+from hub_trainer.recipe.columns import ANSWER_COLUMNS, OPTIONAL_INPUTS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
 from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
-from hub_trainer.rows.columns import USUAL_NAMES
+from hub_trainer.rows.columns import USUAL_NAMES, answer_kind, columns_of_texts, pair_columns
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.own_schema import named_lists
-from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
+from hub_trainer.tasks import (
+    OUTLINES,
+    Task,
+    answer_in_rows,
+    is_generation,
+    load_task,
+    predicting,
+)
 from hub_trainer.tasks.starters import STARTERS, Starter
 
 if TYPE_CHECKING:
@@ -92,11 +99,14 @@ class _Split:
 
 def begin(hub: Hub, wanted: Beginning) -> Begun:
     """Make the dataset and write the recipe; nothing is written unless all of it can be."""
-    task, starter = _task(wanted), STARTERS[wanted.task]
+    _assert_known(wanted.task)
+    starter = STARTERS[wanted.task]
     repo = _free_repo(hub, wanted)
     base_model = _base_model(hub, wanted, starter)
     raw = read_local(wanted.data, max_bytes=MAX_BYTES)
-    columns = find_columns(raw, task, wanted.columns or {}, where=str(wanted.data))
+    named = _named_columns(raw, wanted)
+    task = _task(wanted.task, named)
+    columns = find_columns(raw, task, named, where=str(wanted.data))
     whole = _usable(raw, task, columns, where=str(wanted.data))
     splits = _splits(wanted, task, whole, columns)
     text = _recipe_text(wanted, task, starter, repo.repo_id, base_model, columns)
@@ -124,7 +134,11 @@ def begin(hub: Hub, wanted: Beginning) -> Begun:
         labels={name: labels[name] for name in in_order(labels)},
         columns=columns,
         dropped=dict(whole.dropped),
-        notes=(*whole.notes, *_ways_to_join(labels, wanted, repo.repo_id)),
+        notes=(
+            *whole.notes,
+            *_pair_notes(raw, task, columns),
+            *_ways_to_join(labels, wanted, repo.repo_id),
+        ),
     )
 
 
@@ -138,16 +152,47 @@ def _ways_to_join(labels: Mapping[str, int], wanted: Beginning, repo_id: str) ->
     ]
 
 
-def _task(wanted: Beginning) -> Task:
-    """The task, with the answer that the named columns say."""
-    if wanted.task not in STARTERS:
+def _assert_known(task: str) -> None:
+    if task not in STARTERS:
         raise UsageError(
-            f"There is no task {wanted.task!r}.{nearest(wanted.task, STARTERS)}",
+            f"There is no task {task!r}.{nearest(task, STARTERS)}",
             where="--task",
             do=f"Write one of {', '.join(STARTERS)}.",
         )
-    named = [name for name in wanted.columns or {} if is_answer(name)]
-    return load_task(wanted.task, ANSWER_COLUMNS[named[0]] if named else None)
+
+
+def _named_columns(raw: RawSplit, wanted: Beginning) -> dict[str, str]:
+    """The columns that are named, and those of a pair of texts where no text is named."""
+    named, pair = dict(wanted.columns or {}), pair_columns(raw)
+    is_offered = pair.keys() & set(OUTLINES[wanted.task].optional)
+    return named if not is_offered or pair.keys() & named.keys() else {**pair, **named}
+
+
+def _task(name: str, named: Mapping[str, str]) -> Task:
+    """The task, with the answer and the inputs that the named columns say."""
+    answers = [column for column in named if is_answer(column)]
+    beside = tuple(column for column in OUTLINES[name].optional if column in named)
+    return load_task(name, ANSWER_COLUMNS[answers[0]] if answers else None, beside=beside)
+
+
+def _pair_notes(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> list[str]:
+    """What is read as a pair of texts; or columns of texts of which only one is read."""
+    optional = OUTLINES[task.name].optional
+    ours = [name for name in task.columns if not is_answer(name)]
+    read = [columns.get(name, name) for name in ours]
+    if set(optional) & set(ours):
+        return [
+            f"{' and '.join(read)} are read as a pair; to read only one of them, begin anew with"
+            f" --column {ours[0]}={read[0]}"
+        ]
+    taken = {columns.get(name, name) for name in task.columns}
+    others = [name for name in columns_of_texts(raw) if name not in taken]
+    if not optional or not others:
+        return []
+    return [
+        f"the column {others[0]!r} holds texts too, which the model does not read; if it is to read"
+        f" pairs, begin anew with --column {ours[0]}={read[0]} --column {optional[0]}={others[0]}"
+    ]
 
 
 def find_columns(
@@ -181,14 +226,42 @@ def find_columns(
                 f"No column can be told to be the {name}.",
                 where=where,
                 got=f"columns {', '.join(present)}",
-                do=f"Name it: --column {name}={_likely(name, left)}",
+                do=f"Name it: --column {name}={_likely(name, left)}"
+                + _way_to_a_pair(raw, task, name, left),
             )
         found[name] = free[0]
+        if is_answer(name):
+            _assert_of_kind(raw, task, free[0], where)
     return {
         ours: theirs
         for ours, theirs in found.items()
-        if ours != theirs or ours in ("labels", "target") and not _is_usual(task, ours)
+        if ours != theirs
+        or ours in (*ANSWER_COLUMNS, *OPTIONAL_INPUTS)
+        and not _is_usual(task, ours)
     }
+
+
+def _assert_of_kind(raw: RawSplit, task: Task, column: str, where: str) -> None:
+    """Raise DataError where the answer that nobody has named looks like another of the task's."""
+    kind, usual = answer_kind(raw, column), predicting(task).answer
+    if kind in OUTLINES[task.name].answers and kind != usual.name:
+        other = load_answer(kind)
+        raise DataError(
+            f"The answers look like {other.plural}, and a recipe has to say so.",
+            where=f"{where}, column {column}",
+            got=str(raw.table.schema.field(column).type),
+            do=f"Name them: --column {other.column}={column}; or, to learn them as {usual.plural}, "
+            f"--column {usual.column}={column}",
+        )
+
+
+def _way_to_a_pair(raw: RawSplit, task: Task, name: str, left: Sequence[str]) -> str:
+    """The second column to name, where the task may read one beside a missing input."""
+    further = [one for one in OUTLINES[task.name].optional if one not in task.columns]
+    texts = [one for one in columns_of_texts(raw) if one in left[1:]]
+    if is_answer(name) or not further or not texts:
+        return ""
+    return f"; and if the model reads pairs, the second: --column {further[0]}={texts[0]}"
 
 
 def _likely(name: str, left: Sequence[str]) -> str:
@@ -324,7 +397,8 @@ def _own_column(raw: RawSplit, name: str, task: Task, columns: Mapping[str, str]
         return pa.array(named_lists(raw, name, f"column {name}"))
     if name in raw.class_names:
         return class_names(raw.table[name], raw.class_names[name], f"column {name}")
-    if name == columns.get("text", "text") or (answer is None and name != "label"):
+    shown_as_is = {columns.get(ours, ours) for ours, kind in task.columns.items() if kind in INPUTS}
+    if name in shown_as_is or (answer is None and name != "label"):
         return raw.as_written(name)
     shown = load_input(task.modality)
     if shown.has_features and name[:1] != "_":

@@ -173,7 +173,7 @@ def _spec(policy: Policy, table: RawSplit, *, where: str) -> RowSpec:
                 f"owner to review with a recipe: hf upload {where} FILE --repo-type dataset "
                 "--create-pr",
             ) from None
-    known, source = outline(policy.task, policy.answer), policy.source
+    known, source = outline(policy.task, policy.answer, policy.beside), policy.source
     return RowSpec(
         known.modality,
         dict(known.columns),

@@ -371,10 +371,8 @@ def scored_by_pipeline(head: RowHead, pipe: Any, contents: Sequence[Any]) -> lis
     config = pipe.model.config
     # None means five to a pipeline of images
     options: dict[str, Any] = {"top_k": config.num_labels}
-    said = [
-        pipe(one, **options, **({"truncation": True} if isinstance(one, str) else {}))
-        for one in contents
-    ]
+    options |= {"truncation": True} if pipe.tokenizer is not None else {}
+    said = [pipe(one, **options) for one in contents]
     scores = [{one["label"]: float(one["score"]) for one in answer} for answer in said]
     ordered = np.array([[row[name] for name in output_order(config)] for row in scores])
     return head.predictions(ordered, config)

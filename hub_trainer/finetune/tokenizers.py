@@ -1,5 +1,6 @@
 """Tokenizer of a folder, set to the length at which texts are cut, and its model beside it."""
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,18 @@ def load_tokenizer(folder: Path, max_length: int | None) -> Any:
 def load_reader(auto_class: Any, model_dir: Path) -> tuple[Any, Any]:
     """Model and tokenizer of a folder; kept until its files change."""
     return _loaded(auto_class, model_dir, file_stamp(model_dir))
+
+
+def encode(tokenizer: Any, contents: Sequence[str | Mapping[str, str]], **options: Any) -> Any:
+    """Contents as a pipeline of transformers encodes them: texts, or texts with a second one each.
+
+    Where a pair is too long, the longer text of the two is cut.
+    """
+    pairs = [one for one in contents if not isinstance(one, str)]
+    if not pairs:
+        return tokenizer(list(contents), **options)
+    columns = {name: [one[name] for one in pairs] for name in pairs[0]}
+    return tokenizer(**columns, **options)
 
 
 @lru_cache(maxsize=2)

@@ -5,6 +5,10 @@ holds it by chance, from the references themselves. So a copy is seen with fille
 between its words, in another order, with typing errors, with some words replaced, written without
 spaces or with one behind each letter, and inside a longer text. The distance is the share of the
 reference's evidence that is missing; a reference whose words prove too little is never near.
+
+A content is the texts of a row. Of a pair both must be there, in either order: what is alike stays
+so when it is turned round, and a row that shares one text only is an honest one. The distance is
+that of the text of which more is missing.
 """
 
 import math
@@ -13,6 +17,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.inputs.near_texts import normal_text
@@ -53,54 +58,59 @@ class _Text:
     """All words without a space."""
 
 
-class References:
-    """Texts that no other text may be a copy of."""
+Content = tuple[_Text, ...]
+"""The texts of a row in their order."""
 
-    def __init__(self, contents: Sequence[str]) -> None:
+
+class References:
+    """Contents that no other one may be a copy of."""
+
+    def __init__(self, contents: Sequence[Sequence[str]]) -> None:
         import numpy as np
 
-        texts = [_read(content) for content in contents]
-        self._texts, self._size = texts, len(texts)
+        read = [_read(content) for content in contents]
+        self._contents, texts = read, [text for content in read for text in content]
+        self._num_texts = len(texts)
         self._counts = Counter(word for text in texts for word in text.distinct)
-        self._full = [sum(map(self._rarity, text.distinct)) for text in texts]
-        self._least = math.log(max(1, self._size)) + MARGIN
-        self._features = _telling_features(texts)
-        rarity = [math.log((self._size + 1) / count) for _, count in self._features.values()]
+        self._full = [[sum(map(self._rarity, one.distinct)) for one in content] for content in read]
+        self._least = math.log(max(1, len(read))) + MARGIN
+        self._features = _telling_features(read)
+        rarity = [math.log((len(read) + 1) / count) for _, count in self._features.values()]
         self._weights = np.array(rarity or [0.0], np.float32)
-        held = self._matrix(texts)
+        held = self._matrix(read)
         self._norms = np.maximum(held @ self._weights, 1e-6)
         self._weighted = held.multiply(self._weights).tocsr().T
-        self.own = self._nearest(texts, others_only=True)[1]
+        self.own = self._nearest(read, others_only=True)[1]
         """Distance of each reference from the nearest other one: what chance brings."""
 
-    def nearest(self, contents: Sequence[str]) -> tuple["np.ndarray", "np.ndarray"]:
-        """Per text the nearest reference, and its distance; infinite when none is any near."""
+    def nearest(self, contents: Sequence[Sequence[str]]) -> tuple["np.ndarray", "np.ndarray"]:
+        """Per content the nearest reference, and its distance; infinite when none is any near."""
         return self._nearest([_read(content) for content in contents], others_only=False)
 
     def _nearest(
-        self, texts: Sequence[_Text], *, others_only: bool
+        self, contents: Sequence[Content], *, others_only: bool
     ) -> tuple["np.ndarray", "np.ndarray"]:
         import numpy as np
 
-        best, distances = np.zeros(len(texts), np.int64), np.full(len(texts), np.inf)
-        for row, candidates in self._candidates(texts):
+        best, distances = np.zeros(len(contents), np.int64), np.full(len(contents), np.inf)
+        for row, candidates in self._candidates(contents):
             for reference in candidates:
                 if others_only and reference == row:
                     continue
-                distance = self._distance(texts[row], int(reference))
+                distance = self._distance(contents[row], int(reference))
                 if distance < distances[row]:
                     best[row], distances[row] = reference, distance
         return best, distances
 
-    def _candidates(self, texts: Sequence[_Text]) -> Iterator[tuple[int, set[int]]]:
-        """Each text with references that share most features: of theirs, or of both."""
+    def _candidates(self, contents: Sequence[Content]) -> Iterator[tuple[int, set[int]]]:
+        """Each content with references that share most features: of theirs, or of both."""
         import numpy as np
 
-        if not self._size or not self._features:
+        if not self._contents or not self._features:
             return
-        count = min(CANDIDATES + 1, self._size)
-        for start in range(0, len(texts), BLOCK):
-            held = self._matrix(texts[start : start + BLOCK])
+        count = min(CANDIDATES + 1, len(self._contents))
+        for start in range(0, len(contents), BLOCK):
+            held = self._matrix(contents[start : start + BLOCK])
             norms = np.maximum(held @ self._weights, 1e-6)
             shared = (held @ self._weighted).toarray()
             for scores in (shared / self._norms, shared / np.sqrt(self._norms * norms[:, None])):
@@ -109,36 +119,55 @@ class References:
                     likely = {int(n) for n in places if scores[row, n] > 0}
                     yield start + row, likely
 
-    def _matrix(self, texts: Sequence[_Text]) -> Any:
+    def _matrix(self, contents: Sequence[Content]) -> Any:
         import numpy as np
         from scipy.sparse import csr_matrix
 
         places: list[int] = []
         ends = [0]
-        for text in texts:
-            places += [self._features[f][0] for f in _features(text) if f in self._features]
+        for content in contents:
+            places += [self._features[f][0] for f in _features(content) if f in self._features]
             ends.append(len(places))
         ones = np.ones(len(places), np.float32)
-        return csr_matrix((ones, places, ends), (len(texts), max(1, len(self._features))))
+        return csr_matrix((ones, places, ends), (len(contents), max(1, len(self._features))))
 
     def _rarity(self, word: str, longer: float = 1.0) -> float:
         """Nats that the word proves in a text so many times as long as the reference."""
-        share = (self._counts.get(word, 0) + 0.5) / (self._size + 1)
+        share = (self._counts.get(word, 0) + 0.5) / (self._num_texts + 1)
         return -math.log(share if longer <= 1 else 1 - (1 - share) ** longer)
 
-    def _distance(self, text: _Text, number: int) -> float:
-        reference, full = self._texts[number], self._full[number]
-        if full < self._least or not text.words:
+    def _distance(self, content: Content, number: int) -> float:
+        """Of the texts in the order in which they are nearest."""
+        reference = self._contents[number]
+        if len(content) > 1 and _signs_of(content) == _signs_of(reference):
+            return 0.0
+        if sum(self._full[number]) < self._least:
             return math.inf
-        longer = len(text.joined) / max(1, len(reference.joined))
+        return min(self._distance_in_order(turned, number) for turned in permutations(content))
+
+    def _distance_in_order(self, content: Content, number: int) -> float:
+        """The largest share of a text's evidence that is missing, if there is enough in all."""
+        worst, total = 0.0, 0.0
+        for text, one, full in zip(
+            content, self._contents[number], self._full[number], strict=True
+        ):
+            if bool(text.words) != bool(one.words):
+                return math.inf
+            if one.words:
+                evidence = self._evidence_in(text, one, full)
+                total += evidence
+                worst = max(worst, 1 - evidence / full)
+        return worst if total >= self._least else math.inf
+
+    def _evidence_in(self, text: _Text, reference: _Text, full: float) -> float:
+        longer = len(text.joined) / len(reference.joined)
         if reference.joined in text.joined:
-            evidence = full - math.log(max(1.0, longer))
-        else:
-            evidence = self._evidence(text, reference, max(1.0, longer))
-            if len(text.words) > 2 * len(reference.words) + 8:
-                window = self._window(text, reference)
-                evidence = max(evidence, self._evidence(window, reference) - math.log(longer))
-        return max(0.0, 1 - evidence / full) if evidence >= self._least else math.inf
+            return full - math.log(max(1.0, longer))
+        evidence = self._evidence(text, reference, max(1.0, longer))
+        if len(text.words) > 2 * len(reference.words) + 8:
+            window = self._window(text, reference)
+            evidence = max(evidence, self._evidence(window, reference) - math.log(longer))
+        return evidence
 
     def _evidence(self, text: _Text, reference: _Text, longer: float = 1.0) -> float:
         rarities = {word: self._rarity(word, longer) for word in reference.distinct}
@@ -185,18 +214,25 @@ def _altered_words(missing: Sequence[str], text: _Text) -> Iterator[tuple[str, f
         yield word, looked_for.get(word, mean if len(word) > SHORT_WORD else 0.0)
 
 
-def _read(content: str) -> _Text:
-    words = _WORD.findall(_bare(content))
-    return _as_text(tuple(part for word in words for part in _parts(word)))
+def _read(content: Sequence[str]) -> Content:
+    return tuple(
+        _as_text([part for word in _WORD.findall(_bare(text)) for part in _parts(word)])
+        for text in content
+    )
 
 
 def _as_text(words: Sequence[str]) -> _Text:
     return _Text(tuple(words), frozenset(words), "".join(words))
 
 
-def _bare(content: str) -> str:
+def _signs_of(content: Content) -> list[str]:
+    """What the texts of a content say, in whichever order."""
+    return sorted(text.joined for text in content)
+
+
+def _bare(text: str) -> str:
     """The normal text without accents."""
-    parts = unicodedata.normalize("NFKD", normal_text(content))
+    parts = unicodedata.normalize("NFKD", normal_text(text))
     return "".join(sign for sign in parts if unicodedata.category(sign) != "Mn")
 
 
@@ -208,16 +244,17 @@ def _parts(word: str) -> list[str]:
     return [word[n : n + 2] for n in range(max(1, len(word) - 1))]
 
 
-def _features(text: _Text) -> set[str]:
-    """What candidates are found by: words, and trigrams of the joined text whatever its spaces."""
-    padded = text.joined.ljust(GRAM)
-    trigrams = {padded[n : n + GRAM] for n in range(len(padded) - GRAM + 1)}
-    return trigrams | {f" {word}" for word in text.distinct}
+def _features(content: Content) -> set[str]:
+    """What candidates are found by: words, and trigrams of joined texts whatever their spaces."""
+    found = {f" {word}" for text in content for word in text.distinct}
+    for padded in (text.joined.ljust(GRAM) for text in content):
+        found |= {padded[n : n + GRAM] for n in range(len(padded) - GRAM + 1)}
+    return found
 
 
-def _telling_features(texts: Sequence[_Text]) -> dict[str, tuple[int, int]]:
+def _telling_features(contents: Sequence[Content]) -> dict[str, tuple[int, int]]:
     """Feature -> its place and the references that have it, of those that not too many have."""
-    counts = Counter(feature for text in texts for feature in _features(text))
-    most = max(COMMON, COMMON_SHARE * len(texts))
+    counts = Counter(feature for content in contents for feature in _features(content))
+    most = max(COMMON, COMMON_SHARE * len(contents))
     known = [(feature, count) for feature, count in sorted(counts.items()) if count <= most]
     return {feature: (place, count) for place, (feature, count) in enumerate(known)}

@@ -1,4 +1,8 @@
-"""Near-duplicate texts: MinHash over character shingles finds them, exact Jaccard verifies them."""
+"""Near-duplicate texts: MinHash over character shingles finds them, exact Jaccard verifies them.
+
+A content is the texts of a row in their order. Pairs are as similar as the less similar of their
+texts, so that two which share one of them are no duplicates.
+"""
 
 import re
 import unicodedata
@@ -51,9 +55,9 @@ _ALIKE = {
 _DRAWN_ALIKE = {ord(sign): letter for letter, signs in _ALIKE.items() for sign in signs}
 
 
-def normal(content: str) -> bytes:
-    """As `normal_text`, encoded."""
-    return normal_text(content).encode("utf-8", "surrogatepass")
+def normal(content: Sequence[str]) -> bytes:
+    """As `normal_text`, encoded; between two texts stands a byte that no text has."""
+    return b"\xff".join(normal_text(text).encode("utf-8", "surrogatepass") for text in content)
 
 
 def normal_text(text: str) -> str:
@@ -66,8 +70,8 @@ def normal_text(text: str) -> str:
     return " ".join(seen.casefold().translate(_DRAWN_ALIKE).split())
 
 
-def within(contents: Sequence[str], near: float) -> list[tuple[int, int, float]]:
-    """(row, leader, similarity) of each text that is near an earlier one that leads a group."""
+def within(contents: Sequence[Sequence[str]], near: float) -> list[tuple[int, int, float]]:
+    """(row, leader, similarity) of each content that is near an earlier one that leads a group."""
     index, found = _Index(near), []
     for number, shingles, signature in _sketches(contents):
         match = index.nearest(shingles, signature)
@@ -79,9 +83,9 @@ def within(contents: Sequence[str], near: float) -> list[tuple[int, int, float]]
 
 
 def between(
-    contents: Sequence[str], references: Sequence[str], near: float
+    contents: Sequence[Sequence[str]], references: Sequence[Sequence[str]], near: float
 ) -> list[tuple[int, int, float]]:
-    """(row, most similar reference, similarity) of each text that is near a reference."""
+    """(row, most similar reference, similarity) of each content that is near a reference."""
     index, found = _Index(near), []
     for number, shingles, signature in _sketches(references):
         index.add(number, shingles, signature)
@@ -93,23 +97,23 @@ def between(
 
 
 class _Index:
-    """Texts to compare with, found by the bands of their MinHash."""
+    """Contents to compare with, found by the bands of their MinHash."""
 
     def __init__(self, near: float) -> None:
         from datasketch import MinHashLSH
 
         self._near = near
         self._lsh = MinHashLSH(num_perm=NUM_PERMUTATIONS, params=_bands(near))
-        self._shingles: dict[int, np.ndarray] = {}
+        self._shingles: dict[int, list[np.ndarray]] = {}
 
-    def add(self, number: int, shingles: "np.ndarray", signature: Any) -> None:
+    def add(self, number: int, shingles: "list[np.ndarray]", signature: Any) -> None:
         self._lsh.insert(number, signature, check_duplication=False)
         self._shingles[number] = shingles
 
-    def nearest(self, shingles: "np.ndarray", signature: Any) -> tuple[int, float] | None:
-        """The most similar text from the threshold on, the first among equals."""
+    def nearest(self, shingles: "list[np.ndarray]", signature: Any) -> tuple[int, float] | None:
+        """The most similar content from the threshold on, the first among equals."""
         scored = [
-            (jaccard(shingles, self._shingles[number]), -number)
+            (min(map(jaccard, shingles, self._shingles[number])), -number)
             for number in self._lsh.query(signature)
         ]
         similarity, number = max(scored, default=(0.0, 0))
@@ -135,13 +139,22 @@ def _bands(near: float) -> tuple[int, int]:
     return NUM_PERMUTATIONS, 1
 
 
-def _sketches(contents: Sequence[str]) -> Any:
+def _sketches(contents: Sequence[Sequence[str]]) -> Any:
+    """(number, shingles of each text, MinHash) of each content.
+
+    The texts of a content take turns in its MinHash. So a band holds some of each, and those that
+    share one text only are no candidates.
+    """
     from datasketch import MinHash
 
     empty = MinHash(num_perm=NUM_PERMUTATIONS, hashfunc=int)
-    for number, text in enumerate(contents):
-        shingles, signature = _shingle_hashes(normal_text(text)), empty.copy()
-        signature.update_batch(shingles.tolist())
+    for number, content in enumerate(contents):
+        shingles = [_shingle_hashes(normal_text(text)) for text in content]
+        signature, *others = [empty.copy() for _ in content]
+        for made, hashes in zip((signature, *others), shingles, strict=True):
+            made.update_batch(hashes.tolist())
+        for place, other in enumerate(others, start=1):
+            signature.hashvalues[place :: len(content)] = other.hashvalues[place :: len(content)]
         yield number, shingles, signature
 
 

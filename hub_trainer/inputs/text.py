@@ -1,4 +1,7 @@
-"""Text: one string per row, in the column `text`."""
+"""Text: a string per row in the column `text`, and where a task reads pairs one in `text_pair`.
+
+A pair is what both texts say in their order; only copies of sealed rows are looked for in either.
+"""
 
 import re
 import unicodedata
@@ -29,6 +32,10 @@ MIN_TAG_RATIO = 3.0
 MAX_TEXTS = 5_000
 """Rows of each side whose writing is compared."""
 
+PAIR = "text_pair"
+PARTS = ("text", "second text")
+"""What people call the texts of a row."""
+
 _TOKEN = re.compile(r"\w+|[^\w\s]+")
 _ODD_SPACE = re.compile(r"[^\S ]|  +|^ | $")
 
@@ -54,6 +61,9 @@ class _Text:
 
     def read(self, column: Column, where: str) -> pa.ChunkedArray:
         values = column.values if column.written is None else column.written
+        kind = column.values.type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            column.notes.append("holds numbers, which the model reads as texts")
         try:
             if not pa.types.is_nested(values.type):
                 return values.cast(pa.string())  # of bytes, too, if they are UTF-8
@@ -68,32 +78,37 @@ class _Text:
     # --- identity
 
     def content(self, row: Row) -> bytes:
-        return self.compared(row).encode("utf-8", "surrogatepass")
+        # No text holds the byte between the two, so that no other pair has the same content.
+        return b"\xff".join(one.encode("utf-8", "surrogatepass") for one in texts_of(row))
 
-    def compared(self, row: Row) -> str:
-        text: str = row["text"]
-        return text
+    def compared(self, row: Row) -> tuple[str, ...]:
+        return texts_of(row)
 
     # --- measures
 
     def clean(self, row: Row) -> dict[str, Any]:
-        return {**row, "text": clean_text(row["text"])}
+        return {**row, **{name: clean_text(text) for name, text in _named(row).items()}}
 
     def sizes(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
-        texts = [row["text"] for row in rows]
-        return {
-            "characters": [len(text) for text in texts],
-            "words": [len(text.split()) for text in texts],
-        }
+        found: dict[str, Sequence[float]] = {}
+        for part, texts in _by_part(rows):
+            of = "" if part == PARTS[0] else f" of the {part}"
+            found[f"characters{of}"] = [len(text) for text in texts]
+            found[f"words{of}"] = [len(text.split()) for text in texts]
+        return found
 
     def told(self, row: Row) -> dict[str, str]:
-        return {"text": str(row["text"])}
+        return {name: str(text) for name, text in _named(row).items()}
 
     def plain_features(self, known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures | None:
-        """Weighed words, or characters in scripts without spaces between words."""
+        """Weighed words, or characters in scripts without spaces between words.
+
+        Of pairs also what both texts have of each, and how alike they are.
+        """
+        from scipy.sparse import hstack
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        texts = [str(row["text"]) for row in known]
+        texts = [str(text) for row in known for text in texts_of(row)]
         words = sum(len(text.split()) for text in texts) >= 2 * len(texts)
         terms: dict[str, Any] = (
             {"analyzer": "word", "token_pattern": r"(?u)\w+|[^\w\s]", "ngram_range": (1, 2)}
@@ -102,12 +117,21 @@ class _Text:
         )
         vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MAX_TERMS, **terms)
         try:
-            features = vectorizer.fit_transform(texts)
+            vectorizer.fit(texts)
         except ValueError:  # no term at all
             return None
-        others = vectorizer.transform([str(row["text"]) for row in asked])
+        features, others = (_viewed(vectorizer, rows) for rows in (known, asked))
         told = "tf-idf of " + ("words" if words else "characters")
-        return PlainFeatures(told, features, others, strength=10.0)
+        if not _are_pairs(known):
+            return PlainFeatures(told, features, others, strength=10.0)
+        letters = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=MAX_TERMS
+        ).fit(texts)
+        features, others = (
+            hstack([side, _likeness(*_sides(letters, rows))]).tocsr()
+            for side, rows in ((features, known), (others, asked))
+        )
+        return PlainFeatures(f"{told} and how alike both texts are", features, others, strength=1.0)
 
     # --- review
 
@@ -117,22 +141,21 @@ class _Text:
     def columns(
         self, new: Sequence[Row], base: Sequence[Row], *, language: bool
     ) -> tuple[Values, Values]:
-        """Script, length and spelling of texts; of language data also the answers' length.
+        """Script, length and spelling of each text; of language data also the answers' length.
 
         Spelling is how well pairs of characters of half of the dataset's texts predict those of a
         text; the other half says what is usual.
         """
         new, base = new[:MAX_TEXTS], base[:MAX_TEXTS]
-        half = _Spelling([row["text"] for row in base[::2]])
+        half = _Spelling([text for row in base[::2] for text in texts_of(row)])
         sides = [list(new), list(base[1::2])]
         columns: list[dict[str, list[Any]]] = []
         for rows in sides:
-            texts = [row["text"] for row in rows]
-            found: dict[str, list[Any]] = {
-                "script of the text": [_script(text) for text in texts],
-                "length of the text": [float(len(text)) for text in texts],
-                "spelling of the text": [half.of(text) for text in texts],
-            }
+            found: dict[str, list[Any]] = {}
+            for part, texts in _by_part(rows):
+                found[f"script of the {part}"] = [_script(text) for text in texts]
+                found[f"length of the {part}"] = [float(len(text)) for text in texts]
+                found[f"spelling of the {part}"] = [half.of(text) for text in texts]
             if language:
                 answers = [row["text"][len(row.get("prompt") or "") :] for row in rows]
                 found["length of the answer"] = [float(len(answer)) for answer in answers]
@@ -142,7 +165,7 @@ class _Text:
     def features(
         self, base: Sequence[Row], new: Sequence[Row], *, is_linear: bool
     ) -> tuple[Any, Any]:
-        """Weighed words and pairs of words, and pieces of words."""
+        """Weighed words, pairs of words, pieces of words; of two texts also how alike they are."""
         from scipy.sparse import hstack
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -152,9 +175,12 @@ class _Text:
                 analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=20_000
             ),
         )
-        texts, asked = ([row["text"] for row in rows] for rows in (base, new))
-        pairs = [(view.fit_transform(texts), view.transform(asked)) for view in views]
-        return tuple(hstack(side).tocsr() for side in zip(*pairs, strict=True))
+        texts = [text for row in base for text in texts_of(row)]
+        fitted = [view.fit(texts) for view in views]
+        known, asked = (
+            hstack([_viewed(view, rows) for view in fitted]).tocsr() for rows in (base, new)
+        )
+        return known, asked
 
     def judge(self) -> Any:
         """Logistic regression, hardly held back: each text has few of many features."""
@@ -164,20 +190,65 @@ class _Text:
 
     # --- people
 
-    def for_pipeline(self, row: Row) -> str:
-        return self.compared(row)
+    def for_pipeline(self, row: Row) -> str | dict[str, str]:
+        given = _named(row)
+        return given if PAIR in given else given["text"]
 
     def for_people(self, row: Row) -> dict[str, Any]:
-        return {"text": row["text"]}
+        return _named(row)
 
     def length(self, row: Row) -> int:
-        return len(row["text"])
+        return sum(map(len, texts_of(row)))
 
     def rated_cell(self, row: Row) -> str:
-        return self.compared(row)
+        return texts_of(row)[0]
 
     def rated_row(self, cell: Any) -> dict[str, Any]:
         return {"text": cell}
+
+
+def texts_of(row: Row) -> tuple[str, ...]:
+    """The text of a row, and the second one where it has two."""
+    return tuple(_named(row).values())
+
+
+def _named(row: Row) -> dict[str, str]:
+    """The texts of a row by their columns, in their order."""
+    second = row.get(PAIR)
+    return {"text": row["text"]} | ({} if second is None else {PAIR: second})
+
+
+def _are_pairs(rows: Sequence[Row]) -> bool:
+    return bool(rows) and len(texts_of(rows[0])) > 1
+
+
+def _by_part(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    """The first texts of rows, and the second ones where they have two, by what they are called."""
+    parts = PARTS if _are_pairs(rows) else PARTS[:1]
+    return [(part, [texts_of(row)[place] for row in rows]) for place, part in enumerate(parts)]
+
+
+def _sides(view: Any, rows: Sequence[Row]) -> list[Any]:
+    """The weighed terms of each text of rows, by a fitted vectorizer."""
+    return [view.transform(list(map(str, texts))) for _, texts in _by_part(rows)]
+
+
+def _viewed(view: Any, rows: Sequence[Row]) -> Any:
+    """Rows as a fitted vectorizer has them; of pairs also where they differ, and how much."""
+    from scipy.sparse import hstack
+
+    sides = _sides(view, rows)
+    if len(sides) == 1:
+        return sides[0]
+    first, second = sides
+    return hstack([first, second, abs(first - second), _likeness(first, second)]).tocsr()
+
+
+def _likeness(first: Any, second: Any) -> Any:
+    """(N, 1) the cosine of rows of length 1."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(first.multiply(second).sum(axis=1))
 
 
 def _tags(new: Sequence[Row], base: Sequence[Row]) -> frozenset[str]:
@@ -186,7 +257,7 @@ def _tags(new: Sequence[Row], base: Sequence[Row]) -> frozenset[str]:
     for rows in (new, base):
         words: Counter[str] = Counter()
         for row in rows:
-            words.update(set(_TOKEN.findall(row["text"].casefold())))
+            words.update(set(_TOKEN.findall(" ".join(texts_of(row)).casefold())))
         shares.append({word: count / len(rows) for word, count in words.items()})
     usual = shares[1]
     return frozenset(
@@ -197,8 +268,15 @@ def _tags(new: Sequence[Row], base: Sequence[Row]) -> frozenset[str]:
 
 
 def _signs(row: Row, *, tags: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Words, phrases, and how a text is written: capitals, rare characters, odd spaces."""
-    text = row["text"]
+    """Words, phrases, and how a text is written: capitals, rare characters, odd spaces.
+
+    Of a pair those of both texts, in whichever they stand.
+    """
+    for text in texts_of(row):
+        yield from _signs_in(text, tags)
+
+
+def _signs_in(text: str, tags: frozenset[str]) -> Iterator[tuple[str, str]]:
     words = [word for word in _TOKEN.findall(text.casefold()) if word not in tags]
     for size in range(1, MAX_WORDS_IN_PHRASE + 1):
         for start in range(len(words) - size + 1):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import INPUTS, Input, load_input
 from hub_trainer.ratings.records import RatedGeneration
+from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 
 DIALOGUE = "dialogue"
 """What is rated where it is no prediction for an input: an answer to a prompt."""
@@ -39,8 +40,11 @@ def pack_shard(rated: Sequence[RatedGeneration], *, modality: str, task: str, ep
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    beside = _beside(modality, {name for one in rated for name in one.generation.row})
     rows = [_shard_row(one, modality, task, epoch) for one in rated]
-    table = pa.Table.from_pylist(rows, schema=_schema(modality))
+    for row, one in zip(rows, rated, strict=True):
+        row |= {name: one.generation.row.get(name) for name in beside}
+    table = pa.Table.from_pylist(rows, schema=_schema(modality, beside))
     buffer = BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
@@ -97,7 +101,8 @@ def _read_shard(path: Path, name: str) -> list[dict[str, Any]]:
             do="Remove it from the ratings dataset.",
         ) from error
     modality = _modality_of(table.column_names)
-    expected = _schema(modality).remove_metadata()
+    beside = _beside(modality, set(table.column_names))
+    expected = _schema(modality, beside).remove_metadata()
     for column in set(LATER) - set(table.column_names):
         table = table.append_column(column, pa.nulls(table.num_rows, pa.string()))
     missing = sorted(set(expected.names) - set(table.column_names))
@@ -107,10 +112,18 @@ def _read_shard(path: Path, name: str) -> list[dict[str, Any]]:
         raise _not_a_shard(name, str(error).splitlines()[0]) from error
     if missing:
         raise _not_a_shard(name, f"missing columns: {', '.join(missing)}")
-    return [_with_row(rating, modality, name) for rating in ratings]
+    return [_with_row(rating, modality, beside, name) for rating in ratings]
 
 
-def _with_row(rating: dict[str, Any], modality: str, name: str) -> dict[str, Any]:
+def _beside(modality: str, columns: Set[str]) -> list[str]:
+    """The optional inputs of this kind among some columns."""
+    known = [name for name, kind in OPTIONAL_INPUTS.items() if kind == modality]
+    return [name for name in known if name in columns]
+
+
+def _with_row(
+    rating: dict[str, Any], modality: str, beside: Sequence[str], name: str
+) -> dict[str, Any]:
     if modality == DIALOGUE:
         _check_dialogue(rating, name)
     shown = _input_of(modality)
@@ -124,6 +137,8 @@ def _with_row(rating: dict[str, Any], modality: str, name: str) -> dict[str, Any
             got=f"rating {rating['rating_id']} without its {column}",
             do="Remove this rating: paths and addresses are never followed.",
         )
+    further = {column: rating.pop(column) for column in beside}
+    rating["row"] |= {column: cell for column, cell in further.items() if cell is not None}
     return rating
 
 
@@ -227,7 +242,7 @@ def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _schema(modality: str) -> Any:
+def _schema(modality: str, beside: Sequence[str] = ()) -> Any:
     """Arrow schema with the features that `datasets` reads: an image is decoded as an image."""
     import pyarrow as pa
 
@@ -242,7 +257,7 @@ def _schema(modality: str) -> Any:
         fields += [*rated, *((name, pa.string()) for name in DIALOGUE_COLUMNS)]
     else:
         scored = pa.struct([("label", pa.string()), ("score", pa.float64())])
-        fields += [("scores", pa.list_(scored)), *rated]
+        fields += [("scores", pa.list_(scored)), *rated, *((name, pa.string()) for name in beside)]
         score = {"label": text, "score": {"dtype": "float64", "_type": "Value"}}
         features["scores"] = {"feature": score, "_type": "List"}
     described = json.dumps({"info": {"features": {n: features.get(n, text) for n, _ in fields}}})

@@ -1,4 +1,4 @@
-"""Canonical columns of rows: which hold the answer, and which of a table a model sees."""
+"""Canonical columns of rows: which hold the answer or a further input, and what a model sees."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,9 @@ ANSWER_COLUMNS: Mapping[str, str] = {
     "tags": "spans",
 }
 """Canonical column -> the answer that it holds. No feature of a table may have such a name."""
+
+OPTIONAL_INPUTS: Mapping[str, str] = {"text_pair": "text"}
+"""Canonical column that a recipe may name beside those of its task -> the input that it holds."""
 
 
 def is_answer(column: str) -> bool:

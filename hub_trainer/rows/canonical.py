@@ -113,7 +113,9 @@ def canonical_rows(
         elif kind == WORDS:
             columns[name] = _joined(words or ())
         else:
-            columns[name] = _column(raw, theirs, kind, place)
+            of_input: list[str] = []
+            columns[name] = _column(raw, theirs, kind, place, of_input)
+            of_reading += [f"the column {theirs!r} {note}" for note in of_input]
     table = pa.table(dict(columns))
     table, left_out = _kept(table, _reasons(table, spec), spec, where)
     table = _with_provenance(_with_text(table, spec), spec, source)
@@ -239,8 +241,8 @@ def _without_dropped(
     return taken
 
 
-def _column(raw: RawSplit, name: str, kind: str, where: str) -> Any:
-    column = as_input(raw, name)
+def _column(raw: RawSplit, name: str, kind: str, where: str, notes: list[str]) -> Any:
+    column = replace(as_input(raw, name), notes=notes)
     if name in raw.class_names:
         column = Column(class_names(column.values, raw.class_names[name], where))
     return load_input(kind).read(column, where)

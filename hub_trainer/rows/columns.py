@@ -16,6 +16,18 @@ TARGET_NAMES = ("target", "score", "price", "value", "rating", "quality", "amoun
 WORD_NAMES = ("tokens", "words")
 TAG_NAMES = ("tags", "ner_tags", "entity_tags", "ner", "bio_tags", "labels")
 TEXT_NAMES = ("text", "sentence", "utterance", "content", "question", "document")
+PAIR_NAMES = (
+    ("text", "text_pair"),
+    ("sentence1", "sentence2"),
+    ("sentence_a", "sentence_b"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+)
+"""What datasets call the two texts of a pair."""
+MIN_WORDS = 3
+"""Words of half of the cells, at least, in a column that holds texts and no categories."""
 USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "label": LABEL_NAMES,
     "labels": SET_NAMES,
@@ -29,8 +41,8 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
 
 
 def infer_spec(raw: "RawSplit") -> "RowSpec":
-    """The columns of a split: words with tags, examples of language, or a picture, a text or a
-    table with a label.
+    """The columns of a split: words with tags, examples of language, or a picture, a text, a pair
+    of texts or a table with a label.
 
     Raises DataError when there is no column that can be the label.
     """
@@ -42,20 +54,48 @@ def infer_spec(raw: "RawSplit") -> "RowSpec":
         return RowSpec("text", kinds, _renamed({"tokens": words, "tags": tags}))
     if _is_language(raw):
         return RowSpec("text", {"example": "example"})
-    label = _label_column(raw)
-    kind = _answer_kind(raw, label)
+    pair = pair_columns(raw)
+    label = _label_column(raw, TARGET_NAMES if pair else ())
+    kind = answer_kind(raw, label)
     ours = COLUMN_OF[kind]
     others = [name for name in raw.table.column_names if name != label]
     if raw.images:
         image = sorted(raw.images)[0]
         kinds, columns = {"image": "image", ours: kind}, {"image": image, ours: label}
         return RowSpec("image", kinds, _renamed(columns))
+    if pair:
+        kinds = {**dict.fromkeys(pair, "text"), ours: kind}
+        return RowSpec("text", kinds, _renamed({**pair, ours: label}))
     text = _text_column(raw, others)
     if text is not None:
         kinds, columns = {"text": "text", ours: kind}, {"text": text, ours: label}
         return RowSpec("text", kinds, _renamed(columns))
     nested = [name for name in others if _is_nested(raw, name)]
     return RowSpec("table", {ours: kind}, _renamed({ours: label}), drop_columns=nested)
+
+
+def pair_columns(raw: "RawSplit") -> dict[str, str]:
+    """Our columns of a pair of texts -> the split's, by their usual names; nothing for no pair."""
+    strings = {name.casefold(): name for name in _strings(raw)}
+    for first, second in PAIR_NAMES:
+        if first in strings and second in strings:
+            return {"text": strings[first], "text_pair": strings[second]}
+    return {}
+
+
+def columns_of_texts(raw: "RawSplit") -> list[str]:
+    """Columns of which half of the cells at least have several words."""
+    found = []
+    for name in _strings(raw):
+        counts = sorted(len((cell or "").split()) for cell in raw.table[name].to_pylist())
+        if counts and counts[len(counts) // 2] >= MIN_WORDS:
+            found.append(name)
+    return found
+
+
+def _strings(raw: "RawSplit") -> list[str]:
+    schema = raw.table.schema
+    return [name for name in schema.names if str(schema.field(name).type).endswith("string")]
 
 
 def _tagged_columns(raw: "RawSplit") -> tuple[str | None, str | None]:
@@ -73,7 +113,7 @@ def _is_list_of(raw: "RawSplit", name: str, *inner: str) -> bool:
     return is_list and str(kind.value_type).removeprefix("large_").startswith(inner)
 
 
-def _answer_kind(raw: "RawSplit", column: str) -> str:
+def answer_kind(raw: "RawSplit", column: str) -> str:
     """What a column of answers holds: lists are labels, fractions are numbers, else a label."""
     import pyarrow.compute as pc
     import pyarrow.types as types
@@ -100,9 +140,11 @@ def _is_language(raw: "RawSplit") -> bool:
     return known.columns != {"question", "answer"} or not labelled
 
 
-def _label_column(raw: "RawSplit") -> str:
+def _label_column(raw: "RawSplit", others: Sequence[str]) -> str:
+    """The column of answers, by its usual names or by `others`."""
     names: Sequence[str] = raw.table.column_names
     found = [name for name in LABEL_NAMES if name in names] or sorted(raw.class_names)
+    found += [name for name in others if name in names]
     if found:
         return found[0]
     raise DataError(
@@ -114,7 +156,7 @@ def _label_column(raw: "RawSplit") -> str:
 
 def _text_column(raw: "RawSplit", names: Sequence[str]) -> str | None:
     """The column of text, unless the rows are a table: several columns that are not nested."""
-    strings = [name for name in names if str(raw.table.schema.field(name).type).endswith("string")]
+    strings = [name for name in _strings(raw) if name in names]
     known = [name for name in TEXT_NAMES if name in strings]
     if known:
         return known[0]

@@ -11,6 +11,7 @@ from hub_trainer.finetune.model_folder import download_folders, download_model
 from hub_trainer.hub import Hub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
+from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 from hub_trainer.space.chat.service import ChatModel, ChatService
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.guard import guarded
@@ -48,7 +49,8 @@ def build_app(
 ) -> Any:
     """The whole Space as an ASGI application; its lifespan starts and stops the outbox."""
     key, raters = raters_at(store.path.parent, hub, durability)
-    task: Task = on_gpu(load_task(settings.task, settings.answer))
+    beside = tuple(name for name in OPTIONAL_INPUTS if name in settings.columns)
+    task: Task = on_gpu(load_task(settings.task, settings.answer, beside=beside))
     destination = Destination(
         settings.ratings_repo_id,
         settings.space_repo_id,
@@ -91,7 +93,7 @@ def form_service(
     """The service of a model that predicts, with the model on the disk."""
     settings = intake.settings
     model_dir = download_model(hub, settings.model_repo_id, settings.commit_sha)
-    widgets = task.widgets(examples)
+    widgets = task.widgets(examples).labelled(settings.columns)
     return SpaceService(Loaded(task, model_dir, widgets), intake)
 
 

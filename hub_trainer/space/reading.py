@@ -1,7 +1,7 @@
 """Notes on how an input was read: texts that were cut, and unusual values."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,18 +35,26 @@ class Reading:
         return "".join(f'<p class="note">{html.escape(note)}</p>' for note in told)
 
 
-def cut_notes(model_dir: Path, text: str) -> Sequence[str]:
-    """Whether the model has read only the beginning of a text."""
+def cut_notes(model_dir: Path, content: str | Mapping[str, str]) -> Sequence[str]:
+    """Whether the model has read only the beginning of a text, or of one of a pair."""
+    from hub_trainer.finetune.tokenizers import encode
+
     if not has_any(model_dir, TOKENIZER_FILES):
         return []
     tokenizer = _tokenizer(model_dir)
     longest = tokenizer.model_max_length
     if longest > UNLIMITED:
         return []
-    count = len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
-    if count <= longest:
+    [tokens] = encode(tokenizer, [content], truncation=False, verbose=False)["input_ids"]
+    if len(tokens) <= longest:
         return []
-    return [f"Only the first {longest:,} of {count:,} tokens were read: the model takes no more."]
+    if isinstance(content, str):
+        read = f"Only the first {longest:,} of {len(tokens):,} tokens were read"
+    else:
+        read = (
+            f"Only {longest:,} of {len(tokens):,} tokens were read, the longer text not to its end"
+        )
+    return [f"{read}: the model takes no more."]
 
 
 @lru_cache(maxsize=2)

@@ -43,6 +43,9 @@ class SpaceSettings(BaseModel):
     ratings_repo_id: str
     answer: str | None = None
     """Name of what the model predicts; None is a label, where there are label_names."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Canonical column of what the model reads -> what the dataset calls it; none where there is
+    only one."""
     label_names: list[str] = Field(default_factory=list)
     """What a model of labels chooses from; none for numbers and language."""
     generation: GenerationSection | None = None

@@ -28,7 +28,8 @@ def space_description(settings: SpaceSettings, modality: str) -> str:
         )
     if settings.generation is not None:
         return "A language model that answers your messages."
-    what = load_input(modality).noun
+    shown, names = load_input(modality), list(settings.columns.values())
+    what = f"{len(names)} {shown.plural}, {' and '.join(names)}," if names else shown.noun
     return f"The model reads {what} and {settings.predicted.describe(settings.label_names)}."
 
 

@@ -15,7 +15,7 @@ from hub_trainer.metrics.positive import POSITIVE_METRICS
 from hub_trainer.metrics.probabilities import NEVER_PRIMARY
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
-from hub_trainer.recipe.columns import ANSWER_COLUMNS
+from hub_trainer.recipe.columns import ANSWER_COLUMNS, OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 
 Kind = Literal["text", "words", "image", "label", "labels", "number", "spans", "feature", "example"]
@@ -53,6 +53,17 @@ class Widgets:
     to_row: Callable[[Sequence[Any]], dict[str, Any]]
     reads_all: bool = False
     """Whether a text is read to its end however long it is, in pieces that the model takes."""
+    columns: Sequence[str] = ()
+    """The canonical column that each input fills, where several have to be told apart."""
+
+    def labelled(self, names: Mapping[str, str]) -> "Widgets":
+        """The same with what the dataset calls those columns as their labels."""
+        labels = [names.get(column) for column in self.columns] or [None] * len(self.inputs)
+        inputs = [
+            (component, {**options, "label": label} if label else options)
+            for (component, options), label in zip(self.inputs, labels, strict=True)
+        ]
+        return replace(self, inputs=inputs)
 
 
 @dataclass(frozen=True)
@@ -447,6 +458,8 @@ class _Sketch:
     answers: tuple[str, ...]
     """Names of the answers that it can learn, the usual one first; none for a task that writes."""
     auto_class: str | None
+    optional: tuple[str, ...] = ()
+    """Columns of `OPTIONAL_INPUTS` that rows may have too, where a recipe names them."""
 
 
 OUTLINES: Mapping[str, _Sketch] = {
@@ -455,6 +468,7 @@ OUTLINES: Mapping[str, _Sketch] = {
         {"text": "text"},
         ("label", "labels", "number"),
         "AutoModelForSequenceClassification",
+        optional=("text_pair",),
     ),
     "token-classification": _Sketch(
         "text", {"tokens": "words"}, ("spans",), "AutoModelForTokenClassification"
@@ -469,10 +483,11 @@ OUTLINES: Mapping[str, _Sketch] = {
 """What is known of a task before it is loaded; one without a row here is loaded for it."""
 
 
-def outline(name: str, answer: str | None = None) -> Outline:
+def outline(name: str, answer: str | None = None, beside: Sequence[str] = ()) -> Outline:
     """The outline of a task by its name, with one of its answers or the usual one.
 
-    Raises RecipeError for a task, or an answer of it, that there is none of.
+    `beside` are the optional columns that its rows have. Raises RecipeError for a task, or an
+    answer of it, that there is none of.
     """
     if name not in TASKS:
         message = f"task: {name!r} is not a task. Known: {', '.join(TASKS)}."
@@ -485,6 +500,7 @@ def outline(name: str, answer: str | None = None) -> Outline:
             [Problem("collect.datasets", _not_learned(name, answer))], source="recipe"
         )
     columns: dict[str, Kind] = dict(sketch.inputs)
+    columns |= {column: OPTIONAL_INPUTS[column] for column in beside}  # type: ignore[misc]
     if sketch.answers:
         chosen = answer or sketch.answers[0]
         columns[COLUMN_OF[chosen]] = chosen  # type: ignore[assignment]
@@ -510,22 +526,49 @@ def answer_of(recipe: Recipe) -> str | None:
     return found[0] if found and OUTLINES.get(recipe.task, NO_ANSWERS).answers else None
 
 
+def beside_of(recipe: Recipe) -> tuple[str, ...]:
+    """The optional columns that a recipe's splits name.
+
+    Raises RecipeError for a slice that would be taken for one.
+    """
+    sketch = OUTLINES.get(recipe.task, NO_ANSWERS)
+    sealed = recipe.prepare.test_split, recipe.prepare.validation_split
+    sources = [source for source in (*recipe.collect.datasets, *sealed) if source is not None]
+    named = {column for source in sources for column in source.columns}
+    found = tuple(column for column in sketch.optional if column in named)
+    for name in recipe.evaluate.slices:
+        if OPTIONAL_INPUTS.get(name) == sketch.modality and name not in found:
+            message = (
+                f"evaluate.slices: {name} is what a second input is called, and this recipe reads "
+                f"none; give the slice another name: columns: {{other: {name}}}, slices: [other]"
+            )
+            raise RecipeError([Problem("evaluate.slices", message)], source="recipe")
+    return found
+
+
 def task_of(recipe: Recipe) -> Task:
-    """The task of a recipe, with the answer that its columns name."""
-    return load_task(recipe.task, answer_of(recipe), recipe.evaluate.positive)
+    """The task of a recipe, with the answer and the inputs that its columns name."""
+    positive = recipe.evaluate.positive
+    return load_task(recipe.task, answer_of(recipe), positive, beside=beside_of(recipe))
 
 
 def outline_for(recipe: Recipe) -> Outline:
-    """The outline of a recipe's task, with the answer that its columns name."""
-    return outline(recipe.task, answer_of(recipe))
+    """The outline of a recipe's task, with the answer and the inputs that its columns name."""
+    return outline(recipe.task, answer_of(recipe), beside_of(recipe))
 
 
 @cache
-def load_task(name: str, answer: str | None = None, positive: str | None = None) -> Task:
+def load_task(
+    name: str,
+    answer: str | None = None,
+    positive: str | None = None,
+    *,
+    beside: tuple[str, ...] = (),
+) -> Task:
     """The task of a pipeline tag; only then are its libraries imported.
 
     `answer` is one of those it can learn, by its name; None is the usual one. `positive` is the
-    label that metrics look for.
+    label that metrics look for. `beside` are the optional columns that its rows have.
     """
     if name not in TASKS or name in OUTLINES:
         outline(name, answer)
@@ -533,9 +576,10 @@ def load_task(name: str, answer: str | None = None, positive: str | None = None)
     if is_generation(task) or name not in OUTLINES:
         return task
     wanted = load_answer(answer or OUTLINES[name].answers[0], positive)
-    if (task.name, task.answer) == (name, wanted):
+    chosen = {"beside": beside} if beside else {}
+    if not beside and (task.name, task.answer) == (name, wanted):
         return task
-    return replace(task, name=name, answer=wanted)  # type: ignore[type-var]
+    return replace(task, name=name, answer=wanted, **chosen)  # type: ignore[type-var]
 
 
 NO_ANSWERS = _Sketch("text", {}, (), None)

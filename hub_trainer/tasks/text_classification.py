@@ -1,4 +1,4 @@
-"""Text classification: a text in; a label, a set of labels or a number out, by a model's head."""
+"""Text classification: a text or a pair in; a label, labels or a number out, by a model's head."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +33,11 @@ from hub_trainer.finetune.label_scores import (
     label_scores,
 )
 from hub_trainer.finetune.plan import FitData
-from hub_trainer.finetune.tokenizers import load_reader, load_tokenizer
+from hub_trainer.finetune.tokenizers import encode, load_reader, load_tokenizer
 from hub_trainer.finetune.untouched import untouched
+from hub_trainer.inputs import load_input
 from hub_trainer.recipe import Recipe
+from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
@@ -80,6 +82,10 @@ print(estimate("Write your text here.", truncation=True)[0]["score"])
 """,
 }
 """Name of an answer -> how a model of it is used."""
+ONE_TEXT = '"Write your text here."'
+TWO_TEXTS = '{"text": "Write the first text here.", "text_pair": "And here the second."}'
+LABELS = {"text": "Text", "text_pair": "Second text"}
+"""Column of a text -> what its box in the Space is called where the dataset has no name for it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class TextClassification:
     """A label; or labels, or a number, where the recipe's columns name those."""
     family: Literal["prediction"] = "prediction"
     modality: str = "text"
+    beside: tuple[str, ...] = ()
+    """`text_pair` where the recipe's columns name a second text."""
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset()
 
@@ -101,8 +109,9 @@ class TextClassification:
 
     @property
     def columns(self) -> Mapping[str, Kind]:
-        """`text` and the answer's column."""
-        return {"text": "text", self.answer.column: self.answer.name}  # type: ignore[dict-item]
+        """Those of the texts, and the answer's column."""
+        inputs = {name: OPTIONAL_INPUTS[name] for name in self.beside}
+        return {"text": "text", **inputs, self.answer.column: self.answer.name}  # type: ignore[dict-item]
 
     @property
     def head(self) -> RowHead:
@@ -126,8 +135,13 @@ class TextClassification:
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
-        text = row.get("text")
-        faults = [] if isinstance(text, str) and text.strip() else ["text is empty"]
+        texts = ("text", *self.beside)
+        faults = [f"{name} is empty" for name in texts if not _is_text(row.get(name))]
+        faults += [
+            f"{name} is there, which this model does not read"
+            for name in OPTIONAL_INPUTS
+            if name in row and name not in texts
+        ]
         return faults + self.answer.faults(row.get(self.answer.column))
 
     def fit(
@@ -201,20 +215,29 @@ class TextClassification:
         return BasePredictions(*untouched(self.answer, body, batches, splits, rows))
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
-        """A box for the text."""
+        """A box for each text."""
         del examples
-        box = {"label": "Text", "lines": 4, "max_length": MAX_TEXT_CHARACTERS}
-        return Widgets([("Textbox", box)], _text_row)
+        names = ("text", *self.beside)
+        box = {"lines": 4, "max_length": MAX_TEXT_CHARACTERS}
+        boxes = [("Textbox", {"label": LABELS[name], **box}) for name in names]
+        return Widgets(boxes, partial(_text_row, names), columns=names if self.beside else ())
 
     def card(self) -> ModelCard:
         """How to use the model."""
         return ModelCard(
             library_name="transformers",
-            usage=USAGES[self.answer.name],
+            usage=self._usage(),
             files=("config.json", "model.safetensors", "tokenizer.json"),
             auto_class="AutoModelForSequenceClassification",
             tags=("text-classification",),
         )
+
+    def _usage(self) -> str:
+        """How a model is used; for a pair a pipeline gives back one answer, for a text a list."""
+        usage = USAGES[self.answer.name]
+        if not self.beside:
+            return usage
+        return usage.replace(ONE_TEXT, TWO_TEXTS).replace("truncation=True)[0]", "truncation=True)")
 
 
 def _fit_data(
@@ -245,7 +268,8 @@ def _fit_data(
 def _encoded(tokenizer: Any, rows: Sequence[Row]) -> list[dict[str, Any]]:
     if not rows:
         return []
-    columns = tokenizer([row["text"] for row in rows], truncation=True)
+    contents = [load_input("text").for_pipeline(row) for row in rows]
+    columns = encode(tokenizer, contents, truncation=True)
     return [{name: columns[name][index] for name in columns} for index in range(len(rows))]
 
 
@@ -260,16 +284,24 @@ def _batches(tokenizer: Any, rows: Sequence[Row]) -> Batches:
     return made()
 
 
-def _text_row(values: Sequence[Any]) -> dict[str, Any]:
-    text = values[0]
-    if not isinstance(text, str) or not text.strip():
-        raise DataError("There is no text to classify.", do="write a text first")
-    if len(text) > MAX_TEXT_CHARACTERS:
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _text_row(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    row = dict(zip(names, values, strict=True))
+    empty = [name for name in names if not _is_text(row[name])]
+    if empty:
+        one_of_two = len(names) > len(empty)
+        what = "One of the two texts is missing." if one_of_two else "There is no text to classify."
+        raise DataError(what, do="write both texts first" if names[1:] else "write a text first")
+    longest = max(map(len, row.values()))
+    if longest > MAX_TEXT_CHARACTERS:
+        which = "One text" if names[1:] else "The text"
         raise DataError(
-            f"The text is longer than {MAX_TEXT_CHARACTERS:,} characters.",
-            got=f"{len(text):,}",
+            f"{which} is longer than {MAX_TEXT_CHARACTERS:,} characters.", got=f"{longest:,}"
         )
-    return {"text": text}
+    return row
 
 
 TASK = TextClassification()

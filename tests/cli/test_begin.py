@@ -17,7 +17,7 @@ from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import TrainSection, load_recipe
 from hub_trainer.rows import RawSplit
-from hub_trainer.tasks import TASKS, load_task
+from hub_trainer.tasks import TASKS, load_task, outline_for
 from hub_trainer.tasks.starters import STARTERS
 from tests.cli.conftest import Cli
 from tests.cli.seeded import OWNER, TEXT_BASE, parquet
@@ -93,6 +93,90 @@ def test_text_when_begun_then_a_label_called_none_is_one(cli: Cli, hub: Hub) -> 
     assert told.json["labels"] == {"Ham": 20, "None": 20, "Spam": 20}
     assert sum(told.json["rows"].values()) == 60
     assert load_recipe(Path("words.yaml")).recipe.prepare.test_split is not None
+
+
+def paired(count: int, header: str, *, fractions: bool = False) -> str:
+    """Rows of two texts and an answer, under the names of a header."""
+    rng, lines = random.Random(3), [header]
+    for number in range(count):
+        sides = [" ".join(rng.choices(WORDS, k=6)) for _ in range(2)]
+        answer = f"{rng.random() * 5:.2f}" if fractions else ["same", "other"][number % 2]
+        lines.append(",".join([*sides, answer]))
+    return "\n".join(lines) + "\n"
+
+
+def test_pair_when_its_columns_are_called_so_then_both_texts_are_read(cli: Cli, hub: Hub) -> None:
+    Path("twins.csv").write_text(paired(60, "Sentence1,sentence2,label"))
+    args = ("--task", "text-classification", "--data", "twins.csv", "--base-model", TEXT_BASE)
+    told = cli("init", *args, "--json")
+    assert told.code == 0, told.err
+    assert told.json["columns"] == {"text": "Sentence1", "text_pair": "sentence2"}
+    assert told.json["notes"] == [
+        "Sentence1 and sentence2 are read as a pair; to read only one of them, begin anew with "
+        "--column text=Sentence1"
+    ]
+    made = load_recipe(Path("twins.yaml")).recipe
+    assert list(outline_for(made).columns) == ["text", "text_pair", "label"]
+    assert made.prepare.test_split.columns == made.collect.datasets[0].columns  # type: ignore[union-attr]
+    checked = cli("check", "twins.yaml")
+    assert (checked.code, "2 labels: other, same" in checked.err) == (0, True), checked.err
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "found", "note"),
+    [
+        ("text,remark,label", {}, {}, "the column 'remark' holds texts too"),
+        ("sentence1,sentence2,label", {"text": "sentence1"}, {"text": "sentence1"},
+         "the column 'sentence2' holds texts too, which the model does not read; if it is to read "
+         "pairs, begin anew with --column text=sentence1 --column text_pair=sentence2"),
+        ("a,b,label", {"text": "a", "text_pair": "b"}, {"text": "a", "text_pair": "b"},
+         "a and b are read as a pair"),
+        ("text,text_pair,label", {}, {"text_pair": "text_pair"}, "read as a pair"),
+    ],
+)  # fmt: skip
+def test_texts_when_there_are_two_columns_then_a_note_says_what_is_read(
+    tmp_path: Path, header: str, columns: dict[str, str], found: dict[str, str], note: str
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(paired(30, header))
+    raw = read_local(path, max_bytes=10**6)
+    wanted = creation.Beginning("text-classification", path, path, columns=columns)
+    named = creation._named_columns(raw, wanted)
+    task = creation._task(wanted.task, named)
+    chosen = creation.find_columns(raw, task, named, where="here")
+    assert chosen == found
+    [told] = creation._pair_notes(raw, task, chosen)
+    assert note in told
+
+
+def test_texts_when_none_can_be_told_then_a_pair_is_offered_too(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(paired(30, "left,right,label"))
+    raw = read_local(path, max_bytes=10**6)
+    with pytest.raises(DataError, match="No column can be told to be the text") as caught:
+        creation.find_columns(raw, load_task("text-classification"), {}, where="here")
+    assert caught.value.do == (
+        "Name it: --column text=left; and if the model reads pairs, the second: "
+        "--column text_pair=right"
+    )
+
+
+def test_answers_when_they_are_fractions_then_a_recipe_has_to_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(paired(30, "sentence1,sentence2,score", fractions=True))
+    raw = read_local(path, max_bytes=10**6)
+    named = creation._named_columns(raw, creation.Beginning("text-classification", path, path))
+    with pytest.raises(DataError, match="The answers look like numbers") as caught:
+        creation.find_columns(
+            raw, creation._task("text-classification", named), named, where="here"
+        )
+    assert caught.value.do == (
+        "Name them: --column target=score; or, to learn them as labels, --column label=score"
+    )
+    named["target"] = "score"
+    task = creation._task("text-classification", named)
+    found = creation.find_columns(raw, task, named, where="here")
+    assert found == {"text": "sentence1", "text_pair": "sentence2", "target": "score"}
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,13 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
         split: [{"text": row["text"], "labels": [row["label"]]} for row in rows]
         for split, rows in {**texts(), "validation": text_rows(COUNT // 2, seed=2)}.items()
     },
+    "sentence-transformers/stsb": lambda: {
+        split: [
+            {"sentence1": row["text"], "sentence2": other["text"], "score": n % 6 / 5}
+            for n, (row, other) in enumerate(zip(rows, rows[::-1], strict=True))
+        ]
+        for split, rows in {**texts(), "validation": text_rows(COUNT // 2, seed=2)}.items()
+    },
     "your-org/ncbi-disease-mentions": lambda: {
         split: [
             {
@@ -192,7 +199,7 @@ def _commit(hub: Hub, repo: Repo, files: dict[str, bytes]) -> None:
 def at_named(named: LocalHub, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     for name, value in named.environment().items():
         monkeypatch.setenv(name, value)
-    return cli
+    return Cli(cli.folder, {**cli.environment, **named.environment()})
 
 
 def commands(path: Path) -> list[list[str]]:

@@ -154,7 +154,8 @@ def test_texts_when_real_records_repeat_then_precision_is_high_and_lsh_loses_non
         for i in range(300, 600)
         if max(near_texts.jaccard(hashes[i], hashes[j]) for j in range(300)) >= NEAR
     }
-    found = {row + 300 for row, _, _ in near_texts.between(some[300:], some[:300], NEAR)}
+    contents = [(text,) for text in some]
+    found = {row + 300 for row, _, _ in near_texts.between(contents[300:], contents[:300], NEAR)}
     assert found == near
 
 

@@ -61,6 +61,25 @@ def test_shards_when_read_give_the_rows_that_were_rated(tmp_path: Path, modality
     assert ratings[0]["day"] == "2023-11-14"
 
 
+def test_pairs_when_kept_then_both_texts_come_back_and_texts_have_no_column_more(
+    tmp_path: Path,
+) -> None:
+    pair, text = {"text": "a", "text_pair": "and b"}, {"text": "a"}
+    for number, row in enumerate((pair, text), start=1):
+        rated = [_rated(number, row)]
+        content = pack_shard(rated, modality="text", task="t", epoch=f"e{number}")
+        path = tmp_path / shard_path("org/space", f"e{number}", number, number, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        assert ("text_pair" in pq.read_table(path).column_names) == (row is pair)
+    assert [one["row"] for one in read_shards(tmp_path)] == [pair, text]
+    folder = tmp_path / "ratings" / "org--space" / "e1"
+    loaded = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    assert (loaded[0]["text"], loaded[0]["text_pair"]) == ("a", "and b")
+    table = pack_shard([_rated(1, ROWS["table"] | pair)], modality="table", task="t", epoch="e")
+    assert "text_pair" not in pq.read_table(BytesIO(table)).column_names
+
+
 @pytest.mark.parametrize("modality", list(ROWS))
 def test_dataset_when_loaded_as_anyone_would_shows_its_columns(
     tmp_path: Path, modality: str

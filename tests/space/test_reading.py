@@ -85,6 +85,13 @@ def test_text_when_longer_than_the_model_takes_is_said_to_be_cut(tmp_path: Path)
         f"Only the first 4 of {count} tokens were read: the model takes no more."
     ]
     assert cut_notes(tmp_path, "a") == []
+    pair = {"text": "one two three", "text_pair": "four five"}
+    count = len(made("one two three", "four five")["input_ids"])
+    assert cut_notes(tmp_path, pair) == [
+        f"Only 4 of {count} tokens were read, the longer text not to its end: the model takes no "
+        "more."
+    ]
+    assert cut_notes(tmp_path, {"text": "a", "text_pair": "b"}) == []
 
 
 def test_shown_rows_when_written_and_read_are_the_same(tmp_path: Path) -> None:
@@ -106,6 +113,9 @@ def test_page_when_named_by_the_recipe_shows_that_as_text() -> None:
     assert '<p class="notice" role="note">Not &quot;medical&quot; &lt;u&gt;</p>' in top
     assert 'href="https://x/&quot;onload="' in top
     assert notice(settings_of()) == ""
+    pair = {"text": "<i>premise", "text_pair": "hypothesis"}
+    both = head(settings_of(columns=pair), "text", "https://x", "")
+    assert "reads 2 texts, &lt;i&gt;premise and hypothesis, and chooses one of 3 labels" in both
     plain = head(settings_of(), "image", "https://x", "")
     assert "reads a picture and chooses one of 3 labels: few, many or &lt;b&gt;&amp;none." in plain
 

@@ -15,7 +15,12 @@ from hub_trainer.recipe import GenerationSection, Recipe, ServeSection
 from hub_trainer.space.bundle import space_files
 from hub_trainer.space.process import RunningSpace, start
 from hub_trainer.space.settings import RivalModel, SpaceSettings
-from hub_trainer.stages.serve.cards import card_of_ratings, card_problems, ratings_licence
+from hub_trainer.stages.serve.cards import (
+    card_of_ratings,
+    card_problems,
+    inputs_named,
+    ratings_licence,
+)
 from hub_trainer.stages.serve.examples import shown_rows
 from hub_trainer.stages.serve.foreign import (
     PACKAGE,
@@ -114,6 +119,7 @@ def space_settings(
         commit_sha=record.commit_sha,
         ratings_repo_id=section.ratings_repo_id,
         answer=None if writes else record.answer or "label",
+        columns=inputs_named(recipe),
         label_names=[] if writes else record.label_names,
         generation=sampling if writes else None,
         rival=rival,

@@ -9,6 +9,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.ratings import ratings_card
 from hub_trainer.recipe import GenerationSection, Recipe
+from hub_trainer.recipe.columns import is_answer
 from hub_trainer.space.readme import space_readme
 from hub_trainer.space.settings import RivalModel, SpaceSettings, consent_text
 from hub_trainer.tasks import outline_for
@@ -24,6 +25,13 @@ def ratings_licence(record: RoundRecord, hub: Hub) -> CardLicence | None:
             licence = recorded_licence(dataset.get("license"), _card(dataset, hub))
             found[str(licence)] = licence
     return found.popitem()[1] if len(found) == 1 else None
+
+
+def inputs_named(recipe: Recipe) -> dict[str, str]:
+    """What the dataset calls the columns of the input, where there are several to tell apart."""
+    theirs = recipe.collect.datasets[0].columns
+    names = [name for name in outline_for(recipe).columns if not is_answer(name)]
+    return {name: theirs.get(name, name) for name in names} if len(names) > 1 else {}
 
 
 def card_of_ratings(settings: SpaceSettings, licence: CardLicence | None) -> str:
@@ -88,6 +96,7 @@ def _expected_settings(recipe: Recipe, licence: CardLicence | None) -> SpaceSett
         commit_sha=NO_COMMIT,
         ratings_repo_id=section.ratings_repo_id,
         answer=known.answer,
+        columns=inputs_named(recipe),
         label_names=[] if writes else ["label"],
         generation=GenerationSection() if writes else None,
         rival=RivalModel(repo_id=rival.repo_id, commit_sha=NO_COMMIT) if rival and writes else None,
