@@ -181,8 +181,11 @@ class Shown(Protocol):
     def medium(self) -> Medium | None:
         """The kind of file that a cell is, which only parquet holds; None for values."""
 
-    def for_pipeline(self, row: Row) -> Any:
-        """What a pipeline of transformers is given of a row."""
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> Any:
+        """What a pipeline of transformers is given of a row.
+
+        `sampling_rate` is that of a model that hears, as it resamples only with torchaudio.
+        """
 
     def for_people(self, row: Row) -> dict[str, Any]:
         """A row without its answer, as a Space may show it."""

@@ -115,7 +115,7 @@ class _Image:
 
     # --- people
 
-    def for_pipeline(self, row: Row) -> Any:
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> Any:
         return open_image(row["image"])
 
     def for_people(self, row: Row) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class _Table:
 
     # --- people
 
-    def for_pipeline(self, row: Row) -> dict[str, Any]:
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> dict[str, Any]:
         return self.for_people(row)
 
     def for_people(self, row: Row) -> dict[str, Any]:
