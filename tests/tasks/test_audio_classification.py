@@ -86,6 +86,18 @@ def test_fit_when_done_by_any_method_then_saves_a_plain_model(
         assert any("encoder.layers.0" in name for name in body)
 
 
+@pytest.mark.parametrize("method", ["head", "full"])
+def test_fit_when_the_model_hears_a_mask_then_its_samples_are_no_tokens(
+    method: str, tmp_path: Path
+) -> None:
+    few = {**ARGUMENTS, "num_train_epochs": 1}
+    base = sound_base(tmp_path / "base", "wav2vec2-mask")
+    report = fit(tmp_path, base, method, train__arguments=few)
+    assert report.tokens is None
+    rows = sound_rows(3, seed=9)
+    _assert_as_pipeline(tmp_path / "model", TASK.predict(tmp_path / "model", rows), rows)
+
+
 def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:
     return first.shape == second.shape and first.equal(second)
 
