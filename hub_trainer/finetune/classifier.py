@@ -41,6 +41,8 @@ class ClassifierFit:
     """Stands for all that goes in: a run with the same one resumes."""
     progress: Progress
     head: Head = LABEL_HEAD
+    positive: str | None = None
+    """The label that is looked for."""
 
 
 def labelled_config(
@@ -212,7 +214,7 @@ def _plan(fit: ClassifierFit) -> FitPlan:
         seed=train.seed,
         lora=train.lora.model_dump() if train.lora else None,
         last_n=train.last_n,
-        compute_metrics=fit.head.metrics(fit.primary, fit.label_names),
+        compute_metrics=fit.head.metrics(fit.primary, fit.label_names, fit.positive),
         metric_for_best=fit.head.best_by(fit.primary),
         profile=train.profile,
     )
