@@ -12,12 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
+    AutoFeatureExtractor,
     AutoImageProcessor,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -29,7 +32,7 @@ from transformers.utils import logging as transformers_logging
 
 from hub_trainer.finetune.model_folder import (
     CONFIG,
-    IMAGE_PROCESSOR_FILES,
+    PROCESSOR_FILES,
     TOKENIZER_FILES,
     code_faults,
     has_any,
@@ -37,6 +40,7 @@ from hub_trainer.finetune.model_folder import (
 )
 from hub_trainer.finetune.positions import counts_behind_padding
 from hub_trainer.sandbox import OutOfTime, step
+from hub_trainer.sounds import MAX_RATE, MIN_RATE
 
 Found = TypeVar("Found")
 OF_TEXTS = (AutoModelForSequenceClassification, AutoModelForTokenClassification)
@@ -110,7 +114,9 @@ def look_at_base(auto_class: Any, model_dir: Path, base_dir: Path | None = None)
     if auto_class is AutoModelForCausalLM and look.model is not None:
         look.faults += writing_faults(look.model)
     if auto_class is AutoModelForImageClassification:
-        _look_at_processor(look, folder)
+        _look_at_processor(look, folder, PICTURES)
+    elif auto_class is AutoModelForAudioClassification:
+        _look_at_processor(look, folder, SOUNDS)
     else:
         own = base_dir is None or has_any(model_dir, TOKENIZER_FILES)
         _look_at_tokenizer(look, model_dir if own else folder)
@@ -285,32 +291,41 @@ def _rendered_size(tokenizer: Any, dialogue: list[dict[str, str]], template: str
         return 0
 
 
-# Pictures
+# Pictures and sounds
 
 
-def _look_at_processor(look: BaseLook, folder: Path) -> None:
-    if not has_any(folder, IMAGE_PROCESSOR_FILES):
-        look.faults.append("has no image processor (preprocessor_config.json)")
+@dataclass(frozen=True)
+class _Processor:
+    """What makes a model's inputs of pictures or sounds, and a try of it."""
+
+    name: str
+    plural: str
+    processed: Callable[[Path], dict[str, torch.Tensor]]
+
+
+def _look_at_processor(look: BaseLook, folder: Path, processor: _Processor) -> None:
+    if not has_any(folder, PROCESSOR_FILES):
+        look.faults.append(f"has no {processor.name} (preprocessor_config.json)")
         return
-    name = next(name for name in IMAGE_PROCESSOR_FILES if (folder / name).exists())
-    pixels = look.attempt(name, STEP_SECONDS, lambda: _processed(folder))
-    if pixels is None or look.model is None:
+    name = next(name for name in PROCESSOR_FILES if (folder / name).exists())
+    inputs = look.attempt(name, STEP_SECONDS, lambda: processor.processed(folder))
+    if inputs is None or look.model is None:
         return
     try:
         with step(f"{name} and {CONFIG}", cpu_seconds=STEP_SECONDS), torch.no_grad():
-            look.model.eval()(pixel_values=pixels.to("meta"))
+            look.model.eval()(**{key: value.to("meta") for key, value in inputs.items()})
     except (NotImplementedError, OutOfTime, MemoryError):
         return  # says nothing of the model: it was only asked without memory
     except (ValueError, RuntimeError) as error:
-        shape = " x ".join(str(side) for side in pixels.shape[1:])
+        sides = next(iter(inputs.values())).shape[1:]
         first = str(error).strip().splitlines()[0][:200]
         look.faults.append(
-            f"{name} makes pictures of {shape}, and the model of {CONFIG} does not take them:"
-            f" {first}"
+            f"{name} makes {processor.plural} of {' x '.join(map(str, sides))}, and the model of"
+            f" {CONFIG} does not take them: {first}"
         )
 
 
-def _processed(folder: Path) -> torch.Tensor:
+def _picture(folder: Path) -> dict[str, torch.Tensor]:
     from PIL import Image
 
     transformers_logging.set_verbosity_error()
@@ -319,7 +334,25 @@ def _processed(folder: Path) -> torch.Tensor:
     )
     picture = Image.new("RGB", PROBE_SIZE, (200, 30, 30))
     pixels: torch.Tensor = processor(images=[picture], return_tensors="pt")["pixel_values"]
-    return pixels
+    return {"pixel_values": pixels}
+
+
+def _sound(folder: Path) -> dict[str, torch.Tensor]:
+    transformers_logging.set_verbosity_error()
+    extractor = AutoFeatureExtractor.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    rate = getattr(extractor, "sampling_rate", None)
+    if not isinstance(rate, int) or not MIN_RATE <= rate <= MAX_RATE:
+        raise ValueError(f"its sampling_rate is {rate!r}, which is none of a sound")
+    wave = np.sin(np.arange(rate) / 10).astype(np.float32)
+    made = dict(extractor([wave], sampling_rate=rate, return_tensors="pt"))
+    # Of a mask the model asks values, which are none without memory.
+    return {key: value for key, value in made.items() if value.is_floating_point()}
+
+
+PICTURES = _Processor("image processor", "pictures", _picture)
+SOUNDS = _Processor("feature extractor", "sounds", _sound)
 
 
 # Weights

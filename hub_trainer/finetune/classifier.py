@@ -233,5 +233,6 @@ def _example_inputs(data: FitData, device: torch.device) -> dict[str, torch.Tens
 
 def _missing_in_body(model: PreTrainedModel, missing: Sequence[str]) -> list[str]:
     """A pooler may be missing: models trained to fill masks have none, and it is learnt."""
-    prefix = f"{model.base_model_prefix}."
+    body, usual = base_of(model), model.base_model_prefix
+    prefix = next((name for name, child in model.named_children() if child is body), usual) + "."
     return sorted(key for key in missing if key.startswith(prefix) and "pooler" not in key)

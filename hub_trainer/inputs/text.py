@@ -47,7 +47,7 @@ class _Text:
     noun = "a text"
     plural = "texts"
     is_tokenized = True
-    is_file = False
+    medium = None
     rated_column = "text"
     rated_type: pa.DataType = pa.string()
     rated_feature: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
@@ -190,7 +190,7 @@ class _Text:
 
     # --- people
 
-    def for_pipeline(self, row: Row) -> str | dict[str, str]:
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> str | dict[str, str]:
         given = _named(row)
         return given if PAIR in given else given["text"]
 

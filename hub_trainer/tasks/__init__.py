@@ -18,7 +18,9 @@ from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 
-Kind = Literal["text", "words", "image", "label", "labels", "number", "spans", "feature", "example"]
+Kind = Literal[
+    "text", "words", "image", "audio", "label", "labels", "number", "spans", "feature", "example"
+]
 """What a column holds; those of answers have the answer's name."""
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
@@ -141,7 +143,7 @@ class Likelihood:
 
 
 class AnyTask(Protocol):
-    """One pipeline tag. Rows are canonical: the columns below, labels as names, images as bytes."""
+    """One pipeline tag. Rows are canonical: the columns below, labels as names, files as bytes."""
 
     @property
     def name(self) -> str:
@@ -421,6 +423,7 @@ TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",
     "token-classification": "hub_trainer.tasks.token_classification",
     "image-classification": "hub_trainer.tasks.image_classification",
+    "audio-classification": "hub_trainer.tasks.audio_classification",
     "tabular-classification": "hub_trainer.tasks.tabular",
     "tabular-regression": "hub_trainer.tasks.tabular",
     "text-generation": "hub_trainer.tasks.text_generation",
@@ -475,6 +478,9 @@ OUTLINES: Mapping[str, _Sketch] = {
     ),
     "image-classification": _Sketch(
         "image", {"image": "image"}, ("label",), "AutoModelForImageClassification"
+    ),
+    "audio-classification": _Sketch(
+        "audio", {"audio": "audio"}, ("label",), "AutoModelForAudioClassification"
     ),
     "tabular-classification": _Sketch("table", {}, ("label",), None),
     "tabular-regression": _Sketch("table", {}, ("number",), None),

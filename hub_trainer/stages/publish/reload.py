@@ -91,13 +91,14 @@ def _check_outputs(folder: Path, expected: Sequence[str]) -> None:
 
 
 def _check_processor(folder: Path, shown: Input, chat_template: bool) -> None:
-    from transformers import AutoImageProcessor
+    import transformers
 
     if shown.is_tokenized:
         load_tokenizer(folder, chat_template=chat_template)
-    else:
-        with step("the image processor does not load"):
-            AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    elif shown.medium is not None:
+        with step(f"the processor of {shown.plural} does not load"):
+            loader = getattr(transformers, shown.medium.processor)
+            loader.from_pretrained(folder, trust_remote_code=False)
 
 
 def _by_pipeline(
@@ -106,7 +107,8 @@ def _by_pipeline(
     from transformers import pipeline
 
     pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
-    return head.by_pipeline(pipe, [shown.for_pipeline(row) for row in rows])
+    rate = getattr(getattr(pipe, "feature_extractor", None), "sampling_rate", None)
+    return head.by_pipeline(pipe, [shown.for_pipeline(row, sampling_rate=rate) for row in rows])
 
 
 if __name__ == "__main__":
