@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.answers import COLUMN_OF
 from hub_trainer.errors import DataError
+from hub_trainer.recipe.columns import COLUMN_OF
 
 if TYPE_CHECKING:
     from hub_trainer.rows.canonical import RowSpec

@@ -9,11 +9,11 @@ from typing import Any, Literal, Protocol
 
 from typing_extensions import TypeIs
 
-from hub_trainer.answers import ANSWERS, COLUMN_OF, Answer, Prediction, load_answer
+from hub_trainer.answers import ANSWERS, Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
-from hub_trainer.recipe.columns import ANSWER_COLUMNS
+from hub_trainer.recipe.columns import ANSWER_COLUMNS, COLUMN_OF
 from hub_trainer.reports import FitReport
 
 Kind = Literal["text", "words", "image", "label", "labels", "number", "spans", "feature", "example"]
@@ -473,15 +473,15 @@ def outline_of(task: "Task") -> Outline:
 
 def answer_of(recipe: Recipe) -> str | None:
     """The answer that a recipe's columns name; None for the task's usual one."""
+    learned = OUTLINES.get(recipe.task, NO_ANSWERS).answers
+    answers = {**ANSWER_COLUMNS, **{COLUMN_OF[answer]: answer for answer in learned}}
     named = {column for source in recipe.collect.datasets for column in source.columns}
-    found = sorted(ANSWER_COLUMNS[column] for column in named if column in ANSWER_COLUMNS)
+    found = sorted(answers[column] for column in named if column in answers)
     if len(found) > 1:
-        message = (
-            f"columns: {' and '.join(sorted(named & ANSWER_COLUMNS.keys()))} are two answers; a "
-        )
+        message = f"columns: {' and '.join(sorted(named & answers.keys()))} are two answers; a "
         message += "model learns one of them, so take the other out or name it otherwise"
         raise RecipeError([Problem("collect.datasets", message)], source="recipe")
-    return found[0] if found and OUTLINES.get(recipe.task, NO_ANSWERS).answers else None
+    return found[0] if found and learned else None
 
 
 def task_of(recipe: Recipe) -> Task:
