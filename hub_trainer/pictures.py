@@ -27,6 +27,15 @@ OTHER_PICTURES: tuple[str, ...] = (
 )
 OTHER_PICTURES += (".pbm", ".dng", ".cr2", ".nef", ".eps", ".dcm", ".exr", ".jxl")
 """Pictures of kinds that are not read."""
+SIGNS = {
+    b"\x89PNG": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"GIF8": ".gif",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
+"""How files begin, and how their names end."""
 DEPTHS = (1, 8, 10, 12, 14, 16, 24, 32)
 MAX_PIXELS = 16_000_000
 LOST_RANGE = 64
@@ -106,6 +115,13 @@ def as_png(content: bytes) -> bytes:
     buffer = io.BytesIO()
     open_image(content).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def suffix_of(content: bytes) -> str | None:
+    """How the name of a file with this content ends, by its first bytes; None for no picture."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return ".webp"
+    return next((suffix for sign, suffix in SIGNS.items() if content.startswith(sign)), None)
 
 
 def _upright(image: Any, decoded: Any) -> Any:

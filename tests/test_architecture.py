@@ -121,7 +121,7 @@ ANSWER_PLACES = {"answers", "tasks", "finetune", "local_hub", "metrics"}
 ONE_LABEL = {
     "checks/probe.py": "a judge of labels by their shares",
     "contribute/creation.py": "language data: a thumb",
-    "contribute/picture_files.py": "a folder's name is a label",
+    "contribute/media_files.py": "a folder's name is a label",
     "preflight.py": "language data: the kind of example",
     "quickstart/crowd.py": "one story, of labels",
     "quickstart/seed.py": "one story, of labels",
@@ -178,6 +178,7 @@ def test_search_for_answers_when_a_line_is_planted_then_it_is_found(line: str) -
 
 INPUT_PLACES = {"inputs", "tasks", "finetune", "local_hub"}
 INPUT_WORDS = {
+    "rows/turns.py": "parts of a message, as chat formats call them",
     "rows/columns.py": "names of a dataset's columns",
 }
 """Files in which the name of an input is something else, and what."""

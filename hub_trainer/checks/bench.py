@@ -11,6 +11,7 @@ from hub_trainer.checks.inspection import Bench, Reading, read_trusted
 from hub_trainer.checks.policy import Policy
 from hub_trainer.errors import DataError
 from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
+from hub_trainer.inputs.media import medium_of_reader
 from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows import SplitFiles, find_split_files
 from hub_trainer.rows.canonical import EXAMPLE
@@ -128,7 +129,7 @@ def _read_split(
     found, _ = fetch_split(hub, source, commit_sha, folder, where=where)
     out = folder.with_suffix(".parquet")
     reading = read_trusted(folder, out, config=None, split=split, spec=spec)
-    by_folder = found.reader == "imagefolder" and "dataset_info" not in found.card
+    by_folder = medium_of_reader(found.reader) is not None and "dataset_info" not in found.card
     return replace(reading, names_from_folders=by_folder)
 
 

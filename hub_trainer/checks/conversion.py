@@ -10,9 +10,10 @@ from typing import Any
 from hub_trainer.checks.bench import Tip
 from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
 from hub_trainer.checks.joining import Destination
-from hub_trainer.checks.rewriting import PICTURES, Job
+from hub_trainer.checks.rewriting import BY_FOLDER, Job
 from hub_trainer.checks.verdict import MadeFile
 from hub_trainer.errors import DataError
+from hub_trainer.inputs.media import medium_of_reader
 from hub_trainer.rows import SplitFiles, write_card
 from hub_trainer.rows.own_schema import FORMATS, OwnSchema
 from hub_trainer.sandbox import run_sandboxed
@@ -39,11 +40,11 @@ class Target:
 
     @property
     def suffix(self) -> str:
-        """Suffix of the file of rows that joins it, or the mark of a folder of pictures."""
+        """Suffix of the file of rows that joins it, or the mark of folders by label."""
         if self.there.reader in FORMATS:
             return self._destination.suffix
-        if self.there.reader == "imagefolder" and self._folders is not None:
-            return PICTURES
+        if medium_of_reader(self.there.reader) is not None and self._folders is not None:
+            return BY_FOLDER
         raise DataError(
             "Files of another kind cannot be made into rows of this dataset.",
             where=self.tip.repo.repo_id,
@@ -52,7 +53,7 @@ class Target:
 
     @property
     def _folders(self) -> str | None:
-        """Where a folder of pictures has the folders of its labels; None when a list names them."""
+        """Where the folders of the labels are; None when a list names the files."""
         above = {str(PurePosixPath(path).parent.parent) for path in self.there.files[self.split]}
         listed = any(PurePosixPath(path).suffix in (".csv", ".jsonl", ".parquet")
                      for path in self.there.files[self.split])  # fmt: skip
@@ -60,7 +61,7 @@ class Target:
 
     def place(self, name: str, sha256: str) -> str:
         """The path in the repo for a file that the child wrote."""
-        if self.suffix == PICTURES:
+        if self.suffix == BY_FOLDER:
             return str(PurePosixPath(self._folders or ".") / name)
         return self._destination.place(f"{sha256[:12]}.{self.suffix}")
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from hub_trainer.checks.verdict import Check
 from hub_trainer.hub import RepoFile
+from hub_trainer.inputs.media import MEDIA
 
 ROW_SUFFIXES = frozenset({"parquet", "jsonl", "csv"})
 MEDIA_SUFFIXES = frozenset(
-    {"png", "jpg", "jpeg", "jfif", "webp", "bmp", "tif", "tiff", "gif", "wav", "flac", "mp3"}
+    suffix.removeprefix(".") for medium in MEDIA.values() for suffix in medium.suffixes
 )
 DATA_SUFFIXES = ROW_SUFFIXES | MEDIA_SUFFIXES
 CARD = "README.md"

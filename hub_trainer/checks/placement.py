@@ -7,6 +7,7 @@ from typing import Any
 from hub_trainer.checks.files import suffix_of
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
+from hub_trainer.inputs.media import medium_of_reader
 from hub_trainer.rows import SplitFiles, find_split_files
 
 OTHER_SPLITS = ("test", "validation")
@@ -78,7 +79,7 @@ def find_place(
 def _format_fault(old: SplitFiles, new: SplitFiles, added: Sequence[str]) -> str | None:
     if old.reader != new.reader:
         return f"the dataset would be read as {new.reader}, not as {old.reader}"
-    if old.reader == "imagefolder":
+    if medium_of_reader(old.reader) is not None:
         return None
     formats = {suffix_of(path) for paths in old.files.values() for path in paths}
     other = sorted(path for path in added if suffix_of(path) not in formats)

@@ -5,7 +5,6 @@ counts; the parent uploads only bytes that have a digest it named.
 """
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.checks.files import MEDIA_SUFFIXES, ROW_SUFFIXES, suffix_of
 from hub_trainer.errors import DataError
-from hub_trainer.pictures import image_problem
+from hub_trainer.inputs.media import Medium, medium_of_column
 from hub_trainer.rows import Limits, RawSplit, read_split
 from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PICTURES = "pictures"
-"""In place of a suffix: the dataset is a folder of pictures for each label."""
+BY_FOLDER = "folders"
+"""In place of a suffix: the dataset is a folder of files for each label."""
 FILE_NAME = "file_name"
 
 
@@ -99,20 +98,20 @@ def _plain(name: str) -> str:
 
 
 def _raw_parts(folder: Path, paths: Sequence[str], task: Job) -> Iterator[tuple[str, RawSplit]]:
-    """Each file of rows by itself, as each may order its columns otherwise; then pictures."""
+    """Each file of rows by itself, as each may order its columns otherwise; then bare files."""
     schema, out, limits = task.schema, Path(task.out), Limits(**task.limits)
-    pictures = [path for path in paths if suffix_of(path) in MEDIA_SUFFIXES]
+    files = [path for path in paths if suffix_of(path) in MEDIA_SUFFIXES]
     tables = [path for path in paths if suffix_of(path) in ROW_SUFFIXES]
     for number, path in enumerate(tables):
         raw = _read_alone(folder / path, out / f"part-{number}", path, limits)
-        if FILE_NAME in raw.table.column_names and pictures:
+        if FILE_NAME in raw.table.column_names and files:
             near = PurePosixPath(path).parent
-            yield path, _listed_pictures(folder / near, raw, schema, path)
-            pictures = [one for one in pictures if not PurePosixPath(one).is_relative_to(near)]
+            yield path, _listed_files(folder / near, raw, schema, path)
+            files = [one for one in files if not PurePosixPath(one).is_relative_to(near)]
         else:
             yield path, raw
-    if pictures:
-        yield f"{len(pictures)} pictures", _labelled_pictures(folder, pictures, schema)
+    if files:
+        yield f"{len(files)} files", _labelled_files(folder, files, schema)
 
 
 def _read_alone(path: Path, scratch: Path, where: str, limits: Limits) -> RawSplit:
@@ -127,86 +126,85 @@ def _read_alone(path: Path, scratch: Path, where: str, limits: Limits) -> RawSpl
         raise
 
 
-def _picture_columns(schema: OwnSchema) -> tuple[str, str]:
-    """The dataset's column of pictures, and the one that names them."""
-    images = [name for name in schema.columns if schema.is_image(name)]
+def _file_columns(schema: OwnSchema) -> tuple[str, str]:
+    """The dataset's column of files, and the one that names them."""
+    held = [name for name in schema.columns if schema.holds_files(name)]
     labels = [name for name in schema.columns if schema.label_names(name) is not None]
-    others = [name for name in schema.columns if name not in images]
-    if len(images) != 1 or not (labels or len(others) == 1):
+    others = [name for name in schema.columns if name not in held]
+    if len(held) != 1 or not (labels or len(others) == 1):
         raise DataError(
-            "Bare pictures do not fit this dataset.",
-            where="the pictures",
+            "Bare files do not fit this dataset.",
+            where="the files",
             got=f"columns {', '.join(schema.columns)}",
             do="Send a parquet file with its columns: hub-trainer contribute makes one.",
         )
-    return images[0], (labels or others)[0]
+    return held[0], (labels or others)[0]
 
 
-def _labelled_pictures(folder: Path, paths: Sequence[str], schema: OwnSchema) -> RawSplit:
-    """Pictures whose folders are named by their label."""
+def _labelled_files(folder: Path, paths: Sequence[str], schema: OwnSchema) -> RawSplit:
+    """Files whose folders are named by their label."""
     import pyarrow as pa
 
-    image, label = _picture_columns(schema)
+    column, label = _file_columns(schema)
     contents = pa.array([(folder / path).read_bytes() for path in paths], pa.large_binary())
     labels = pa.array([PurePosixPath(path).parent.name for path in paths], pa.string())
-    return RawSplit(pa.table({image: contents, label: labels}), "default", {}, frozenset({image}))
+    media = {column: medium_of_column(schema.features[column], contents)}
+    return RawSplit(pa.table({column: contents, label: labels}), "default", {}, media)
 
 
-def _listed_pictures(folder: Path, raw: RawSplit, schema: OwnSchema, where: str) -> RawSplit:
-    """Pictures that a table beside them lists."""
+def _listed_files(folder: Path, raw: RawSplit, schema: OwnSchema, where: str) -> RawSplit:
+    """Files that a table beside them lists."""
     import pyarrow as pa
 
-    image, _ = _picture_columns(schema)
+    column, _ = _file_columns(schema)
+    names = raw.table[FILE_NAME].to_pylist()
     contents = []
-    for number, name in enumerate(raw.table[FILE_NAME].to_pylist(), start=1):
+    for number, name in enumerate(names, start=1):
         # A list from Windows parts folders with backslashes.
         path = (folder / str(name).strip().replace("\\", "/")).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
-            place, do = (
-                f"{where}, row {number}",
-                "Add the picture, or take its row out of the list.",
-            )
-            raise DataError("A listed picture is not there.", where=place, got=repr(name), do=do)
+            place, do = f"{where}, row {number}", "Add the file, or take its row out of the list."
+            raise DataError("A listed file is not there.", where=place, got=repr(name), do=do)
         contents.append(path.read_bytes())
     table = raw.table.drop_columns([FILE_NAME])
-    table = table.append_column(image, pa.array(contents, pa.large_binary()))
-    return RawSplit(table, raw.config, raw.class_names, frozenset({image}))
+    table = table.append_column(column, pa.array(contents, pa.large_binary()))
+    media = {column: medium_of_column(schema.features[column], table[column])}
+    return RawSplit(table, raw.config, raw.class_names, media)
 
 
 def _written(table: "pa.Table", task: Job) -> list[dict[str, str]]:
-    """The rows as files: one of rows, or a picture for each under its label."""
+    """The rows as files: one of rows, or one for each under its label."""
     schema, out = task.schema, Path(task.out)
-    if task.suffix != PICTURES:
+    if task.suffix != BY_FOLDER:
         content = encode_table(table, task.suffix, schema, where="the rows")
         return [_write(out, f"rows.{task.suffix}", content)]
-    image, label = _picture_columns(schema)
+    column, label = _file_columns(schema)
     names = schema.label_names(label)
+    contents = table[column].combine_chunks().field("bytes")
+    medium = medium_of_column(schema.features[column], contents)
     written = []
-    for number, row in enumerate(table.select([image, label]).to_pylist(), start=1):
-        content = row[image]["bytes"]
+    for number, row in enumerate(table.select([column, label]).to_pylist(), start=1):
+        content = row[column]["bytes"]
         name = row[label] if names is None else names[row[label]]
         digest = hashlib.sha256(content).hexdigest()
-        suffix = _picture_suffix(content, f"the pictures, row {number}")
-        written.append(_write(out, f"{name}/{digest[:16]}.{suffix}", content))
+        suffix = _usable_suffix(content, medium, f"the {medium.plural}, row {number}")
+        written.append(_write(out, f"{name}/{digest[:16]}{suffix}", content))
     return written
 
 
 def _write(out: Path, name: str, content: bytes) -> dict[str, str]:
     path = out / name
     if not path.resolve().is_relative_to(out.resolve()):
-        raise DataError("A label cannot be the name of a folder.", where="the pictures")
+        raise DataError("A label cannot be the name of a folder.", where="the files")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _picture_suffix(content: bytes, where: str) -> str:
-    from PIL import Image
-
-    problem = image_problem(content)
+def _usable_suffix(content: bytes, medium: Medium, where: str) -> str:
+    """How the name of a checked file ends. Raises DataError for one that cannot be used."""
+    problem = medium.problem(content)
     if problem:
-        do = "Take it out, or save it anew as PNG or JPEG."
-        raise DataError("A picture cannot be used.", where=where, got=problem, do=do)
-    with Image.open(io.BytesIO(content)) as image:
-        kind = str(image.format).lower()
-    return "jpg" if kind == "jpeg" else kind
+        do = f"Take it out, or save it anew as {medium.usual}."
+        raise DataError(f"A {medium.noun} cannot be used.", where=where, got=problem, do=do)
+    return medium.suffix(content) or PurePosixPath(medium.example).suffix

@@ -52,7 +52,8 @@ def schema_of(raw: "RawSplit") -> Schema:
     table = raw.table
     types = {field.name: _plain_type(str(field.type)) for field in table.schema}
     types |= dict.fromkeys((name for name in types if _holds_structures(raw, name)), STRUCTURE)
-    types |= dict.fromkeys(raw.images, "image") | dict.fromkeys(raw.class_names, "class label")
+    types |= {name: medium.name for name, medium in raw.media.items()}
+    types |= dict.fromkeys(raw.class_names, "class label")
     nulls = {n: table[n].null_count / max(1, table.num_rows) for n in table.column_names}
     names = {name: tuple(found) for name, found in raw.class_names.items()}
     return Schema(table.num_rows, types, names, nulls, raw.untyped or raw.loose)
@@ -75,8 +76,8 @@ def check_schema(
 ) -> list[Check]:
     """New rows have the dataset's columns, types and label names, and are as full as its rows.
 
-    `names_from_folders`: the label names are those of the folders at hand, as in an image folder
-    without declared features, so that a few new pictures need not show all of them. `unused`
+    `names_from_folders`: the label names are those of the folders at hand, as in a folder of
+    pictures without declared features, so that a few new ones need not show all of them. `unused`
     columns may be empty: no task looks at them.
     """
     return [

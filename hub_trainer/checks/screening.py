@@ -11,7 +11,8 @@ from hub_trainer.checks.worker import read_files
 from hub_trainer.duplicates import find_duplicates, find_repeats
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
-from hub_trainer.pictures import MAX_PIXELS, ONE_COLOUR
+from hub_trainer.inputs.media import BLANK_FILES
+from hub_trainer.pictures import MAX_PIXELS
 from hub_trainer.privacy import MAX_CHARACTERS, SECRET_KINDS, find_personal_data
 from hub_trainer.rows import read_rows
 from hub_trainer.rows.leakage import find_sealed
@@ -22,7 +23,7 @@ MAX_ROWS = 1_000_000
 SECRET, PERSONAL, HIDDEN = "with a secret", "with personal data", "with hidden text"
 SEALED, KNOWN = "sealed for the test", "nearly in the dataset already"
 REPEATED, CONTRARY = "nearly the same as another", "in the dataset under another label, too many"
-TOO_LONG, BROKEN, BLANK = "too long", "with a broken picture", "with a picture of one colour"
+TOO_LONG, BROKEN, BLANK = "too long", "with a broken picture or sound", "with a blank one"
 
 
 def screen(
@@ -118,7 +119,7 @@ def unfit_rows(
     shown = load_input(modality)
     for number, row in enumerate(rows):
         if problem := shown.fault(shown.compared(row), max_pixels=MAX_PIXELS):
-            _mark(reasons, [number], BLANK if problem == ONE_COLOUR else BROKEN)
+            _mark(reasons, [number], BLANK if problem in BLANK_FILES else BROKEN)
     _mark(reasons, _with_secrets(rows), SECRET)
     _mark(reasons, (n for n, row in enumerate(rows) if _hides_text(row)), HIDDEN)
     usable = [

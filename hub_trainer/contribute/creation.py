@@ -300,9 +300,10 @@ def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Tab
     made, kinds = {}, {}
     for name in raw.table.column_names:
         column = _own_column(raw, name, task, columns)
-        if name in raw.images:
+        if name in raw.media:
             cells = [{"bytes": cell, "path": None} for cell in column.to_pylist()]
-            kinds[name], column = datasets.Image(), pa.array(cells, datasets.Image().pa_type)
+            kinds[name] = getattr(datasets, raw.media[name].feature)()
+            column = pa.array(cells, kinds[name].pa_type)
         elif pa.types.is_null(column.type):
             column = column.cast(pa.string())
         made[name] = column

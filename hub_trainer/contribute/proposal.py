@@ -16,10 +16,11 @@ from hub_trainer.checks.joining import Destination
 from hub_trainer.checks.policy import Policy, open_policy
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.local_file import read_local
-from hub_trainer.contribute.picture_files import picture_files
+from hub_trainer.contribute.media_files import media_files
 from hub_trainer.duplicates import find_duplicates
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.inputs.media import medium_of_column, medium_of_reader
 from hub_trainer.privacy import SECRET_KINDS, find_personal_data, scan_text
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows
@@ -52,7 +53,7 @@ class Proposal:
 
     @property
     def path(self) -> str:
-        """The file that is added, or the first of several pictures."""
+        """The file that is added, or the first of several pictures or sounds."""
         return next(iter(self.files))
 
 
@@ -104,8 +105,9 @@ def propose(
     tip = load_tip(hub, repo, hub.resolve(repo))
     there = tip.split_files(config, split)
     where, notes = str(path), [*there.notes, *raw.notes]
-    if there.reader == "imagefolder":
-        files, table = picture_files(raw, there.files[split], where=where), raw
+    medium = medium_of_reader(there.reader)
+    if medium is not None:
+        files, table = media_files(raw, there.files[split], medium, where=where), raw
     else:
         destination = Destination(tip, split, config)
         suffix = destination.suffix
@@ -224,7 +226,7 @@ def _check_rows(
 def _secret_places(raw: RawSplit) -> str:
     """Which kinds of secrets are in which column and rows, never the secrets themselves."""
     places: dict[str, list[int]] = {}
-    for number, row in enumerate(raw.table.drop_columns(list(raw.images)).to_pylist(), start=1):
+    for number, row in enumerate(raw.table.drop_columns(list(raw.media)).to_pylist(), start=1):
         for name, value in row.items():
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             for kind in sorted({one.kind for one in scan_text(text)} & SECRET_KINDS):
@@ -239,12 +241,13 @@ def _rows_named(rows: Sequence[int]) -> str:
 
 
 def _as_raw(table: "pa.Table", schema: OwnSchema) -> RawSplit:
-    """The rows as review will read them: images as bytes, classes with their names."""
-    images = frozenset(name for name in schema.columns if schema.is_image(name))
-    for name in images:
+    """The rows as review will read them: files as bytes, classes with their names."""
+    media = {}
+    for name in (name for name in schema.columns if schema.holds_files(name)):
         place = table.column_names.index(name)
         contents = table[name].combine_chunks().field("bytes")
         table = table.set_column(place, name, contents)
+        media[name] = medium_of_column(schema.features[name], contents)
     names = {name: schema.label_names(name) for name in schema.columns}
     classes = {name: tuple(found) for name, found in names.items() if found is not None}
     lists = {name: schema.list_names(name) for name in schema.columns}
@@ -252,7 +255,7 @@ def _as_raw(table: "pa.Table", schema: OwnSchema) -> RawSplit:
         table.replace_schema_metadata(None),
         "default",
         classes,
-        images,
+        media,
         list_names={name: tuple(found) for name, found in lists.items() if found is not None},
     )
 

@@ -10,6 +10,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hub_trainer.inputs.media import Medium
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -23,6 +25,7 @@ INPUTS: Mapping[str, str] = {
     "text": "hub_trainer.inputs.text",
     "image": "hub_trainer.inputs.image",
     "table": "hub_trainer.inputs.table",
+    "audio": "hub_trainer.inputs.audio",
 }
 """Name of an input -> module that holds its `INPUT`."""
 
@@ -173,8 +176,10 @@ class Shown(Protocol):
     plural: str
     is_tokenized: bool
     """Whether a tokenizer reads it, which may take only its beginning; else an image processor."""
-    is_file: bool
-    """Whether a cell is a file, which may be broken, and which only parquet holds."""
+
+    @property
+    def medium(self) -> Medium | None:
+        """The kind of file that a cell is, which only parquet holds; None for values."""
 
     def for_pipeline(self, row: Row) -> Any:
         """What a pipeline of transformers is given of a row."""

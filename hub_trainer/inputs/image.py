@@ -16,6 +16,7 @@ from hub_trainer.inputs import (
     Row,
     Values,
 )
+from hub_trainer.inputs.media import MEDIA
 from hub_trainer.pictures import as_png, image_problem, open_image
 
 FIGURES_SIDE = 32
@@ -36,7 +37,7 @@ class _Image:
     noun = "a picture"
     plural = "pictures"
     is_tokenized = False
-    is_file = True
+    medium = MEDIA["image"]
     rated_column = "image"
     rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     rated_feature: Mapping[str, Any] = {"_type": "Image"}
@@ -52,7 +53,7 @@ class _Image:
         kind = column.values.type
         if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             do = "Use an Image column, or one with the bytes of the encoded files."
-            raise DataError("The column holds no images.", where=where, got=str(kind), do=do)
+            raise DataError("The column holds no pictures.", where=where, got=str(kind), do=do)
         return column.values.cast(pa.large_binary())
 
     def fault(self, value: Any, *, max_pixels: int) -> str | None:

@@ -32,7 +32,7 @@ class _Table:
     noun = "the values of a table's row"
     plural = "tables"
     is_tokenized = False
-    is_file = False
+    medium = None
     rated_column = "features"
     rated_type: pa.DataType = pa.string()
     rated_feature: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}

@@ -40,7 +40,7 @@ class _Text:
     noun = "a text"
     plural = "texts"
     is_tokenized = True
-    is_file = False
+    medium = None
     rated_column = "text"
     rated_type: pa.DataType = pa.string()
     rated_feature: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}

@@ -12,12 +12,13 @@ from typing import Any
 from hub_trainer.artifacts import package_versions
 from hub_trainer.errors import DataError, HubError
 from hub_trainer.hub import Hub, Repo, RepoFile
+from hub_trainer.inputs.media import MEDIA
 from hub_trainer.lineage import PinnedRepo, Pins, RoundRecord, changed_files, model_settings
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows.card import CARD, parse_card
 from hub_trainer.rows.layout import find_split_files
 
-FOLDER_READERS = ("imagefolder",)
+FOLDER_READERS = tuple(one.reader for one in MEDIA.values())
 """Readers to which a file's path says something of its rows."""
 MAX_NAMED = 8
 

@@ -1,6 +1,5 @@
 """Rows of datasets, from a stranger's folder to the canonical table that every stage reads."""
 
-from hub_trainer.pictures import IMAGE_FORMATS, IMAGE_SUFFIXES, image_problem, open_image
 from hub_trainer.rows.canonical import CanonicalRows, RowSpec, canonical_rows
 from hub_trainer.rows.card import (
     CardFault,
@@ -25,8 +24,6 @@ from hub_trainer.rows.store import (
 from hub_trainer.rows.worker import ReadJob, ReadResult, read_jobs, read_sandboxed
 
 __all__ = [
-    "IMAGE_FORMATS",
-    "IMAGE_SUFFIXES",
     "CanonicalRows",
     "CardFault",
     "Limits",
@@ -40,8 +37,6 @@ __all__ = [
     "card_faults",
     "feature_names",
     "find_split_files",
-    "image_problem",
-    "open_image",
     "parse_card",
     "read_card",
     "read_jobs",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.pictures import IMAGE_SUFFIXES
+from hub_trainer.inputs.media import medium_of_reader
 from hub_trainer.rows.containers import assert_plain
 from hub_trainer.rows.layout import first_line
 from hub_trainer.rows.limits import Limits
@@ -60,8 +60,9 @@ def assert_small_cells(table: "pa.Table", limits: Limits, *, where: str) -> None
 
 def _decoded_bytes(path: Path, reader: str, limits: Limits, where: str) -> int:
     size = path.stat().st_size
-    if reader == "imagefolder" and path.suffix.lower() in IMAGE_SUFFIXES:
-        return size  # a broken picture is a row that is left out
+    medium = medium_of_reader(reader)
+    if medium is not None and path.suffix.lower() in medium.suffixes:
+        return size  # a broken file is a row that is left out
     if size == 0:
         do = "Upload it again, or remove it."
         place = f"{where}: {path.name}"

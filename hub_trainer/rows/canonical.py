@@ -1,4 +1,4 @@
-"""The columns of a dataset become the columns of a task: labels as names, images as bytes."""
+"""The columns of a dataset become the columns of a task: labels as names, files as bytes."""
 
 import re
 from collections import Counter
@@ -46,8 +46,8 @@ class RowSpec:
 
     modality: str
     kinds: Mapping[str, str]
-    """Our column -> text, words, image, example, or the name of an answer; a table's features are
-    all its other columns."""
+    """Our column -> text, words, image, audio, example, or the name of an answer; a table's
+    features are all its other columns."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our column -> the dataset's, where the names differ."""
     slices: Sequence[str] = ()
@@ -187,14 +187,15 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
     if renamed and not spec.input.has_features:
         raise _changes_nothing(f"columns: {next(iter(renamed))}", where, ours)
     taken |= renamed
-    if raw.images and set(present) == raw.images and len(taken) > 1:
+    if raw.media and raw.media.keys() == set(present) and len(taken) > 1:
+        medium, answer = next(iter(raw.media.values())), spec.answer.column
         raise DataError(
-            "The pictures have no labels.",
+            f"The {medium.plural} have no {spec.answer.plural}.",
             where=where,
-            got="pictures alone",
+            got=f"{medium.plural} alone",
             do="Put them into folders named by label, two or more, all equally deep, as in "
-            "train/cat/1.png; or list them in a file metadata.csv beside them, with the columns "
-            "file_name and label.",
+            f"train/cat/{medium.example}; or list them in a file metadata.csv beside them, with "
+            f"the columns file_name and {answer}.",
         )
     _assert_present(taken, present, where)
     if spec.input.has_features:

@@ -24,13 +24,14 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "tokens": WORD_NAMES,
     "tags": TAG_NAMES,
     "image": ("image", "img", "picture"),
+    "audio": ("audio", "sound", "speech", "recording", "file", "clip"),
 }
 """Our column -> what datasets call it."""
 
 
 def infer_spec(raw: "RawSplit") -> "RowSpec":
-    """The columns of a split: words with tags, examples of language, or a picture, a text or a
-    table with a label.
+    """The columns of a split: words with tags, examples of language, or a picture, a sound, a
+    text or a table with a label.
 
     Raises DataError when there is no column that can be the label.
     """
@@ -46,10 +47,10 @@ def infer_spec(raw: "RawSplit") -> "RowSpec":
     kind = _answer_kind(raw, label)
     ours = COLUMN_OF[kind]
     others = [name for name in raw.table.column_names if name != label]
-    if raw.images:
-        image = sorted(raw.images)[0]
-        kinds, columns = {"image": "image", ours: kind}, {"image": image, ours: label}
-        return RowSpec("image", kinds, _renamed(columns))
+    if raw.media:
+        theirs = sorted(raw.media)[0]
+        name = raw.media[theirs].name
+        return RowSpec(name, {name: name, ours: kind}, _renamed({name: theirs, ours: label}))
     text = _text_column(raw, others)
     if text is not None:
         kinds, columns = {"text": "text", ours: kind}, {"text": text, ours: label}

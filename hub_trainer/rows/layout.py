@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.pictures import IMAGE_SUFFIXES, OTHER_PICTURES
+from hub_trainer.inputs.media import MEDIA, medium_of_reader
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.rows.card import (
     READER_SETTINGS,
@@ -22,14 +22,14 @@ from hub_trainer.rows.containers import held_back, refusal
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.splits import split_names
 
-READERS = ("parquet", "json", "csv", "text", "imagefolder")
+READERS = ("parquet", "json", "csv", "text", *(one.reader for one in MEDIA.values()))
 """Builders of `datasets` that only parse; every other kind of file is refused."""
 READ_SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "parquet": (".parquet",),
     "json": (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
     "text": (".txt", ".text", ".md", ".txt.gz"),
-    "imagefolder": (*IMAGE_SUFFIXES, ".csv", ".jsonl", ".parquet"),
+    **{one.reader: (*one.suffixes, ".csv", ".jsonl", ".parquet") for one in MEDIA.values()},
 }
 """How the names of the files end that a reader reads."""
 ROW_SUFFIXES = READ_SUFFIXES["parquet"] + READ_SUFFIXES["json"] + READ_SUFFIXES["csv"]
@@ -50,7 +50,7 @@ class SplitFiles:
     """What a person should know of the files that are not read."""
 
     def first_files(self) -> "SplitFiles":
-        """The same with only the first file of each split; of images, the first of each folder."""
+        """The same with only the first file of each split; of a folder by labels, of each."""
         first = {name: _first_of(paths, self.reader) for name, paths in self.files.items()}
         return SplitFiles(
             self.config, self.reader, first, only_config(self.card, self.config, first)
@@ -123,7 +123,9 @@ def _with_names(error: DataError, names: Sequence[str]) -> DataError:
     error.got = f"{', '.join(data[:5]) or 'no files'}" + (
         f" and {len(data) - 5} more" if len(data) > 5 else ""
     )
-    error.do = "Write the rows as parquet, csv, jsonl or txt, or pictures in folders by label."
+    error.do = (
+        "Write the rows as parquet, csv, jsonl or txt, or pictures or sounds in folders by label."
+    )
     capitals = [name for name in data if name.lower().endswith(ROW_SUFFIXES)]
     if capitals:
         suffix = PurePosixPath(capitals[0]).suffix
@@ -132,13 +134,16 @@ def _with_names(error: DataError, names: Sequence[str]) -> DataError:
 
 
 def _never_read(names: Sequence[str], chosen: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Archives and pictures of other kinds, in the folders from which a split is read."""
+    """Archives, and media of other kinds, in the folders from which a split is read."""
     folders = {str(PurePosixPath(path).parent) for paths in chosen.values() for path in paths}
     near = [name for name in names if str(PurePosixPath(name).parent) in folders]
     for found, what in (
         (held_back(near), "archives and sheets are not read"),
-        ([name for name in near if name.lower().endswith(OTHER_PICTURES)],
-         "pictures are read as PNG, JPEG, WebP, BMP, TIFF or GIF"),
+        *(
+            ([name for name in near if name.lower().endswith(one.unread)],
+             f"{one.plural} are read as {one.formats}")
+            for one in MEDIA.values()
+        ),
     ):  # fmt: skip
         if found:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -149,13 +154,14 @@ def _assert_one_kind(files: Mapping[str, Sequence[str]], reader: str, where: str
     """Refuse a file among those of a split that its reader does not read: it would be misread."""
     for split, paths in files.items():
         other = [path for path in paths if not path.lower().endswith(READ_SUFFIXES[reader])]
-        if other and reader == "imagefolder":
+        medium = medium_of_reader(reader)
+        if other and medium is not None:
             raise DataError(
-                "A split of pictures holds a file of another kind.",
+                f"A split of {medium.plural} holds a file of another kind.",
                 where=f"{where}: {other[0]}",
                 got=f"{len(other):,} of {len(paths):,} files, ending in "
                 f"{', '.join(sorted({PurePosixPath(path).suffix for path in other})[:5])}",
-                do="Save it as PNG or JPEG, or move it out of the folder.",
+                do=f"Save it as {medium.usual}, or move it out of the folder.",
             )
         if other:
             raise DataError(
@@ -239,7 +245,8 @@ def open_builder(folder: Path, *, where: str, config: str | None = None) -> Iter
                 "The dataset's files cannot be told apart.",
                 where=where,
                 got=first_line(error, folder),
-                do="Check the card's configs; files are parquet, csv, jsonl, txt or image folders.",
+                do="Check the card's configs; files are parquet, csv, jsonl, txt, or folders of "
+                "pictures or sounds.",
             ) from error
         yield builder
 
@@ -269,7 +276,7 @@ def reader_of(builder: Any, *, where: str) -> str:
             f"Files for the reader {reader!r} are not read.",
             where=where,
             got=", ".join(sorted(_suffixes(builder))),
-            do="Use parquet, csv, jsonl, txt or image files."
+            do="Use parquet, csv, jsonl, txt, or files of pictures or sounds."
             + (
                 " In Python: load_from_disk(FOLDER).push_to_hub(REPO)." if reader == "arrow" else ""
             ),
@@ -297,10 +304,11 @@ def first_line(error: BaseException, folder: Path | str = "\0") -> str:
 
 
 def _first_of(paths: Sequence[str], reader: str) -> tuple[str, ...]:
-    """One file to look at. Images: one per folder, which is their label, or all of a list."""
-    if reader != "imagefolder":
+    """One file to look at. Media: one per folder, which is their label, or all of a list."""
+    medium = medium_of_reader(reader)
+    if medium is None:
         return tuple(paths[:1])
-    if not all(path.lower().endswith(IMAGE_SUFFIXES) for path in paths):
+    if not all(path.lower().endswith(medium.suffixes) for path in paths):
         return tuple(paths)
     firsts = {str(PurePosixPath(path).parent): path for path in reversed(paths)}
     return tuple(sorted(firsts.values()))

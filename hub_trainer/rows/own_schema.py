@@ -12,6 +12,7 @@ from hub_trainer.answers.label_names import is_alike, nearest_label, plain_label
 from hub_trainer.answers.labels import cells_of_text, split_cells
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
+from hub_trainer.inputs.media import medium_of_feature
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
 from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
 from hub_trainer.rows.card import card_configs
@@ -72,12 +73,13 @@ class OwnSchema:
         """Names of a column's classes, be they alone or in lists; None for plain values."""
         return self.label_names(column) or self.list_names(column)
 
-    def is_image(self, column: str) -> bool:
-        """Whether a column holds encoded images."""
+    def holds_files(self, column: str) -> bool:
+        """Whether a column holds encoded files: pictures or sounds."""
         entry = self.features[column]
         if not isinstance(entry, dict):
             return False
-        return entry.get("_type") == "Image" or entry.keys() == {"bytes", "path"}
+        declared = medium_of_feature(str(entry.get("_type"))) is not None
+        return declared or entry.keys() == {"bytes", "path"}
 
     def to_json(self) -> dict[str, Any]:
         """As arguments of a call into a child."""
@@ -281,8 +283,8 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
         if theirs in raw.written or theirs in raw.json:
             values = label_texts(column_of(raw, theirs)).to_pylist()
         return pa.array(_label_numbers(values, known, place), kind)
-    if schema.is_image(name):
-        return _images(column, kind, place)
+    if schema.holds_files(name):
+        return _files(column, kind, place)
     lists = _lists(raw, theirs, schema.list_names(name), kind, place)
     if lists is not None:
         return lists
@@ -376,12 +378,13 @@ def named_lists(raw: RawSplit, theirs: str, where: str) -> list[list[Any] | None
     return [None if one is None else _named(one, names) for one in cells]
 
 
-def _images(column: Any, kind: Any, where: str) -> Any:
+def _files(column: Any, kind: Any, where: str) -> Any:
     import pyarrow as pa
 
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-        do = "Give a folder of images in folders named by label, or a parquet with an Image column."
-        raise DataError("The column holds no images.", where=where, got=str(column.type), do=do)
+        do = "Give a folder of such files in folders named by label, or a parquet with their bytes."
+        what = "The column holds no pictures or sounds."
+        raise DataError(what, where=where, got=str(column.type), do=do)
     cells = [{"bytes": content, "path": None} for content in column.to_pylist()]
     return pa.array(cells, kind)
 

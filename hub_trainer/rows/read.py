@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers.label_names import plain_label
 from hub_trainer.errors import DataError
+from hub_trainer.inputs.media import Medium, medium_of_column, medium_of_feature, medium_of_reader
 from hub_trainer.rows.budget import assert_small_cells, check_files, under_budget
 from hub_trainer.rows.card import assert_safe_card, card_configs, read_card
 from hub_trainer.rows.counters import NAMELESS, without_counters
@@ -22,7 +23,7 @@ from hub_trainer.rows.layout import (
     reader_of,
 )
 from hub_trainer.rows.limits import Limits
-from hub_trainer.rows.picture_lists import listed_pictures, picture_lists, unlisted_note
+from hub_trainer.rows.media_folders import folder_rows
 from hub_trainer.rows.splits import row_ranges, rows_needed, split_names
 from hub_trainer.rows.written import PLAIN_SUFFIXES, JsonFiles, plain_values, with_plain_types
 
@@ -38,14 +39,15 @@ READ_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 
 @dataclass(frozen=True)
 class RawSplit:
-    """A split as its publisher wrote it: class numbers not yet named, images as encoded bytes."""
+    """A split as its publisher wrote it: class numbers not yet named, pictures and sounds as
+    the bytes of their files."""
 
     table: "pa.Table"
     config: str
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> names of its classes, for the columns that hold class numbers."""
-    images: frozenset[str] = frozenset()
-    """Columns that hold encoded images, as binary."""
+    media: Mapping[str, Medium] = field(default_factory=dict)
+    """Column -> the kind of file that it holds, as binary."""
     json: Mapping[str, Any] = field(default_factory=dict)
     """Columns of JSON as they are; in the table they are the texts that they show, unless the
     split was read as written."""
@@ -85,6 +87,11 @@ class _Folder:
     """What is seen while reading that a person should know."""
     separators: set[str] = field(default_factory=set)
     """What stands between the cells of the CSV files that were read."""
+
+    @property
+    def medium(self) -> Medium | None:
+        """The kind of file of which it is a folder; None for files of rows."""
+        return medium_of_reader(self.reader)
 
 
 def read_split(
@@ -170,9 +177,19 @@ def _read_one(
     plain = _json_files(builder, name, source)
     if plain is not None and source.as_written:
         return plain.table(needed), dict(builder.config.features or {})
-    listed = _listed(builder, name, source)
-    if listed is not None:
-        return listed, {}
+    if source.medium is not None:
+        found = folder_rows(
+            builder.config,
+            name,
+            source.medium,
+            source.limits,
+            where=source.where,
+            declared=dict(builder.info.features or {}) if source.declared else {},
+        )
+        if found is not None:
+            source.notes.extend(found.notes)
+            list(under_budget([found.table], source.where, source.limits))
+            return found.table, found.features
     try:
         joined, features = _read_typed(builder, name, needed, source)
     except READ_ERRORS:
@@ -241,21 +258,6 @@ def _joined_parquet(builder: Any, name: str, source: _Folder) -> "pa.Table":
         table.validate(full=True)
         tables.append(table.replace_schema_metadata(None))
     return pa.concat_tables(tables, promote_options="permissive")
-
-
-def _listed(builder: Any, name: str, source: _Folder) -> "pa.Table | None":
-    """The pictures of a split that a list beside them names; None where there is no such list."""
-    paths = [Path(path) for path in builder.config.data_files[name]]
-    lists = picture_lists(paths)
-    by_folder = getattr(builder.config, "drop_labels", None) is False
-    if source.reader != "imagefolder" or source.declared or by_folder or not lists:
-        return None
-    table = listed_pictures(lists, source.limits, where=source.where)
-    if table is not None:
-        note = unlisted_note(paths, table)
-        source.notes.extend([note] if note else [])
-        list(under_budget([table], source.where, source.limits))
-    return table
 
 
 def _has_dates(table: "pa.Table") -> bool:
@@ -360,7 +362,8 @@ def _unreadable(
             where, error = f"{source.where}: {file}", own
             do = "Correct this file: UTF-8, one row per line, and the same columns in each."
             if "file_name" in str(own):
-                do = "Name the pictures in its column file_name; the separator is a comma."
+                files = source.medium.plural if source.medium else "files"
+                do = f"Name the {files} in its column file_name; the separator is a comma."
             break
     got = first_line(error, source.path)
     return DataError("The dataset cannot be read.", where=where, got=got, do=do)
@@ -412,17 +415,19 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
             table, written = as_declared(table, written, features, where=source.where), {}
     table, left_out = without_counters(table)
     kinds = {name: kind for name, kind in features.items() if name in table.column_names}
-    images = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
-    images += [
-        field.name for field in table.schema if field.name not in images and _is_picture(field.type)
-    ]
-    for name in images:
-        index = table.column_names.index(name)
-        table = table.set_column(index, name, _image_bytes(table[name], name, source))
+    media = {name: medium_of_feature(type(kind).__name__) for name, kind in kinds.items()}
+    held = {name: medium for name, medium in media.items() if medium is not None}
+    for field_ in table.schema:
+        if field_.name not in held and not _is_file(field_.type):
+            continue
+        index = table.column_names.index(field_.name)
+        contents = _file_bytes(table[field_.name], field_.name, source)
+        table = table.set_column(index, field_.name, contents)
+        held.setdefault(field_.name, medium_of_column({}, contents))
     assert_small_cells(table, source.limits, where=source.where)
-    held = [field.name for field in table.schema if isinstance(field.type, pa.JsonType)]
-    as_json = {name: table[name] for name in held}
-    for name in held if not source.as_written else ():
+    of_json = [field.name for field in table.schema if isinstance(field.type, pa.JsonType)]
+    as_json = {name: table[name] for name in of_json}
+    for name in of_json if not source.as_written else ():
         index = table.column_names.index(name)
         table = table.set_column(index, name, _plain_texts(table[name]))
     class_names = {
@@ -431,7 +436,7 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         if isinstance(kind, datasets.ClassLabel)
     }
     listed = {name: getattr(kind, "feature", None) for name, kind in kinds.items()}
-    raw = RawSplit(table, config, class_names, frozenset(images), as_json, left_out=left_out)
+    raw = RawSplit(table, config, class_names, held, as_json, left_out=left_out)
     return replace(
         raw,
         list_names={
@@ -455,8 +460,8 @@ def _names_of(classes: Any) -> tuple[str, ...]:
     return tuple(plain_label(name) or name for name in classes.names)
 
 
-def _is_picture(kind: Any) -> bool:
-    """Whether cells are what `datasets` keeps of an image, in a file that does not say so."""
+def _is_file(kind: Any) -> bool:
+    """Whether cells are what `datasets` keeps of a picture or a sound, whatever the file says."""
     import pyarrow as pa
 
     fields = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
@@ -465,8 +470,8 @@ def _is_picture(kind: Any) -> bool:
     return fields.keys() == {"bytes", "path"} and is_binary
 
 
-def _image_bytes(column: Any, name: str, source: _Folder) -> Any:
-    """The encoded files themselves, of a table's own bytes or of files in an image folder."""
+def _file_bytes(column: Any, name: str, source: _Folder) -> Any:
+    """The encoded files themselves, of a table's own bytes or of files in a folder."""
     import pyarrow as pa
 
     contents = []
@@ -489,17 +494,18 @@ def _plain_texts(column: Any) -> Any:
 
 
 def _file_inside(path: str, source: _Folder, where: str) -> bytes:
-    """The file that an image folder lists. A row of a table may carry bytes only, never a path."""
-    inside = source.reader == "imagefolder" and "://" not in path
+    """The file that a folder lists. A row of a table may carry bytes only, never a path."""
+    inside = source.medium is not None and "://" not in path
     if not inside or not Path(path).resolve().is_relative_to(source.path):
         raise DataError(
-            "An image is given by a path or an address, not by its bytes.",
+            "A picture or a sound is given by a path or an address, not by its bytes.",
             where=where,
             got=repr(path[:200]),
-            do="Write the encoded file into the table: push_to_hub does so from an Image column.",
+            do="Write the encoded file into the table: push_to_hub does so from a column of type "
+            "Image or Audio.",
         )
     if not Path(path).is_file():
         got = Path(path).resolve().relative_to(source.path).as_posix()
         do = "Add the file, or take its row out of the metadata."
-        raise DataError("A listed image is not there.", where=where, got=got, do=do)
+        raise DataError("A listed file is not there.", where=where, got=got, do=do)
     return Path(path).read_bytes()

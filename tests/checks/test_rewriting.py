@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hub_trainer.checks.rewriting import PICTURES, convert_files
+from hub_trainer.checks.rewriting import BY_FOLDER, convert_files
 from hub_trainer.errors import DataError
 from hub_trainer.rows.own_schema import describe_folder
 from tests.rows.conftest import png
@@ -50,7 +50,7 @@ def test_file_when_broken_then_error_names_it_as_the_sender_does(tmp_path: Path)
 def test_picture_when_broken_then_error_says_why(tmp_path: Path) -> None:
     new = {"train/cat/8.png": png(8), "train/dog/9.png": b"hello"}
     with pytest.raises(DataError, match="cannot be used") as caught:
-        converted(tmp_path, FOLDERS, new, PICTURES)
+        converted(tmp_path, FOLDERS, new, BY_FOLDER)
     assert (caught.value.where, caught.value.got) == (
         "the pictures, row 2", "no image in a known format"
     )  # fmt: skip
@@ -58,7 +58,7 @@ def test_picture_when_broken_then_error_says_why(tmp_path: Path) -> None:
 
 def test_list_of_pictures_when_from_windows_then_is_followed(tmp_path: Path) -> None:
     new = {"up/more/1.png": png(8), "up/metadata.csv": b"file_name,label\nmore\\1.png,cat\n"}
-    made = converted(tmp_path, FOLDERS, new, PICTURES)
+    made = converted(tmp_path, FOLDERS, new, BY_FOLDER)
     assert list(made.values()) == [png(8)]
     assert next(iter(made)).startswith("cat/")
 
@@ -66,5 +66,5 @@ def test_list_of_pictures_when_from_windows_then_is_followed(tmp_path: Path) -> 
 def test_list_of_pictures_when_one_is_missing_then_error_names_it(tmp_path: Path) -> None:
     new = {"up/1.png": png(8), "up/metadata.csv": b"file_name,label\n7.png,cat\n"}
     with pytest.raises(DataError, match="is not there") as caught:
-        converted(tmp_path, FOLDERS, new, PICTURES)
+        converted(tmp_path, FOLDERS, new, BY_FOLDER)
     assert (caught.value.where, caught.value.got) == ("up/metadata.csv, row 1", "'7.png'")

@@ -128,10 +128,10 @@ def test_pictures_when_broken_flat_or_sealed_are_left_out(tmp_path: Path) -> Non
     assert _unfit(
         tmp_path, new, [{"image": _picture(4), "label": "a"}], test, modality="image"
     ) == {
-        1: "with a broken picture",
-        2: "with a broken picture",
-        3: "with a picture of one colour",
-        4: "with a picture of one colour",
-        5: "with a picture of one colour",
+        1: "with a broken picture or sound",
+        2: "with a broken picture or sound",
+        3: "with a blank one",
+        4: "with a blank one",
+        5: "with a blank one",
         6: "sealed for the test",
     }

@@ -352,12 +352,14 @@ def test_folder_when_without_images_or_labels_then_error_says_how(
     shop: Shop, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text("x")
-    assert _error(shop, tmp_path, shop.pictures).what == "The folder holds no images."
+    assert (
+        _error(shop, tmp_path, shop.pictures).what == "The folder holds no pictures and no sounds."
+    )
     (tmp_path / "b.png").write_bytes(_png(1))
     (tmp_path / "dark").mkdir()
     (tmp_path / "dark" / "c.png").write_bytes(_png(2))
     error = _error(shop, tmp_path, shop.pictures)
-    assert (error.what, error.got) == ("Some images have no label.", "b.png")
+    assert (error.what, error.got) == ("Some pictures have no label.", "b.png")
     error = _error(shop, tmp_path / "b.png", shop.pictures)
     assert error.what == "A picture alone has no label."
 
@@ -436,7 +438,7 @@ def test_file_when_a_sheet_or_an_archive_then_error_says_what_to_do(
 def test_texts_when_given_for_images_then_error(shop: Shop, tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
     file.write_text("image,label\n/etc/passwd,dark\n")
-    assert _error(shop, file, shop.pictures).what == "The column holds no images."
+    assert _error(shop, file, shop.pictures).what == "The column holds no pictures or sounds."
 
 
 def test_numbers_when_given_as_words_then_error_names_the_column(

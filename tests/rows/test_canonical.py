@@ -142,7 +142,7 @@ def test_images_when_broken_then_are_dropped_and_counted() -> None:
 
 
 def test_images_when_texts_then_is_an_error() -> None:
-    with pytest.raises(DataError, match="holds no images") as caught:
+    with pytest.raises(DataError, match="holds no pictures") as caught:
         canonical({"image": ["http://127.0.0.1/x.png"], "label": ["a"]}, "image")
     assert "string" in str(caught.value)
 

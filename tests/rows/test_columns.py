@@ -2,19 +2,20 @@ import pyarrow as pa
 import pytest
 
 from hub_trainer.errors import DataError
+from hub_trainer.inputs.media import MEDIA
 from hub_trainer.rows import RawSplit
 from hub_trainer.rows.columns import infer_spec
 
 
-def _raw(columns: dict[str, pa.Array], images: set[str] = frozenset(), **classes: tuple[str, ...]):  # type: ignore[no-untyped-def, assignment]
-    return RawSplit(pa.table(columns), "default", classes, frozenset(images))
+def _raw(columns: dict[str, pa.Array], media: str | None = None, **classes: tuple[str, ...]):  # type: ignore[no-untyped-def]
+    return RawSplit(pa.table(columns), "default", classes, {media: MEDIA["image"]} if media else {})
 
 
 TEXTS, NUMBERS = pa.array(["a", "b"]), pa.array([1.0, 2.0])
 
 
 def test_columns_when_an_image_then_image_and_class_label() -> None:
-    raw = _raw({"img": pa.array([b"1"]), "kind": pa.array([0])}, {"img"}, kind=("x",))
+    raw = _raw({"img": pa.array([b"1"]), "kind": pa.array([0])}, "img", kind=("x",))
     spec = infer_spec(raw)
     assert (spec.modality, dict(spec.columns)) == ("image", {"image": "img", "label": "kind"})
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.rows import RowSpec, canonical_rows, image_problem, read_split
+from hub_trainer.pictures import image_problem
+from hub_trainer.rows import RowSpec, canonical_rows, read_split
 
 CORPUS = Path(__file__).parents[3] / "shared" / "data" / "dirty-malformed-files"
 UNREADABLE = {

@@ -79,7 +79,7 @@ def test_read_when_whole_numbers_become_fractions_later_then_all_are_fractions(
 def test_read_when_images_have_bytes_then_they_come_as_they_are(folder: Folder) -> None:
     cells = [{"bytes": png(i), "path": f"{i}.png"} for i in range(2)]
     raw = read_split(folder({"train.parquet": images(cells)}))
-    assert raw.images == {"image"}
+    assert {name: medium.feature for name, medium in raw.media.items()} == {"image": "Image"}
     assert raw.table["image"].to_pylist() == [png(0), png(1)]
 
 
@@ -120,7 +120,7 @@ def test_list_of_pictures_when_read_then_its_cells_are_as_written(
         ("image,label\n1.png,a\n", "which row is of which picture", "columns image, label"),
         ("file_name,label\n../../x.png,a\n", "lies elsewhere", "'../../x.png'"),
         ("file_name,label\n1.png,a\nhttp://x/1.png,a\n", "lies elsewhere", "row 2"),
-        ("file_name,label\n1,a\n", "image is not there", "train/1"),
+        ("file_name,label\n1,a\n", "file is not there", "train/1"),
     ],
 )
 def test_list_of_pictures_when_wrong_then_error_says_where(
@@ -187,7 +187,7 @@ def test_read_when_an_image_is_only_a_path_then_it_is_not_followed(
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # datasets leaves metadata.csv open
 def test_read_when_metadata_names_a_file_that_is_missing_then_says_which(folder: Folder) -> None:
     lines = "file_name,label\n1.png,cat\ngone.png,dog\n"
-    with pytest.raises(DataError, match="image is not there") as caught:
+    with pytest.raises(DataError, match="file is not there") as caught:
         read_split(folder({"train/1.png": png(1), "train/metadata.csv": lines}))
     assert "row 2, column image" in str(caught.value)
     assert "got:   train/gone.png" in str(caught.value)
@@ -311,7 +311,7 @@ def test_picture_when_its_file_does_not_say_so_then_is_read_as_one(tmp_path: Pat
     table = pa.table({"image": pa.array(cells, kind), "label": ["a", "b"]})
     pq.write_table(table, tmp_path / "train.parquet")
     raw = read_split(tmp_path)
-    assert raw.images == {"image"}
+    assert {name: medium.feature for name, medium in raw.media.items()} == {"image": "Image"}
     assert raw.table["image"].to_pylist() == [b"one", b"two"]
 
 

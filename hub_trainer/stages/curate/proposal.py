@@ -82,7 +82,7 @@ def build_file(
     there = target.destination
     suffix = there.suffix
     shown = load_input(modality)
-    if shown.is_file and suffix != "parquet":
+    if shown.medium and suffix != "parquet":
         raise UsageError(
             f"{shown.plural.capitalize()} join only a dataset of parquet files.",
             where=target.source.repo_id,

@@ -94,7 +94,7 @@ class _Vetting:
     def _unfit(self, rows: Sequence[Row], closed: Sequence[Earlier]) -> dict[int, str]:
         """Place of a row -> why it is not proposed."""
         out = self.folder / "new.parquet"
-        if load_input(self.bench.task.modality).is_file:
+        if load_input(self.bench.task.modality).medium:
             # A reader leaves out what is broken, after which places mean other rows.
             unfit = self._screen_rows(rows, out)
         else:
