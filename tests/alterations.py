@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from hub_trainer.sounds import open_sound, resampled
+from tests.sounds import encoded
+
 Row = dict[str, Any]
 Rng = np.random.Generator
 Alteration = Callable[[Row, Rng, Sequence[Row]], Row]
@@ -184,6 +187,64 @@ IMAGES: Mapping[str, Alteration] = {
 }
 
 
+def _sound(change: Callable[[Any, int, Rng], tuple[Any, int]], kind: str = "WAV") -> Alteration:
+    def alter(row: Row, rng: Rng, among: Sequence[Row]) -> Row:
+        samples, rate = change(*open_sound(row["audio"]), rng)
+        return {**row, "audio": encoded(samples.astype(np.float32), rate, kind)}
+
+    return alter
+
+
+def _at(rate: int) -> Callable[[Any, int, Rng], tuple[Any, int]]:
+    return lambda samples, own, rng: (resampled(samples, own, rate), rate)
+
+
+def _hissing(samples: Any, decibels: float, rng: Rng) -> Any:
+    level = float(np.sqrt(np.mean(samples**2))) * 10 ** (-decibels / 20)
+    return samples + rng.normal(0, level, len(samples)).astype(np.float32)
+
+
+def _later(samples: Any, rate: int, rng: Rng, *, level: float = 0.0) -> Any:
+    before = rng.normal(0, 1, round(0.3 * rate)) * level * np.abs(samples).max()
+    return np.concatenate([before.astype(np.float32), samples])
+
+
+def _sped(samples: Any, rate: int, factor: float) -> Any:
+    return resampled(samples, round(1000 * factor), 1000)
+
+
+def _cut(samples: Any, share: float) -> Any:
+    size = round(share * len(samples))
+    return samples[size : len(samples) - size]
+
+
+SOUNDS: Mapping[str, Alteration] = {
+    "quieter": _sound(lambda x, rate, rng: (0.25 * x, rate)),
+    "turned over": _sound(lambda x, rate, rng: (-x, rate)),
+    "at 16 kHz": _sound(_at(16_000)),
+    "at 6 kHz": _sound(_at(6_000)),
+    "flac": _sound(lambda x, rate, rng: (x, rate), "FLAC"),
+    "mp3": _sound(_at(16_000), "MP3"),
+    "ogg": _sound(lambda x, rate, rng: (x, rate), "OGG"),
+    "cut by 5 % at both ends": _sound(lambda x, rate, rng: (_cut(x, 0.05), rate)),
+    "cut by 10 % at both ends": _sound(lambda x, rate, rng: (_cut(x, 0.1), rate)),
+    "noise 20 dB below": _sound(lambda x, rate, rng: (_hissing(x, 20, rng), rate)),
+    "noise 10 dB below": _sound(lambda x, rate, rng: (_hissing(x, 10, rng), rate)),
+    "silence before": _sound(lambda x, rate, rng: (_later(x, rate, rng), rate)),
+    "hiss before": _sound(lambda x, rate, rng: (_later(x, rate, rng, level=0.003), rate)),
+    "faster by 1 %": _sound(lambda x, rate, rng: (_sped(x, rate, 1.01), rate)),
+    "slower by 1 %": _sound(lambda x, rate, rng: (_sped(x, rate, 0.99), rate)),
+    "faster by 2 %": _sound(lambda x, rate, rng: (_sped(x, rate, 1.02), rate)),
+    "slower by 2 %": _sound(lambda x, rate, rng: (_sped(x, rate, 0.98), rate)),
+    "quieter, later, noise, ogg": _sound(
+        lambda x, rate, rng: (_hissing(_later(0.5 * x, rate, rng), 20, rng), rate), "OGG"
+    ),
+    "faster by 1 %, cut, mp3": _sound(
+        lambda x, rate, rng: (_sped(_cut(x, 0.03), rate, 1.01), rate), "MP3"
+    ),
+}
+
+
 def _fine_columns(rows: Sequence[Row]) -> list[str]:
     """Columns of numbers with more values than a category has."""
     return [
@@ -253,5 +314,6 @@ TABLES: Mapping[str, Alteration] = {
 ALTERATIONS: Mapping[str, Mapping[str, Alteration]] = {
     "text": TEXTS,
     "image": IMAGES,
+    "audio": SOUNDS,
     "table": TABLES,
 }

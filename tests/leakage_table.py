@@ -37,6 +37,7 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "image-fashion-mnist-mini": ("image", ("image",)),
     "image-orl-faces": ("image", ("image",)),
     "image-bccd-cells": ("image", ("image",)),
+    "audio-fsdd": ("audio", ("audio",)),
     "text-banking77": ("text", ("text",)),
     "text-tweeteval-irony": ("text", ("text",)),
     "llm-gsm8k": ("text", ("question", "answer")),
@@ -53,8 +54,8 @@ def load(folder: Path, split: str, modality: str, columns: tuple[str, ...]) -> l
     rows = pa.concat_tables(found).to_pylist()
     if modality == "table":
         return [{name: row[name] for name in row if name not in columns} for row in rows]
-    if modality == "image":
-        return [{"image": row["image"]["bytes"]} for row in rows]
+    if modality in ("image", "audio"):
+        return [{modality: row[modality]["bytes"]} for row in rows]
     if len(columns) == 1:
         return [{"text": row["text"]} for row in rows]
     return [_example(row, columns) for row in rows]

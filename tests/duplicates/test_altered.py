@@ -17,7 +17,7 @@ HARD = {
     "blurred": 0.8, "smaller": 0.8, "shifted by 2": 0.8, "shifted, negative": 0.8,
 }  # fmt: skip
 """Alterations after which single rows may be lost; all others lose one in twenty at most."""
-CASES = [(modality, name) for modality, made in ALTERATIONS.items() for name in made]
+CASES = [(modality, name) for modality in KINDS for name in ALTERATIONS[modality]]
 
 
 @cache
