@@ -17,6 +17,7 @@ from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
+    AutoFeatureExtractor,
     AutoImageProcessor,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
@@ -27,15 +28,17 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from hub_trainer.finetune.auto_classes import AutoModelForSpeechRecognition, writes_words
 from hub_trainer.finetune.model_folder import (
     CONFIG,
-    IMAGE_PROCESSOR_FILES,
+    PROCESSOR_FILES,
     TOKENIZER_FILES,
     code_faults,
     has_any,
     read_header,
 )
 from hub_trainer.finetune.positions import counts_behind_padding
+from hub_trainer.finetune.speech_writing import KNOWN_TYPE
 from hub_trainer.sandbox import OutOfTime, step
 
 Found = TypeVar("Found")
@@ -111,6 +114,8 @@ def look_at_base(auto_class: Any, model_dir: Path, base_dir: Path | None = None)
         look.faults += writing_faults(look.model)
     if auto_class is AutoModelForImageClassification:
         _look_at_processor(look, folder)
+    elif auto_class is AutoModelForSpeechRecognition:
+        _look_at_hearing(look, folder)
     else:
         own = base_dir is None or has_any(model_dir, TOKENIZER_FILES)
         _look_at_tokenizer(look, model_dir if own else folder)
@@ -289,10 +294,10 @@ def _rendered_size(tokenizer: Any, dialogue: list[dict[str, str]], template: str
 
 
 def _look_at_processor(look: BaseLook, folder: Path) -> None:
-    if not has_any(folder, IMAGE_PROCESSOR_FILES):
+    if not has_any(folder, PROCESSOR_FILES):
         look.faults.append("has no image processor (preprocessor_config.json)")
         return
-    name = next(name for name in IMAGE_PROCESSOR_FILES if (folder / name).exists())
+    name = next(name for name in PROCESSOR_FILES if (folder / name).exists())
     pixels = look.attempt(name, STEP_SECONDS, lambda: _processed(folder))
     if pixels is None or look.model is None:
         return
@@ -320,6 +325,37 @@ def _processed(folder: Path) -> torch.Tensor:
     picture = Image.new("RGB", PROBE_SIZE, (200, 30, 30))
     pixels: torch.Tensor = processor(images=[picture], return_tensors="pt")["pixel_values"]
     return pixels
+
+
+# Sounds
+
+
+def _look_at_hearing(look: BaseLook, folder: Path) -> None:
+    """What makes a model's numbers of sounds, and the tokenizer where it needs one."""
+    if not has_any(folder, PROCESSOR_FILES):
+        look.faults.append("has no feature extractor (preprocessor_config.json)")
+        return
+    name = next(name for name in PROCESSOR_FILES if (folder / name).exists())
+    look.attempt(name, STEP_SECONDS, lambda: _extracted(folder))
+    if look.model is None or not writes_words(look.model.config):
+        return  # letters are made of the transcripts where the base has none
+    kind = look.model.config.model_type
+    if kind != KNOWN_TYPE:
+        look.faults.append(
+            f"{CONFIG} describes a {kind}; of models that write word by word only {KNOWN_TYPE} is"
+            " trained, so name one of those, or a model of CTC, as wav2vec2"
+        )
+    else:
+        _look_at_tokenizer(look, folder)
+
+
+def _extracted(folder: Path) -> Any:
+    transformers_logging.set_verbosity_error()
+    extractor = AutoFeatureExtractor.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    silence = torch.zeros(extractor.sampling_rate // 2).numpy()
+    return extractor([silence], sampling_rate=extractor.sampling_rate, return_tensors="pt")
 
 
 # Weights

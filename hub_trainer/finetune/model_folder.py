@@ -21,7 +21,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 CODE_KEYS = ("auto_map", "custom_pipelines")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
-IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf", ".onnx")
 MAX_SETTINGS_BYTES = 20_000_000
 """Largest JSON, text or template file; the largest index of weights has some 10 MB."""
@@ -119,6 +119,11 @@ def weights_faults(files: Sequence[RepoFile], repo_id: str, auto_class: str) -> 
     )
     if auto_class == "AutoModelForImageClassification":
         convert = convert.replace("AutoTokenizer", "AutoImageProcessor")
+    if auto_class == "AutoModelForSpeechRecognition":
+        convert = (
+            'python -c "from transformers import pipeline;'
+            f" pipeline('automatic-speech-recognition', '{repo_id}').save_pretrained('converted')\""
+        )
     upload = f"hf upload YOU/{repo_id.rpartition('/')[2]} converted"
     return [
         f"has its weights as {shown} and not as safetensors; such files can run code and are never"

@@ -13,6 +13,7 @@ import torch
 import transformers
 from torch import nn
 
+from hub_trainer.finetune.auto_classes import auto_class
 from hub_trainer.finetune.batches import BatchShape, PooledBatches
 from hub_trainer.finetune.label_scores import device
 from hub_trainer.finetune.language.folders import training_dtype
@@ -62,10 +63,13 @@ def try_classifier(
     batches = sorted(batches, key=lambda rows: sum(lengths[row] for row in rows))
     middle = batches[len(batches) // 2].tolist()
     config = transformers.AutoConfig.from_pretrained(model_dir, trust_remote_code=False)
-    config.num_labels = num_labels
+    if num_labels:
+        config.num_labels = num_labels
     model = _laid_out(auto_name, config, train, torch.float32)
     batch = _batch(data, longest)
     trial = _tried(model, batch, _batch(data, middle))
+    if not {"pixel_values", "input_ids"} & batch.keys():
+        return trial
     if data.lengths:
         return replace(trial, inputs={"tokens": sum(lengths), "longest": max(lengths)})
     return replace(trial, inputs={"pixels": list(batch["pixel_values"].shape[1:])})
@@ -89,9 +93,7 @@ def _laid_out(
 ) -> nn.Module:
     """The model by its method, without memory."""
     with torch.device("meta"):
-        model = getattr(transformers, auto_name).from_config(
-            config, dtype=dtype, trust_remote_code=False
-        )
+        model = auto_class(auto_name).from_config(config, dtype=dtype, trust_remote_code=False)
         if adapter is not None:
             model = same_adapter(model, adapter)
         lora = train.lora.model_dump() if train.lora else None

@@ -175,7 +175,12 @@ class Shown(Protocol):
     """What one is called: `a text`."""
     plural: str
     is_tokenized: bool
-    """Whether a tokenizer reads it, which may take only its beginning; else an image processor."""
+    """Whether a tokenizer reads it, which may take only its beginning."""
+
+    @property
+    def processor(self) -> str | None:
+        """The class of transformers that makes a model's numbers of it; None for a tokenizer, or
+        where no such model reads it."""
 
     @property
     def medium(self) -> Medium | None:

@@ -37,6 +37,7 @@ class _Audio:
     noun = "a sound"
     plural = "sounds"
     is_tokenized = False
+    processor = "AutoFeatureExtractor"
     medium = MEDIA["audio"]
     rated_column = "audio"
     rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

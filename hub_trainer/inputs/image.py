@@ -37,6 +37,7 @@ class _Image:
     noun = "a picture"
     plural = "pictures"
     is_tokenized = False
+    processor = "AutoImageProcessor"
     medium = MEDIA["image"]
     rated_column = "image"
     rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

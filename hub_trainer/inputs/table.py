@@ -32,6 +32,7 @@ class _Table:
     noun = "the values of a table's row"
     plural = "tables"
     is_tokenized = False
+    processor = None
     medium = None
     rated_column = "features"
     rated_type: pa.DataType = pa.string()

@@ -40,6 +40,7 @@ class _Text:
     noun = "a text"
     plural = "texts"
     is_tokenized = True
+    processor = None
     medium = None
     rated_column = "text"
     rated_type: pa.DataType = pa.string()

@@ -115,7 +115,8 @@ def edits_of(references: Sequence[str], found: Sequence[str]) -> list[Edits]:
     for truth, given, chunks in zip(
         aligned.references, aligned.hypotheses, aligned.alignments, strict=True
     ):
-        hits, replaced, left_out, inserted = 0, [], [], []
+        hits, left_out, inserted = 0, [], []
+        replaced: list[tuple[str, str]] = []
         for chunk in chunks:
             said = truth[chunk.ref_start_idx : chunk.ref_end_idx]
             written = given[chunk.hyp_start_idx : chunk.hyp_end_idx]

@@ -16,7 +16,19 @@ from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, COLUMN_OF
 from hub_trainer.reports import FitReport
 
-Kind = Literal["text", "words", "image", "label", "labels", "number", "spans", "feature", "example"]
+Kind = Literal[
+    "text",
+    "words",
+    "image",
+    "audio",
+    "label",
+    "labels",
+    "number",
+    "spans",
+    "transcript",
+    "feature",
+    "example",
+]
 """What a column holds; those of answers have the answer's name."""
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
@@ -211,8 +223,11 @@ class PredictingTask(AnyTask, Protocol):
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
-    ) -> BasePredictions:
-        """What can be said without this round's training, by the base model if there is one."""
+    ) -> BasePredictions | None:
+        """What can be said without this round's training, by the base model if there is one.
+
+        None for a base that cannot answer at all before it has learned to.
+        """
         ...
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
@@ -332,13 +347,13 @@ def constant_answer(task: PredictingTask, splits: Splits, rows: Sequence[Row]) -
 
 
 def offer_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
-    """Names in the recipe that the task does not offer."""
+    """Names in the recipe that the task does not offer, and settings of speech elsewhere."""
     wanted: dict[str, tuple[Sequence[str], frozenset[str]]] = {
         "train.method": ([recipe.train.method], task.methods),
         "prepare.augment": (recipe.prepare.augment, task.augmentations),
         "evaluate.metrics": (recipe.evaluate.metrics, task.metrics),
     }
-    return [
+    problems = [
         Problem(
             key,
             f"{key}: {task.name} does not offer {name!r}; {_offered(offered)}."
@@ -348,6 +363,9 @@ def offer_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
         for name in names
         if name not in offered
     ]
+    if "transcript" not in task.columns.values():
+        problems += unused_problems(task, recipe, SPEECH_KEYS)
+    return problems
 
 
 def unused_problems(task: AnyTask, recipe: Recipe, keys: Sequence[str]) -> list[Problem]:
@@ -379,11 +397,14 @@ LANGUAGE_KEYS = (
     "serve.rival",
 )
 """Keys of the recipe that change nothing but where answers are written."""
+SPEECH_KEYS = ("train.speech",)
+"""Keys of the recipe that change nothing but where speech is written down."""
 
 TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",
     "token-classification": "hub_trainer.tasks.token_classification",
     "image-classification": "hub_trainer.tasks.image_classification",
+    "automatic-speech-recognition": "hub_trainer.tasks.speech_recognition",
     "tabular-classification": "hub_trainer.tasks.tabular",
     "tabular-regression": "hub_trainer.tasks.tabular",
     "text-generation": "hub_trainer.tasks.text_generation",
@@ -435,6 +456,9 @@ OUTLINES: Mapping[str, _Sketch] = {
     ),
     "image-classification": _Sketch(
         "image", {"image": "image"}, ("label",), "AutoModelForImageClassification"
+    ),
+    "automatic-speech-recognition": _Sketch(
+        "audio", {"audio": "audio"}, ("transcript",), "AutoModelForSpeechRecognition"
     ),
     "tabular-classification": _Sketch("table", {}, ("label",), None),
     "tabular-regression": _Sketch("table", {}, ("number",), None),

@@ -138,13 +138,16 @@ def _baselines(bench: Bench, task: PredictingTask, rows: Sequence[Row]) -> list[
 def _base(
     bench: Bench, task: PredictingTask, train: Sequence[Row], rows: Sequence[Row]
 ) -> Baseline | None:
-    """The base model as it is; None where the round began with no weights of one."""
+    """The base model as it is; None where the round began with no weights of one, or with a body
+    that says nothing."""
     pinned = bench.pins.base_model
     if pinned is None or not bench.recipe.train.method_facts.needs_weights:
         return None
     base_dir = download_model(bench.hub, pinned.repo_id, pinned.commit_sha)
     names = bench.prepared.outputs["label_names"]
     base = task.predict_base(Splits(train, [], names), rows, base_dir)
+    if base is None:
+        return None
     return Baseline("base", base.description, task.answer.over(base.predictions, names))
 
 
