@@ -67,6 +67,8 @@ from hub_trainer.sounds import decode, inspect
 Row = Mapping[str, Any]
 BATCH_SIZE = 8
 """Clips that are asked about together."""
+MIN_SORTED = 500
+"""Clips from which batches are made of those of similar length."""
 PROBE_SECONDS = 10
 TOO_SHORT = "too short for their transcripts"
 TOO_LONG = "longer than the model hears at once"
@@ -253,7 +255,8 @@ def speech_data(
         train=kept,
         validation=watched if len(watched) else None,
         collate=learner.collate,
-        lengths=lengths,
+        # Sorted by length, a few clips would be in the same batches in every epoch.
+        lengths=lengths if len(lengths) >= MIN_SORTED else None,
         validation_lengths=watched_lengths,
         augmented=True,  # parts are masked anew each time, so nothing may be kept
     )

@@ -228,8 +228,7 @@ def new_architecture() -> tuple[PretrainedConfig, Any]:
         attention_dropout=0.1,
         feat_proj_dropout=0.1,
         final_dropout=0.1,
-        mask_time_prob=0.15,
-        mask_time_length=5,
+        mask_time_prob=0.2,
         mask_feature_prob=0.2,
         mask_feature_length=8,
     )

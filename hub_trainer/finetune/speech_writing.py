@@ -106,9 +106,10 @@ def write_batch(model: Any, extractor: Any, tokenizer: Any, samples: Sequence[An
         return_tensors="pt",
     )
     where = next(model.parameters()).device
-    ids = model.generate(
-        **{key: value.to(where) for key, value in inputs.items()},
-        num_beams=1,
-        return_timestamps=False,
-    )
+    with quiet_transformers():
+        ids = model.generate(
+            **{key: value.to(where) for key, value in inputs.items()},
+            num_beams=1,
+            return_timestamps=False,
+        )
     return [one_line(text) for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]

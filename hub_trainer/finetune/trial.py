@@ -63,11 +63,14 @@ def try_classifier(
     batches = sorted(batches, key=lambda rows: sum(lengths[row] for row in rows))
     middle = batches[len(batches) // 2].tolist()
     config = transformers.AutoConfig.from_pretrained(model_dir, trust_remote_code=False)
+    batch, usual = _batch(data, longest), _batch(data, middle)
     if num_labels:
         config.num_labels = num_labels
+    else:  # a base without letters gets those of the transcripts
+        letters = max(int(one["labels"].max()) for one in (batch, usual)) + 1
+        config.vocab_size = max(config.vocab_size, letters)
     model = _laid_out(auto_name, config, train, torch.float32)
-    batch = _batch(data, longest)
-    trial = _tried(model, batch, _batch(data, middle))
+    trial = _tried(model, batch, usual)
     if not {"pixel_values", "input_ids"} & batch.keys():
         return trial
     if data.lengths:
