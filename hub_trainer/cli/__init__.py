@@ -309,7 +309,7 @@ def schema_command() -> None:
 def init(
     task: Annotated[str, typer.Option(help="What the model is for, as text-classification.")],
     data: Annotated[
-        Path, typer.Option(help="csv, jsonl, parquet, or a folder of pictures in folders by label.")
+        Path, typer.Option(help="csv, jsonl, parquet, or pictures or sounds in folders by label.")
     ],
     repo_id: Annotated[
         str | None, typer.Option(help="The dataset to make; <you>/<name of the file> otherwise.")
@@ -359,7 +359,9 @@ def init(
 @app.command(**_shown(COMMUNITY, "contribute org/data more.csv"))
 def contribute(
     dataset: Annotated[str, typer.Argument(metavar="DATASET_REPO", help="As in org/name.")],
-    file: Annotated[Path, typer.Argument(help="csv, jsonl, parquet, or a folder of pictures.")],
+    file: Annotated[
+        Path, typer.Argument(help="csv, jsonl, parquet, or a folder of pictures or sounds.")
+    ],
     column: Annotated[
         list[str] | None,
         typer.Option(help="dataset_column=file_column, where the names differ; repeatable."),

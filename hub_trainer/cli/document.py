@@ -196,17 +196,15 @@ def metrics_table() -> str:
 
 def augmentations_table() -> str:
     """Every augmentation, what it does, and which tasks offer it."""
-    from hub_trainer.finetune.augment import AUGMENTATIONS
+    from hub_trainer.finetune import augment, sound_augment
 
-    tasks = _tasks()
-    rows = [
-        (
-            f"`{name}`",
-            _first_line(function),
-            _offering(tasks, "augmentations", name),
-        )
-        for name, function in AUGMENTATIONS.items()
-    ]
+    rows = []
+    for offered in (augment.AUGMENTATIONS, sound_augment.AUGMENTATIONS):
+        tasks = [task for task in _tasks() if task.augmentations == frozenset(offered)]
+        rows += [
+            (f"`{name}`", _first_line(function), _offering(tasks, "augmentations", name))
+            for name, function in offered.items()
+        ]
     return markdown_table(("augmentation", "what it does", "tasks"), rows)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import (
@@ -19,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoImageProcessor,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -40,6 +42,7 @@ from hub_trainer.finetune.model_folder import (
 from hub_trainer.finetune.positions import counts_behind_padding
 from hub_trainer.finetune.speech_writing import KNOWN_TYPE
 from hub_trainer.sandbox import OutOfTime, step
+from hub_trainer.sounds import MAX_RATE, MIN_RATE
 
 Found = TypeVar("Found")
 OF_TEXTS = (AutoModelForSequenceClassification, AutoModelForTokenClassification)
@@ -113,7 +116,9 @@ def look_at_base(auto_class: Any, model_dir: Path, base_dir: Path | None = None)
     if auto_class is AutoModelForCausalLM and look.model is not None:
         look.faults += writing_faults(look.model)
     if auto_class is AutoModelForImageClassification:
-        _look_at_processor(look, folder)
+        _look_at_processor(look, folder, PICTURES)
+    elif auto_class is AutoModelForAudioClassification:
+        _look_at_processor(look, folder, SOUNDS)
     elif auto_class is AutoModelForSpeechRecognition:
         _look_at_hearing(look, folder)
     else:
@@ -290,32 +295,41 @@ def _rendered_size(tokenizer: Any, dialogue: list[dict[str, str]], template: str
         return 0
 
 
-# Pictures
+# Pictures and sounds
 
 
-def _look_at_processor(look: BaseLook, folder: Path) -> None:
+@dataclass(frozen=True)
+class _Processor:
+    """What makes a model's inputs of pictures or sounds, and a try of it."""
+
+    name: str
+    plural: str
+    processed: Callable[[Path], dict[str, torch.Tensor]]
+
+
+def _look_at_processor(look: BaseLook, folder: Path, processor: _Processor) -> None:
     if not has_any(folder, PROCESSOR_FILES):
-        look.faults.append("has no image processor (preprocessor_config.json)")
+        look.faults.append(f"has no {processor.name} (preprocessor_config.json)")
         return
     name = next(name for name in PROCESSOR_FILES if (folder / name).exists())
-    pixels = look.attempt(name, STEP_SECONDS, lambda: _processed(folder))
-    if pixels is None or look.model is None:
+    inputs = look.attempt(name, STEP_SECONDS, lambda: processor.processed(folder))
+    if inputs is None or look.model is None:
         return
     try:
         with step(f"{name} and {CONFIG}", cpu_seconds=STEP_SECONDS), torch.no_grad():
-            look.model.eval()(pixel_values=pixels.to("meta"))
+            look.model.eval()(**{key: value.to("meta") for key, value in inputs.items()})
     except (NotImplementedError, OutOfTime, MemoryError):
         return  # says nothing of the model: it was only asked without memory
     except (ValueError, RuntimeError) as error:
-        shape = " x ".join(str(side) for side in pixels.shape[1:])
+        sides = next(iter(inputs.values())).shape[1:]
         first = str(error).strip().splitlines()[0][:200]
         look.faults.append(
-            f"{name} makes pictures of {shape}, and the model of {CONFIG} does not take them:"
-            f" {first}"
+            f"{name} makes {processor.plural} of {' x '.join(map(str, sides))}, and the model of"
+            f" {CONFIG} does not take them: {first}"
         )
 
 
-def _processed(folder: Path) -> torch.Tensor:
+def _picture(folder: Path) -> dict[str, torch.Tensor]:
     from PIL import Image
 
     transformers_logging.set_verbosity_error()
@@ -324,10 +338,28 @@ def _processed(folder: Path) -> torch.Tensor:
     )
     picture = Image.new("RGB", PROBE_SIZE, (200, 30, 30))
     pixels: torch.Tensor = processor(images=[picture], return_tensors="pt")["pixel_values"]
-    return pixels
+    return {"pixel_values": pixels}
 
 
-# Sounds
+def _sound(folder: Path) -> dict[str, torch.Tensor]:
+    transformers_logging.set_verbosity_error()
+    extractor = AutoFeatureExtractor.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    rate = getattr(extractor, "sampling_rate", None)
+    if not isinstance(rate, int) or not MIN_RATE <= rate <= MAX_RATE:
+        raise ValueError(f"its sampling_rate is {rate!r}, which is none of a sound")
+    wave = np.sin(np.arange(rate) / 10).astype(np.float32)
+    made = dict(extractor([wave], sampling_rate=rate, return_tensors="pt"))
+    # Of a mask the model asks values, which are none without memory.
+    return {key: value for key, value in made.items() if value.is_floating_point()}
+
+
+PICTURES = _Processor("image processor", "pictures", _picture)
+SOUNDS = _Processor("feature extractor", "sounds", _sound)
+
+
+# Speech
 
 
 def _look_at_hearing(look: BaseLook, folder: Path) -> None:
@@ -336,7 +368,7 @@ def _look_at_hearing(look: BaseLook, folder: Path) -> None:
         look.faults.append("has no feature extractor (preprocessor_config.json)")
         return
     name = next(name for name in PROCESSOR_FILES if (folder / name).exists())
-    look.attempt(name, STEP_SECONDS, lambda: _extracted(folder))
+    look.attempt(name, STEP_SECONDS, lambda: _sound(folder))
     if look.model is None or not writes_words(look.model.config):
         return  # letters are made of the transcripts where the base has none
     kind = look.model.config.model_type
@@ -347,15 +379,6 @@ def _look_at_hearing(look: BaseLook, folder: Path) -> None:
         )
     else:
         _look_at_tokenizer(look, folder)
-
-
-def _extracted(folder: Path) -> Any:
-    transformers_logging.set_verbosity_error()
-    extractor = AutoFeatureExtractor.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
-    )
-    silence = torch.zeros(extractor.sampling_rate // 2).numpy()
-    return extractor([silence], sampling_rate=extractor.sampling_rate, return_tensors="pt")
 
 
 # Weights

@@ -173,9 +173,12 @@ class DrawCollate:
 
 
 def _real_tokens(batch: Mapping[str, Any]) -> int:
-    """As the collate counted them, or by its attention mask; 0 where there are no tokens."""
-    mask = batch.get("attention_mask")
-    return int(batch.get(TOKENS, 0) if mask is None or TOKENS in batch else mask.sum())
+    """As the collate counted them, or by its attention mask; 0 where there are no tokens.
+
+    The mask of a wave is one of samples.
+    """
+    mask = batch.get("attention_mask") if "input_ids" in batch else None
+    return int(batch.get(TOKENS, 0) if mask is None else mask.sum())
 
 
 def _weight(row: Mapping[str, Any]) -> float:

@@ -189,7 +189,7 @@ def _batches(rows: RowSource, data: FitData, args: TrainingArguments) -> Iterato
 
 
 def _tokens_per_row(batch: Mapping[str, Any]) -> list[int]:
-    mask = batch.get("attention_mask")
+    mask = batch.get("attention_mask") if "input_ids" in batch else None
     return [0] * len(batch[ROWS]) if mask is None else mask.sum(dim=1).tolist()
 
 

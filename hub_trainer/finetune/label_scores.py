@@ -74,8 +74,10 @@ def frozen_features(model: nn.Module, batches: Batches, num_rows: int) -> FloatA
         if hidden.ndim == 4:  # (B, D, height, width) of a convolutional net
             return hidden.mean(dim=(2, 3))
         mask = inputs.get("attention_mask")
-        if mask is None:
+        if mask is None or hidden.ndim != 3:
             return hidden.mean(dim=1)
+        if mask.shape[1] != hidden.shape[1]:  # of samples, of which a frame has many
+            mask = model._get_feature_vector_attention_mask(hidden.shape[1], mask)
         weight = mask[:, :, None].float()
         return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
 

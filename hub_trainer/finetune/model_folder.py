@@ -22,6 +22,11 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 CODE_KEYS = ("auto_map", "custom_pipelines")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+PROCESSORS: Mapping[str, str] = {
+    "AutoModelForImageClassification": "AutoImageProcessor",
+    "AutoModelForAudioClassification": "AutoFeatureExtractor",
+}
+"""Class of a model that reads no texts -> the class that makes its inputs."""
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf", ".onnx")
 MAX_SETTINGS_BYTES = 20_000_000
 """Largest JSON, text or template file; the largest index of weights has some 10 MB."""
@@ -117,8 +122,7 @@ def weights_faults(files: Sequence[RepoFile], repo_id: str, auto_class: str) -> 
         f" M.from_pretrained('{repo_id}').save_pretrained('converted');"
         f" T.from_pretrained('{repo_id}').save_pretrained('converted')\""
     )
-    if auto_class == "AutoModelForImageClassification":
-        convert = convert.replace("AutoTokenizer", "AutoImageProcessor")
+    convert = convert.replace("AutoTokenizer", PROCESSORS.get(auto_class, "AutoTokenizer"))
     if auto_class == "AutoModelForSpeechRecognition":
         convert = (
             'python -c "from transformers import pipeline;'

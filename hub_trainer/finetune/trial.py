@@ -41,7 +41,8 @@ class Trial:
     num_tokens: int | None = None
     """In such a micro-batch, padding counted."""
     inputs: dict[str, Any] = field(default_factory=dict)
-    """What a row is to the model: `tokens` of an epoch and of the `longest` row, or `pixels`."""
+    """What a row is to the model: `tokens` of an epoch and of the `longest` row, or `pixels`,
+    or what is `heard`: samples of a wave, or the sides of a spectrogram."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,12 @@ def try_classifier(
         config.vocab_size = max(config.vocab_size, letters)
     model = _laid_out(auto_name, config, train, torch.float32)
     trial = _tried(model, batch, usual)
-    if not {"pixel_values", "input_ids"} & batch.keys():
-        return trial
-    if data.lengths:
+    if data.lengths and "input_ids" in batch:
         return replace(trial, inputs={"tokens": sum(lengths), "longest": max(lengths)})
-    return replace(trial, inputs={"pixels": list(batch["pixel_values"].shape[1:])})
+    if "pixel_values" in batch:
+        return replace(trial, inputs={"pixels": list(batch["pixel_values"].shape[1:])})
+    heard = next(one for one in batch.values() if torch.is_tensor(one) and one.is_floating_point())
+    return replace(trial, inputs={"heard": list(heard.shape[1:])})
 
 
 def try_language_model(

@@ -178,16 +178,14 @@ class Shown(Protocol):
     """Whether a tokenizer reads it, which may take only its beginning."""
 
     @property
-    def processor(self) -> str | None:
-        """The class of transformers that makes a model's numbers of it; None for a tokenizer, or
-        where no such model reads it."""
-
-    @property
     def medium(self) -> Medium | None:
         """The kind of file that a cell is, which only parquet holds; None for values."""
 
-    def for_pipeline(self, row: Row) -> Any:
-        """What a pipeline of transformers is given of a row."""
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> Any:
+        """What a pipeline of transformers is given of a row.
+
+        `sampling_rate` is that of a model that hears, as it resamples only with torchaudio.
+        """
 
     def for_people(self, row: Row) -> dict[str, Any]:
         """A row without its answer, as a Space may show it."""

@@ -19,7 +19,7 @@ from hub_trainer.inputs import (
 )
 from hub_trainer.inputs.media import MEDIA
 from hub_trainer.inputs.sound_features import CEPSTRA, WHOLE, power_spectra, signs, summary
-from hub_trainer.sounds import as_wav, inspect, open_sound, sound_problem
+from hub_trainer.sounds import as_wav, inspect, open_sound, resampled, sound_problem
 
 MAX_SOUNDS = 1_500
 """Rows of each side whose figures are compared."""
@@ -37,11 +37,10 @@ class _Audio:
     noun = "a sound"
     plural = "sounds"
     is_tokenized = False
-    processor = "AutoFeatureExtractor"
     medium = MEDIA["audio"]
     rated_column = "audio"
     rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    rated_feature: Mapping[str, Any] = {"_type": "Audio"}
+    rated_feature: Mapping[str, Any] = {"decode": False, "_type": "Audio"}
     near = "hub_trainer.inputs.near_sounds"
     altered = "hub_trainer.inputs.altered_sounds"
     repeats_by_chance = False
@@ -118,9 +117,10 @@ class _Audio:
 
     # --- people
 
-    def for_pipeline(self, row: Row) -> Any:
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> dict[str, Any]:
         samples, rate = open_sound(row["audio"])
-        return {"raw": samples, "sampling_rate": rate}
+        wanted = sampling_rate or rate
+        return {"raw": resampled(samples, rate, wanted), "sampling_rate": wanted}
 
     def for_people(self, row: Row) -> dict[str, Any]:
         """The sound, without what else its file says."""

@@ -37,7 +37,6 @@ class _Image:
     noun = "a picture"
     plural = "pictures"
     is_tokenized = False
-    processor = "AutoImageProcessor"
     medium = MEDIA["image"]
     rated_column = "image"
     rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -116,7 +115,7 @@ class _Image:
 
     # --- people
 
-    def for_pipeline(self, row: Row) -> Any:
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> Any:
         return open_image(row["image"])
 
     def for_people(self, row: Row) -> dict[str, Any]:

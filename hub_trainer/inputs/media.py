@@ -33,6 +33,8 @@ class Medium:
     """Those to save a file in, in words."""
     example: str
     """The name of a file."""
+    processor: str
+    """The class of transformers that makes a model's input of such files."""
     problem: Callable[[bytes], str | None]
     """Why bytes are no usable file of this kind."""
     suffix: Callable[[bytes], str | None]
@@ -52,6 +54,7 @@ MEDIA: Mapping[str, Medium] = {
         formats="PNG, JPEG, WebP, BMP, TIFF or GIF",
         usual="PNG or JPEG",
         example="1.png",
+        processor="AutoImageProcessor",
         problem=pictures.image_problem,
         suffix=pictures.suffix_of,
     ),
@@ -67,6 +70,7 @@ MEDIA: Mapping[str, Medium] = {
         formats="WAV, FLAC, OGG or MP3",
         usual="WAV or FLAC",
         example="1.wav",
+        processor="AutoFeatureExtractor",
         problem=sounds.sound_problem,
         suffix=sounds.suffix_of,
     ),

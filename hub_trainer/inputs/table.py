@@ -32,7 +32,6 @@ class _Table:
     noun = "the values of a table's row"
     plural = "tables"
     is_tokenized = False
-    processor = None
     medium = None
     rated_column = "features"
     rated_type: pa.DataType = pa.string()
@@ -145,7 +144,7 @@ class _Table:
 
     # --- people
 
-    def for_pipeline(self, row: Row) -> dict[str, Any]:
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> dict[str, Any]:
         return self.for_people(row)
 
     def for_people(self, row: Row) -> dict[str, Any]:

@@ -40,7 +40,6 @@ class _Text:
     noun = "a text"
     plural = "texts"
     is_tokenized = True
-    processor = None
     medium = None
     rated_column = "text"
     rated_type: pa.DataType = pa.string()
@@ -165,7 +164,7 @@ class _Text:
 
     # --- people
 
-    def for_pipeline(self, row: Row) -> str:
+    def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> str:
         return self.compared(row)
 
     def for_people(self, row: Row) -> dict[str, Any]:

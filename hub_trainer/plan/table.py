@@ -64,6 +64,10 @@ def _inputs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tokens", f"{inputs['tokens']:,} per epoch, {inputs['longest']:,} in the longest row"
     if "pixels" in inputs:
         yield "pictures", " x ".join(map(str, inputs["pixels"])) + " as the model takes them"
+    if "heard" in inputs:
+        told = " x ".join(f"{side:,}" for side in inputs["heard"])
+        waves = "samples at most" if len(inputs["heard"]) == 1 else "as a spectrogram"
+        yield "sounds", f"{told} {waves}"
 
 
 def _tokens(tokens: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:

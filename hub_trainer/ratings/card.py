@@ -23,8 +23,8 @@ PREDICTIONS = """\
 | `consent`       | Version of the consent text that was shown                                |
 | `day`           | Day of the rating, UTC; `epoch` and `seq` order the ratings of one server |
 
-The rated input is in `text`, `image` or, for tables, in `features` as JSON. An answer is a label, a
-number, or for a set of labels a JSON list."""
+The rated input is in `text`, `image`, `audio` or, for tables, in `features` as JSON. An answer is a
+label, a number, or for a set of labels a JSON list."""
 
 DIALOGUES = """\
 | Column          | What it holds                                                             |

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.inputs import load_input
+from hub_trainer.inputs.media import medium_of_content
 from hub_trainer.space.components import component
 from hub_trainer.space.events import Events
 from hub_trainer.space.reading import Reading
@@ -241,9 +242,11 @@ def _values(row: Row) -> list[Any]:
 
 
 def _example_value(value: Any) -> Any:
-    """A value as it is, a picture as a file that Gradio copies into its own folder."""
+    """A value as it is, a picture or a sound as a file that Gradio copies into its own folder."""
     if not isinstance(value, bytes):
         return value
-    with tempfile.NamedTemporaryFile(suffix=".png", delete=False) as file:
+    medium = medium_of_content(value)
+    suffix = medium.suffix(value) if medium else None
+    with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as file:
         file.write(value)
     return file.name

@@ -140,7 +140,7 @@ class Likelihood:
 
 
 class AnyTask(Protocol):
-    """One pipeline tag. Rows are canonical: the columns below, labels as names, images as bytes."""
+    """One pipeline tag. Rows are canonical: the columns below, labels as names, files as bytes."""
 
     @property
     def name(self) -> str:
@@ -404,6 +404,7 @@ TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",
     "token-classification": "hub_trainer.tasks.token_classification",
     "image-classification": "hub_trainer.tasks.image_classification",
+    "audio-classification": "hub_trainer.tasks.audio_classification",
     "automatic-speech-recognition": "hub_trainer.tasks.speech_recognition",
     "tabular-classification": "hub_trainer.tasks.tabular",
     "tabular-regression": "hub_trainer.tasks.tabular",
@@ -456,6 +457,9 @@ OUTLINES: Mapping[str, _Sketch] = {
     ),
     "image-classification": _Sketch(
         "image", {"image": "image"}, ("label",), "AutoModelForImageClassification"
+    ),
+    "audio-classification": _Sketch(
+        "audio", {"audio": "audio"}, ("label",), "AutoModelForAudioClassification"
     ),
     "automatic-speech-recognition": _Sketch(
         "audio", {"audio": "audio"}, ("transcript",), "AutoModelForSpeechRecognition"

@@ -19,6 +19,7 @@ from tests.cli.seeded import CARD, parquet
 from tests.finetune.language.tiny import WITH_TAGS
 from tests.tasks.factory import (
     image_rows,
+    sound_rows,
     speech_rows,
     tagged_rows,
     text_base,
@@ -65,6 +66,15 @@ def texts() -> dict[str, list[dict[str, Any]]]:
     return {"train": text_rows(COUNT), "test": text_rows(COUNT // 2, seed=1)}
 
 
+def spoken() -> dict[str, list[dict[str, Any]]]:
+    """Sounds with their speaker, as the recipe's slices ask for."""
+    rows = [
+        {"audio": {"bytes": row["audio"], "path": None}, "label": row["label"], "speaker": "ada"}
+        for row in sound_rows(COUNT)
+    ]
+    return {"train": rows[: COUNT // 2], "test": rows[COUNT // 2 :]}
+
+
 DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "chehablab/PBC": pictures,
     "zalando-datasets/fashion_mnist": pictures,
@@ -89,6 +99,7 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
             for name in ("Adelie", "Gentoo")
         ]
     },
+    "your-org/free-spoken-digits": spoken,
     "your-org/wine-quality": lambda: {
         split: [
             {"alcohol": 8.0 + n % 7 + 0.1 * shift, "color": "red", "quality": 3 + n % 7}

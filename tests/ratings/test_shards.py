@@ -17,6 +17,7 @@ from hub_trainer.ratings import RatedGeneration, RatingStore, ratings_card, read
 from hub_trainer.ratings.shards import pack_shard, parse_shard_path, shard_path
 from hub_trainer.ratings.store import Shard
 from tests.ratings.factory import SAMPLING, answer, generation, keep_pair, rating
+from tests.sounds import encoded, tone
 
 
 def _png() -> bytes:
@@ -28,6 +29,7 @@ def _png() -> bytes:
 ROWS: dict[str, dict[str, object]] = {
     "text": {"text": "a text"},
     "image": {"image": _png()},
+    "audio": {"audio": encoded(tone())},
     "table": {"age": 3, "name": None, "weight": 1.5, "tall": True},
 }
 
@@ -71,6 +73,8 @@ def test_dataset_when_loaded_as_anyone_would_shows_its_columns(
     assert rows[0]["scores"] == [{"label": "cat", "score": 0.75}, {"label": "dog", "score": 0.25}]
     if modality == "image":
         assert rows[0]["image"].size == (4, 3)
+    if modality == "audio":
+        assert rows[0]["audio"] == {"bytes": ROWS["audio"]["audio"], "path": None}
 
 
 def _rated_dialogues(folder: Path) -> list[RatedGeneration]:

@@ -13,10 +13,15 @@ import yaml
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
     BertConfig,
     BertForSequenceClassification,
     BertModel,
     GenerationConfig,
+    HubertConfig,
+    HubertForSequenceClassification,
     PreTrainedTokenizerFast,
     ResNetConfig,
     ResNetForImageClassification,
@@ -29,6 +34,7 @@ from transformers import (
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
+    Wav2Vec2ForSequenceClassification,
     Wav2Vec2Model,
     WhisperConfig,
     WhisperFeatureExtractor,
@@ -41,6 +47,8 @@ from hub_trainer.answers.span_reading import tagged
 from hub_trainer.recipe import Recipe
 from hub_trainer.sounds import to_wav
 from hub_trainer.tasks import Splits
+from tests.sounds import encoded as sound_file
+from tests.sounds import tone
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 230)}
 WORDS = ["the", "a", "card", "is", "my", "where", "lost", "please", *COLORS]
@@ -169,6 +177,53 @@ def image_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
         label = LABELS[index % 3]
         content = encoded(picture(label, rng=rng), "PNG" if index % 2 else "JPEG")
         rows.append({"image": content, "label": label, "_row_id": f"{seed}-{index}"})
+    return rows
+
+
+def sound_base(folder: Path, kind: str = "wav2vec2") -> Path:
+    """A small speech model that knows 2 other labels, with its feature extractor.
+
+    Of waves wav2vec2, as its base is, with a group norm and without a mask, or as its large one,
+    with both otherwise, and HuBERT; of spectrograms AST.
+    """
+    torch.manual_seed(0)
+    if kind == "ast":
+        sides = {"num_mel_bins": 16, "max_length": 64}
+        config: Any = ASTConfig(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            patch_size=8, frequency_stride=8, time_stride=8, num_labels=2, **sides,
+        )  # fmt: skip
+        ASTForAudioClassification(config).save_pretrained(folder)
+        ASTFeatureExtractor(sampling_rate=8_000, **sides).save_pretrained(folder)
+        return folder
+    layers: dict[str, Any] = {
+        "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 32, "conv_dim": (8, 16), "conv_kernel": (10, 8),
+        "conv_stride": (8, 8), "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2,
+        "classifier_proj_size": 16, "num_labels": 2, "layerdrop": 0.0,
+    }  # fmt: skip
+    has_mask = kind == "wav2vec2-mask"
+    layers["feat_extract_norm"] = "layer" if has_mask else "group"
+    if kind == "hubert":
+        HubertForSequenceClassification(HubertConfig(**layers)).save_pretrained(folder)
+    else:
+        Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**layers)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(sampling_rate=8_000, return_attention_mask=has_mask).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def sound_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Tones of 0.3 to 0.6 seconds, low, higher or high, in WAV and FLAC."""
+    rng = random.Random(seed)
+    pitches = dict(zip(LABELS, (200, 700, 1_800), strict=True))
+    rows = []
+    for index in range(count):
+        label = LABELS[index % 3]
+        samples = tone(rng.uniform(0.3, 0.6), pitch=pitches[label] * rng.uniform(0.9, 1.1))
+        content = sound_file(samples, kind="WAV" if index % 2 else "FLAC")
+        rows.append({"audio": content, "label": label, "_row_id": f"{seed}-{index}"})
     return rows
 
 

@@ -63,8 +63,8 @@ def _reload_predictor(
             _check_outputs(folder, outputs)
         load_weights(folder, auto_name)
         shown = load_input(task.modality)
-        if shown.processor is not None:
-            _check_processor(folder, shown.processor, shown.noun)
+        if shown.medium is not None:
+            _check_processor(folder, shown.medium.processor, shown.plural)
         if any(name.startswith("tokenizer") for name in task.card().files):
             load_tokenizer(folder, chat_template=request["chat_template"])
         with step("pipeline() does not run on the folder"):
@@ -95,10 +95,10 @@ def _check_outputs(folder: Path, expected: Sequence[str]) -> None:
         )
 
 
-def _check_processor(folder: Path, processor: str, noun: str) -> None:
+def _check_processor(folder: Path, processor: str, plural: str) -> None:
     import transformers
 
-    with step(f"what makes the model's numbers of {noun} does not load"):
+    with step(f"the processor of {plural} does not load"):
         getattr(transformers, processor).from_pretrained(folder, trust_remote_code=False)
 
 
@@ -108,7 +108,8 @@ def _by_pipeline(
     from transformers import pipeline
 
     pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
-    return head.by_pipeline(pipe, [shown.for_pipeline(row) for row in rows])
+    rate = getattr(getattr(pipe, "feature_extractor", None), "sampling_rate", None)
+    return head.by_pipeline(pipe, [shown.for_pipeline(row, sampling_rate=rate) for row in rows])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""Sounds that differ a little from epoch to epoch, by numpy alone.
+
+Each takes samples in one channel, their rate and a source of chance.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+Rng = np.random.Generator
+Augmentation = Callable[[Samples, int, Rng], Samples]
+
+MAX_GAIN_DB = 12.0
+MIN_NOISE_DB, MAX_NOISE_DB = 10.0, 40.0
+"""How far below the sound the noise lies."""
+MAX_SHIFT_SECONDS, MAX_SHIFT_FRACTION = 0.15, 0.1
+MAX_SPEED_CHANGE = 0.1
+
+
+def gain(samples: Samples, rate: int, rng: Rng) -> Samples:
+    """Make louder or quieter by up to 12 dB."""
+    del rate
+    return _as_samples(samples * 10 ** (rng.uniform(-MAX_GAIN_DB, MAX_GAIN_DB) / 20))
+
+
+def noise(samples: Samples, rate: int, rng: Rng) -> Samples:
+    """Add white noise 10 to 40 dB below the sound."""
+    del rate
+    level = float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
+    level *= 10 ** (-rng.uniform(MIN_NOISE_DB, MAX_NOISE_DB) / 20)
+    return _as_samples(samples + level * rng.standard_normal(len(samples)))
+
+
+def shift(samples: Samples, rate: int, rng: Rng) -> Samples:
+    """Begin later by up to 0.15 seconds of silence, or earlier by up to a tenth that is cut off."""
+    if rng.random() < 0.5:
+        silence = np.zeros(round(rng.uniform(0, MAX_SHIFT_SECONDS) * rate), np.float32)
+        return np.concatenate([silence, samples])
+    return samples[round(rng.uniform(0, MAX_SHIFT_FRACTION) * len(samples)) :]
+
+
+def speed(samples: Samples, rate: int, rng: Rng) -> Samples:
+    """Play faster or slower by up to a tenth, and so higher or lower."""
+    del rate
+    factor = 1 + rng.uniform(-MAX_SPEED_CHANGE, MAX_SPEED_CHANGE)
+    times = np.arange(max(1, int(len(samples) / factor))) * factor
+    return _as_samples(np.interp(times, np.arange(len(samples)), samples))
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "gain": gain,
+    "noise": noise,
+    "shift": shift,
+    "speed": speed,
+}
+"""By the names that `prepare.augment` takes; applied in the order in which they are written."""
+
+
+def augment(samples: Samples, rate: int, names: Sequence[str], rng: Rng) -> Samples:
+    """The sound after all of the named augmentations."""
+    for name in names:
+        samples = AUGMENTATIONS[name](samples, rate, rng)
+    return samples
+
+
+def _as_samples(values: NDArray[np.float64] | Samples) -> Samples:
+    return np.asarray(values, np.float32)
