@@ -65,7 +65,7 @@ transcribe = pipeline(
     "automatic-speech-recognition", model="{repo_id}", revision="{commit_sha}"
 )
 samples, rate = soundfile.read("clip.wav", dtype="float32")  # one channel, 16,000 per second
-print(transcribe({{"raw": samples, "sampling_rate": rate}})["text"])
+print(transcribe({"raw": samples, "sampling_rate": rate})["text"])
 """
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoConfig, Speech2TextConfig, pipeline
 
+from hub_trainer import sounds
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.auto_classes import SPEECH, AutoModelForSpeechRecognition
 from hub_trainer.finetune.heads import head_of
@@ -206,6 +207,17 @@ def test_fit_when_done_then_a_strangers_pipeline_writes_the_same(model: Path) ->
     assert TASK.predict(model, []) == []
     vocabulary = json.loads((model / "vocab.json").read_text())
     assert set(vocabulary) == {"<pad>", "<unk>", "|", *LETTERS}
+
+
+def test_usage_in_the_card_when_run_then_it_writes_what_is_said(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = next(one for one in speech_rows(4) if sounds.inspect(one["audio"]).rate == 16_000)
+    (tmp_path / "clip.wav").write_bytes(row["audio"])
+    monkeypatch.chdir(tmp_path)
+    usage = TASK.card().usage
+    exec(usage.replace("{repo_id}", str(model)).replace("{commit_sha}", "main"), {})
+    assert capsys.readouterr().out.strip() == TASK.predict(model, [row])[0].value
 
 
 @pytest.mark.parametrize("method", ["head", "last_n", "lora", "scratch"])
