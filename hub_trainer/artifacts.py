@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -87,6 +87,19 @@ def find_artifact(folder: Path, inputs: Mapping[str, Any] | None = None) -> Arti
     if not all(_same_size(folder / path, entry) for path, entry in manifest["files"].items()):
         return None
     return Artifact(folder, manifest)
+
+
+def make_artifact(
+    folder: Path, inputs: Mapping[str, Any], make: Callable[[Draft], None]
+) -> Artifact:
+    """The artifact in `folder` when it is of the same inputs, else one that `make` fills."""
+    done = find_artifact(folder, inputs)
+    if done:
+        return done
+    with write_artifact(folder, inputs) as draft:
+        make(draft)
+    assert draft.artifact is not None
+    return draft.artifact
 
 
 def draft_folder(folder: Path, inputs: Mapping[str, Any]) -> Path:

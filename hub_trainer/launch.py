@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from hub_trainer.errors import ExitCode, Interrupted, TrainingError, UsageError
+from hub_trainer.ranks import EXPECTED_PROCESSES
 
 log = logging.getLogger(__name__)
-EXPECTED_PROCESSES = "HUB_TRAINER_NUM_PROCESSES"
 
 
 def launch_train(config_file: Path, arguments: Sequence[str]) -> None:

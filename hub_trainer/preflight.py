@@ -304,13 +304,18 @@ class _Judging:
         task = task_of(self.recipe)
         rows = read_rows(Path(split["rows"]))
         good = _good_rows(task, rows, split["where"])
+        first = "the first " if len(rows) >= FIRST_ROWS else ""  # often sorted by label
         if is_generation(task):
             kinds = ", ".join(in_order({row["label"] for row in rows}))
         else:
             answer, column = task.answer, task.answer.column
             values = [row[column] for row in good]
-            kinds = answer.overview(values, answer.names(values, split["label_names"] or ()))
-        first = "the first " if len(rows) >= FIRST_ROWS else ""  # often sorted by label
+            names = answer.names(values, split["label_names"] or ())
+            kinds = answer.overview(values, names)
+            knows_all = split["key"].startswith("collect.") and (split["label_names"] or not first)
+            if knows_all:
+                measurable = partial(answer.assert_measurable, self.recipe.evaluate.metrics, names)
+                self.guarded("evaluate.positive", measurable)
         self.lines.append(f"data        {split['where']}: {first}{len(rows)} rows read, {kinds}")
         self.lines.extend(f"            note: {note}" for note in split["notes"])
         return good
@@ -322,7 +327,7 @@ class _Judging:
         folders: ModelFolders | None,
     ) -> Preview | None:
         """The first example of language data, as the base model will read it."""
-        from hub_trainer.stages.evaluate.exam import assert_answerable
+        from hub_trainer.stages.evaluate.questions import assert_answerable
 
         task = task_of(self.recipe)
         if not is_generation(task):

@@ -1,8 +1,14 @@
 """What a stage hands on as JSON: dataclasses that write themselves and are read back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+Metrics = Mapping[str, Mapping[str, float]]
+"""Name of a metric -> its value with the ends of its interval: `value`, `low`, `high`."""
+RESULTS_FORM = 3
+"""Of results.json. 2 held the answer's detail, and what is known of a model that writes, beside the
+metrics; 1 knew no baseline but the base model."""
 
 
 @dataclass(frozen=True)
@@ -50,5 +56,151 @@ class FitReport:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "FitReport":
         """A report as `to_json` wrote it; earlier versions had fewer fields, or others."""
-        known = {one.name: content[one.name] for one in fields(cls) if one.name in content}
+        known = _known(cls, content)
         return cls(**{**known, "notes": tuple(known.get("notes") or ())})
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """What is reached without this round's training."""
+
+    name: str
+    """constant, base or probe."""
+    description: str
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """The new model against the published one in the primary metric, on the same examples."""
+
+    p_value: float
+    difference: Mapping[str, float]
+    method: str | None = None
+    mcnemar_p_value: float | None = None
+    """Where every score is 0 or 1."""
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """The metrics on the validation rows, which chose the checkpoint."""
+
+    num_examples: int = 0
+    metrics: Metrics | None = None
+    """None where there are no such rows."""
+
+
+@dataclass(frozen=True)
+class WritingResult:
+    """What is known besides of a model that writes."""
+
+    sampling: Mapping[str, Any]
+    """How answers were written: the recipe's `evaluate.generation`."""
+    answers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """new, published, base -> `mean_tokens` and `finished_fraction` of those that wrote."""
+    num_scored: Mapping[str, int] = field(default_factory=dict)
+    """Metric -> examples that it can score."""
+    win_rate: Mapping[str, Any] | None = None
+    """Against the published model."""
+    crowd: Sequence[Mapping[str, Any]] = ()
+    """Win rates of pairs of models, by what raters said of blind pairs."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As results.json and round.json hold it."""
+        return {**asdict(self), "crowd": [dict(one) for one in self.crowd]}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "WritingResult":
+        """What `to_json` wrote."""
+        return cls(**_known(cls, content))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What evaluate hands on: metrics of every model on the sealed examples, and the verdict."""
+
+    primary: str
+    metrics: Metrics
+    num_examples: int
+    gate: Mapping[str, Any]
+    """The gate's decision, with `alpha` and `look`."""
+    answer: str | None = None
+    """Name of what the model predicts; None for one that writes."""
+    num_rows: int | None = None
+    """Sealed rows, where several ask one question."""
+    published: Metrics | None = None
+    """None before the first promotion."""
+    baselines: Sequence[BaselineResult] = ()
+    comparison: ComparisonResult | None = None
+    validation: ValidationResult = field(default_factory=ValidationResult)
+    examples: Sequence[Mapping[str, str]] = ()
+    """A few validation rows with what the model says of them."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """What the answer says beyond the metrics."""
+    writing: WritingResult | None = None
+    """None for a model that predicts."""
+
+    @property
+    def base(self) -> BaselineResult | None:
+        """The base model as it is, where weights of one were changed."""
+        return next((one for one in self.baselines if one.name == "base"), None)
+
+    @property
+    def verdict(self) -> str:
+        """promote, hold or reject."""
+        return str(self.gate["verdict"])
+
+    def to_json(self) -> dict[str, Any]:
+        """As results.json holds it."""
+        content = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            "form": RESULTS_FORM,
+            **content,
+            "baselines": [asdict(one) for one in self.baselines],
+            "comparison": asdict(self.comparison) if self.comparison else None,
+            "validation": asdict(self.validation),
+            "examples": [dict(one) for one in self.examples],
+            "writing": self.writing.to_json() if self.writing else None,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Results":
+        """Results of this form or an earlier one."""
+        if content.get("form", 0) < RESULTS_FORM:
+            content = _from_flat_results(content)
+        known = _known(cls, content)
+        comparison, writing = content.get("comparison"), content.get("writing")
+        return cls(
+            **{
+                **known,
+                "baselines": [BaselineResult(**one) for one in content["baselines"]],
+                "comparison": ComparisonResult(**comparison) if comparison else None,
+                "validation": ValidationResult(**(content.get("validation") or {})),
+                "writing": WritingResult.from_json(writing) if writing else None,
+            }
+        )
+
+
+def _from_flat_results(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Results of form 1 or 2 in today's: all was beside all."""
+    writes = "answers" in content
+    base = content.get("base")
+    baselines = content.get("baselines")
+    if baselines is None:
+        baselines = [{"name": "base", **base}] if base else []
+    named = {one.name for one in fields(Results)}
+    inner = {one.name for one in fields(WritingResult)}
+    return {
+        **{name: value for name, value in content.items() if name in named},
+        "answer": None if writes else content.get("answer", "label"),
+        "baselines": baselines,
+        "writing": {name: content[name] for name in inner & content.keys()} if writes else None,
+        "detail": {
+            name: value for name, value in content.items() if name not in {*named, *inner, "base"}
+        },
+    }
+
+
+def _known(cls: type[Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass that there are; other versions had fewer, or others."""
+    return {one.name: content[one.name] for one in fields(cls) if one.name in content}

@@ -1,8 +1,15 @@
 """What stages hand on is read back as it was written, and as earlier versions wrote it."""
 
 import json
+from pathlib import Path
+from typing import Any
 
-from hub_trainer.reports import FitReport
+import pytest
+
+from hub_trainer.reports import FitReport, Results
+
+OLD = Path(__file__).parent / "reports_of_old"
+"""results.json as earlier versions wrote it."""
 
 EARLIER = {
     "method": "full",
@@ -31,3 +38,48 @@ def test_report_when_written_and_read_then_the_same() -> None:
 def test_report_when_of_an_earlier_version_then_read() -> None:
     report = FitReport.from_json(EARLIER)
     assert (report.rows, report.notes, report.history, report.steps) == (300, (), [], None)
+
+
+def old_results(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((OLD / f"{name}.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("name", ["results_v2_label", "results_v2_writing"])
+def test_results_when_of_form_2_then_every_figure_is_kept(name: str) -> None:
+    content = old_results(name)
+    found = Results.from_json(content)
+    plain = found.to_json()
+    for key in ("metrics", "published", "primary", "num_examples", "gate", "examples", "baselines"):
+        assert plain[key] == content[key], key
+    assert {key: plain["comparison"][key] for key in content["comparison"]} == content["comparison"]
+    assert found.verdict == content["gate"]["verdict"]
+    assert Results.from_json(json.loads(json.dumps(plain))) == found
+
+
+def test_results_when_of_form_2_then_what_only_one_kind_has_is_in_its_place() -> None:
+    content = old_results("results_v2_label")
+    found = Results.from_json(content)
+    assert (found.answer, found.writing) == ("label", None)
+    assert found.detail == {key: content[key] for key in ("per_label", "confusion", "calibration")}
+    assert found.validation.num_examples == content["validation"]["num_examples"]
+    content = old_results("results_v2_writing")
+    found = Results.from_json(content)
+    assert (found.answer, found.detail) == (None, {})
+    assert found.writing is not None
+    for key in ("sampling", "answers", "num_scored", "win_rate", "crowd"):
+        assert getattr(found.writing, key) == content[key], key
+    assert found.base is not None
+    assert found.base.metrics == content["base"]["metrics"]
+
+
+def test_results_when_of_form_1_then_the_base_model_is_its_only_baseline() -> None:
+    content = old_results("results_v2_label")
+    base = {"description": "nearest mean embedding", "metrics": content["metrics"]}
+    first = {key: value for key, value in content.items() if key not in ("baselines", "answer")}
+    found = Results.from_json({**first, "base": base})
+    assert [one.name for one in found.baselines] == ["base"]
+    assert found.base is not None
+    assert found.base.description == "nearest mean embedding"
+    assert found.answer == "label"
+    assert Results.from_json({**first, "base": None}).baselines == []

@@ -6,7 +6,7 @@ row of `ANSWERS`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -144,6 +144,8 @@ class Measured(Protocol):
 
     metrics: frozenset[str]
     """Names in `evaluate.metrics`."""
+    positive_metrics: frozenset[str]
+    """Those that are of one label where `evaluate.positive` names it; `load_answer` says it."""
     usual_metrics: tuple[str, ...]
     """Those of a first recipe, the primary first."""
     tolerance: float
@@ -163,8 +165,11 @@ class Measured(Protocol):
     def over(self, found: Sequence[Prediction], names: Sequence[str]) -> list[Prediction]:
         """Predictions among exactly these names, in their order."""
 
-    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Any]:
-        """What is said without looking, in words, and the value."""
+    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Prediction]:
+        """What is said without looking, in words, and the prediction."""
+
+    def assert_measurable(self, metrics: Sequence[str], names: Sequence[str]) -> None:
+        """Raise DataError where a metric means nothing among these names."""
 
     def estimates(
         self,
@@ -283,10 +288,12 @@ class Answer(OfRows, Measured, Rated, Protocol):
 
 
 @cache
-def load_answer(name: str) -> Answer:
-    """The answer of a name."""
+def load_answer(name: str, positive: str | None = None) -> Answer:
+    """The answer of a name; `positive` is the label that is looked for, if it is one of labels."""
     answer: Answer = import_module(ANSWERS[name]).ANSWER
-    return answer
+    if positive is None or not answer.positive_metrics:
+        return answer
+    return replace(answer, positive=positive)  # type: ignore[type-var]
 
 
 def plain_estimate(estimate: "Estimate") -> dict[str, float]:

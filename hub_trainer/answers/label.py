@@ -14,14 +14,39 @@ from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence, pl
 from hub_trainer.answers.label_names import (
     alike_notes,
     in_order,
+    labels_named,
+    named,
     plain_label,
     truth_value,
     whole_number,
 )
+from hub_trainer.answers.measuring import compare_pair, estimate_each
+from hub_trainer.answers.probabilities import (
+    LABEL_METRICS,
+    assert_positive,
+    label_statistics,
+    logistic_shares,
+)
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.metrics import metric_names
-from hub_trainer.stats import Aggregation, Comparison, Estimate, dawid_skene_labels, majority_labels
+from hub_trainer.metrics.positive import POSITIVE_METRICS
+from hub_trainer.metrics.probabilities import RANK_METRICS
+from hub_trainer.metrics.report import (
+    calibration,
+    class_table,
+    compare_metric,
+    confusion_matrix,
+    score_report,
+)
+from hub_trainer.stats import (
+    Aggregation,
+    Comparison,
+    Estimate,
+    Statistics,
+    dawid_skene_labels,
+    majority_labels,
+)
 from hub_trainer.stats.intervals import FloatArray
 
 MIN_ROWS = 20
@@ -30,12 +55,8 @@ FEW_EXAMPLES = 30
 IMBALANCE = 3.0
 NOTICEABLE_ERROR = 0.05
 MAX_MISTAKES = 10
-MAX_STEPS = 300
-"""Of logistic regression, which is a matter of seconds then."""
 MAX_CHIPS = 12
 """Names that are all shown at once; more of them are searched in a list."""
-NUM_NAMED = 12
-"""Names in a sentence before the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +67,8 @@ class Label:
     column: str = "label"
     noun: str = "label"
     plural: str = "labels"
-    metrics: frozenset[str] = metric_names("labels")
+    metrics: frozenset[str] = metric_names("labels").union(LABEL_METRICS)
+    positive_metrics: frozenset[str] = frozenset({*RANK_METRICS, *POSITIVE_METRICS})
     usual_metrics: tuple[str, ...] = ("accuracy", "f1_macro")
     tolerance: float = 1e-4
     """Of a probability."""
@@ -56,6 +78,8 @@ class Label:
     is_share_of_names: bool = True
     linear_model: str = "logistic regression"
     is_of_words: bool = False
+    positive: str | None = None
+    """The label that is looked for, of which some metrics are."""
 
     # --- rows
 
@@ -170,12 +194,27 @@ class Label:
             chosen.append(Prediction(max(scores, key=scores.__getitem__), scores))
         return chosen
 
-    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Any]:
-        """The commonest label."""
+    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Prediction]:
+        """The commonest label, each label as probable as it is frequent."""
         del primary
         counts = Counter(str(value) for value in values)
         label = min(counts, key=lambda name: (-counts[name], name))
-        return "always the commonest label of the test rows", label
+        shares = {name: count / len(values) for name, count in counts.items()}
+        return "always the commonest label of the test rows", Prediction(label, shares)
+
+    def assert_measurable(self, metrics: Sequence[str], names: Sequence[str]) -> None:
+        """Raise DataError for a positive label that there is not, or one that is asked for."""
+        assert_positive(self.positive, metrics, names)
+
+    def statistics(
+        self,
+        metric: str,
+        references: Sequence[Any],
+        found: Sequence[Prediction],
+        names: Sequence[str],
+    ) -> Statistics:
+        """A row per example that counts."""
+        return label_statistics(metric, references, found, names, self.positive)
 
     def estimates(
         self,
@@ -187,9 +226,11 @@ class Label:
         seed: int,
     ) -> dict[str, Estimate]:
         """Each metric with its interval: Wilson for shares of examples, otherwise BCa."""
-        from hub_trainer.metrics.report import score_report
-
-        return score_report(references, _values(found), names, metrics, seed=seed)
+        own = {name: LABEL_METRICS[name] for name in metrics if name in LABEL_METRICS}
+        others = [name for name in metrics if name not in own]
+        every = estimate_each(self, own, references, found, names, seed=seed)
+        every |= score_report(references, _values(found), names, others, seed=seed)
+        return {name: every[name] for name in metrics}
 
     def compare(
         self,
@@ -200,9 +241,10 @@ class Label:
         *,
         seed: int,
     ) -> Comparison:
-        """The new model's labels against another's."""
-        from hub_trainer.metrics.report import compare_metric
-
+        """The new model's labels, or their probabilities, against another's."""
+        if metric in LABEL_METRICS:
+            own = metric, LABEL_METRICS[metric]
+            return compare_pair(self, own, references, pair, names, seed=seed)
         new, other = (_values(one) for one in pair)
         return compare_metric(metric, references, new, other, names, seed=seed)
 
@@ -210,11 +252,12 @@ class Label:
         self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int
     ) -> list[Prediction]:
         """Logistic regression."""
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression(C=strength, max_iter=MAX_STEPS, tol=1e-3, random_state=seed)
-        model.fit(features, [str(value) for value in values])
-        return [Prediction(str(label)) for label in model.predict(asked)]
+        labels = [str(value) for value in values]
+        names, shares = logistic_shares(features, labels, asked, strength=strength, seed=seed)
+        return [
+            Prediction(names[int(row.argmax())], dict(zip(names, row.tolist(), strict=True)))
+            for row in shares
+        ]
 
     def scores(self, references: Sequence[Any], found: Sequence[Prediction]) -> FloatArray:
         """1 where the label is right, 0 where not."""
@@ -230,8 +273,6 @@ class Label:
         self, references: Sequence[Any], found: Sequence[Prediction], names: Sequence[str]
     ) -> dict[str, Any]:
         """Figures per label, mistakes, and how far probabilities are off."""
-        from hub_trainer.metrics.report import calibration, class_table, confusion_matrix
-
         labels = _values(found)
         shares = [[one.scores[name] for name in names] for one in found]
         return {
@@ -476,20 +517,6 @@ def score_difference(one: Prediction, other: Prediction) -> float:
     return (
         float("inf") if any(change != change for change in changes) else max(changes, default=0.0)
     )
-
-
-def labels_named(names: Sequence[str]) -> str:
-    """How many labels there are, and the first of them."""
-    plural = "" if len(names) == 1 else "s"
-    return f"{len(names)} label{plural}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
-
-
-def named(names: Sequence[str]) -> str:
-    """Names in a sentence, the rest counted."""
-    shown, more = list(names[:NUM_NAMED]), len(names) - NUM_NAMED
-    if more > 0:
-        return f"{', '.join(shown)} and {more} more"
-    return " or ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
 
 
 def _values(found: Sequence[Prediction]) -> list[Any]:

@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _WHOLE_FRACTION = re.compile(r"^([+-]?\d+)\.0*$")
@@ -14,6 +14,8 @@ _UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\
 _JOINERS = re.compile("[\u200c\u200d]")
 """Unseen too, but some scripts and emoji need them."""
 MAX_NAMED = 5
+NUM_NAMED = 12
+"""Names in a sentence before the rest is counted."""
 
 
 def plain_label(value: Any) -> str | None:
@@ -63,6 +65,20 @@ def nearest_label(name: str, known: Iterable[str]) -> str:
     levels = {_levelled(label): label for label in known}
     close = difflib.get_close_matches(_levelled(name), list(levels), n=1)
     return f", nearest to {levels[close[0]]!r:.40}" if close else ""
+
+
+def labels_named(names: Sequence[str]) -> str:
+    """How many labels there are, and the first of them."""
+    plural = "" if len(names) == 1 else "s"
+    return f"{len(names)} label{plural}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+
+
+def named(names: Sequence[str]) -> str:
+    """Names in a sentence, the rest counted."""
+    shown, more = list(names[:NUM_NAMED]), len(names) - NUM_NAMED
+    if more > 0:
+        return f"{', '.join(shown)} and {more} more"
+    return " or ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
 
 
 def _levelled(label: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,13 @@ import pyarrow as pa
 from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence, plain_estimate
 from hub_trainer.answers.label import (
     FEW_EXAMPLES,
-    MAX_STEPS,
     assert_names_seen,
-    labels_named,
-    named,
     score_difference,
     unbalanced,
 )
-from hub_trainer.answers.label_names import alike_notes, in_order, plain_label
+from hub_trainer.answers.label_names import alike_notes, in_order, labels_named, named, plain_label
 from hub_trainer.answers.measuring import compare_pair, estimate_each
+from hub_trainer.answers.probabilities import logistic_shares, shares_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.metrics.label_sets import (
@@ -32,6 +31,7 @@ from hub_trainer.metrics.label_sets import (
     set_scores,
     set_statistics,
 )
+from hub_trainer.metrics.probabilities import PROBABILITY_METRICS, probability_statistics
 from hub_trainer.stats import (
     AggregatedLabel,
     Aggregation,
@@ -44,6 +44,7 @@ from hub_trainer.stats import (
 )
 from hub_trainer.stats.intervals import FloatArray
 
+SET_METRICS = {**LABEL_SET_METRICS, **PROBABILITY_METRICS}
 SEPARATORS = "|;,"
 """Of names in one cell of text, in the order of looking; a cell may also be a list, as JSON or as
 Python or NumPy print it."""
@@ -60,7 +61,8 @@ class Labels:
     column: str = "labels"
     noun: str = "set of labels"
     plural: str = "sets of labels"
-    metrics: frozenset[str] = frozenset(LABEL_SET_METRICS)
+    metrics: frozenset[str] = frozenset(SET_METRICS)
+    positive_metrics: frozenset[str] = frozenset()
     usual_metrics: tuple[str, ...] = ("f1_micro", "f1_macro")
     tolerance: float = 1e-4
     """Of a probability."""
@@ -219,15 +221,20 @@ class Labels:
             for one in found
         ]
 
-    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Any]:
-        """The labels of more than half of the rows, or else the commonest one."""
+    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Prediction]:
+        """The labels of more than half of the rows, or else the commonest one, with all shares."""
         del primary
         counts = Counter(_all(values))
         common = frozenset(name for name, count in counts.items() if 2 * count > len(values))
+        shares = {name: count / len(values) for name, count in counts.items()}
         if common or not counts:
-            return "always the labels that more than half of the test rows have", common
+            told = "always the labels that more than half of the test rows have"
+            return told, Prediction(common, shares)
         first = min(counts, key=lambda name: (-counts[name], name))
-        return "always the commonest label of the test rows", frozenset([first])
+        return "always the commonest label of the test rows", Prediction(frozenset([first]), shares)
+
+    def assert_measurable(self, metrics: Sequence[str], names: Sequence[str]) -> None:
+        """Every metric of sets can be measured."""
 
     def statistics(
         self,
@@ -237,7 +244,11 @@ class Labels:
         names: Sequence[str],
     ) -> Statistics:
         """A row per example."""
-        return set_statistics(metric, *_indicators(references, found, names))
+        truth, given = _indicators(references, found, names)
+        if metric in PROBABILITY_METRICS:
+            scores = shares_of(found, _every(references, names), self.parts)
+            return probability_statistics(metric, truth, scores)
+        return set_statistics(metric, truth, given)
 
     def estimates(
         self,
@@ -249,7 +260,7 @@ class Labels:
         seed: int,
     ) -> dict[str, Estimate]:
         """Each metric with its interval over examples."""
-        wanted = {name: LABEL_SET_METRICS[name] for name in metrics}
+        wanted = {name: SET_METRICS[name] for name in metrics}
         return estimate_each(self, wanted, references, found, names, seed=seed)
 
     def compare(
@@ -262,29 +273,29 @@ class Labels:
         seed: int,
     ) -> Comparison:
         """The new model's labels against another's."""
-        measure = metric, LABEL_SET_METRICS[metric]
+        measure = metric, SET_METRICS[metric]
         return compare_pair(self, measure, references, pair, names, seed=seed)
 
     def fit_linear(
         self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int
     ) -> list[Prediction]:
         """Logistic regression of each label by itself."""
-        from sklearn.linear_model import LogisticRegression
-
         counts = Counter(_all(values))
-        names = sorted(name for name, count in counts.items() if count < len(values))
-        chosen = [frozenset(n for n in counts if n not in names)] * asked.shape[0]
-        for name in names:
+        names = sorted(counts)
+        shares = np.ones((asked.shape[0], len(names)))
+        chosen = np.ones(shares.shape, dtype=np.bool_)
+        for column, name in enumerate(names):
+            if counts[name] == len(values):
+                continue
             marks = [name in value for value in values]
-            model = LogisticRegression(C=strength, max_iter=MAX_STEPS, tol=1e-3, random_state=seed)
-            shares = model.fit(features, marks).predict_proba(asked)[:, 1]
+            _, found = logistic_shares(features, marks, asked, strength=strength, seed=seed)
+            shares[:, column] = found[:, 1]
             # rare labels seldom reach one half, so twice their share is enough
-            least = min(0.5, 2 * counts[name] / len(values))
-            chosen = [
-                one | {name} if share >= least else one
-                for one, share in zip(chosen, shares.tolist(), strict=True)
-            ]
-        return [Prediction(one) for one in chosen]
+            chosen[:, column] = found[:, 1] >= min(0.5, 2 * counts[name] / len(values))
+        return [
+            Prediction(frozenset(compress(names, marks)), dict(zip(names, row, strict=True)))
+            for marks, row in zip(chosen.tolist(), shares.tolist(), strict=True)
+        ]
 
     def scores(self, references: Sequence[Any], found: Sequence[Prediction]) -> FloatArray:
         """(N,) F1 of each row's own labels; 1 where both sets are empty."""
@@ -498,11 +509,16 @@ def _all(values: Iterable[Iterable[str]]) -> list[str]:
     return [name for value in values for name in value]
 
 
+def _every(references: Sequence[Any], names: Sequence[str]) -> list[str]:
+    """The names, and those of rows that no training row has."""
+    return [*names, *sorted(set(_all(references)) - set(names))]
+
+
 def _indicators(
     references: Sequence[Any], found: Sequence[Prediction], names: Sequence[str]
 ) -> tuple[FloatArray, FloatArray]:
     """(N, K) each: labels that rows have, and labels that they were given."""
-    every = [*names, *sorted(set(_all(references)) - set(names))]
+    every = _every(references, names)
     given = [frozenset(one.value) for one in found]
     return indicators([frozenset(one) for one in references], every), indicators(given, every)
 

@@ -45,6 +45,7 @@ class Number:
     noun: str = "number"
     plural: str = "numbers"
     metrics: frozenset[str] = frozenset(NUMBER_METRICS)
+    positive_metrics: frozenset[str] = frozenset()
     usual_metrics: tuple[str, ...] = ("mae", "r2")
     tolerance: float = 1e-4
     """Relative, or absolute for numbers under 1."""
@@ -173,11 +174,14 @@ class Number:
         del names
         return list(found)
 
-    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Any]:
+    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Prediction]:
         """The mean, or of absolute errors the median."""
         if primary in MEAN_METRICS:
-            return "always the mean of the test rows", float(np.mean(values))
-        return "always the median of the test rows", float(np.median(values))
+            return "always the mean of the test rows", Prediction(float(np.mean(values)))
+        return "always the median of the test rows", Prediction(float(np.median(values)))
+
+    def assert_measurable(self, metrics: Sequence[str], names: Sequence[str]) -> None:
+        """Every metric of numbers can be measured."""
 
     def statistics(
         self,

@@ -16,11 +16,10 @@ from hub_trainer.answers import SAME, Prediction, Section, Sentence, plain_estim
 from hub_trainer.answers.label import (
     FEW_EXAMPLES,
     assert_names_seen,
-    named,
     score_difference,
     unbalanced,
 )
-from hub_trainer.answers.label_names import alike_notes, in_order
+from hub_trainer.answers.label_names import alike_notes, in_order, named
 from hub_trainer.answers.measuring import compare_pair, estimate_each
 from hub_trainer.answers.span_lines import NOTHING_THERE, mended, span_lines
 from hub_trainer.answers.span_reading import (
@@ -61,6 +60,7 @@ class Spans:
     noun: str = "set of spans"
     plural: str = "sets of spans"
     metrics: frozenset[str] = frozenset(SPAN_METRICS)
+    positive_metrics: frozenset[str] = frozenset()
     usual_metrics: tuple[str, ...] = ("entity_f1", "entity_precision", "entity_recall")
     tolerance: float = 1e-4
     """Of a probability."""
@@ -215,10 +215,13 @@ class Spans:
             chosen.append(Prediction(value, {name: one.scores.get(name, 0.0) for name in names}))
         return chosen
 
-    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Any]:
+    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Prediction]:
         """No span."""
         del values, primary
-        return "no span in any of the test rows", []
+        return "no span in any of the test rows", Prediction([])
+
+    def assert_measurable(self, metrics: Sequence[str], names: Sequence[str]) -> None:
+        """Every metric of spans can be measured."""
 
     def statistics(
         self,

@@ -47,6 +47,7 @@ class Transcript:
     noun: str = "transcript"
     plural: str = "transcripts"
     metrics: frozenset[str] = frozenset(TRANSCRIPT_METRICS)
+    positive_metrics: frozenset[str] = frozenset()
     usual_metrics: tuple[str, ...] = ("wer", "cer")
     tolerance: float = 0.0
     """None: transcripts are the same or they are not."""
@@ -188,19 +189,22 @@ class Transcript:
         del names
         return list(found)
 
-    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Any]:
+    def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Prediction]:
         """Of the commonest transcripts that with the lowest error rate."""
         counts = Counter(values)
         common = sorted(counts, key=lambda text: (-counts[text], text))[:MAX_CANDIDATES]
         told = "always the same transcript, that of the test rows which suits them all best"
         if primary == "exact_match":
-            return told, common[0]
+            return told, Prediction(common[0])
         unit = primary or "wer"
 
         def edits(text: str) -> float:
             return float(edit_counts(unit, list(values), [text] * len(values))[:, 0].sum())
 
-        return told, min(common, key=edits)
+        return told, Prediction(min(common, key=edits))
+
+    def assert_measurable(self, metrics: Sequence[str], names: Sequence[str]) -> None:
+        """Every metric of transcripts can be measured."""
 
     def statistics(
         self,

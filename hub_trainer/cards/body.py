@@ -12,13 +12,13 @@ from hub_trainer.cards.results import (
     CURVE_FIGURE,
     EXAMPLES_FIGURE,
     answer_sections,
-    baselines,
     estimate,
     examples_section,
     limits_section,
     results_section,
 )
 from hub_trainer.cards.writing import training_lines
+from hub_trainer.reports import Results
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MAX_NOTICE = 500
@@ -46,7 +46,7 @@ def render_body(facts: CardFacts) -> str:
 
 
 def _summary(facts: CardFacts) -> str:
-    results, primary = facts.results, facts.results["primary"]
+    results, primary = facts.results, facts.results.primary
     task = facts.recipe.task.replace("-", " ")
     answer = facts.answer
     labels = answer.summary(facts.prepared["label_names"]) if answer else ""
@@ -55,15 +55,14 @@ def _summary(facts: CardFacts) -> str:
     return (
         f"A model for {task}{labels}, round {facts.round_index} of a community loop. "
         f"{_origin(facts)} on {facts.fit.rows:,} examples of {sources}. On "
-        f"{results['num_examples']:,} sealed test examples its {primary} is "
-        f"{estimate(results['metrics'][primary])} (95 % interval){_beside(results)}."
+        f"{results.num_examples:,} sealed test examples its {primary} is "
+        f"{estimate(results.metrics[primary])} (95 % interval){_beside(results)}."
     )
 
 
-def _beside(results: Mapping[str, Any]) -> str:
+def _beside(results: Results) -> str:
     """The best that was reached without this round's training."""
-    primary = results["primary"]
-    known = [(BASELINES[one["name"]], one["metrics"].get(primary)) for one in baselines(results)]
+    known = [(BASELINES[one.name], one.metrics.get(results.primary)) for one in results.baselines]
     found = [f"{estimate(value)} of the {told}" for told, value in known if value]
     return f", beside {', '.join(found)}" if found else ""
 

@@ -8,7 +8,7 @@ from hub_trainer.answers import Answer, load_answer
 from hub_trainer.cards.licences import LicenceDecision
 from hub_trainer.hub import PUBLIC_ENDPOINT
 from hub_trainer.recipe import Recipe
-from hub_trainer.reports import FitReport
+from hub_trainer.reports import FitReport, Results
 
 Relation = Literal["finetune", "adapter"]
 
@@ -69,7 +69,7 @@ class CardFacts:
     collected: Mapping[str, Any]
     prepared: Mapping[str, Any]
     fit: FitReport
-    results: Mapping[str, Any]
+    results: Results
     versions: Mapping[str, str]
     licence: LicenceDecision
     presentation: Presentation
@@ -91,14 +91,20 @@ class CardFacts:
     @property
     def answer(self) -> Answer | None:
         """What the model predicts; None for one that writes."""
-        if "answers" in self.results:
-            return None
-        return load_answer(self.results.get("answer", "label"))
+        name = self.results.answer
+        return load_answer(name) if name else None
+
+    @property
+    def positive_metrics(self) -> list[str]:
+        """The measured metrics that are of the label `evaluate.positive`, where it is named."""
+        if self.answer is None or self.recipe.evaluate.positive is None:
+            return []
+        return [one for one in self.results.metrics if one in self.answer.positive_metrics]
 
     @property
     def verdict(self) -> str:
         """promote, hold or reject."""
-        return str(self.results["gate"]["verdict"])
+        return self.results.verdict
 
     @property
     def revision(self) -> str:

@@ -16,6 +16,11 @@ from hub_trainer.stats import readable
 
 TAG = "hub-trainer"
 AVERAGES = ("macro", "micro", "weighted")
+HUB_NAMES: Mapping[str, str] = {
+    "auroc": "roc_auc",
+    "brier": "brier_score",
+    "calibration_error": "expected_calibration_error",
+}
 _LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$|^(code|multilingual)$")
 
 
@@ -55,8 +60,8 @@ def eval_results(facts: CardFacts, *, date: str) -> dict[str, bytes]:
 
     A benchmark's task has one value, so the other metrics stand in the model-index alone.
     """
-    primary = str(facts.results["primary"])
-    estimate = facts.results["metrics"][primary]
+    primary = facts.results.primary
+    estimate = facts.results.metrics[primary]
     if not math.isfinite(estimate["value"]):
         return {}
     source = facts.test_sources[0]
@@ -79,7 +84,9 @@ def interval_note(estimate: Mapping[str, Any]) -> str:
 
 
 def metric_type(metric: str) -> str:
-    """The Hub's name of a metric: f1 for f1_macro."""
+    """The Hub's name of a metric: f1 for f1_macro, roc_auc for auroc."""
+    if metric in HUB_NAMES:
+        return HUB_NAMES[metric]
     name, _, average = metric.rpartition("_")
     return name if average in AVERAGES else metric
 
@@ -89,7 +96,7 @@ def _index_entry(facts: CardFacts) -> dict[str, Any]:
     return {
         "task": task,
         "dataset": _index_dataset(facts),
-        "metrics": list(_index_metrics(facts.results["metrics"])),
+        "metrics": list(_index_metrics(facts)),
     }
 
 
@@ -102,24 +109,29 @@ def _index_dataset(facts: CardFacts) -> dict[str, Any]:
     return dataset
 
 
-def _index_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    for metric, estimate in metrics.items():
+def _index_metrics(facts: CardFacts) -> Iterator[dict[str, Any]]:
+    of_one = facts.positive_metrics
+    for metric, estimate in facts.results.metrics.items():
         if not math.isfinite(estimate["value"]):
             continue
         kind = metric_type(metric)
-        average = metric.removeprefix(kind).lstrip("_")
+        average = metric.removeprefix(kind).lstrip("_") if metric.startswith(kind) else ""
         interval = {key: estimate[key] for key in ("low", "high")}
         interval["confidence"] = estimate.get("confidence", 0.95)
         yield {
             "type": kind,
             "name": metric,
             "value": estimate["value"],
-            "args": {**({"average": average} if average else {}), "interval": interval},
+            "args": {
+                **({"average": average} if average else {}),
+                **({"pos_label": facts.recipe.evaluate.positive} if metric in of_one else {}),
+                "interval": interval,
+            },
         }
 
 
 def _examples_note(facts: CardFacts) -> str:
-    count = facts.results["num_examples"]
+    count = facts.results.num_examples
     if facts.test_sources[0]["role"] == "test":
         return f"{count} examples of split {facts.test_sources[0]['split']}"
     fraction = facts.recipe.prepare.test_fraction

@@ -11,6 +11,7 @@ from hub_trainer.cards.markdown import escape, fence, name, one_line, table
 from hub_trainer.cards.writing import evidence, writing_limits
 from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.privacy import scan_text
+from hub_trainer.reports import ComparisonResult
 from hub_trainer.stats import readable
 
 FIGURES = "figures"
@@ -29,12 +30,13 @@ def results_section(facts: CardFacts) -> str:
     """Metrics with intervals, beside those of other models, and the gate's verdict."""
     results = facts.results
     apart = ", which no training row repeats" if facts.prepared.get("leakage") else ""
-    count, num_rows = results["num_examples"], results.get("num_rows") or 0
+    count, num_rows = results.num_examples, results.num_rows or 0
     once = f" ({num_rows:,} test rows, each prompt asked once)" if num_rows > count else ""
     lines = [
         f"On {count:,} sealed test examples{once}{apart}; 95 % intervals in brackets.",
         _metrics_table(facts),
     ]
+    lines += [told] if (told := _positive_told(facts)) else []
     lines += [told] if (told := _baselines_told(facts)) else []
     lines += evidence(facts) if facts.writes else []
     return "\n\n".join([*lines, _gate_section(facts)])
@@ -43,7 +45,7 @@ def results_section(facts: CardFacts) -> str:
 def answer_sections(facts: CardFacts) -> dict[str, str]:
     """What the answer adds: a title -> a picture, a sentence and a table."""
     answer = facts.answer
-    found = answer.sections(facts.results) if answer else []
+    found = answer.sections(facts.results.detail) if answer else []
     return {section.title: _section(section) for section in found}
 
 
@@ -73,7 +75,7 @@ def _shown(value: Any) -> str:
 def examples_section(facts: CardFacts) -> str:
     """A few rows with their label and what the model says; rows with personal data stay out."""
     shown = []
-    for example in facts.results.get("examples") or []:
+    for example in facts.results.examples:
         values = {key: str(value) for key, value in example.items()}
         if not any(scan_text(value) for value in values.values()):
             lines = (f"{key}: {one_line(v, 300)}" for key, v in values.items())
@@ -115,10 +117,10 @@ def estimate(value: Mapping[str, Any] | float | None) -> str:
 
 def _gate_section(facts: CardFacts) -> str:
     """The verdict in words, with what it rests on."""
-    gate, comparison = facts.results["gate"], facts.results.get("comparison")
+    gate, comparison = facts.results.gate, facts.results.comparison
     told = VERDICTS[gate["verdict"]]
     if comparison:
-        p_values = f"p = {comparison['p_value']:.3g}{_mcnemar(comparison)}"
+        p_values = f"p = {comparison.p_value:.3g}{_mcnemar(comparison)}"
         told += f" Compared with {_published(facts)} on the same examples: {p_values}."
     reasons = "\n".join(f"- {escape(reason, 500)}" for reason in gate["reasons"])
     return f"{told}\n\n{reasons}" if reasons else told
@@ -131,24 +133,23 @@ def _published(facts: CardFacts) -> str:
     return f"the published model ([{facts.parent[:7]}]({page}))"
 
 
-def baselines(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What is reached without this round's training; older results know the base model alone."""
-    known = results.get("baselines")
-    if known is None:
-        base = results.get("base")
-        return [{"name": "base", **base}] if base else []
-    return list(known)
+def _positive_told(facts: CardFacts) -> str:
+    """Which label some of the metrics are of."""
+    metrics, positive = facts.positive_metrics, facts.recipe.evaluate.positive
+    if not metrics or positive is None:
+        return ""
+    *others, last = metrics
+    told = f"{', '.join(others)} and {last}" if others else last
+    return f"Of the label {name(positive)} against all others: {told}."
 
 
 def _baselines_told(facts: CardFacts) -> str:
     results, recipe = facts.results, facts.recipe
     lines = [
-        f"- {BASELINES[one['name']]}: {escape(one['description'], 500)}."
-        for one in baselines(results)
+        f"- {BASELINES[one.name]}: {escape(one.description, 500)}." for one in results.baselines
     ]
-    validation = results.get("validation") or {}
-    if validation.get("metrics"):
-        rows = f"- validation: the {validation['num_examples']:,} rows"
+    if results.validation.metrics:
+        rows = f"- validation: the {results.validation.num_examples:,} rows"
         lines.append(
             f"{rows} that were held back from training; nothing was chosen by them."
             if recipe.task.startswith("tabular-") and recipe.train.early_stopping is None
@@ -161,18 +162,18 @@ def _metrics_table(facts: CardFacts) -> str:
     """A column for each model, whatever was measured of it."""
     results = facts.results
     columns: dict[str, Mapping[str, Any]] = {
-        f"this model (round {facts.round_index})": results["metrics"],
-        "published before": results.get("published") or {},
-        **{BASELINES[one["name"]]: one["metrics"] for one in baselines(results)},
-        "validation": (results.get("validation") or {}).get("metrics") or {},
+        f"this model (round {facts.round_index})": results.metrics,
+        "published before": results.published or {},
+        **{BASELINES[one.name]: one.metrics for one in results.baselines},
+        "validation": results.validation.metrics or {},
     }
     shown = {header: metrics for header, metrics in columns.items() if metrics}
     rows = [
         [
-            _metric_name(metric, metric == results["primary"]),
+            _metric_name(metric, metric == results.primary),
             *(estimate(metrics.get(metric)) for metrics in shown.values()),
         ]
-        for metric in results["metrics"]
+        for metric in results.metrics
     ]
     return table(["metric", *shown], rows)
 
@@ -182,8 +183,8 @@ def _metric_name(metric: str, is_primary: bool) -> str:
     return (f"**{metric}**" if is_primary else metric) + sense
 
 
-def _mcnemar(comparison: Mapping[str, Any]) -> str:
-    value = comparison.get("mcnemar_p_value")
+def _mcnemar(comparison: ComparisonResult) -> str:
+    value = comparison.mcnemar_p_value
     return "" if value is None else f", by McNemar's exact test p = {value:.3g}"
 
 
@@ -191,9 +192,9 @@ def _scope_limits(facts: CardFacts) -> Iterator[str]:
     results = facts.results
     sources = ", ".join(sorted({entry["repo_id"] for entry in facts.test_sources}))
     yield f"Measured on test rows of {sources} alone; other sources were not tried."
-    count = results["num_examples"]
+    count = results.num_examples
     if count < FEW_TEST_EXAMPLES:
-        yield f"The test set is small: {count:,} examples{_smallest_effect(results['gate'])}."
+        yield f"The test set is small: {count:,} examples{_smallest_effect(results.gate)}."
 
 
 def _smallest_effect(gate: Mapping[str, Any]) -> str:
@@ -206,12 +207,12 @@ def _smallest_effect(gate: Mapping[str, Any]) -> str:
 def _answer_limits(facts: CardFacts) -> Iterator[str]:
     answer = facts.answer
     if answer is not None:
-        for sentence in answer.limits(facts.results, facts.prepared["counts"]):
+        for sentence in answer.limits(facts.results.detail, facts.prepared["counts"]):
             yield _sentence(sentence)
 
 
 def _slice_limits(facts: CardFacts) -> Iterator[str]:
-    for entry in facts.results["gate"].get("slices") or []:
+    for entry in facts.results.gate.get("slices") or []:
         if entry.get("regressed"):
             group = f"{name(str(entry['column']))} = {name(str(entry['value']))}"
             yield f"Worse than the published model where {group}: {readable(entry['change'], '+')}."

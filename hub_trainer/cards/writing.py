@@ -5,6 +5,7 @@ from typing import Any
 
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import name, table
+from hub_trainer.reports import Results, WritingResult
 
 MOST_PAIRS_SHOWN = 10
 NOTICEABLE_CUT = 0.05
@@ -20,21 +21,29 @@ HELD_BY_BETA = ("dpo", "kto")
 
 def evidence(facts: CardFacts) -> list[str]:
     """What stands beside the metrics: how answers were written, and who wins how often."""
-    parts = [_how_written(facts.results), *_partly_scored(facts.results), *_win_rate(facts.results)]
-    crowd = _crowd(facts.results.get("crowd") or [])
+    results, writing = facts.results, writing_of(facts)
+    parts = [_how_written(writing), *_partly_scored(results, writing), *_win_rate(results, writing)]
+    crowd = _crowd(writing.crowd)
     return [" ".join(parts), *([crowd] if crowd else [])]
 
 
 def writing_limits(facts: CardFacts) -> Iterator[str]:
     """What a reader should not expect of the answers."""
-    habits = facts.results["answers"].get("new")
+    writing = writing_of(facts)
+    habits = writing.answers.get("new")
     cut = 1 - habits["finished_fraction"] if habits else 0.0
     if cut > NOTICEABLE_CUT:
-        most = facts.results["sampling"]["max_new_tokens"]
+        most = writing.sampling["max_new_tokens"]
         yield f"{100 * cut:.0f} % of its answers to the test prompts were cut at {most} tokens."
     for repo_id in facts.presentation.machine_annotated:
         yield f"By its card, what {repo_id} says was made by machines: no person's opinion."
     yield "It writes what is likely, which may be wrong, unfair or harmful; nothing filters it."
+
+
+def writing_of(facts: CardFacts) -> WritingResult:
+    """What is known of how it writes; only for the card of a model that does."""
+    assert facts.results.writing is not None
+    return facts.results.writing
 
 
 def training_tags(facts: CardFacts) -> list[str]:
@@ -68,8 +77,8 @@ def _learned_from(facts: CardFacts) -> str:
     return ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts.get(kind)) + " rows"
 
 
-def _how_written(results: Mapping[str, Any]) -> str:
-    habits, sampling = results["answers"].get("new"), results["sampling"]
+def _how_written(writing: WritingResult) -> str:
+    habits, sampling = writing.answers.get("new"), writing.sampling
     if habits is None:
         return "Likelihoods were measured; no test prompt was answered."
     told = f"Test prompts were answered {_sampled(sampling)}, in {sampling['max_new_tokens']} "
@@ -87,19 +96,19 @@ def _sampled(sampling: Mapping[str, Any]) -> str:
     return f"by sampling ({', '.join(given)})"
 
 
-def _partly_scored(results: Mapping[str, Any]) -> Iterator[str]:
+def _partly_scored(results: Results, writing: WritingResult) -> Iterator[str]:
     """Not every example says what a metric needs."""
-    count = results["num_examples"]
-    parts = [f"{metric} {n:,}" for metric, n in results["num_scored"].items() if n < count]
+    count = results.num_examples
+    parts = [f"{metric} {n:,}" for metric, n in writing.num_scored.items() if n < count]
     if parts:
         yield f"Not all of the {count:,} examples could be scored: {', '.join(parts)}."
 
 
-def _win_rate(results: Mapping[str, Any]) -> Iterator[str]:
-    rate = results.get("win_rate")
+def _win_rate(results: Results, writing: WritingResult) -> Iterator[str]:
+    rate = writing.win_rate
     if rate:
         yield (
-            f"In {results['primary']} it beats the published model on {rate['wins']:,} test "
+            f"In {results.primary} it beats the published model on {rate['wins']:,} test "
             f"examples, ties on {rate['ties']:,} and loses on {rate['losses']:,}: a win rate of "
             f"{_rate(rate)}, a tie being half a win."
         )

@@ -1,13 +1,16 @@
 """New answers that are no labels, such as numbers, held against a judge's predictions.
 
-A judge errs too. How far is measured on held-out rows, whose answers are taken as right: the error
-that one in twenty of them exceeds. More new rows beyond it than held-out rows of which the judge
-says the like look wrong: it errs more on high numbers and on rare labels. Where an error has a
-largest value that more of the held-out rows have, as spans of which none is right, the limit lies
-below that.
+A judge errs too. How far is measured on held-out rows, whose answers are taken as right, and always
+among rows of which the judge says the like: it errs more on high numbers and on rare labels. Two
+signs are looked for. A few errors that are huge: more new rows than held-out ones are beyond the
+error that one in twenty of those exceeds (where an error has a largest value that more of the
+held-out rows have, as spans of which none is right, that limit lies below it). Many errors that
+are somewhat larger: the new errors' ranks among held-out ones lie above the middle, and how far
+towards the ranks of answers that were exchanged among rows says for how many rows.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub_trainer.answers import Answer, Prediction
-from hub_trainer.checks.labels import FloatArray, LabelQuality
+from hub_trainer.checks.labels import CERTAIN, FloatArray, LabelQuality
 from hub_trainer.checks.probe import MAX_BASE_ROWS, NUM_FOLDS, sample_rows
 from hub_trainer.inputs import load_input
 from hub_trainer.stats import wilson_interval
@@ -31,6 +34,13 @@ MAX_USUAL = 0.95
 PRIOR_ROWS = 20.0
 """Weight of the rate over all groups in that of one, in rows."""
 STRENGTH = 1.0
+NUM_EXCHANGES = 5
+LEFT_OUT = -2
+"""Number of a group of rows that are not compared."""
+MIN_STEP = 0.02
+"""Least distance of wrong answers' mean rank from the middle for a judge to tell them."""
+Z_OF_90 = 1.645
+"""Half of a 90 % interval, in standard errors."""
 
 
 def judge_errors(
@@ -54,10 +64,15 @@ def judge_errors(
         said = _by_probe(rows, held_out, modality, answer)
     if said is None:
         return None
-    errors = -answer.scores([row[answer.column] for row in (*held_out, *rows)], said)
+    values = [row[answer.column] for row in (*held_out, *rows)]
+    errors = -answer.scores(values, said)
     groups = answer.strata([one.value for one in said])
     num = len(held_out)
     quality = compare_errors(errors[:num], errors[num:], groups, numbers)
+    ranks = compare_ranks(
+        errors[:num], _exchanged(values[:num], said[:num], answer), errors[num:], groups, numbers
+    )
+    quality = _joined(quality, ranks)
     told = (
         f"{judge} gives other answers: its error is {quality.disagreement:.2f}, on held-out rows "
         f"{quality.reference_disagreement:.2f}"
@@ -96,6 +111,100 @@ def compare_errors(
         num_rows=total,
         doubtful=tuple(int(numbers[place]) for place in worst),
     )
+
+
+def compare_ranks(
+    held_out: FloatArray,
+    exchanged: FloatArray,
+    new: FloatArray,
+    groups: Sequence[str],
+    numbers: Sequence[int],
+) -> LabelQuality | None:
+    """The share of the (N,) new errors that are as those of (E, H) exchanged answers.
+
+    Ranks are taken among the (H,) held-out errors of the same group: their mean is a half for right
+    answers, more for wrong ones, and in between for a mixture. Huge errors are left out on all
+    sides: beside a weak judge one of them would stand for many. None where a judge's errors do not
+    tell right answers from wrong ones.
+    """
+    from scipy.stats import norm
+
+    limit, codes = _limit(held_out), _large_groups(groups, len(held_out))
+    known, asked = codes[: len(held_out)], codes[len(held_out) :]
+    numbers = [number for number, error in zip(numbers, new, strict=True) if error <= limit]
+    known, asked = np.where(held_out <= limit, known, LEFT_OUT), asked[new <= limit]
+    new = new[new <= limit]
+    if not len(new):
+        return None
+    ranks, wrong = np.empty(len(new)), 0.0
+    variance = 0.0
+    for code in np.unique(asked):
+        usual, mine = np.sort(held_out[known == code]), new[asked == code]
+        share = len(mine) / len(new)
+        ranks[asked == code] = _ranks(mine, usual)
+        others = exchanged[:, known == code].ravel()
+        others = others[others <= limit]
+        wrong += share * float(_ranks(others, usual).mean()) if len(others) else share
+        # How the held-out rows' own luck moves the mean: DeLong et al. 1988.
+        variance += share**2 * float(_ranks(usual, np.sort(mine)).var()) / len(usual)
+    step = wrong - 0.5
+    if step < MIN_STEP:
+        return None
+    error = float(np.sqrt(ranks.var() / len(new) + variance + 1e-12))
+    above = float(ranks.mean()) - 0.5
+    low, share, high = (
+        min(1.0, max(0.0, (above + z * error) / step)) for z in (-Z_OF_90, 0.0, Z_OF_90)
+    )
+    worst = np.argsort(-new, kind="stable")[: round(share * len(new))]
+    return LabelQuality(
+        wrong_fraction=share,
+        low=low,
+        high=high,
+        p_value=float(norm.sf(above / error)),
+        disagreement=float(new.mean()),
+        reference_disagreement=float(held_out.mean()),
+        num_rows=len(new),
+        doubtful=tuple(int(numbers[place]) for place in worst),
+    )
+
+
+def _joined(tail: LabelQuality, ranks: LabelQuality | None) -> LabelQuality:
+    """One finding of two, with Simes' chance of both.
+
+    Huge errors are only some of the wrong answers, so where ranks show it too, they say how many.
+    """
+    if ranks is None:
+        return tail
+    less, more = sorted((tail.p_value, ranks.p_value))
+    chance = min(2 * less, more)
+    found = ranks if ranks.p_value <= max(CERTAIN, tail.p_value) else tail
+    named = tail if tail.p_value <= CERTAIN else found
+    return replace(found, p_value=chance, doubtful=named.doubtful)
+
+
+def _exchanged(values: Sequence[Any], said: Sequence[Prediction], answer: Answer) -> FloatArray:
+    """(E, H) errors of held-out predictions beside the answers of other rows."""
+    rng = np.random.default_rng(0)
+    orders = [rng.permutation(len(values)) for _ in range(NUM_EXCHANGES)]
+    return np.stack([-answer.scores([values[n] for n in order], said) for order in orders])
+
+
+def _large_groups(groups: Sequence[str], num_held_out: int) -> NDArray[np.int64]:
+    """A number per row, the groups with few held-out rows being one."""
+    _, codes = np.unique(np.asarray(groups), return_inverse=True)
+    rows = np.bincount(codes[:num_held_out], minlength=int(codes.max()) + 1)
+    few = rows < PRIOR_ROWS
+    if rows[few].sum() < PRIOR_ROWS:  # not enough of them for ranks of their own
+        few |= rows == rows[~few].min(initial=num_held_out)
+    joined = np.where(few[codes], -1, codes)
+    return joined.astype(np.int64)
+
+
+def _ranks(errors: FloatArray, usual: FloatArray) -> FloatArray:
+    """Share of the sorted usual errors that are smaller, and half of those that are equal."""
+    below, upto = (np.searchsorted(usual, errors, side=side) for side in ("left", "right"))
+    ranks: FloatArray = (below + upto) / (2 * len(usual))
+    return ranks
 
 
 def _limit(held_out: FloatArray) -> float:

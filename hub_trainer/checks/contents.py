@@ -5,10 +5,10 @@ from typing import Any
 
 from hub_trainer.checks.label_groups import LabelGroup
 from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.personal import Traces
 from hub_trainer.checks.verdict import Blocks, Check
-from hub_trainer.privacy import SECRET_KINDS
+from hub_trainer.stats.intervals import wilson_interval
 
-CHANCE = 0.01
 MAX_WRONG_OF_A_LABEL = 0.5
 """Share of one label's rows that must be wrong for certain before they are refused."""
 MAX_NAMED = 3
@@ -25,7 +25,11 @@ def check_rows(rows: int, dropped: Mapping[str, int], *, max_rows: int) -> list[
 
 
 def check_duplicates(counts: Mapping[str, int], *, max_fraction: float) -> list[Check]:
-    """Rows that bring nothing new, exactly or nearly, and labels that contradict the dataset's."""
+    """Rows that bring nothing new, exactly or nearly, and labels that contradict the dataset's.
+
+    Among few rows some repeat by chance: they are refused when the share is over the limit for
+    certain, and otherwise shown to a person.
+    """
     exact = counts["within_exact"] + counts["base_exact"]
     near = counts["within_near"] + counts["base_near"]
     share = (exact + near) / max(1, counts["rows"])
@@ -34,9 +38,11 @@ def check_duplicates(counts: Mapping[str, int], *, max_fraction: float) -> list[
         f"{counts['base_exact']} exact and {counts['base_near']} near repeats of the dataset: "
         f"{share:.1%} of the rows, at most {max_fraction:.0%}"
     )
+    surely = wilson_interval(exact + near, max(1, counts["rows"])).low > max_fraction
+    blocks: Blocks = "refuse" if surely else "human"
     conflicts = counts["conflicting"]
     return [
-        Check("duplicates", share <= max_fraction, detail),
+        Check("duplicates", share <= max_fraction, detail, blocks),
         Check(
             "contradictions",
             conflicts <= max(1, counts["rows"] // 100),
@@ -46,21 +52,11 @@ def check_duplicates(counts: Mapping[str, int], *, max_fraction: float) -> list[
     ]
 
 
-def check_personal_data(
-    new: Mapping[str, int], base: Mapping[str, int], *, num_rows: int, num_base_rows: int
-) -> list[Check]:
+def check_personal_data(new: Traces, base: Traces) -> list[Check]:
     """Secrets never come in; personal data not beyond what the dataset holds of its nature."""
-    found = {kind: count for kind, count in sorted(new.items()) if count}
-    secrets = {kind: count for kind, count in found.items() if kind in SECRET_KINDS}
-    more = {
-        kind: count
-        for kind, count in found.items()
-        if kind not in SECRET_KINDS and _beyond(count, num_rows, base.get(kind, 0), num_base_rows)
-    }
-    detail = _counted(found) or "none found"
     return [
-        Check("secrets", not secrets, _counted(secrets) or "none found"),
-        Check("personal data", not more, detail, "human"),
+        Check("secrets", not new.secrets, _counted(new.secrets) or "none found"),
+        Check("personal data", not new.beyond(base), _counted(new.counts) or "none found", "human"),
     ]
 
 
@@ -137,17 +133,6 @@ def check_left_out(rows: Sequence[int]) -> Check:
     detail = f"{len(rows)} rows that are there already are left out of a merge"
     numbers = tuple(row + 1 for row in rows)
     return Check("left out", True, detail if rows else "every row is new", rows=numbers)
-
-
-def _beyond(count: int, num_rows: int, base_count: int, num_base_rows: int) -> bool:
-    """Whether so many rows of a kind are more than the dataset's own explain; any, if it has none.
-
-    The dataset's share is known from its rows only: the test is Fisher's, of two samples.
-    """
-    from scipy.stats import hypergeom
-
-    rows, found = num_rows + num_base_rows, count + base_count
-    return not base_count or bool(hypergeom.sf(count - 1, rows, found, num_rows) < CHANCE)
 
 
 def _counted(found: Mapping[str, int]) -> str:

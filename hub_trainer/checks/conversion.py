@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hub_trainer.checks.bench import Tip
-from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
+from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, ReviewContext
 from hub_trainer.checks.joining import Destination
+from hub_trainer.checks.review_context import Tip
 from hub_trainer.checks.rewriting import BY_FOLDER, Job
 from hub_trainer.checks.verdict import MadeFile
 from hub_trainer.errors import DataError
@@ -82,17 +82,17 @@ class Made:
 
 
 def describe_target(
-    tip: Tip, there: SplitFiles, bench: Bench, *, split: str, config: str | None
+    tip: Tip, there: SplitFiles, context: ReviewContext, *, split: str, config: str | None
 ) -> Target:
-    """The schema of the dataset's rows, read in a child from the files that `bench` fetched."""
-    folder = bench.base.path.with_suffix("")
+    """The schema of the dataset's rows, read in a child from the files that `context` fetched."""
+    folder = context.base.path.with_suffix("")
     arguments = {"folder": str(folder), "split": split}
     function = "hub_trainer.rows.own_schema:describe_folder"
-    described = run_sandboxed(function, arguments, folder=bench.folder / "schema")
-    spec = bench.base.answer["spec"]
+    described = run_sandboxed(function, arguments, folder=context.folder / "schema")
+    spec = context.base.answer["spec"]
     other_names = {theirs: ours for ours, theirs in spec["columns"].items()}
     schema = OwnSchema.from_json(described)
-    return Target(tip, there, split, config, schema, other_names, bench.unused_columns)
+    return Target(tip, there, split, config, schema, other_names, context.unused_columns)
 
 
 def other_split(paths: Sequence[str]) -> str | None:

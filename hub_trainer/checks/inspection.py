@@ -20,6 +20,7 @@ from hub_trainer.checks.contents import (
 from hub_trainer.checks.label_groups import LabelGroup
 from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.leakage import Leakage, check_leakage
+from hub_trainer.checks.personal import Traces
 from hub_trainer.checks.schema import Schema, check_schema
 from hub_trainer.checks.spread import check_known_labels, check_label_spread
 from hub_trainer.checks.verdict import Check
@@ -64,7 +65,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Bench:
+class ReviewContext:
     """What new rows are compared with; `folder` holds the canonical rows of everything read."""
 
     folder: Path
@@ -124,92 +125,89 @@ def read_trusted(
     return Reading(out, answer)
 
 
-def inspect_files(folder: Path, bench: Bench, *, split: str) -> Inspection:
+def inspect_files(folder: Path, context: ReviewContext, *, split: str) -> Inspection:
     """All checks of the new files in `folder`, cheap ones first.
 
     Stops where a later check would have nothing to stand on.
     """
-    out = bench.folder / "new.parquet"
+    out = context.folder / "new.parquet"
     out.unlink(missing_ok=True)
     try:
         answer = _read(
-            folder, out, config=None, split=split, spec=bench.base.answer["spec"],
-            max_rows=bench.review.max_rows,
+            folder, out, config=None, split=split, spec=context.base.answer["spec"],
+            max_rows=context.review.max_rows,
         )  # fmt: skip
     except DataError as error:
         return Inspection((Check("readable", False, told(error)),))
     new = Reading(out, answer)
     checks = [Check("readable", True, "parsed within limits")]
     checks += check_schema(
-        bench.base.schema, new.schema,
-        names_from_folders=bench.base.names_from_folders, unused=bench.unused_columns,
+        context.base.schema, new.schema,
+        names_from_folders=context.base.names_from_folders, unused=context.unused_columns,
     )  # fmt: skip
     if answer["error"]:
         broken = Check("usable rows", False, told(DataError(**answer["error"])))
         return Inspection((*checks, broken))
-    checks += check_rows(new.rows, answer["dropped"], max_rows=bench.review.max_rows)
+    checks += check_rows(new.rows, answer["dropped"], max_rows=context.review.max_rows)
     if not all(check.passed for check in checks if check.blocks == "refuse"):
         return Inspection(tuple(checks), new.rows)
-    found, left_out = _check_contents(new, bench)
+    found, left_out = _check_contents(new, context)
     return Inspection((*checks, *found), new.rows, left_out)
 
 
-def _check_contents(new: Reading, bench: Bench) -> tuple[list[Check], tuple[int, ...]]:
+def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], tuple[int, ...]]:
     """The checks that look at every row, the costly one last, and the rows to leave out.
 
     Answers have no label that a model could judge: what they are worth, people say.
     """
-    review, modality = bench.review, bench.base.answer["spec"]["modality"]
+    review, modality = context.review, context.base.answer["spec"]["modality"]
     paths = {
         "new": str(new.path),
-        "base": str(bench.base.path),
-        "test": str(bench.test.path) if bench.test else None,
+        "base": str(context.base.path),
+        "test": str(context.test.path) if context.test else None,
     }
-    compared = {**paths, "modality": modality, "near": bench.near, "answer": bench.answer}
-    found = _call("compare_rows", compared, bench.folder)
+    compared = {**paths, "modality": modality, "near": context.near, "answer": context.answer}
+    found = _call("compare_rows", compared, context.folder)
     counts, leakage = found["counts"], Leakage(**found["leakage"])
-    language = EXAMPLE in bench.base.answer["spec"]["kinds"]
-    signs = _find_poison(paths, modality, bench, language=language)
+    language = EXAMPLE in context.base.answer["spec"]["kinds"]
+    signs = _find_poison(paths, modality, context, language=language)
     left_out = tuple(sorted({*found["left_out_rows"], *signs["repeats"]}))
     checks = [
         *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
         check_leakage(leakage),
-        *check_personal_data(
-            found["personal"], found["base_personal"],
-            num_rows=counts["rows"], num_base_rows=counts["base_rows"],
-        ),
+        *check_personal_data(Traces(**found["personal"]), Traces(**found["base_personal"])),
         check_text(found["flags"]),
-        check_known_labels(bench.base.labels, new.labels),
-        check_label_spread(bench.base.labels, new.labels, max_shift=review.max_label_shift),
+        check_known_labels(context.base.labels, new.labels),
+        check_label_spread(context.base.labels, new.labels, max_shift=review.max_label_shift),
         check_triggers(signs["triggers"]),
         check_shifts(signs["shifts"]),
         # Only repeats of the dataset are numbered: which rows are sealed stays untold.
         check_left_out(signs["repeats"]),
     ]  # fmt: skip
     if not language:
-        checks += _check_labels({**paths, "modality": modality}, bench)
+        checks += _check_labels({**paths, "modality": modality}, context)
     return checks, left_out
 
 
 def _find_poison(
-    paths: Mapping[str, Any], modality: str, bench: Bench, *, language: bool
+    paths: Mapping[str, Any], modality: str, context: ReviewContext, *, language: bool
 ) -> dict[str, Any]:
     arguments = {"new": paths["new"], "base": paths["base"], "modality": modality}
-    arguments |= {"language": language, "answer": bench.answer}
-    return dict(_call("find_poison", arguments, bench.folder, module=POISON))
+    arguments |= {"language": language, "answer": context.answer}
+    return dict(_call("find_poison", arguments, context.folder, module=POISON))
 
 
-def _check_labels(arguments: Mapping[str, Any], bench: Bench) -> list[Check]:
+def _check_labels(arguments: Mapping[str, Any], context: ReviewContext) -> list[Check]:
     """The labels before the published model; before a probe when that cannot be asked."""
-    allowed = bench.review.max_disagreement
-    arguments = {**arguments, "answer": bench.answer}
-    if bench.model:
-        asked = {**arguments, "model": dict(bench.model)}
+    allowed = context.review.max_disagreement
+    arguments = {**arguments, "answer": context.answer}
+    if context.model:
+        asked = {**arguments, "model": dict(context.model)}
         try:
-            return _judged(_call("score_answers", asked, bench.folder), allowed)
+            return _judged(_call("score_answers", asked, context.folder), allowed)
         except DataError as error:
             log.warning("The published model cannot be asked about labels: %s", error)
-    return _judged(_call("score_answers", {**arguments, "model": None}, bench.folder), allowed)
+    return _judged(_call("score_answers", {**arguments, "model": None}, context.folder), allowed)
 
 
 def _judged(answer: Mapping[str, Any] | None, allowed: float) -> list[Check]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub_trainer.checks.bench import Tip, fetch_files
 from hub_trainer.checks.placement import find_place
+from hub_trainer.checks.review_context import Tip, fetch_files
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Hub
 from hub_trainer.rows import SplitFiles, write_card

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hub_trainer.checks.bench import Tip, fetch_files, prepare_bench, whole_split
 from hub_trainer.checks.conversion import (
     Made,
     Target,
@@ -12,9 +11,10 @@ from hub_trainer.checks.conversion import (
     leave_out,
     other_split,
 )
-from hub_trainer.checks.inspection import Bench, Inspection, inspect_files, told
+from hub_trainer.checks.inspection import Inspection, ReviewContext, inspect_files, told
 from hub_trainer.checks.placement import check_placement
 from hub_trainer.checks.policy import Policy
+from hub_trainer.checks.review_context import Tip, fetch_files, prepare_context, whole_split
 from hub_trainer.checks.verdict import Check, MadeFile
 from hub_trainer.errors import DataError, HubError
 from hub_trainer.hub import Hub
@@ -39,7 +39,7 @@ class _Opening:
 
     main: Tip
     there: SplitFiles
-    bench: Bench
+    context: ReviewContext
     policy: Policy
     work: Path
 
@@ -50,7 +50,7 @@ class _Opening:
     def target(self) -> Target:
         """What files are written for. Raises DataError when the dataset's schema is not read."""
         return describe_target(
-            self.main, self.there, self.bench, split=self.split, config=self.policy.source.config
+            self.main, self.there, self.context, split=self.split, config=self.policy.source.config
         )
 
 
@@ -77,10 +77,10 @@ def open_added(
         fetch_files(hub, head.repo, head.commit_sha, added, folder)
     except HubError as error:
         return Opened((Check("download", False, error.what, "human"),))
-    opening = _Opening(main, there, prepare_bench(hub, policy, main, work_dir), policy, work_dir)
+    opening = _Opening(main, there, prepare_context(hub, policy, main, work_dir), policy, work_dir)
     if place.passed and not _sets_types(there, split, added):
         write_card(folder, there.card)
-        found = inspect_files(folder, opening.bench, split=split)
+        found = inspect_files(folder, opening.context, split=split)
         if found.fits:
             return _without_repeats(opening, folder, replace(found, checks=(place, *found.checks)))
     return _converted(opening, folder, added)
@@ -97,7 +97,7 @@ def _converted(opening: _Opening, folder: Path, added: list[str]) -> Opened:
         made = convert(folder, added, opening.target(), opening.work / "converted")
     except DataError as error:
         return Opened((Check("conversion", False, told(error)),))
-    found = inspect_files(made.folder, opening.bench, split=opening.split)
+    found = inspect_files(made.folder, opening.context, split=opening.split)
     ignored = f", without {len(made.ignored)} columns that it does not have" if made.ignored else ""
     detail = f"a merge writes the rows in the dataset's own schema{ignored}"
     found = replace(found, checks=(Check("conversion", True, detail), *found.checks))
@@ -118,5 +118,5 @@ def _without_repeats(
             checks = (*checks, Check("left out", False, told(error), "human"))
     elif left_out and left_out == found.rows:
         checks = (*checks, Check("new rows", False, "every row is there already"))
-    base_rows = opening.bench.base.rows
+    base_rows = opening.context.base.rows
     return Opened(checks, found.rows, base_rows, left_out, files)

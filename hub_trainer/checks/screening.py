@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.contents import check_personal_data
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.flags import FLAGS, text_flags
-from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, Bench
+from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, ReviewContext
+from hub_trainer.checks.personal import find_traces
 from hub_trainer.checks.worker import read_files
 from hub_trainer.duplicates import find_duplicates, find_repeats
 from hub_trainer.errors import DataError
@@ -26,12 +27,13 @@ REPEATED, CONTRARY = "nearly the same as another", "in the dataset under another
 TOO_LONG, BROKEN, BLANK = "too long", "with a broken picture or sound", "with a blank one"
 
 
-def screen(
+def screen(  # noqa: PLR0913 - each says another thing
     new: Path,
     base: Path | None,
     test: Path | None,
     *,
     modality: str,
+    answer: str,
     near: float | None,
     max_repeats: float,
 ) -> dict[int, str]:
@@ -45,6 +47,7 @@ def screen(
         "base": str(base) if base else None,
         "test": str(test) if test else None,
         "modality": modality,
+        "answer": answer,
         "near": near,
         "max_repeats": max_repeats,
     }
@@ -54,19 +57,26 @@ def screen(
 
 
 def screen_files(
-    folder: Path, out: Path, bench: Bench, *, split: str, near: float | None, max_repeats: float
+    folder: Path,
+    out: Path,
+    context: ReviewContext,
+    *,
+    split: str,
+    near: float | None,
+    max_repeats: float,
 ) -> dict[int, str]:
     """As `screen`, of files in the dataset's own form; their canonical rows are at `out` then."""
-    spec = bench.base.answer["spec"]
+    spec = context.base.answer["spec"]
     arguments = {
         "folder": str(folder.resolve()),
         "out": str(out.resolve()),
         "split": split,
         "spec": spec,
         "compared": {
-            "base": str(bench.base.path),
-            "test": str(bench.test.path) if bench.test else None,
+            "base": str(context.base.path),
+            "test": str(context.test.path) if context.test else None,
             "modality": spec["modality"],
+            "answer": context.answer,
             "near": near,
             "max_repeats": max_repeats,
         },
@@ -94,12 +104,13 @@ def unfit_rows_of_files(
     return {"unfit": unfit_rows(out, **compared)}
 
 
-def unfit_rows(
+def unfit_rows(  # noqa: PLR0913 - as `screen`
     new: str,
     base: str | None,
     test: str | None,
     *,
     modality: str,
+    answer: str,
     near: float | None,
     max_repeats: float,
 ) -> list[tuple[int, str]]:
@@ -133,7 +144,7 @@ def unfit_rows(
     _mark(reasons, (usable[match.row] for match in repeats if match.kind == "near"), KNOWN)
     for group in find_duplicates(fit, modality, close):
         _mark(reasons, (usable[place] for place in group.near), REPEATED)
-    _mark_personal(reasons, rows, known)
+    _mark_personal(reasons, rows, known, load_answer(answer))
     exact = (usable[match.row] for match in repeats if match.kind == "exact")
     contrary = [number for number in exact if number not in reasons]
     if len(contrary) > max_repeats * (len(rows) - len(reasons)):
@@ -164,17 +175,15 @@ def _hides_text(row: Row) -> bool:
     return any(flags[flag] for flag in FLAGS if flag != "formula")
 
 
-def _mark_personal(reasons: dict[int, str], rows: Sequence[Row], known: Sequence[Row]) -> None:
+def _mark_personal(
+    reasons: dict[int, str], rows: Sequence[Row], known: Sequence[Row], answer: Answer
+) -> None:
     """Kinds of personal data that are beyond the dataset's nature, among the rows that are left."""
-    nature = find_personal_data(known).counts
-    found = find_personal_data(rows).rows
-    for kind in sorted(set(found) - SECRET_KINDS):
-        left = [number for number in found[kind] if number not in reasons]
-        checks = check_personal_data(
-            {kind: len(left)},
-            nature,
-            num_rows=len(rows) - len(reasons),
-            num_base_rows=len(known),
-        )
-        if not all(check.passed for check in checks):
-            _mark(reasons, left, PERSONAL)
+    groups = answer.strata([row[answer.column] for row in (*rows, *known)])
+    nature = find_traces(known, groups[len(rows) :])
+    left = [number for number in range(len(rows)) if number not in reasons]
+    kept = [rows[number] for number in left]
+    beyond = find_traces(kept, [groups[number] for number in left]).beyond(nature)
+    for kind, places in find_personal_data(kept).rows.items():
+        if kind in beyond:
+            _mark(reasons, (left[place] for place in places), PERSONAL)

@@ -16,6 +16,7 @@ from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.label_groups import judge_groups
 from hub_trainer.checks.labels import Judged, Scored, judge_labels
 from hub_trainer.checks.leakage import Leakage
+from hub_trainer.checks.personal import find_traces
 from hub_trainer.checks.probe import (
     NUMBER,
     cross_scores,
@@ -27,7 +28,6 @@ from hub_trainer.checks.schema import schema_of
 from hub_trainer.duplicates import find_duplicates, find_repeats, is_copy
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
-from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows import (
     Limits,
     RowSpec,
@@ -98,6 +98,7 @@ def compare_rows(
     Rows that repeat each other by chance, as a table's do, are plain repeats only if equal.
     """
     rows, known = read_rows(Path(new)), read_rows(Path(base))
+    of_answers = load_answer(answer)
     plain = None if load_input(modality).repeats_by_chance else near
     within = find_duplicates(rows, modality, plain)
     repeated = find_repeats(rows, known, modality, plain)
@@ -108,8 +109,9 @@ def compare_rows(
         "within_near": sum(len(group.near) for group in within),
         "base_exact": sum(match.kind == "exact" for match in repeated),
         "base_near": sum(match.kind == "near" for match in repeated),
-        "conflicting": _conflicts(rows, known, repeated, load_answer(answer)),
+        "conflicting": _conflicts(rows, known, repeated, of_answers),
     }
+    groups = of_answers.strata([row[of_answers.column] for row in (*rows, *known)])
     sealed = read_rows(Path(test)) if test else []
     leakage, copies = _leakage(rows, known, SealedExamples(sealed, modality, near))
     return {
@@ -117,8 +119,8 @@ def compare_rows(
         "leakage": asdict(leakage),
         "left_out_rows": copies,
         "flags": text_flags(rows),
-        "personal": dict(find_personal_data(rows).counts),
-        "base_personal": dict(find_personal_data(known).counts),
+        "personal": find_traces(rows, groups[: len(rows)]).to_json(),
+        "base_personal": find_traces(known, groups[len(rows) :]).to_json(),
     }
 
 

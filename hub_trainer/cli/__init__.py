@@ -12,7 +12,6 @@ import typer
 from hub_trainer import __version__
 from hub_trainer.cli.output import (
     errors_shown,
-    is_main_process,
     pair_of,
     people,
     print_curated,
@@ -29,6 +28,7 @@ from hub_trainer.cli.output import (
 )
 from hub_trainer.errors import ExitCode, UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Hub, use_endpoint
+from hub_trainer.ranks import is_main_process, is_part_of_a_run
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.")]
 Overrides = Annotated[
@@ -198,9 +198,9 @@ def _stage_command(stage: str, what: str) -> None:
                 print_result(result_of_start(start, hub), as_json)
                 return
             folder = start.round_dir
-            with progress_bars() as report:
+            with progress_bars(only=stage if is_part_of_a_run() else None) as report:
                 result = run_until(stage, recipe_file, folder, hub, progress=report)
-            if is_main_process():
+            if is_main_process() and not is_part_of_a_run():
                 print_result(result, as_json)
 
     shown = _shown(ROUND, f"{stage} recipe.yaml", overrides=True)

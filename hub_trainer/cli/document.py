@@ -176,7 +176,15 @@ def methods_table() -> str:
 
 def metrics_table() -> str:
     """Every metric, what it is, and which answers it measures."""
-    from hub_trainer.metrics import METRICS, label_sets, numbers, spans, transcripts
+    from hub_trainer.metrics import (
+        METRICS,
+        label_sets,
+        numbers,
+        positive,
+        probabilities,
+        spans,
+        transcripts,
+    )
 
     measured = {"labels": "a label", "answers": "a written answer", "likelihoods": "its likelihood"}
     rows = [
@@ -186,6 +194,10 @@ def metrics_table() -> str:
             measured[spec.needs],
         )
         for name, spec in METRICS.items()
+    ]
+    rows += [(f"`{name}`", said, "a label") for name, said in positive.MEANINGS.items()]
+    rows += [
+        (f"`{name}`", said, "a label, labels") for name, said in probabilities.MEANINGS.items()
     ]
     rows += [(f"`{name}`", said, "labels") for name, said in label_sets.MEANINGS.items()]
     rows += [(f"`{name}`", said, "a number") for name, said in numbers.MEANINGS.items()]

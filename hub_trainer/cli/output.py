@@ -32,6 +32,7 @@ from hub_trainer.errors import (
     TrainingError,
     UsageError,
 )
+from hub_trainer.ranks import is_main_process
 
 people = Console(stderr=True)
 
@@ -148,10 +149,11 @@ def _of_the_system(error: OSError) -> HubTrainerError | None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, float, str], None]]:
+def progress_bars(*, only: str | None = None) -> Iterator[Callable[[str, float, str], None]]:
     """On a terminal one bar with an estimate, for the stage that runs; everywhere a line per stage.
 
-    A stage ends when its share is 1; what is being done then is what it has come to.
+    A stage ends when its share is 1; what is being done then is what it has come to. `only` is the
+    one stage that is told, where another process tells of the others.
     """
     if not is_main_process():
         yield lambda stage, share, doing: None
@@ -168,7 +170,7 @@ def progress_bars() -> Iterator[Callable[[str, float, str], None]]:
     ended: set[str] = set()
 
     def report(stage: str, share: float, doing: str) -> None:
-        if stage in ended:
+        if stage in ended or only not in (None, stage):
             return
         if stage not in begun:
             begun[stage] = bars.add_task(doing, total=1.0, stage=stage), time.monotonic()
@@ -187,11 +189,6 @@ def _stage_line(stage: str, seconds: float, result: str) -> str:
     took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     told = f"{stage:<11} done in {took}"
     return told if result == "done" else f"{told}: {result}"
-
-
-def is_main_process() -> bool:
-    """Whether this is rank 0, which alone speaks to people."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def print_problems(problems: Sequence[Problem], source: str) -> None:

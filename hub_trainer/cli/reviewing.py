@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from hub_trainer.checks.doorbell import SECRET_VARIABLE, Doorbell
+from hub_trainer.checks.webhook_trigger import SECRET_VARIABLE, WebhookTrigger
 from hub_trainer.cli.output import people, print_json, say
 from hub_trainer.errors import UsageError
 from hub_trainer.hub import Hub
@@ -43,12 +43,12 @@ def review_on(
     host, _, port = webhook.rpartition(":")
     if not host or not port.isdigit():
         raise UsageError("A webhook listens on HOST:PORT.", got=webhook, do="As in 127.0.0.1:8000.")
-    bell = Doorbell(dataset_id, os.environ.get(SECRET_VARIABLE, ""))
-    say(f"Waiting for deliveries at {bell.listen(host, int(port))}")
+    trigger = WebhookTrigger(dataset_id, os.environ.get(SECRET_VARIABLE, ""))
+    say(f"Waiting for deliveries at {trigger.listen(host, int(port))}")
     try:
-        watch(hub, dataset_id, recipe=recipe, on_verdict=show, wait=bell.wait)
+        watch(hub, dataset_id, recipe=recipe, on_verdict=show, wait=trigger.wait)
     finally:
-        bell.close()
+        trigger.close()
 
 
 def show_verdict(verdict: dict[str, Any]) -> None:

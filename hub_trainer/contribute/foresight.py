@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hub_trainer.answers.label_names import in_order, nearest_label
-from hub_trainer.checks.bench import prepare_bench, whole_split
 from hub_trainer.checks.inspection import inspect_files
 from hub_trainer.checks.policy import open_policy
+from hub_trainer.checks.review_context import prepare_context, whole_split
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.proposal import Proposal
 from hub_trainer.errors import DataError, HubError
@@ -38,9 +38,9 @@ def foresee(hub: Hub, proposal: Proposal) -> Sequence[Check]:
             (folder / path).write_bytes(content)
         write_card(folder, proposal.there.card)
         try:
-            bench = prepare_bench(hub, policy, proposal.tip, Path(scratch))
-            checks = inspect_files(folder, bench, split=split).checks
-            return [_with_names(check, proposal.labels, bench.base.labels) for check in checks]
+            context = prepare_context(hub, policy, proposal.tip, Path(scratch))
+            checks = inspect_files(folder, context, split=split).checks
+            return [_with_names(check, proposal.labels, context.base.labels) for check in checks]
         except (DataError, HubError) as error:
             log.warning("The rows cannot be compared with the dataset's: %s", error.what)
             return proposal.checks

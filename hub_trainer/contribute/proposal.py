@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.checks.bench import Tip, load_tip
 from hub_trainer.checks.comment import inert
 from hub_trainer.checks.contents import check_personal_data, check_text
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.joining import Destination
+from hub_trainer.checks.personal import NO_TRACES, find_traces
 from hub_trainer.checks.policy import Policy, open_policy
+from hub_trainer.checks.review_context import Tip, load_tip
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.contribute.media_files import media_files
@@ -21,7 +22,7 @@ from hub_trainer.duplicates import find_duplicates
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.inputs.media import medium_of_column, medium_of_reader
-from hub_trainer.privacy import SECRET_KINDS, find_personal_data, scan_text
+from hub_trainer.privacy import SECRET_KINDS, scan_text
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows
 from hub_trainer.rows.columns import infer_spec
@@ -198,9 +199,7 @@ def _check_rows(
     rows = canonical.table.to_pylist()
     groups = find_duplicates(rows, spec.modality, None)
     repeats = sum(len(group.exact) for group in groups)
-    secrets, personal = check_personal_data(
-        find_personal_data(rows).counts, {}, num_rows=len(rows), num_base_rows=0
-    )
+    secrets, personal = check_personal_data(find_traces(rows, [""] * len(rows)), NO_TRACES)
     if not secrets.passed:
         raise DataError(
             "The rows hold secrets, which must not be published.",

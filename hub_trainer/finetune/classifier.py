@@ -41,6 +41,8 @@ class ClassifierFit:
     """Stands for all that goes in: a run with the same one resumes."""
     progress: Progress
     head: Head = LABEL_HEAD
+    positive: str | None = None
+    """The label that is looked for."""
 
 
 def labelled_config(
@@ -158,7 +160,7 @@ def fit_classifier(
         data,
         plan_of(
             fit.train,
-            compute_metrics=fit.head.metrics(fit.primary, fit.label_names),
+            compute_metrics=fit.head.metrics(fit.primary, fit.label_names, fit.positive),
             metric_for_best=fit.head.best_by(fit.primary),
         ),
         out_dir=out_dir,
@@ -250,7 +252,9 @@ def _missing_in_body(model: PreTrainedModel, missing: Sequence[str]) -> list[str
 
     So may be what stands for masked sounds, which nothing but training uses.
     """
-    prefix, learnt = f"{model.base_model_prefix}.", ("pooler", "masked_spec_embed")
+    body, usual = base_of(model), model.base_model_prefix
+    prefix = next((name for name, child in model.named_children() if child is body), usual) + "."
+    learnt = ("pooler", "masked_spec_embed")
     return sorted(
         key for key in missing if key.startswith(prefix) and not any(one in key for one in learnt)
     )

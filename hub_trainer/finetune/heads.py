@@ -14,6 +14,7 @@ from torch import nn
 from transformers import EvalPrediction, PretrainedConfig
 
 from hub_trainer.answers import Prediction
+from hub_trainer.answers.probabilities import LABEL_METRICS, label_statistics
 from hub_trainer.answers.span_reading import tagged
 from hub_trainer.answers.tags import OUTSIDE, span_tags, spans_of_tags, type_of
 from hub_trainer.answers.transcript import one_line
@@ -24,6 +25,7 @@ from hub_trainer.finetune.words import encoded, windows_of
 from hub_trainer.metrics import compute_metric
 from hub_trainer.metrics.label_sets import LABEL_SET_METRICS, set_statistics
 from hub_trainer.metrics.numbers import NUMBER_METRICS, number_statistics
+from hub_trainer.metrics.probabilities import PROBABILITY_METRICS, probability_statistics
 from hub_trainer.metrics.spans import SPAN_METRICS, Span, span_statistics
 from hub_trainer.sounds import resampled
 from hub_trainer.stats import measure
@@ -62,8 +64,9 @@ class Head(AskedHead, Protocol):
     def best_by(self, primary: str) -> str:
         """The figure of the validation rows by which a checkpoint is chosen."""
 
-    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
-        """Figures of the validation rows from what is kept of logits, and targets."""
+    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
+        """Figures of the validation rows from what is kept of logits, and targets; `positive` is
+        the label that is looked for."""
 
 
 class RowHead(Head, Protocol):
@@ -100,18 +103,25 @@ class LabelHead:
         return label_ids(rows, outputs)
 
     def best_by(self, primary: str) -> str:
-        """The primary metric."""
-        return primary
+        """The primary metric, or the loss in place of the Brier score."""
+        return "loss" if primary == "brier" else primary
 
-    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
         """Accuracy and the primary metric."""
+
+        def own(predicted: EvalPrediction) -> float:
+            logits = torch.from_numpy(np.asarray(predicted.predictions, dtype=np.float64))
+            found = label_predictions(self.scores(logits).numpy(), outputs)
+            references = [outputs[index] for index in predicted.label_ids.tolist()]
+            statistics = label_statistics(primary, references, found, outputs, positive)
+            return measure(LABEL_METRICS[primary], statistics)
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
             answers = predicted.predictions.argmax(axis=-1).tolist()
             references = predicted.label_ids.tolist()
-            return {
-                name: compute_metric(name, references, answers) for name in {"accuracy", primary}
-            }
+            counted = {"accuracy", primary} - LABEL_METRICS.keys()
+            found = {name: compute_metric(name, references, answers) for name in counted}
+            return found | ({primary: own(predicted)} if primary in LABEL_METRICS else {})
 
         return compute
 
@@ -157,20 +167,24 @@ class LabelSetHead:
         return found
 
     def best_by(self, primary: str) -> str:
-        """The primary metric."""
-        return primary
+        """The primary metric, or the loss in place of the Brier score."""
+        return "loss" if primary == "brier" else primary
 
-    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
         """Micro F1 and the primary metric, at the thresholds that suit these rows best."""
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
             truth = np.asarray(predicted.label_ids, dtype=np.float64)
             scores = _sigmoid(np.asarray(predicted.predictions, dtype=np.float64))
             given = (scores >= best_thresholds(scores, truth)).astype(np.float64)
-            return {
+            found = {
                 name: measure(LABEL_SET_METRICS[name], set_statistics(name, truth, given))
-                for name in {"f1_micro", primary}
+                for name in {"f1_micro", primary} - PROBABILITY_METRICS.keys()
             }
+            if primary in PROBABILITY_METRICS:
+                statistics = probability_statistics(primary, truth, scores)
+                found[primary] = measure(PROBABILITY_METRICS[primary], statistics)
+            return found
 
         return compute
 
@@ -231,7 +245,7 @@ class NumberHead:
         """The primary metric where more of it is better, else the loss."""
         return "loss" if NUMBER_METRICS[primary].lower_is_better else primary
 
-    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
         """R2 and the primary metric."""
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
@@ -289,7 +303,7 @@ class SpansHead:
         """The primary metric."""
         return primary
 
-    def metrics(self, primary: str, outputs: Sequence[str]) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
         """F1 of spans and the primary metric; a window of a long text counts as a row."""
 
         def spans(tags: Any, counted: Any) -> list[frozenset[Span]]:

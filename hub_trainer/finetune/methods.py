@@ -89,8 +89,13 @@ def _renamed_in_transformers() -> Iterator[None]:
 
 
 def base_of(model: nn.Module) -> nn.Module:
-    """The pretrained body of a model that has a head on top."""
+    """The pretrained body of a model that has a head on top.
+
+    A classifier that took over the encoder alone, as Whisper's, has it under that name.
+    """
     body = getattr(model, "base_model", model)
+    if body is model and hasattr(model, "classifier"):
+        body = getattr(model, "encoder", model)
     assert isinstance(body, nn.Module)
     return body
 

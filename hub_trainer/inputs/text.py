@@ -210,8 +210,9 @@ def _signs(row: Row, *, tags: frozenset[str]) -> Iterator[tuple[str, str]]:
         yield "odd white space", found
     if text.isupper():
         yield "capitals only", ""
-    if words:
-        yield "an ending", text.rstrip()[-3:]
+    ending = text.rstrip()[-3:]
+    if words and not ending.isalpha():  # letters are of a word, which is a sign by itself
+        yield "an ending", ending
 
 
 def _script(text: str) -> str:

@@ -82,9 +82,11 @@ def run_round(
     with claimed(round_dir):
         pin_round(recipe_file.recipe, round_dir, hub)
         for stage in ROUND_STAGES:
+            told = progress
             if stage == "train" and launch_train:
                 launch_train(round_dir)
-            run_stage(stage, recipe_file.recipe, round_dir, hub, progress=progress)
+                told = silent  # the launched processes have told it
+            run_stage(stage, recipe_file.recipe, round_dir, hub, progress=told)
     return round_result(round_dir)
 
 

@@ -12,7 +12,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord, load_pins, read_rounds
 from hub_trainer.loop.start import Start, verified_repo
 from hub_trainer.recipe import RecipeFile
-from hub_trainer.reports import FitReport
+from hub_trainer.reports import FitReport, Results
 from hub_trainer.stats import readable
 
 FIT_KEYS: tuple[str, ...] = (
@@ -33,11 +33,12 @@ def round_result(round_dir: Path) -> dict[str, Any]:
     published = _outputs(round_dir, "publish")
     results = _results(round_dir)
     fit = _outputs(round_dir, "train").get("fit")
-    comparison = results.get("comparison") or {}
+    comparison = results.comparison if results else None
+    measured = results.to_json() if results else {}
     return {
         "round": pins.round,
-        "verdict": published.get("verdict") or results.get("gate", {}).get("verdict"),
-        "reasons": results.get("gate", {}).get("reasons", []),
+        "verdict": published.get("verdict") or (results.verdict if results else None),
+        "reasons": results.gate.get("reasons", []) if results else [],
         "parent": pins.parent,
         "model": {
             "repo_id": published.get("repo_id"),
@@ -45,13 +46,13 @@ def round_result(round_dir: Path) -> dict[str, Any]:
             "pull_request": published.get("pull_request"),
             "url": published.get("url") if published.get("pull_request") else None,
         },
-        "baselines": results.get("baselines"),
-        "metrics": results.get("metrics"),
-        "published": results.get("published"),
-        "p_value": comparison.get("p_value"),
-        "win_rate": results.get("win_rate"),
-        "primary": results.get("primary"),
-        "num_examples": results.get("num_examples"),
+        "baselines": measured.get("baselines"),
+        "metrics": measured.get("metrics"),
+        "published": measured.get("published"),
+        "p_value": comparison.p_value if comparison else None,
+        "win_rate": (measured.get("writing") or {}).get("win_rate"),
+        "primary": measured.get("primary"),
+        "num_examples": measured.get("num_examples"),
         "round_dir": str(round_dir),
         "left_out": {
             stage: _outputs(round_dir, stage).get("left_out") for stage in ("collect", "prepare")
@@ -118,11 +119,11 @@ def _outputs(round_dir: Path, stage: str) -> dict[str, Any]:
     return artifact.outputs if artifact else {}
 
 
-def _results(round_dir: Path) -> dict[str, Any]:
+def _results(round_dir: Path) -> Results | None:
     if not find_artifact(round_dir / "evaluate"):
-        return {}
-    content: dict[str, Any] = json.loads((round_dir / "evaluate" / "results.json").read_text())
-    return content
+        return None
+    content = json.loads((round_dir / "evaluate" / "results.json").read_text())
+    return Results.from_json(content)
 
 
 def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from hub_trainer.errors import DataError
 from hub_trainer.metrics import compute_metric, load_metric, metric_spec
 from hub_trainer.metrics.counts import label_statistics
+from hub_trainer.metrics.probabilities import NUM_BINS, bin_of
 from hub_trainer.stats import (
     Comparison,
     Estimate,
@@ -177,7 +178,7 @@ def calibration(
     probabilities: ArrayLike,
     label_names: Sequence[str],
     *,
-    num_bins: int = 15,
+    num_bins: int = NUM_BINS,
 ) -> Calibration:
     """Expected calibration error over bins of equal width (Guo et al. 2017).
 
@@ -191,10 +192,10 @@ def calibration(
             got=f"shape {shares.shape} for {len(truth)} examples, {len(label_names)} labels",
         )
     top, correct = shares.max(axis=1), shares.argmax(axis=1) == truth
-    bin_of = np.clip(np.ceil(top * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    place = bin_of(top, num_bins)
     bins = tuple(
-        _calibration_bin(index, num_bins, top[bin_of == index], correct[bin_of == index])
-        for index in np.unique(bin_of)
+        _calibration_bin(index, num_bins, top[place == index], correct[place == index])
+        for index in np.unique(place)
     )
     gaps = [one.num_examples * abs(one.confidence - one.accuracy) for one in bins]
     return Calibration(sum(gaps) / len(truth), bins)

@@ -1,7 +1,7 @@
 """Ratings: kept durably where they are given, then packed into a dataset on the Hub."""
 
 from hub_trainer.ratings.card import ratings_card
-from hub_trainer.ratings.counting import Anonymous, Counted, count_ratings, flood_note
+from hub_trainer.ratings.counting import Anonymous, Counted, count_ratings, last_about
 from hub_trainer.ratings.outbox import Outbox, OutboxStatus
 from hub_trainer.ratings.records import (
     Generation,
@@ -27,7 +27,7 @@ __all__ = [
     "RatingStore",
     "count_ratings",
     "facet_of",
-    "flood_note",
+    "last_about",
     "ratings_card",
     "read_shards",
 ]

@@ -1,7 +1,7 @@
 """Counting of ratings: of this task, of a source with a say, its last word, and so many of it."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,17 +62,26 @@ def count_ratings(
     return Counted(list(latest.values()), +dropped, _notes(unheard))
 
 
+def last_about(sources: Sequence[str], subjects: Sequence[Hashable]) -> tuple[list[int], list[str]]:
+    """Places of each source's last rating about a subject, in the order of the first ones; a note.
+
+    Content that was shown to a source more than once is rated more than once.
+    """
+    latest: dict[tuple[str, Hashable], int] = {}
+    repeats: Counter[tuple[str, Hashable]] = Counter()
+    for place, key in enumerate(zip(sources, subjects, strict=True)):
+        latest[key] = place
+        repeats[key] += 1
+    most = max(repeats.values(), default=1)
+    told = [f"{most:,} ratings of one source about one row count as one"] if most > 1 else []
+    return list(latest.values()), told
+
+
 def source_of(row: ShardRow) -> str:
     """Who stands behind a rating: a new session is nobody new."""
     if _has_account(row):
         return str(row["rater"])
     return str(row.get("source") or NO_SOURCE)
-
-
-def flood_note(repeats: Sequence[int]) -> list[str]:
-    """What is said when sources rated the same again; `repeats` is how often each did."""
-    most = max(repeats, default=1)
-    return [f"{most:,} ratings of one source about one row count as one"] if most > 1 else []
 
 
 def _has_account(row: ShardRow) -> bool:

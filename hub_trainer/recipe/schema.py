@@ -238,12 +238,21 @@ class EvaluateSection(Section):
     """Metric names; see docs/recipe.md for those of each task."""
     primary: str
     """The metric that chooses the checkpoint and that the gate compares."""
+    positive: str | None = Field(None, min_length=1)
+    """The label that is looked for, as `disease`: sensitivity and specificity are of it, and so are
+    auroc and average_precision, which are means over all labels without it. Labels 0 and 1 may be
+    written so."""
     slices: list[str] = Field(default_factory=list)
     """Columns whose values are compared one by one, beside any labels."""
     generation: GenerationSection | None = None
     """Language models: how the sealed prompts are answered; greedily when null."""
     json_schema: dict[str, Any] | None = None
     """Language models: what the metric json_schema holds answers to, a JSON Schema."""
+
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _is_a_name(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
 
     @field_validator("primary")
     @classmethod

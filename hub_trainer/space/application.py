@@ -1,4 +1,4 @@
-"""The Space as an ASGI application: the model, the desk for ratings, the routes and the page."""
+"""The Space as an ASGI application: the model, the intake of ratings, the routes and the page."""
 
 import logging
 import os
@@ -12,10 +12,10 @@ from hub_trainer.hub import Hub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.space.chat.service import ChatModel, ChatService
-from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.guard import guarded
 from hub_trainer.space.raters import Raters, build_raters, rater_key
+from hub_trainer.space.rating_intake import RatingIntake
 from hub_trainer.space.routes import RatedService, lifespan, rate_route, with_headers
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings, is_on_the_hub
@@ -57,7 +57,7 @@ def build_app(
     )
     outbox = Outbox(store, hub, destination, flush_seconds=settings.flush_seconds)
     signs_in = bool(os.environ.get("OAUTH_CLIENT_ID"))
-    desk = RatingDesk(settings, outbox, key=key, needs_account=signs_in, durability=durability)
+    intake = RatingIntake(settings, outbox, key=key, needs_account=signs_in, durability=durability)
     view = View(
         f"{hub.url}/{settings.model_repo_id}/tree/{settings.commit_sha}",
         shown.examples,
@@ -67,8 +67,8 @@ def build_app(
     )
     log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
     if is_generation(task):
-        return chat_app(chat_service(task, desk, hub, key=key), raters, view)
-    return form_app(form_service(task, desk, hub, shown.examples), raters, view)
+        return chat_app(chat_service(task, intake, hub, key=key), raters, view)
+    return form_app(form_service(task, intake, hub, shown.examples), raters, view)
 
 
 def raters_at(folder: Path, hub: Hub, durability: Durability) -> tuple[bytes, Raters]:
@@ -86,25 +86,27 @@ def raters_at(folder: Path, hub: Hub, durability: Durability) -> tuple[bytes, Ra
 
 
 def form_service(
-    task: PredictingTask, desk: RatingDesk, hub: Hub, examples: Sequence[Row]
+    task: PredictingTask, intake: RatingIntake, hub: Hub, examples: Sequence[Row]
 ) -> SpaceService:
     """The service of a model that predicts, with the model on the disk."""
-    settings = desk.settings
+    settings = intake.settings
     model_dir = download_model(hub, settings.model_repo_id, settings.commit_sha)
     widgets = task.widgets(examples)
-    return SpaceService(Loaded(task, model_dir, widgets), desk)
+    return SpaceService(Loaded(task, model_dir, widgets), intake)
 
 
-def chat_service(task: GenerationTask, desk: RatingDesk, hub: Hub, *, key: bytes) -> ChatService:
+def chat_service(
+    task: GenerationTask, intake: RatingIntake, hub: Hub, *, key: bytes
+) -> ChatService:
     """The service of a language model, and of its rival if there is one, ready to answer."""
-    settings = desk.settings
+    settings = intake.settings
     named = [(settings.model_repo_id, settings.commit_sha)]
     named += [(settings.rival.repo_id, settings.rival.commit_sha)] if settings.rival else []
     models = [
         ChatModel(f"{repo_id}@{sha}", ModelFolders(*download_folders(hub, repo_id, sha)))
         for repo_id, sha in named
     ]
-    service = ChatService(task, models, desk, key=key)
+    service = ChatService(task, models, intake, key=key)
     if not is_zerogpu():  # there a model can be asked within a visitor's call only
         service.warm_up()
     return service
@@ -137,7 +139,7 @@ def mount(service: RatedService, raters: Raters, page: Any, *, css: str = "") ->
 
     _limit_pictures()
     announce()
-    app = FastAPI(openapi_url=None, lifespan=lambda _: lifespan(service.desk))
+    app = FastAPI(openapi_url=None, lifespan=lambda _: lifespan(service.intake))
     app.add_api_route("/health", service.health, methods=["GET"])
     app.add_route("/rate", rate_route(service, raters), methods=["POST"])
     gradio.mount_gradio_app(
@@ -149,7 +151,7 @@ def mount(service: RatedService, raters: Raters, page: Any, *, css: str = "") ->
         app_kwargs={"openapi_url": None},
         **page_options(css),
     )
-    refusal = asking_refusal(service.desk.limits, raters, page)
+    refusal = asking_refusal(service.intake.limits, raters, page)
     return with_headers(guarded(app, refusal))
 
 

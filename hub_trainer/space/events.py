@@ -68,4 +68,4 @@ class Events:
 
     def status(self) -> str:
         """The line at the foot of the page."""
-        return status_line(self._service.desk.outbox.status())
+        return status_line(self._service.intake.outbox.status())

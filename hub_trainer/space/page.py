@@ -54,7 +54,7 @@ class _Answer:
 
 def build_page(service: SpaceService, events: Events, view: View) -> gr.Blocks:
     """The Blocks of the Space, with the API names /predict and /rate."""
-    settings, widgets = service.desk.settings, service.loaded.widgets
+    settings, widgets = service.intake.settings, service.loaded.widgets
     modality = service.loaded.task.modality
     with gr.Blocks(
         title=space_title(settings), analytics_enabled=False, delete_cache=UPLOADS
@@ -100,11 +100,11 @@ def _input(name: str, options: Mapping[str, Any], view: View) -> Any:
 
 def _answer(service: SpaceService) -> _Answer:
     waiting = gr.HTML(WAITING, elem_id="waiting", padding=False)
-    name, options = service.answer.output(service.desk.settings.label_names)
+    name, options = service.answer.output(service.intake.settings.label_names)
     with gr.Column(visible=False) as block:
         output = component(name, **options, elem_id="prediction")
     notes = gr.HTML("", elem_id="notes", padding=False)
-    told = gr.HTML(notice(service.desk.settings), visible=False, padding=False)
+    told = gr.HTML(notice(service.intake.settings), visible=False, padding=False)
     ticket = gr.Textbox(label="generation_id", visible=False)
     return _Answer(waiting, block, output, notes, told, ticket)
 
@@ -116,10 +116,12 @@ def _question(service: SpaceService) -> _Question:
             right = gr.Button("Right", min_width=120, elem_id="right")
             wrong = gr.Button("Wrong", min_width=120, elem_id="wrong")
         with gr.Column(visible=False, elem_id="correction") as correction:
-            name, options = service.answer.correction(service.desk.settings.label_names)
+            name, options = service.answer.correction(service.intake.settings.label_names)
             answer = component(name, **options)
-            send = gr.Button("Send the right answer", variant="primary")
-        gr.HTML(terms(service.desk.settings, service.desk.consent), elem_id="note", padding=False)
+            send = gr.Button("Send the right answer", variant="primary", elem_id="send")
+        gr.HTML(
+            terms(service.intake.settings, service.intake.consent), elem_id="note", padding=False
+        )
     # Not inside the block: what is read out where it changes must be there from the start.
     said = gr.Markdown(elem_id="said")
     another = gr.Button("Try another", variant="primary", visible=False, elem_id="another")

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from hub_trainer.ratings import RatingRefused
 from hub_trainer.ratings.records import Reason
-from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.guard import BadBody, parsed
 from hub_trainer.space.raters import Rater, Raters
+from hub_trainer.space.rating_intake import RatingIntake
 
 log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 65_536
@@ -44,7 +44,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class RatedService(Protocol):
     """A Space's service, of labels or of answers."""
 
-    desk: RatingDesk
+    intake: RatingIntake
 
     async def rate(self, ticket: str, kind: str, answer: str | None, rater: Rater) -> str:
         """Keep a rating; returns its id once it is on the disk."""
@@ -56,19 +56,19 @@ class RatedService(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def lifespan(desk: RatingDesk) -> AsyncIterator[None]:
+async def lifespan(intake: RatingIntake) -> AsyncIterator[None]:
     """Sends ratings, and deletes what nobody rated, for as long as the server runs."""
-    desk.outbox.start()
-    sweeper = asyncio.create_task(_sweep(desk))
+    intake.outbox.start()
+    sweeper = asyncio.create_task(_sweep(intake))
     yield
     sweeper.cancel()
-    if not await asyncio.to_thread(desk.outbox.stop):
+    if not await asyncio.to_thread(intake.outbox.stop):
         log.warning("stopped with ratings that are not on the Hub yet; they are on the disk")
 
 
-async def _sweep(desk: RatingDesk) -> None:
+async def _sweep(intake: RatingIntake) -> None:
     while True:
-        await asyncio.to_thread(desk.forget_unrated)
+        await asyncio.to_thread(intake.forget_unrated)
         await asyncio.sleep(SWEEP_SECONDS)
 
 

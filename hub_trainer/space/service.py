@@ -10,8 +10,8 @@ from hub_trainer.answers import SAME, Answer, Prediction
 from hub_trainer.errors import DataError
 from hub_trainer.ratings import Generation, NewRating, RatingRefused
 from hub_trainer.rows import row_id
-from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.raters import Rater
+from hub_trainer.space.rating_intake import RatingIntake
 from hub_trainer.tasks import PredictingTask, Widgets
 
 MAX_ROW_BYTES = 20_000_000
@@ -37,8 +37,8 @@ class Loaded:
 class SpaceService:
     """Predictions and ratings; refusals are RatingRefused, bad input is DataError."""
 
-    def __init__(self, loaded: Loaded, desk: RatingDesk) -> None:
-        self.loaded, self.desk = loaded, desk
+    def __init__(self, loaded: Loaded, intake: RatingIntake) -> None:
+        self.loaded, self.intake = loaded, intake
 
     @property
     def answer(self) -> Answer:
@@ -48,7 +48,7 @@ class SpaceService:
     def predict(self, values: Sequence[Any], rater: Rater) -> Shown:
         """Ask the model, and keep what was asked and answered."""
         row = self._row(values)
-        self.desk.limits.take(rater.limited_as)
+        self.intake.limits.take(rater.limited_as)
         [prediction] = self.loaded.task.predict(self.loaded.model_dir, [row])
         said = self.answer.dumps(prediction.value)
         generation_id = secrets.token_hex(16)
@@ -56,28 +56,28 @@ class SpaceService:
             generation_id=generation_id,
             row=row,
             row_id=row_id(row, self.loaded.task.modality),
-            model=self.desk.model,
+            model=self.intake.model,
             prediction=said,
             scores=prediction.scores,
             rater=rater.pseudonym,
-            created=self.desk.now(),
+            created=self.intake.now(),
         )
-        self.desk.keep(generation)
-        return Shown(prediction, self.desk.ticket(generation_id, said))
+        self.intake.keep(generation)
+        return Shown(prediction, self.intake.ticket(generation_id, said))
 
     async def rate(self, ticket: str, kind: str, answer: str | None, rater: Rater) -> str:
         """Keep a rating; returns its id once it is on the disk."""
-        return await self.desk.save(self._rating(ticket, kind, answer or "", rater))
+        return await self.intake.save(self._rating(ticket, kind, answer or "", rater))
 
     def draft(self, ticket: str) -> dict[str, Any]:
         """What a rater of this prediction mends, or chooses from."""
-        _, predicted = self.desk.open_ticket(ticket)
-        return self.answer.draft(predicted, self.desk.settings.label_names)
+        _, predicted = self.intake.open_ticket(ticket)
+        return self.answer.draft(predicted, self.intake.settings.label_names)
 
     def health(self) -> dict[str, Any]:
         """Which model is served with which labels, and how far the Hub is behind."""
-        names = self.desk.settings.label_names
-        return {**self.desk.health(), "answer": self.answer.name, "label_names": names}
+        names = self.intake.settings.label_names
+        return {**self.intake.health(), "answer": self.answer.name, "label_names": names}
 
     def _row(self, values: Sequence[Any]) -> dict[str, Any]:
         row = self.loaded.widgets.to_row(values)
@@ -93,12 +93,14 @@ class SpaceService:
         return row
 
     def _rating(self, ticket: str, kind: str, answer: str, rater: Rater) -> NewRating:
-        self.desk.assert_may_rate(rater)
-        generation_id, predicted = self.desk.open_ticket(ticket)
+        self.intake.assert_may_rate(rater)
+        generation_id, predicted = self.intake.open_ticket(ticket)
         if kind not in ("right", "wrong"):
             raise RatingRefused(f"A rating is right or wrong, not {kind!r:.40}.", reason="invalid")
         said = self._said(kind, answer, predicted)
-        return self.desk.rating(generation_id, "right" if kind == "right" else "wrong", said, rater)
+        return self.intake.rating(
+            generation_id, "right" if kind == "right" else "wrong", said, rater
+        )
 
     def _said(self, kind: str, answer: str, predicted: str) -> str:
         """The answer that the rating stands for."""
@@ -111,7 +113,7 @@ class SpaceService:
                 )
             return predicted
         try:
-            return self.answer.rating(answer, predicted, self.desk.settings.label_names)
+            return self.answer.rating(answer, predicted, self.intake.settings.label_names)
         except ValueError as error:
             do = self.answer.hint if str(error) != SAME else "Rate it right instead."
             raise RatingRefused(str(error), reason="invalid", do=do) from None

@@ -169,11 +169,14 @@ SCRIPT = """() => {
   document.addEventListener('keydown', (event) => {
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
     const field = event.target;
-    if (!field.matches?.('#inputs textarea, #inputs input[type=number]')) return;
+    const asks = '#inputs textarea, #inputs input[type=number]';
+    const chosen = ['radio', 'checkbox', 'number'].map((kind) => `#correction input[type=${kind}]`);
+    const button = field.matches?.(asks) ? 'ask' : field.matches?.(chosen.join()) ? 'send' : null;
+    if (!button) return;
     event.preventDefault();
     event.stopPropagation();
     field.dispatchEvent(new Event('change', { bubbles: true }));
-    setTimeout(() => document.getElementById('ask')?.click(), 60);
+    setTimeout(() => document.getElementById(button)?.click(), 60);
   }, true);
   prepare();
   new MutationObserver(prepare).observe(document.body, { childList: true, subtree: true });

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hub_trainer.answers.label_names import in_order
-from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
+from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, load_pins
@@ -79,24 +79,21 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     pins = load_pins(round_dir)
     assert pins is not None
     sources = sources_of(recipe, pins)
-    folder, inputs = round_dir / "collect", _inputs(recipe, sources)
-    done = find_artifact(folder, inputs)
-    if done:
-        return done
-    logger.debug("collect: %d splits", len(sources))
-    for left_over in round_dir.glob(f"{SCRATCH}*"):
-        shutil.rmtree(left_over)
-    with write_artifact(folder, inputs) as draft:
+
+    def make(draft: Draft) -> None:
+        logger.debug("collect: %d splits", len(sources))
+        for left_over in round_dir.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left_over)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=round_dir) as scratch:
             collected = _collect(recipe, sources, hub, Path(scratch), progress)
         _write(collected, task_of(recipe), hub, draft)
-    assert draft.artifact is not None
-    for warning in draft.outputs["warnings"]:
-        logger.warning("collect: %s", warning)
-    logger.debug("collect: %s", ", ".join(_summary(collected)))
-    if draft.outputs["left_out"]:
-        logger.info("collect: %s", left_out_text(draft.outputs["left_out"]))
-    return draft.artifact
+        for warning in draft.outputs["warnings"]:
+            logger.warning("collect: %s", warning)
+        logger.debug("collect: %s", ", ".join(_summary(collected)))
+        if draft.outputs["left_out"]:
+            logger.info("collect: %s", left_out_text(draft.outputs["left_out"]))
+
+    return make_artifact(round_dir / "collect", _inputs(recipe, sources), make)
 
 
 def sources_of(recipe: Recipe, pins: Pins) -> list[Source]:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.bench import CARD, Tip, fork_of, load_tip
 from hub_trainer.checks.card import check_card
 from hub_trainer.checks.comment import MARKER, has_comment, render_comment
 from hub_trainer.checks.contributor import check_contributor, merged_rows
 from hub_trainer.checks.files import FileChanges, check_files, compare_listings, data_files
 from hub_trainer.checks.opening import Opened, open_added
 from hub_trainer.checks.policy import Policy, find_policy
+from hub_trainer.checks.review_context import CARD, Tip, fork_of, load_tip
 from hub_trainer.checks.sizes import without_sizes
 from hub_trainer.checks.verdict import Check, Verdict, decide
 from hub_trainer.errors import DataError, HubError, UsageError
@@ -155,7 +155,7 @@ def apply_verdict(hub: Hub, dataset_id: str, verdict: Verdict) -> bool:
         commit = _merge(hub, repo, verdict, author=request.author)
         if commit is None:
             return False
-        note = f"Merged by value as {commit.commit_sha}. Thank you."
+        note = f"Merged: main holds these rows from {commit.commit_sha} on. Thank you."
     text = render_comment(verdict, dataset_id=dataset_id)
     hub.rewrite_comment(repo, verdict.number, text, marker=MARKER)
     if verdict.verdict == "merge" or verdict.closes:

@@ -34,6 +34,7 @@ from hub_trainer.finetune.model_folder import (
 )
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, Pins, load_pins
+from hub_trainer.ranks import EXPECTED_PROCESSES
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import read_rows
@@ -42,7 +43,6 @@ from hub_trainer.tasks import ModelFolders, Splits, is_generation, task_of
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
-EXPECTED_PROCESSES = "HUB_TRAINER_NUM_PROCESSES"
 BASE_READY = "base_model.json"
 WAIT_SECONDS = 24 * 3600.0
 POLL_SECONDS = 0.5
@@ -118,6 +118,8 @@ def _fit(
         label_names=prepared.outputs["label_names"],
     )
     task = task_of(recipe)
+    if not is_generation(task):
+        task.answer.assert_measurable(recipe.evaluate.metrics, splits.label_names)
     with _logs_in(out_dir / "logs"):
         if is_generation(task):
             assert base is not None
@@ -190,6 +192,7 @@ def _inputs(recipe: Recipe, prepared: Artifact, pins: Pins) -> dict[str, Any]:
         "max_length": recipe.prepare.max_length,
         "augment": recipe.prepare.augment,
         "primary": recipe.evaluate.primary,
+        **({"positive": recipe.evaluate.positive} if recipe.evaluate.positive else {}),
     }
 
 

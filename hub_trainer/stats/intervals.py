@@ -57,7 +57,7 @@ class Estimate:
     value: float
     interval: Interval
     method: str
-    """`wilson`, `bca` or `percentile`."""
+    """`wilson`, `bca`, `percentile` or `length`."""
     num_examples: int
 
     def as_dict(self) -> dict[str, Any]:

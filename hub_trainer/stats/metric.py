@@ -17,12 +17,16 @@ from numpy.typing import ArrayLike
 
 from hub_trainer.errors import DataError
 from hub_trainer.stats.intervals import (
+    NUM_RESAMPLES,
     Estimate,
     FloatArray,
     IntArray,
+    Interval,
     Statistic,
     bootstrap_estimate,
+    resample,
     wilson_estimate,
+    wilson_interval,
 )
 
 Value = Callable[[FloatArray], FloatArray]
@@ -48,6 +52,12 @@ class Metric:
     is_share: bool = False
     """The rows are (0 or 1, 1): a share of the examples, with Wilson's interval and McNemar's
     exact test, which draw nothing."""
+    is_length: bool = False
+    """`of_sums` adds up the sizes of all sums but the last, and divides by that. Chance makes such
+    a value too large, so that its interval is one of `length_interval`."""
+    num_deciding: Callable[[FloatArray, IntArray], int] | None = None
+    """How many examples the value rests on, from rows (M, S) and their counts (M,), where that is
+    fewer than all: for the interval of a value that no resample changes."""
 
     def __post_init__(self) -> None:
         assert (self.of_sums is None) != (self.of_rows is None)
@@ -119,16 +129,55 @@ def estimate(
     if metric.is_share:
         hits = int(statistics.rows[statistics.row_of, 0].sum())
         return wilson_estimate(hits, len(statistics), confidence)
+    if metric.is_length:
+        return _length_estimate(metric, statistics, confidence, seed)
     found = bootstrap_estimate(
         statistic_of(metric, statistics.rows),
         statistics.counts,
         confidence=confidence,
         rng=np.random.default_rng(seed),
     )
+    if found.method == "wilson" and metric.num_deciding is not None:
+        deciding = metric.num_deciding(statistics.rows, statistics.counts)
+        interval = wilson_interval(found.value * deciding, deciding, confidence)
+        found = replace(found, interval=interval)
     value, low, high = metric.scale(
         np.array([found.value, found.interval.low, found.interval.high])
     ).tolist()
     return replace(found, value=value, interval=replace(found.interval, low=low, high=high))
+
+
+def _length_estimate(
+    metric: Metric, statistics: Statistics, confidence: float, seed: int
+) -> Estimate:
+    assert metric.of_sums is not None
+    of_sums, rows, counts = metric.of_sums, statistics.rows, statistics.counts
+    whole = np.append((counts @ rows)[:-1], 0.0)
+
+    def length_and_noise(weights: FloatArray) -> FloatArray:
+        sums = weights @ rows
+        return np.stack([of_sums(sums), of_sums(sums - whole)], axis=1)
+
+    resampled = resample(
+        length_and_noise, counts, num_resamples=NUM_RESAMPLES, rng=np.random.default_rng(seed)
+    )
+    value = measure(metric, statistics)
+    interval = length_interval(value, resampled[:, 0], resampled[:, 1], confidence)
+    return Estimate(value, interval, "length", len(statistics))
+
+
+def length_interval(
+    value: float, resampled: FloatArray, noise: FloatArray, confidence: float = 0.95
+) -> Interval:
+    """The interval of a length, which is 0 or more and too large by chance.
+
+    noise: (B,) lengths of what resampling moved. By the triangle inequality no length is further
+    under its value than that, which also holds where the true one is 0 and every resample is above
+    the value: BCa intervals never cover that. The upper end is the basic bootstrap's.
+    """
+    low = value - np.quantile(noise, (1 + confidence) / 2)
+    high = 2 * value - np.quantile(resampled, (1 - confidence) / 2)
+    return Interval(max(0.0, float(low)), max(value, float(high)), confidence)
 
 
 def statistic_of(metric: Metric, rows: FloatArray) -> Statistic:

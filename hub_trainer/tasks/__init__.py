@@ -11,6 +11,8 @@ from typing_extensions import TypeIs
 
 from hub_trainer.answers import ANSWERS, Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
+from hub_trainer.metrics.positive import POSITIVE_METRICS
+from hub_trainer.metrics.probabilities import NEVER_PRIMARY
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, COLUMN_OF
@@ -340,20 +342,20 @@ def constant_answer(task: PredictingTask, splits: Splits, rows: Sequence[Row]) -
     values = [row[answer.column] for row in splits.train]
     counts = answer.counts(values)
     names = splits.label_names
-    told, value = answer.constant(values, "")
+    told, constant = answer.constant(values, "")
     shares = {name: counts.get(name, 0) / max(len(values), 1) for name in names}
-    found = [Prediction(value, shares)] * len(rows)
+    found = [Prediction(constant.value, shares)] * len(rows)
     return BasePredictions(told.replace("test rows", "training rows"), found)
 
 
-def offer_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
-    """Names in the recipe that the task does not offer, and settings of speech elsewhere."""
+def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
+    """Names in the recipe that the task does not offer, and settings that do not suit it."""
     wanted: dict[str, tuple[Sequence[str], frozenset[str]]] = {
         "train.method": ([recipe.train.method], task.methods),
         "prepare.augment": (recipe.prepare.augment, task.augmentations),
         "evaluate.metrics": (recipe.evaluate.metrics, task.metrics),
     }
-    problems = [
+    found = [
         Problem(
             key,
             f"{key}: {task.name} does not offer {name!r}; {_offered(offered)}."
@@ -364,8 +366,31 @@ def offer_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
         if name not in offered
     ]
     if "transcript" not in task.columns.values():
-        problems += unused_problems(task, recipe, SPEECH_KEYS)
-    return problems
+        found += unused_problems(task, recipe, SPEECH_KEYS)
+    offered = frozenset() if is_generation(task) else task.answer.positive_metrics
+    return found + _metric_problems(recipe, offered)
+
+
+def _metric_problems(recipe: Recipe, positive_metrics: frozenset[str]) -> list[Problem]:
+    """What `evaluate` lacks for its metrics, or has in vain; some are of one label."""
+    metrics, primary = recipe.evaluate.metrics, recipe.evaluate.primary
+    key, found = "evaluate.positive", []
+    of_one = sorted(positive_metrics.intersection(metrics))
+    if recipe.evaluate.positive is None:
+        asking = [name for name in of_one if name in POSITIVE_METRICS]
+        if asking:
+            text = f"{key}: {' and '.join(asking)} are" if asking[1:] else f"{key}: {asking[0]} is"
+            text += " of the label that is looked for; name it here, as the disease and not its"
+            found.append(Problem(key, f"{text} absence"))
+    elif not of_one:
+        names = ", ".join(sorted(positive_metrics))
+        why = f"only {names} go by it" if names else f"no metric of {recipe.task} goes by it"
+        found.append(Problem(key, f"{key}: changes nothing, {why}; remove it"))
+    if primary in NEVER_PRIMARY:
+        text = f"evaluate.primary: by {primary} no model can be chosen, as one that says the same "
+        text += "of every row may have none; take another, and leave it among the metrics"
+        found.append(Problem("evaluate.primary", text))
+    return found
 
 
 def unused_problems(task: AnyTask, recipe: Recipe, keys: Sequence[str]) -> list[Problem]:
@@ -514,7 +539,7 @@ def answer_of(recipe: Recipe) -> str | None:
 
 def task_of(recipe: Recipe) -> Task:
     """The task of a recipe, with the answer that its columns name."""
-    return load_task(recipe.task, answer_of(recipe))
+    return load_task(recipe.task, answer_of(recipe), recipe.evaluate.positive)
 
 
 def outline_for(recipe: Recipe) -> Outline:
@@ -523,17 +548,18 @@ def outline_for(recipe: Recipe) -> Outline:
 
 
 @cache
-def load_task(name: str, answer: str | None = None) -> Task:
+def load_task(name: str, answer: str | None = None, positive: str | None = None) -> Task:
     """The task of a pipeline tag; only then are its libraries imported.
 
-    `answer` is one of those it can learn, by its name; None is the usual one.
+    `answer` is one of those it can learn, by its name; None is the usual one. `positive` is the
+    label that metrics look for.
     """
     if name not in TASKS or name in OUTLINES:
         outline(name, answer)
     task: Task = import_module(TASKS[name]).TASK
     if is_generation(task) or name not in OUTLINES:
         return task
-    wanted = load_answer(answer or OUTLINES[name].answers[0])
+    wanted = load_answer(answer or OUTLINES[name].answers[0], positive)
     if (task.name, task.answer) == (name, wanted):
         return task
     return replace(task, name=name, answer=wanted)  # type: ignore[type-var]

@@ -143,6 +143,7 @@ class ImageClassification:
         fit = ClassifierFit(
             train=train,
             primary=recipe.evaluate.primary,
+            positive=recipe.evaluate.positive,
             label_names=output_order(config),
             run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,

@@ -159,6 +159,7 @@ class TextClassification:
         fit = ClassifierFit(
             train=recipe.train,
             primary=recipe.evaluate.primary,
+            positive=recipe.evaluate.positive,
             label_names=names,
             run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,

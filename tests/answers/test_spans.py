@@ -235,7 +235,10 @@ def test_compare_when_one_model_is_better_then_its_p_value_says_so() -> None:
     assert (found.p_value < 0.001, found.improvement > 0) == (True, True)
     estimate = SPANS.estimates(["entity_f1"], truth, good, TYPES, seed=0)["entity_f1"]
     assert estimate.interval.low < estimate.value < estimate.interval.high
-    assert SPANS.constant(truth, "entity_f1") == ("no span in any of the test rows", [])
+    assert SPANS.constant(truth, "entity_f1") == (
+        "no span in any of the test rows",
+        Prediction([]),
+    )
     none = [Prediction([])] * 200
     assert SPANS.estimates(["entity_f1"], truth, none, TYPES, seed=0)["entity_f1"].value == 0
 

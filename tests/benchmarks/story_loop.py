@@ -212,12 +212,11 @@ def run_loop(
             space.stop()
         curated = curate_ratings(kto, hub, round_dir=folder / "round-002")
         second = run_round(kto, folder / "round-002", hub, progress=report)
-    results = json.loads((folder / "round-002" / "evaluate" / "results.json").read_text())
     return {
         "rounds": [first, second],
         "simulated_ratings": said,
         "curated": curated["summary"],
-        "win_rate": results["win_rate"],
+        "win_rate": second["win_rate"],
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hub_trainer.cards import BaseModel, CardFacts, LicenceDecision, Presentation
 from hub_trainer.recipe import Recipe
-from hub_trainer.reports import FitReport
+from hub_trainer.reports import FitReport, Results
 
 LABELS = ["card arrival", "lost_card", "top up"]
 MODEL_REPO = "ada/support-model"
@@ -35,7 +35,7 @@ def estimate(value: float, spread: float = 0.05) -> dict[str, float]:
 
 
 def results(verdict: str = "promote", **changes: Any) -> dict[str, Any]:
-    """results.json as evaluate writes it."""
+    """results.json as evaluate wrote it in its first form, which is read still."""
     rng = random.Random(1)
     counts = [[31, 2, 1], [0, 29, 4], [3, 0, 30]]
     per_label = [
@@ -149,7 +149,8 @@ def facts(**changes: Any) -> CardFacts:
         "licence": LicenceDecision("apache-2.0", "The recipe asks for apache-2.0."),
         "presentation": presentation(),
     }
-    return CardFacts(**{**content, **changes})
+    given = {**content, **changes}
+    return CardFacts(**{**given, "results": Results.from_json(given["results"])})
 
 
 def presentation(**changes: Any) -> Presentation:

@@ -20,6 +20,7 @@ from hub_trainer.cards import (
     eval_results,
     render_card,
 )
+from hub_trainer.cards.metadata import front_matter
 from hub_trainer.reports import FitReport
 from tests.cards.evidence import (
     DATA_REPO,
@@ -28,6 +29,7 @@ from tests.cards.evidence import (
     PREPARED,
     SHAS,
     collected,
+    estimate,
     facts,
     presentation,
     recipe,
@@ -384,3 +386,31 @@ def test_summary_when_test_rows_have_their_own_repo_then_only_the_training_repo_
     summary = card.partition("\n# ")[2].split("## ")[0]
     assert f"examples of {entry['repo_id']}." in summary
     assert "org/sealed" not in summary
+
+
+def test_card_when_metrics_are_of_one_label_then_it_says_of_which_one() -> None:
+    measured = {"metrics": ["auroc", "sensitivity", "brier"], "primary": "auroc"}
+    found = facts(
+        recipe=recipe(evaluate={**measured, "positive": "top | up"}),
+        results=results(
+            metrics={"auroc": estimate(0.9), "sensitivity": estimate(0.8), "brier": estimate(0.1)},
+            published=None,
+            base=None,
+            primary="auroc",
+        ),
+    )
+    card = render_card(found)
+    assert "against all others: auroc and sensitivity." in card
+    assert [row[0] for row in table_under(card, "Results")] == [
+        *("**auroc**", "sensitivity", "brier, lower is better")
+    ]
+    (entry,) = front_matter(found)["model-index"]
+    metrics = {one["name"]: one for one in entry["results"][0]["metrics"]}
+    assert {name: one["type"] for name, one in metrics.items()} == {
+        "auroc": "roc_auc",
+        "sensitivity": "sensitivity",
+        "brier": "brier_score",
+    }
+    named = {name: one["args"].get("pos_label") for name, one in metrics.items()}
+    assert named == {"auroc": "top | up", "sensitivity": "top | up", "brier": None}
+    assert "average" not in metrics["auroc"]["args"]

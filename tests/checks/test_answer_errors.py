@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hub_trainer.answers import load_answer
-from hub_trainer.checks.answer_errors import compare_errors, judge_errors
+from hub_trainer.checks.answer_errors import compare_errors, compare_ranks, judge_errors
+from hub_trainer.checks.labels import LabelQuality
 from tests.tasks.factory import tagged_rows
 
 NUMBER = load_answer("number")
@@ -106,3 +107,62 @@ def test_spans_when_tags_stand_by_other_words_then_a_probe_of_words_doubts_them(
     assert found is not None
     assert found["judge"] == "a probe of the dataset"
     assert least <= found["quality"]["wrong_fraction"] <= most
+
+
+def _of_a_weak_judge(
+    share: float, seed: int, count: int = 200
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Held-out errors, errors of exchanged answers, and new ones of which a share is exchanged."""
+    rng = np.random.default_rng(seed)
+    truth, held = rng.normal(size=count), rng.normal(size=600)
+    said, of_held = (one + rng.normal(0, 0.7, len(one)) for one in (truth, held))
+    given = truth.copy()
+    wrong = np.arange(count) < share * count
+    given[wrong] = rng.permutation(given[wrong])
+    exchanged = np.stack([np.abs(rng.permutation(held) - of_held) for _ in range(5)])
+    return np.abs(held - of_held), exchanged, np.abs(given - said)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_ranks_when_a_weak_judge_sees_exchanged_answers_then_they_say_how_many(
+    share: float,
+) -> None:
+    found = []
+    for seed in range(20):
+        held_out, exchanged, new = _of_a_weak_judge(share, seed)
+        one = compare_ranks(held_out, exchanged, new, ["a"] * 800, range(1, 201))
+        assert one is not None
+        found.append(one)
+    assert np.mean([one.wrong_fraction for one in found]) == pytest.approx(
+        share, abs=0.15
+    )  # it is cut at 1
+    assert sum(one.low <= share <= one.high for one in found) >= 16
+    if share == 1.0:
+        assert sum(one.blocks(0.1) == "refuse" for one in found) >= 18
+
+
+def test_ranks_when_nothing_is_wrong_then_chance_alone_shows_it_seldom() -> None:
+    stopped = 0
+    for seed in range(300):
+        held_out, exchanged, new = _of_a_weak_judge(0.0, seed, count=60)
+        groups = ["a"] * 250 + ["b"] * 350 + ["a"] * 25 + ["b"] * 30 + ["rare"] * 5
+        one = compare_ranks(held_out, exchanged, new, groups, range(1, 61))
+        stopped += one is not None and one.p_value <= 0.01
+    assert stopped <= 9
+
+
+def test_ranks_when_a_judge_cannot_tell_answers_apart_then_nothing_is_said() -> None:
+    rng = np.random.default_rng(0)
+    errors = np.abs(rng.normal(size=(7, 300)))
+    assert compare_ranks(errors[0], errors[1:6], errors[6], ["a"] * 600, range(1, 301)) is None
+
+
+def test_numbers_when_all_are_exchanged_beside_a_weak_probe_then_refused() -> None:
+    rng = np.random.default_rng(1)
+    base, new = ([{**row, "target": row["target"] + float(rng.normal(0, 2))} for row in rows]
+                 for rows in (_rows(400, rng), _rows(120, rng)))  # fmt: skip
+    right = LabelQuality(**_judged(new, base)["quality"])
+    assert right.blocks(0.1) is None
+    answers = rng.permutation([row["target"] for row in new])
+    wrong = [{**row, "target": float(one)} for row, one in zip(new, answers, strict=True)]
+    assert LabelQuality(**_judged(wrong, base)["quality"]).blocks(0.1) == "refuse"

@@ -1,3 +1,5 @@
+import numpy as np
+
 from hub_trainer.checks.contents import (
     check_duplicates,
     check_label_quality,
@@ -6,6 +8,7 @@ from hub_trainer.checks.contents import (
     check_text,
 )
 from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.personal import Traces
 from hub_trainer.checks.verdict import decide
 
 COUNTS = dict.fromkeys(
@@ -16,6 +19,10 @@ COUNTS = dict.fromkeys(
 
 def _counts(**changes: int) -> dict[str, int]:
     return {**COUNTS, "rows": 100, "base_rows": 1000, **changes}
+
+
+def traces(rows: int, **counts: int) -> Traces:
+    return Traces({"": rows}, {kind: {"": count} for kind, count in counts.items()})
 
 
 def test_rows_when_too_many_none_or_broken_then_refused() -> None:
@@ -29,9 +36,17 @@ def test_rows_when_too_many_none_or_broken_then_refused() -> None:
 
 def test_duplicates_when_over_the_share_then_refused() -> None:
     assert decide(check_duplicates(_counts(base_exact=20), max_fraction=0.2)) == "merge"
-    checks = check_duplicates(_counts(base_exact=15, within_near=6), max_fraction=0.2)
+    checks = check_duplicates(_counts(base_exact=25, within_near=10), max_fraction=0.2)
     assert decide(checks) == "refuse"
-    assert "21.0% of the rows, at most 20%" in checks[0].detail
+    assert "35.0% of the rows, at most 20%" in checks[0].detail
+
+
+def test_duplicates_when_a_few_rows_may_repeat_by_chance_then_a_person_decides() -> None:
+    few = check_duplicates(_counts(rows=8, base_exact=3), max_fraction=0.2)
+    assert decide(few) == "human"
+    assert "37.5% of the rows" in few[0].detail
+    assert decide(check_duplicates(_counts(base_exact=21), max_fraction=0.2)) == "human"
+    assert decide(check_duplicates(_counts(rows=8, base_exact=7), max_fraction=0.2)) == "refuse"
 
 
 def test_contradictions_when_several_then_a_person_decides() -> None:
@@ -40,19 +55,43 @@ def test_contradictions_when_several_then_a_person_decides() -> None:
 
 
 def test_personal_data_when_as_usual_for_the_dataset_then_passes() -> None:
-    usual = check_personal_data({"phone": 12}, {"phone": 100}, num_rows=100, num_base_rows=1000)
-    assert decide(usual) == "merge"
-    more = check_personal_data({"phone": 30}, {"phone": 100}, num_rows=100, num_base_rows=1000)
-    assert decide(more) == "human"
-    new = check_personal_data({"email": 1}, {}, num_rows=100, num_base_rows=1000)
+    base = traces(1000, phone=100)
+    assert decide(check_personal_data(traces(100, phone=12), base)) == "merge"
+    assert decide(check_personal_data(traces(100, phone=30), base)) == "human"
+    new = check_personal_data(traces(100, email=1), traces(1000))
     assert decide(new) == "human"
     assert new[1].detail == "email in 1 rows"
 
 
+def test_personal_data_when_its_label_has_it_then_more_of_that_label_bring_more() -> None:
+    base = Traces({"ham": 900, "spam": 100}, {"phone": {"ham": 9, "spam": 50}})
+    even = Traces({"ham": 20, "spam": 20}, {"phone": {"ham": 0, "spam": 11}})
+    assert decide(check_personal_data(even, base)) == "merge"
+    in_ham = Traces({"ham": 20, "spam": 20}, {"phone": {"ham": 5, "spam": 6}})
+    assert decide(check_personal_data(in_ham, base)) == "human"
+
+
+def test_personal_data_when_of_a_label_that_the_dataset_lacks_then_all_of_it_is_compared() -> None:
+    base = Traces({"ham": 900, "spam": 100}, {"phone": {"spam": 50}})
+    assert decide(check_personal_data(Traces({"ad": 30}, {"phone": {"ad": 20}}), base)) == "human"
+    assert decide(check_personal_data(Traces({"ad": 30}, {"phone": {"ad": 2}}), base)) == "merge"
+
+
+def test_personal_data_when_by_chance_alone_then_seldom_stopped() -> None:
+    rng, labels = np.random.default_rng(5), ("a", "b", "c")
+    shares, sizes = (0.02, 0.2, 0.5), (900, 400, 80)
+    stopped = 0
+    for _ in range(400):
+        base = {x: int(rng.binomial(n, p)) for x, n, p in zip(labels, sizes, shares, strict=True)}
+        new = {x: int(rng.binomial(40, p)) for x, p in zip(labels, shares, strict=True)}
+        known = Traces(dict(zip(labels, sizes, strict=True)), {"phone": base})
+        stopped += bool(Traces(dict.fromkeys(labels, 40), {"phone": new}).beyond(known))
+    assert stopped <= 8
+
+
 def test_secret_when_found_then_refused_even_if_the_dataset_has_some() -> None:
-    checks = check_personal_data(
-        {"hub token": 1}, {"hub token": 500}, num_rows=100, num_base_rows=1000
-    )
+    token = "hub token"
+    checks = check_personal_data(traces(100, **{token: 1}), traces(1000, **{token: 500}))
     assert decide(checks) == "refuse"
 
 

@@ -29,7 +29,7 @@ def _unfit(
         if rows:
             write_rows(folder / name, pa.Table.from_pylist(rows))
         paths.append(str(folder / name) if rows else None)
-    values = {"modality": "text", "near": 0.85, "max_repeats": 0.2, **changes}
+    values = {"modality": "text", "answer": "label", "near": 0.85, "max_repeats": 0.2, **changes}
     return dict(unfit_rows(*paths, **values))  # type: ignore[arg-type]
 
 

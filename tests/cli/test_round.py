@@ -11,6 +11,8 @@ from tests.cli.conftest import Cli
 from tests.cli.seeded import OWNER, TABLE, TEXT, commit, parquet, write_recipe
 from tests.tasks.factory import table_rows, text_rows
 
+ACCELERATE = Path(__file__).parents[2] / "accelerate_configs"
+
 RUN_KEYS = {"round", "verdict", "model", "metrics", "published", "p_value", "round_dir", "train"}
 TRAIN_KEYS = {"method", "rows", "tokens", "seconds", "rows_per_second", "tokens_per_second"}
 TRAIN_KEYS |= {"peak_mb", "trainable_parameters", "epochs", "num_processes"}
@@ -27,7 +29,7 @@ def test_check_when_all_is_well_then_says_what_it_opened(cli: Cli, kind: str) ->
     assert list(cli.folder.iterdir()) == [recipe] or not (cli.folder / "rounds").exists()
 
 
-@pytest.mark.parametrize("kind", ["text", "image"])
+@pytest.mark.parametrize("kind", ["text", pytest.param("image", marks=pytest.mark.slow)])
 def test_plan_when_run_afterwards_then_its_steps_and_parameters_were_right(
     cli: Cli, hub: Hub, kind: str
 ) -> None:
@@ -144,10 +146,13 @@ def test_schema_when_printed_then_names_every_section(cli: Cli) -> None:
     assert {"collect", "prepare", "train", "evaluate", "publish"} <= set(schema["properties"])
 
 
-def test_run_when_it_speaks_then_no_library_does(cli: Cli) -> None:
-    recipe = write_recipe(cli.folder / "quiet.yaml", "text")
-    told = cli.run("run", recipe, "--json")
+def test_run_when_training_is_launched_then_each_stage_is_told_once_and_no_library_speaks(
+    cli: Cli,
+) -> None:
+    recipe = write_recipe(cli.folder / "quiet.yaml", "table")
+    told = cli.run("run", recipe, "--accelerate-config", ACCELERATE / "cpu.yaml", "--json")
     assert told.code in (0, 6), told.err
+    assert len(told.out.splitlines()) == 1
     lines = told.err.splitlines()
     ended = [line.split()[0] for line in lines if " done in " in line]
     assert ended == list(STAGES)

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hub_trainer.cli.output import say
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from tests.cli.conftest import Cli, Told
 from tests.cli.seeded import IMAGES, OWNER, TABLE, TEXT, TEXT_BASE, commit, parquet, write_recipe
-from tests.tasks.factory import text_rows
+from tests.tasks.factory import table_rows, text_rows
 
 GOOD = parquet(text_rows(60))
 TEST = parquet(text_rows(45, seed=1))
@@ -340,6 +341,52 @@ def test_check_when_a_metric_is_misspelt_then_the_nearest_is_named(cli: Cli) -> 
     recipe = write_recipe(cli.folder / "misspelt.yaml", "text")
     told = cli("check", recipe, "evaluate.metrics=[accuracy,f1_makro]")
     assert_says(told, 2, "does not offer 'f1_makro'", "Did you mean f1_macro?")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("{metrics: [auroc, sensitivity], primary: auroc}", ["evaluate.positive: sensitivity is"]),
+        (
+            "{metrics: [aurroc], primary: aurroc}",
+            ["does not offer 'aurroc'", "Did you mean auroc?"],
+        ),
+        ("{metrics: [mcc], primary: mcc, positive: big}", ["changes nothing, only auroc, average"]),
+        (
+            "{metrics: [brier, calibration_error], primary: calibration_error}",
+            ["evaluate.primary: by calibration_error no model can be chosen"],
+        ),
+    ],
+)
+def test_check_when_metrics_and_the_rest_do_not_suit_then_says_what_to_do(
+    cli: Cli, section: str, words: list[str]
+) -> None:
+    recipe = write_recipe(cli.folder / "unsuited.yaml", "table", evaluate=yaml.safe_load(section))
+    assert_says(cli("check", recipe), 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"positive": "bigg"}, ["is none of the labels", "nearest to 'big'", "big or small"]),
+        ({}, ["Of two labels average_precision is of the one", "Name it: big or small."]),
+    ],
+)
+def test_check_when_the_positive_label_is_not_known_then_names_the_labels(
+    cli: Cli, hub: Hub, settings: dict[str, str], words: list[str]
+) -> None:
+    data = Repo(f"{OWNER}/few-animals", "dataset")
+    commit(hub, data, {"train.parquet": parquet(table_rows(50))})
+    recipe = write_recipe(
+        cli.folder / "unnamed.yaml",
+        "table",
+        collect={"datasets": [data.repo_id]},
+        prepare={},
+        evaluate={"metrics": ["average_precision"], "primary": "average_precision", **settings},
+    )
+    told = cli("check", recipe)
+    assert_says(told, 3, "evaluate.positive", *words)
+    assert told.err.count(words[0]) == 1
 
 
 def test_check_when_the_hub_does_not_know_the_token_then_each_key_says_it_once(

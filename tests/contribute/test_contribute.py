@@ -16,7 +16,7 @@ from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import ReviewSection
-from tests.stages.review_bench import call_here
+from tests.stages.review_hub import call_here
 
 CARD = """---
 license: cc-by-4.0

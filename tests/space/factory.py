@@ -21,9 +21,9 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.space.application import form_app
-from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.raters import Raters
+from hub_trainer.space.rating_intake import RatingIntake
 from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
@@ -128,8 +128,8 @@ def service_of(
     outbox = Outbox(RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds)
     clock = Clock()
     loaded = Loaded(task, folder, task.widgets(examples))
-    desk = RatingDesk(settings, outbox, key=KEY, needs_account=needs_account, now=clock)
-    return SpaceService(loaded, desk), clock
+    intake = RatingIntake(settings, outbox, key=KEY, needs_account=needs_account, now=clock)
+    return SpaceService(loaded, intake), clock
 
 
 def raters() -> Raters:
@@ -158,8 +158,8 @@ def running_space(
     with event_loop():
         app = form_app(service, raters(), view)
         with served(app) as url:
-            yield RunningSpace(url, service, service.desk.outbox.store, clock)
-    service.desk.outbox.store.close()
+            yield RunningSpace(url, service, service.intake.outbox.store, clock)
+    service.intake.outbox.store.close()
     gc.collect()
 
 

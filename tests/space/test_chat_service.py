@@ -30,7 +30,7 @@ GREEDY = {"generation": GenerationSection()}
 def clocked(tmp_path: Path) -> Iterator[tuple[ChatService, Clock]]:
     service, clock = chat_service_of(tmp_path, NOWHERE, chat_settings(ratings_per_hour=4))
     yield service, clock
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def service(clocked: tuple[ChatService, Clock]) -> ChatService:
 def paired(tmp_path: Path) -> Iterator[ChatService]:
     service, _ = chat_service_of(tmp_path / "pairs", NOWHERE, chat_settings(**GREEDY, **rival()))
     yield service
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 def _ask(service: ChatService, message: str, after: str = "", rater: Rater = ADA) -> Any:
@@ -61,7 +61,7 @@ def _rate(service: ChatService, ticket: str, kind: str, text: str = "", rater: R
 
 
 def _rated(service: ChatService) -> list[Any]:
-    return service.desk.outbox.store.rated(Shard(1, 99))
+    return service.intake.outbox.store.rated(Shard(1, 99))
 
 
 def test_answer_when_streamed_grows_and_ends_with_a_ticket(service: ChatService) -> None:
@@ -102,7 +102,7 @@ def test_answer_when_asked_again_has_another_seed_and_when_greedy_says_the_same(
             tmp_path / str(count), NOWHERE, chat_settings(**changes), new_seed=seeds.__next__
         )
         assert len({_ask(service, "the same").text for _ in range(2)}) == count
-        service.desk.outbox.store.close()
+        service.intake.outbox.store.close()
 
 
 def test_conversation_when_gone_on_with_holds_what_the_server_has_said(
@@ -127,7 +127,7 @@ def test_conversation_when_the_model_has_no_template_is_the_message_alone(tmp_pa
     _rate(service, second.ticket, "up")
     assert prompt_of(_rated(service)[0].generation) == "two"
     assert _rated(service)[0].generation.row["text"] == "two"
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 def test_conversation_when_of_somebody_else_is_not_gone_on_with(service: ChatService) -> None:
@@ -145,7 +145,7 @@ def test_conversation_when_too_long_says_so(tmp_path: Path, monkeypatch: Any) ->
     second = _ask(service, "2", _ask(service, "1").ticket)
     with pytest.raises(DataError, match="A conversation has 2 turns at most"):
         _ask(service, "3", second.ticket)
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_message_when_unusable_says_why_and_nothing_is_kept(
         _ask(service, message)
     assert caught.value.what == what
     assert caught.value.do in ("write one first", "shorten it")
-    assert service.desk.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
+    assert service.intake.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
 
 
 def test_text_when_it_has_unseen_characters_loses_only_them() -> None:
@@ -197,7 +197,7 @@ def test_answer_when_nobody_waits_for_it_any_more_ends_and_is_not_kept(
     next(answer)
     answer.close()  # type: ignore[attr-defined]
     assert service._task.ended == ["cut"]  # type: ignore[attr-defined]
-    assert service.desk.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
+    assert service.intake.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
 
 
 def test_edit_when_sent_is_kept_with_the_space_before_the_answer(service: ChatService) -> None:
@@ -250,7 +250,7 @@ def test_rating_when_forged_replayed_or_of_somebody_else_is_refused(
     for forged in ("", "made up", f"{head[:-1]}A.{tail}", "x" * 5_000):
         with pytest.raises(RatingRefused, match="not a prediction of this Space"):
             _rate(service, forged, "up")
-    unknown = service.desk.ticket("answer", "0" * 32)
+    unknown = service.intake.ticket("answer", "0" * 32)
     with pytest.raises(RatingRefused, match="not known here any more"):
         _rate(service, unknown, "up")
     with pytest.raises(RatingRefused, match="not known here any more"):
@@ -275,7 +275,7 @@ def test_rating_when_accounts_are_needed_and_nobody_is_signed_in_is_refused(
     with pytest.raises(RatingRefused, match="Sign in to rate"):
         _rate(service, _ask(service, "one", rater=BOB).ticket, "up", rater=BOB)
     assert _rate(service, _ask(service, "one").ticket, "up")
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 def test_answers_when_not_rated_for_a_day_are_deleted(
@@ -285,17 +285,17 @@ def test_answers_when_not_rated_for_a_day_are_deleted(
     _ask(service, "unrated message")
     _rate(service, _ask(service, "rated message").ticket, "up")
     clock.ahead_seconds = 24 * 3600 + 60
-    service.desk.forget_unrated()
-    [(fields,)] = service.desk.outbox.store._read("SELECT fields FROM generation")
+    service.intake.forget_unrated()
+    [(fields,)] = service.intake.outbox.store._read("SELECT fields FROM generation")
     assert "unrated" not in fields
 
 
 def test_consent_when_of_answers_names_what_is_kept_also_of_pairs(
     service: ChatService, paired: ChatService
 ) -> None:
-    assert "your prompt with the turns before it, the model's answer" in service.desk.consent
-    assert "both answers, your rating and what you write of it" in paired.desk.consent
-    assert "admin/ratings under the licence cc0-1.0" in paired.desk.consent
+    assert "your prompt with the turns before it, the model's answer" in service.intake.consent
+    assert "both answers, your rating and what you write of it" in paired.intake.consent
+    assert "admin/ratings under the licence cc0-1.0" in paired.intake.consent
 
 
 # --- pairs
@@ -329,7 +329,7 @@ def test_pair_when_sides_are_drawn_is_even_over_seeds_and_not_told_without_the_k
     service._key = b"another key"
     other = [service._order(seed) == (0, 1) for seed in range(2_000)]
     assert 900 < sum(a == b for a, b in zip(left_is_ours, other, strict=True)) < 1_100
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 def test_pair_when_shown_tells_nothing_of_the_models_but_their_words(paired: ChatService) -> None:
@@ -341,7 +341,7 @@ def test_pair_when_shown_tells_nothing_of_the_models_but_their_words(paired: Cha
         assert "org/" not in told
         assert SHA not in told
         assert OTHER_SHA not in told
-        what, pair_id = paired.desk.open_ticket(pieces[-1].ticket or "")
+        what, pair_id = paired.intake.open_ticket(pieces[-1].ticket or "")
         assert what == "pair"
         assert len(pair_id) == 32
 

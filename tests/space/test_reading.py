@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hub_trainer.answers.label import named
+from hub_trainer.answers.label_names import named
 from hub_trainer.errors import DataError
 from hub_trainer.space import zerogpu
 from hub_trainer.space.examples import ShownRows, encode_shown, read_shown

@@ -229,7 +229,7 @@ def test_health_when_asked_names_the_model_and_what_waits(space: RunningSpace) -
     assert (health["status"], health["durability"]) == ("ok", "disk")
     assert health["model"] == {
         "repo_id": "org/model",
-        "commit_sha": space.service.desk.settings.commit_sha,
+        "commit_sha": space.service.intake.settings.commit_sha,
     }
     assert set(health["ratings"]) >= {"kept", "waiting", "last_flush", "last_error"}
     assert "By rating you agree" in health["consent"]
@@ -278,7 +278,7 @@ def test_crowd_when_it_rates_at_once_loses_nothing(
         ids = [answer.json()["rating_id"] for answer in pool.map(lambda b: _post(space, b), bodies)]
     assert len(set(ids)) == 60
     end = time.monotonic() + 30
-    while space.service.desk.outbox.status().waiting and time.monotonic() < end:
+    while space.service.intake.outbox.status().waiting and time.monotonic() < end:
         time.sleep(0.05)
     hub, repo = Hub(local.url, local.token), Repo("admin/ratings", "dataset")
     into = tmp_path_factory.mktemp("sent")

@@ -26,7 +26,7 @@ NOWHERE = Hub("http://127.0.0.1:9", "hf_none")
 def clocked(tmp_path: Path) -> Iterator[tuple[SpaceService, Clock]]:
     service, clock = service_of(tmp_path, NOWHERE, settings_of(ratings_per_hour=3))
     yield service, clock
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def _rate(
 def _kept(service: SpaceService) -> list[tuple[str, str, str]]:
     return [
         (one.rating.rater, one.rating.kind, one.rating.answer)
-        for one in service.desk.outbox.store.rated(Shard(1, 99))
+        for one in service.intake.outbox.store.rated(Shard(1, 99))
     ]
 
 
@@ -51,11 +51,11 @@ def test_rating_when_right_keeps_the_prediction_as_the_answer(service: SpaceServ
     shown = service.predict(["one two"], ADA)
     assert shown.prediction.value == "few"
     rating_id = _rate(service, shown.ticket, "right")
-    [rated] = service.desk.outbox.store.rated(Shard(1, 1))
+    [rated] = service.intake.outbox.store.rated(Shard(1, 1))
     assert rated.rating.rating_id == rating_id
     assert (rated.rating.kind, rated.rating.answer) == ("right", "few")
     assert rated.generation.row == {"text": "one two"}
-    assert rated.generation.model == f"org/model@{service.desk.settings.commit_sha}"
+    assert rated.generation.model == f"org/model@{service.intake.settings.commit_sha}"
     assert rated.generation.scores == shown.prediction.scores
     assert rated.rating.rater_tier == "account"
 
@@ -107,11 +107,11 @@ def test_rating_when_the_ticket_was_changed_is_refused(service: SpaceService) ->
 
 def test_rating_when_of_another_space_is_refused(service: SpaceService, tmp_path: Path) -> None:
     other, _ = service_of(tmp_path / "other", NOWHERE, settings_of())
-    other.desk.signer.secret_keys = [b"another key"]
+    other.intake.signer.secret_keys = [b"another key"]
     ticket = other.predict(["one two"], ADA).ticket
     with pytest.raises(RatingRefused, match="not a prediction of this Space"):
         _rate(service, ticket, "right")
-    other.desk.outbox.store.close()
+    other.intake.outbox.store.close()
 
 
 def test_rating_when_a_day_has_passed_is_refused(
@@ -119,8 +119,8 @@ def test_rating_when_a_day_has_passed_is_refused(
 ) -> None:
     service, _ = clocked
     ticket = service.predict(["one two"], ADA).ticket
-    real = service.desk.signer.loads
-    monkeypatch.setattr(service.desk.signer, "loads", lambda s, max_age: real(s, max_age=-1))
+    real = service.intake.signer.loads
+    monkeypatch.setattr(service.intake.signer, "loads", lambda s, max_age: real(s, max_age=-1))
     with pytest.raises(RatingRefused, match="more than a day old") as refused:
         _rate(service, ticket, "right")
     assert refused.value.reason == "expired"
@@ -151,7 +151,7 @@ def test_rating_when_accounts_are_needed_and_nobody_is_signed_in_is_refused(
         _rate(service, ticket, "right", rater=BOB)
     assert refused.value.reason == "rater"
     assert _rate(service, service.predict(["x"], ADA).ticket, "right")
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 def test_rating_when_the_disk_is_full_is_not_acknowledged(
@@ -184,7 +184,7 @@ def test_input_when_unusable_says_why_and_is_not_kept(
 ) -> None:
     with pytest.raises(DataError, match=message):
         service.predict([text], ADA)
-    assert service.desk.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
+    assert service.intake.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
 
 
 def test_input_when_not_rated_for_a_day_is_deleted(
@@ -193,23 +193,23 @@ def test_input_when_not_rated_for_a_day_is_deleted(
     service, clock = clocked
     service.predict(["unrated"], ADA)
     _rate(service, service.predict(["rated"], ADA).ticket, "right")
-    service.desk.forget_unrated()
-    assert service.desk.outbox.store._read("SELECT count(*) FROM generation") == [(2,)]
+    service.intake.forget_unrated()
+    assert service.intake.outbox.store._read("SELECT count(*) FROM generation") == [(2,)]
     clock.ahead_seconds = DAY + 60
-    service.desk.forget_unrated()
-    [(fields,)] = service.desk.outbox.store._read("SELECT fields FROM generation")
+    service.intake.forget_unrated()
+    [(fields,)] = service.intake.outbox.store._read("SELECT fields FROM generation")
     assert "unrated" not in fields
-    assert b"unrated" not in service.desk.outbox.store.path.read_bytes()
+    assert b"unrated" not in service.intake.outbox.store.path.read_bytes()
 
 
 def test_consent_when_its_words_change_has_another_version(tmp_path: Path) -> None:
     versions = set()
     for name, license_name in (("a", "cc0-1.0"), ("b", "mit")):
         service, _ = service_of(tmp_path / name, NOWHERE, settings_of(license=license_name))
-        assert f"under the licence {license_name}" in service.desk.consent
+        assert f"under the licence {license_name}" in service.intake.consent
         _rate(service, service.predict(["x"], ADA).ticket, "right")
-        versions.add(service.desk.outbox.store.rated(Shard(1, 1))[0].rating.consent)
-        service.desk.outbox.store.close()
+        versions.add(service.intake.outbox.store.rated(Shard(1, 1))[0].rating.consent)
+        service.intake.outbox.store.close()
     assert len(versions) == 2
 
 
@@ -218,15 +218,15 @@ def test_rating_when_the_disk_may_be_lost_is_acknowledged_by_the_hub(tmp_path: P
         hub = Hub(local.url, local.token)
         hub.create_repo(Repo("admin/ratings", "dataset"))
         service, _ = service_of(tmp_path, hub, settings_of(flush_seconds=3600.0))
-        service.desk.durability = "hub"
+        service.intake.durability = "hub"
         assert service.health()["durability"] == "hub"
-        service.desk.outbox.start()
+        service.intake.outbox.start()
         assert _rate(service, service.predict(["one two"], ADA).ticket, "right")
         files = hub.list_files(Repo("admin/ratings", "dataset"), "main")
         assert [file.path for file in files if file.path.endswith(".parquet")]
-        assert service.desk.outbox.status().waiting == 0
-        service.desk.outbox.stop()
-        service.desk.outbox.store.close()
+        assert service.intake.outbox.status().waiting == 0
+        service.intake.outbox.stop()
+        service.intake.outbox.store.close()
 
 
 def test_rating_when_the_hub_does_not_take_it_is_kept_and_not_acknowledged(
@@ -234,10 +234,10 @@ def test_rating_when_the_hub_does_not_take_it_is_kept_and_not_acknowledged(
 ) -> None:
     monkeypatch.setattr("hub_trainer.hub.time.sleep", lambda seconds: None)
     service, _ = service_of(tmp_path, NOWHERE, settings_of(flush_seconds=3600.0))
-    service.desk.durability = "hub"
-    service.desk.outbox.start()
+    service.intake.durability = "hub"
+    service.intake.outbox.start()
     with pytest.raises(RatingRefused, match="not on the Hub yet") as refused:
         _rate(service, service.predict(["one two"], ADA).ticket, "right")
-    assert (refused.value.reason, service.desk.outbox.status().waiting) == ("busy", 1)
-    service.desk.outbox.stop()
-    service.desk.outbox.store.close()
+    assert (refused.value.reason, service.intake.outbox.status().waiting) == ("busy", 1)
+    service.intake.outbox.stop()
+    service.intake.outbox.store.close()

@@ -54,13 +54,13 @@ def service(tmp_path: Path) -> Iterator[SpaceService]:
     nowhere = Hub("http://127.0.0.1:9", "hf_none")
     made, _ = service_of(tmp_path, nowhere, settings_of(**SETTINGS), task=NameTask())
     yield made
-    made.desk.outbox.store.close()
+    made.intake.outbox.store.close()
 
 
 def rate(service: SpaceService, ticket: str, answer: str) -> dict[str, Any]:
     """The answer that is kept."""
     asyncio.run(service.rate(ticket, "wrong", answer, ADA))
-    kept = service.desk.outbox.store._read("SELECT answer FROM rating ORDER BY seq DESC LIMIT 1")
+    kept = service.intake.outbox.store._read("SELECT answer FROM rating ORDER BY seq DESC LIMIT 1")
     found: dict[str, Any] = json.loads(kept[0][0])
     return found
 

@@ -20,7 +20,7 @@ from hub_trainer.rows.examples import example_of, example_row
 from hub_trainer.rows.formats import Example, detect_format
 from hub_trainer.space.application import chat_app
 from hub_trainer.space.chat.service import ChatModel, ChatService
-from hub_trainer.space.desk import RatingDesk
+from hub_trainer.space.rating_intake import RatingIntake
 from hub_trainer.space.settings import SpaceSettings
 from hub_trainer.space.view import View
 from hub_trainer.tasks import ModelFolders
@@ -115,12 +115,12 @@ def chat_service_of(
     outbox = Outbox(RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds)
     clock = Clock()
     needs_account = options.pop("needs_account", False)
-    desk = RatingDesk(settings, outbox, key=KEY, needs_account=needs_account, now=clock)
+    intake = RatingIntake(settings, outbox, key=KEY, needs_account=needs_account, now=clock)
     models = [ChatModel(f"org/model@{SHA}", ModelFolders(folder / voice))]
     if settings.rival:
         models.append(ChatModel(f"org/rival@{OTHER_SHA}", ModelFolders(folder / "quiet")))
     task: Any = WordyTask()
-    return ChatService(task, models, desk, key=KEY, **options), clock
+    return ChatService(task, models, intake, key=KEY, **options), clock
 
 
 def prompt_of(generation: Any) -> Any:
@@ -141,6 +141,6 @@ def running_chat(
     with event_loop():
         app = chat_app(service, raters(), View("https://example.org/m", examples, sign_in))
         with served(app) as url:
-            yield RunningChat(url, service, service.desk.outbox.store, clock)
-    service.desk.outbox.store.close()
+            yield RunningChat(url, service, service.intake.outbox.store, clock)
+    service.intake.outbox.store.close()
     gc.collect()

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from hub_trainer.checks import inspection
-from hub_trainer.checks.inspection import Bench, Reading
+from hub_trainer.checks.inspection import Reading, ReviewContext
 from hub_trainer.checks.verdict import Check, decide
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows import RowSpec, write_rows
 from tests.stages.clean_corpus import FORMS, Row, Set, clean_set, names
-from tests.stages.review_bench import call_here
+from tests.stages.review_hub import call_here
 
 NUM_SEEDS = 3
 MAX_STOPPED = 0.03
@@ -41,8 +41,8 @@ def _checks(s: Set, rows: Sequence[Row]) -> list[Check]:
             _reading(folder / f"{name}.parquet", s, part)
             for name, part in (("base", s.base), ("test", s.sealed))
         )
-        bench = Bench(folder, base, test, 0.85, ReviewSection())
-        return inspection._check_contents(_reading(folder / "new.parquet", s, rows), bench)[0]
+        context = ReviewContext(folder, base, test, 0.85, ReviewSection())
+        return inspection._check_contents(_reading(folder / "new.parquet", s, rows), context)[0]
 
 
 def _requests(name: str, num_seeds: int) -> Iterator[tuple[str, list[Row]]]:

@@ -7,7 +7,7 @@ import pytest
 from datasets import ClassLabel, Features, Value
 
 from hub_trainer.answers import ANSWERS, load_answer
-from hub_trainer.checks.bench import Tip
+from hub_trainer.checks.review_context import Tip
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Repo, RepoFile
 from hub_trainer.recipe import DatasetSource

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hub_trainer.duplicates import content_keys
 from hub_trainer.recipe import CurateSection
 from hub_trainer.stages.curate.signals import (
-    Seen,
+    KnownExamples,
     canonical_of,
     count_opinions,
     examples_of_kind,
@@ -18,7 +18,7 @@ from hub_trainer.stages.curate.signals import (
     trust_of,
 )
 
-NOTHING_SEEN = Seen(frozenset(), frozenset())
+NOTHING_KNOWN = KnownExamples(frozenset(), frozenset())
 WHOLE = {"_weight": 1.0, "_finished": [True]}
 TURNS = [{"role": "user", "content": "Hello"}]
 
@@ -87,7 +87,7 @@ def test_opinions_when_a_rater_says_too_much_then_the_first_ones_count() -> None
 
 def test_thumbs_when_for_ratings_then_prompt_completion_and_label() -> None:
     found = opinions(said("up", answer="good"), said("down", answer="bad"), said("report"))
-    agreed = examples_of_kind(found.all, "kto", NOTHING_SEEN, min_raters=1)
+    agreed = examples_of_kind(found.all, "kto", NOTHING_KNOWN, min_raters=1)
     assert list(agreed.examples) == [
         {"prompt": "a ", "completion": "b", "label": False, **WHOLE},
         {"prompt": "a ", "completion": "bad", "label": False, **WHOLE},
@@ -97,21 +97,21 @@ def test_thumbs_when_for_ratings_then_prompt_completion_and_label() -> None:
 
 def test_thumbs_when_the_prompt_is_a_dialogue_then_the_answer_is_a_turn() -> None:
     found = opinions(said("up", prompt=json.dumps(TURNS)))
-    [example] = examples_of_kind(found.all, "kto", NOTHING_SEEN, min_raters=1).examples
+    [example] = examples_of_kind(found.all, "kto", NOTHING_KNOWN, min_raters=1).examples
     assert example["prompt"] == TURNS
     assert example["completion"] == ({"role": "assistant", "content": "b"},)
 
 
 def test_pairs_when_for_preferences_then_chosen_and_rejected() -> None:
     found = opinions(preferred("x", "y"), said("edit", answer="old", **{}) | {"answer": "new"})
-    agreed = examples_of_kind(found.all, "dpo", NOTHING_SEEN, min_raters=1)
+    agreed = examples_of_kind(found.all, "dpo", NOTHING_KNOWN, min_raters=1)
     pairs = {(one["chosen"], one["rejected"]) for one in agreed.examples}
     assert pairs == {("x", "y"), ("new", "old")}
 
 
 def test_edits_when_for_demonstrations_then_the_edited_answer() -> None:
     changed, same = said("edit") | {"answer": "new"}, said("edit") | {"answer": "b"}
-    agreed = examples_of_kind(opinions(changed, same).all, "sft", NOTHING_SEEN, min_raters=1)
+    agreed = examples_of_kind(opinions(changed, same).all, "sft", NOTHING_KNOWN, min_raters=1)
     assert list(agreed.examples) == [{"prompt": "a ", "completion": "new", **WHOLE}]
     assert agreed.skipped == {"nothing was changed": 1}
 
@@ -128,7 +128,7 @@ def test_answers_when_cut_off_then_their_examples_say_so() -> None:
     kinds = {
         kind: [
             one["_finished"]
-            for one in examples_of_kind(found, kind, NOTHING_SEEN, min_raters=1).examples
+            for one in examples_of_kind(found, kind, NOTHING_KNOWN, min_raters=1).examples
         ]
         for kind in ("kto", "dpo", "sft")
     }
@@ -139,18 +139,18 @@ def test_answers_when_cut_off_then_their_examples_say_so() -> None:
 
 def test_raters_when_they_disagree_evenly_then_there_is_no_example() -> None:
     found = opinions(said("up", "ann"), said("down", "bob"))
-    agreed = examples_of_kind(found.all, "kto", NOTHING_SEEN, min_raters=1)
+    agreed = examples_of_kind(found.all, "kto", NOTHING_KNOWN, min_raters=1)
     assert (list(agreed.examples), agreed.skipped) == ([], {"no agreement": 1})
 
 
 def test_raters_when_too_few_then_there_is_no_example() -> None:
-    agreed = examples_of_kind(opinions(said("up")).all, "kto", NOTHING_SEEN, min_raters=2)
+    agreed = examples_of_kind(opinions(said("up")).all, "kto", NOTHING_KNOWN, min_raters=2)
     assert (list(agreed.examples), agreed.skipped) == ([], {"too few raters": 1})
 
 
 def test_pairs_when_seen_from_both_sides_then_they_are_one_item() -> None:
     rows = [preferred("x", "y", "ann"), preferred("y", "x", "bob"), preferred("x", "y", "eve")]
-    [example] = examples_of_kind(opinions(*rows).all, "dpo", NOTHING_SEEN, min_raters=3).examples
+    [example] = examples_of_kind(opinions(*rows).all, "dpo", NOTHING_KNOWN, min_raters=3).examples
     assert (example["chosen"], example["rejected"]) == ("x", "y")
     assert 0 < example["_weight"] < 0.5
 
@@ -167,7 +167,7 @@ def test_trust_when_a_rater_disagrees_with_everybody_then_they_do_not_count() ->
     trust = trust_of(found)
     assert trust["mallory"] == 0.0
     assert trust["ann"] > trust["new"] == pytest.approx(1.0)
-    agreed = examples_of_kind(found, "kto", NOTHING_SEEN, min_raters=1)
+    agreed = examples_of_kind(found, "kto", NOTHING_KNOWN, min_raters=1)
     assert agreed.skipped == {"no agreement": 1}
     assert len(agreed.examples) == 41
 
@@ -178,23 +178,23 @@ def test_weights_when_made_then_they_are_positive_and_bounded(
 ) -> None:
     rows = [said("up" if up else "down", rater, answer) for rater, answer, up in votes]
     found = opinions(*rows).all
-    agreed = examples_of_kind(found, "kto", NOTHING_SEEN, min_raters=1)
+    agreed = examples_of_kind(found, "kto", NOTHING_KNOWN, min_raters=1)
     assert all(0 < one["_weight"] <= 1 / 0.6 for one in agreed.examples)
 
 
 def test_examples_when_known_or_sealed_then_they_are_left_out() -> None:
     known = canonical_of({"prompt": "a ", "completion": "b"})
-    seen = Seen(frozenset(content_keys([known], "text")), frozenset())
+    seen = KnownExamples(frozenset(content_keys([known], "text")), frozenset())
     agreed = examples_of_kind(opinions(said("up")).all, "kto", seen, min_raters=1)
     assert agreed.skipped == {"in the dataset already": 1}
-    sealed = Seen(frozenset(), frozenset(content_keys([{"text": "a "}], "text")))
+    sealed = KnownExamples(frozenset(), frozenset(content_keys([{"text": "a "}], "text")))
     agreed = examples_of_kind(opinions(said("up")).all, "kto", sealed, min_raters=1)
     assert agreed.skipped == {"sealed for the test": 1}
 
 
 def test_numbers_when_summarised_then_signals_and_trust_are_there() -> None:
     found = opinions(said("up"), said("report", "bob"), preferred("x", "y"))
-    agreed = examples_of_kind(found.all, "kto", NOTHING_SEEN, min_raters=1)
+    agreed = examples_of_kind(found.all, "kto", NOTHING_KNOWN, min_raters=1)
     numbers = summarise_opinions(found, agreed)
     assert numbers["signals"] == {"pair": 1, "thumb": 2}
     assert (numbers["num_ratings"], numbers["num_raters"]) == (3, 2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from sklearn import metrics as oracle
 
 from hub_trainer.artifacts import Artifact, write_artifact
 from hub_trainer.errors import DataError
@@ -13,6 +14,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import Results
 from hub_trainer.stages import evaluate, train
 from hub_trainer.stages.evaluate import probe
 from hub_trainer.stages.evaluate.probe import probe_answers
@@ -70,9 +72,8 @@ def noisy(rows: Rows, fraction: float, labels: Sequence[str] = ("big", "small"))
     ]
 
 
-def results(made: Artifact) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((made.folder / "results.json").read_text())
-    return content
+def results(made: Artifact) -> Results:
+    return Results.from_json(json.loads((made.folder / "results.json").read_text()))
 
 
 def evaluated(
@@ -93,39 +94,102 @@ def test_run_when_it_is_the_first_round_then_compares_with_a_constant(
 ) -> None:
     made = evaluated(tmp_path, hub, name)
     found = results(made)
-    assert set(found) == {
-        *("metrics", "published", "base", "primary", "per_label", "confusion", "calibration"),
-        *("num_examples", "comparison", "gate", "examples", "baselines", "validation", "answer"),
-    }
-    assert found["published"] is None
-    assert found["comparison"] is None
-    assert found["num_examples"] == 200
-    accuracy = found["metrics"]["accuracy"]
+    assert (found.answer, found.writing) == ("label", None)
+    assert set(found.detail) == {"per_label", "confusion", "calibration"}
+    assert found.published is None
+    assert found.comparison is None
+    assert found.num_examples == 200
+    accuracy = found.metrics["accuracy"]
     assert 0.9 < accuracy["low"] < accuracy["value"] < accuracy["high"] <= 1
-    assert found["metrics"]["f1_macro"]["low"] < found["metrics"]["f1_macro"]["value"]
-    assert found["gate"]["verdict"] == "promote"
-    assert found["gate"]["against"] == "baseline"
-    assert "a constant answer" in found["gate"]["reasons"][0]
-    assert (found["gate"]["alpha"], found["gate"]["look"]) == (0.05, 1)
-    assert found["base"] is None
-    constant, probe = found["baselines"]
-    assert (constant["name"], probe["name"]) == ("constant", "probe")
-    assert "commonest label" in constant["description"]
-    assert constant["metrics"]["accuracy"]["value"] < accuracy["low"]
-    assert probe["description"].startswith("logistic regression on the table's features, fitted on")
-    assert set(probe["metrics"]["f1_macro"]) == {"value", "low", "high"}
-    assert [floor["against"] for floor in found["gate"]["floors"]] == ["probe"]
-    assert found["validation"]["num_examples"] == 60
-    assert 0.9 < found["validation"]["metrics"]["accuracy"]["value"] <= 1
-    assert [one["label"] for one in found["per_label"]] == ["big", "small"]
-    assert sum(one["support"] for one in found["per_label"]) == 200
-    assert found["confusion"]["labels"] == ["big", "small"]
-    counts = found["confusion"]["counts"]
+    assert found.metrics["f1_macro"]["low"] < found.metrics["f1_macro"]["value"]
+    assert found.gate["verdict"] == "promote"
+    assert found.gate["against"] == "baseline"
+    assert "a constant answer" in found.gate["reasons"][0]
+    assert (found.gate["alpha"], found.gate["look"]) == (0.05, 1)
+    assert found.base is None
+    constant, probe = found.baselines
+    assert (constant.name, probe.name) == ("constant", "probe")
+    assert "commonest label" in constant.description
+    assert constant.metrics["accuracy"]["value"] < accuracy["low"]
+    assert probe.description.startswith("logistic regression on the table's features, fitted on")
+    assert set(probe.metrics["f1_macro"]) == {"value", "low", "high"}
+    assert [floor["against"] for floor in found.gate["floors"]] == ["probe"]
+    assert found.validation.num_examples == 60
+    assert 0.9 < found.validation.metrics["accuracy"]["value"] <= 1
+    assert [one["label"] for one in found.detail["per_label"]] == ["big", "small"]
+    assert sum(one["support"] for one in found.detail["per_label"]) == 200
+    assert found.detail["confusion"]["labels"] == ["big", "small"]
+    counts = found.detail["confusion"]["counts"]
     assert (counts[0][0] + counts[1][1]) / 200 == pytest.approx(accuracy["value"])
-    assert 0 <= found["calibration"]["ece"] < 0.2
+    assert 0 <= found.detail["calibration"]["ece"] < 0.2
     assert (made.folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
-    assert made.outputs["metrics"] == found["metrics"]
+    assert made.outputs["metrics"] == found.metrics
     assert made.outputs["gate"]["verdict"] == "promote"
+
+
+MEDICAL = [
+    *("auroc", "sensitivity", "specificity", "brier", "calibration_error"),
+    "average_precision",
+]
+
+
+@pytest.mark.parametrize("primary", ["auroc", "sensitivity", "brier"])
+def test_run_when_probabilities_are_measured_then_as_scikit_learn_does(
+    tmp_path: Path, hub: Hub, name: str, primary: str
+) -> None:
+    measured = {"metrics": MEDICAL, "primary": primary, "positive": "small"}
+    made = evaluated(tmp_path, hub, name, evaluate=measured)
+    found, rows = results(made), pq.read_table(made.folder / "predictions.parquet").to_pylist()
+    truth = [row["reference"] == "small" for row in rows]
+    given = [row["prediction"] == "small" for row in rows]
+    scores = [one["score"] for row in rows for one in row["scores"] if one["name"] == "small"]
+    expected = {
+        "auroc": oracle.roc_auc_score(truth, scores),
+        "average_precision": oracle.average_precision_score(truth, scores),
+        "brier": oracle.brier_score_loss(truth, scores),
+        "sensitivity": oracle.recall_score(truth, given),
+        "specificity": oracle.recall_score(truth, given, pos_label=False),
+        "calibration_error": found.detail["calibration"]["ece"],
+    }
+    assert list(found.metrics) == MEDICAL
+    for metric, value in expected.items():
+        estimate = found.metrics[metric]
+        assert estimate["value"] == pytest.approx(value, abs=1e-9), metric
+        assert estimate["low"] <= estimate["value"] <= estimate["high"]
+    constant, probe = found.baselines
+    assert constant.metrics["auroc"]["value"] == 0.5
+    assert constant.metrics["sensitivity"]["value"] == 0
+    assert 0.8 < probe.metrics["auroc"]["value"] < 1
+    gate = found.gate
+    assert (gate["metric"], gate["verdict"], gate["lower_is_better"]) == (
+        *(primary, "promote"),
+        primary == "brier",
+    )
+    assert gate["num_examples"] == (sum(truth) if primary == "sensitivity" else 200)
+
+
+def test_run_when_the_published_model_ranks_as_well_then_slices_are_of_its_labels(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    published = fitted(tmp_path / "published", table_rows(300))
+    measured = {"metrics": ["auroc"], "primary": "auroc", "slices": ["color"]}
+    found = results(evaluated(tmp_path, hub, name, published=published, evaluate=measured))
+    assert (found.gate["against"], found.gate["method"]) == ("published", "permutation")
+    assert {one["column"] for one in found.gate["slices"]} == {"label", "color"}
+    assert set(found.published) == {"auroc"}
+
+
+@pytest.mark.parametrize(
+    ("positive", "message"),
+    [("smal", "is none of the labels"), (None, "Of two labels average_precision is of the one")],
+)
+def test_train_when_the_positive_label_is_not_known_then_stops_before(
+    tmp_path: Path, hub: Hub, name: str, positive: str | None, message: str
+) -> None:
+    measured = {"metrics": ["average_precision"], "primary": "average_precision"}
+    with pytest.raises(DataError, match=message) as caught:
+        evaluated(tmp_path, hub, name, evaluate={**measured, "positive": positive})
+    assert caught.value.where == "evaluate.positive"
 
 
 def test_run_when_done_then_predictions_agree_with_the_metrics(
@@ -135,7 +199,7 @@ def test_run_when_done_then_predictions_agree_with_the_metrics(
     rows = pq.read_table(made.folder / "predictions.parquet").to_pylist()
     assert list(rows[0]) == ["_row_id", "reference", "prediction", "score", "scores"]
     assert [row["_row_id"] for row in rows] == [row["_row_id"] for row in table_rows(200, seed=8)]
-    accuracy = results(made)["metrics"]["accuracy"]["value"]
+    accuracy = results(made).metrics["accuracy"]["value"]
     assert sum(row["score"] for row in rows) / len(rows) == pytest.approx(accuracy)
     for row in rows:
         assert row["score"] == float(row["prediction"] == row["reference"])
@@ -146,7 +210,7 @@ def test_run_when_done_then_predictions_agree_with_the_metrics(
 def test_run_when_examples_are_shown_then_none_is_sealed(
     tmp_path: Path, hub: Hub, name: str
 ) -> None:
-    shown = results(evaluated(tmp_path, hub, name))["examples"]
+    shown = results(evaluated(tmp_path, hub, name)).examples
     assert len(shown) == 6
     assert set(shown[0]) == {"features", "reference", "prediction"}
     sealed = [str(row["size"]) for row in table_rows(200, seed=8) if row["size"]]
@@ -159,18 +223,18 @@ def test_run_when_better_than_the_published_then_promotes(
     worse = fitted(tmp_path / "old", noisy(table_rows(80, seed=3), 0.6))
     made = evaluated(tmp_path, hub, name, published=worse)
     found = results(made)
-    gate, comparison = found["gate"], found["comparison"]
+    gate, comparison = found.gate, found.comparison
     assert (gate["verdict"], gate["against"]) == ("promote", "published")
-    assert comparison["p_value"] < 0.01
-    assert comparison["mcnemar_p_value"] == comparison["p_value"]
-    difference = comparison["difference"]
+    assert comparison.p_value < 0.01
+    assert comparison.mcnemar_p_value == comparison.p_value
+    difference = comparison.difference
     assert 0 < difference["low"] < difference["value"] < difference["high"]
-    expected = found["metrics"]["accuracy"]["value"] - found["published"]["accuracy"]["value"]
+    expected = found.metrics["accuracy"]["value"] - found.published["accuracy"]["value"]
     assert difference["value"] == pytest.approx(expected)
     assert {one["column"] for one in gate["slices"]} == {"label"}
     rows = pq.read_table(made.folder / "predictions.parquet").to_pylist()
     old = sum(row["published_score"] for row in rows) / len(rows)
-    assert old == pytest.approx(found["published"]["accuracy"]["value"])
+    assert old == pytest.approx(found.published["accuracy"]["value"])
     assert {"published_prediction", "published_scores"} <= set(rows[0])
 
 
@@ -181,9 +245,9 @@ def test_run_when_it_is_the_published_model_again_then_holds(
     found = results(
         evaluated(tmp_path, hub, name, published=fitted(tmp_path / "old", rows), train__seed=0)
     )
-    assert found["gate"]["verdict"] == "hold"
-    assert found["comparison"]["difference"]["value"] == 0
-    assert found["metrics"] == found["published"]
+    assert found.gate["verdict"] == "hold"
+    assert found.comparison.difference["value"] == 0
+    assert found.metrics == found.published
 
 
 def test_run_when_a_slice_is_worse_then_rejects_and_names_it(
@@ -197,7 +261,7 @@ def test_run_when_a_slice_is_worse_then_rejects_and_names_it(
     ]
     folder = prepare_round(tmp_path, spoilt, table_rows(200, seed=8), parent=parent)
     train.run(chosen, folder, hub)
-    gate = results(evaluate.run(chosen, folder, hub))["gate"]
+    gate = results(evaluate.run(chosen, folder, hub)).gate
     assert gate["verdict"] == "reject"
     worst = gate["slices"][0]
     assert worst["regressed"]
@@ -213,9 +277,9 @@ def test_run_when_the_published_model_lacks_a_label_then_that_counts_as_wrong(
     ]
     old = fitted(tmp_path / "old", rows, ["huge", "small"])
     found = results(evaluated(tmp_path, hub, name, published=old))
-    small = next(one["support"] for one in found["per_label"] if one["label"] == "small")
-    assert found["published"]["accuracy"]["value"] == pytest.approx(small / 200)
-    assert found["gate"]["verdict"] == "promote"
+    small = next(one["support"] for one in found.detail["per_label"] if one["label"] == "small")
+    assert found.published["accuracy"]["value"] == pytest.approx(small / 200)
+    assert found.gate["verdict"] == "promote"
 
 
 def test_run_when_no_label_is_shared_then_says_so(tmp_path: Path, hub: Hub, name: str) -> None:
@@ -239,10 +303,10 @@ def test_run_when_inputs_are_the_same_then_does_nothing(
 def test_run_when_rounds_came_before_then_spends_less_alpha(
     tmp_path: Path, hub: Hub, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = results(evaluated(tmp_path / "1", hub, name))["gate"]
+    first = results(evaluated(tmp_path / "1", hub, name)).gate
     held = [_record(1, "hold"), _record(2, "hold")]
     monkeypatch.setattr(evaluate, "read_rounds", lambda hub, repo_id: held)
-    later = results(evaluated(tmp_path / "2", hub, name))["gate"]
+    later = results(evaluated(tmp_path / "2", hub, name)).gate
     assert (first["look"], later["look"]) == (1, 2)
     assert later["alpha_spent"] < first["alpha_spent"]
 
@@ -294,10 +358,10 @@ def test_run_when_there_is_a_base_model_then_measures_it_too(
     folder = prepare_round(tmp_path, text_rows(60), text_rows(30, seed=4), base_model=pinned)
     train.run(chosen, folder, hub)
     found = results(evaluate.run(chosen, folder, hub))
-    assert "nearest mean embedding" in found["base"]["description"]
-    assert [one["name"] for one in found["baselines"]] == ["constant", "base", "probe"]
-    assert set(found["examples"][0]) == {"text", "reference", "prediction"}
-    assert [one["label"] for one in found["per_label"]] == ["blue", "green", "red"]
+    assert "nearest mean embedding" in found.base.description
+    assert [one.name for one in found.baselines] == ["constant", "base", "probe"]
+    assert set(found.examples[0]) == {"text", "reference", "prediction"}
+    assert [one["label"] for one in found.detail["per_label"]] == ["blue", "green", "red"]
 
 
 @pytest.mark.parametrize("kind", ["text", "image"])
@@ -316,11 +380,11 @@ def test_run_when_a_first_model_is_below_base_or_probe_then_it_is_not_promoted(
     folder = prepare_round(tmp_path, rows(90), rows(150, seed=4), base_model=pinned)
     train.run(chosen, folder, hub)
     found = results(evaluate.run(chosen, folder, hub))
-    figures = {one["name"]: one["metrics"]["accuracy"]["value"] for one in found["baselines"]}
-    mine = found["metrics"]["accuracy"]["value"]
+    figures = {one.name: one.metrics["accuracy"]["value"] for one in found.baselines}
+    mine = found.metrics["accuracy"]["value"]
     assert mine < max(figures["base"], figures["probe"])
-    assert found["gate"]["verdict"] in ("hold", "reject")
-    assert any("the base model as it is" in reason for reason in found["gate"]["reasons"])
+    assert found.gate["verdict"] in ("hold", "reject")
+    assert any("the base model as it is" in reason for reason in found.gate["reasons"])
 
 
 @pytest.mark.parametrize(

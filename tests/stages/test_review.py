@@ -17,12 +17,12 @@ from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Commit, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.stages import review
-from tests.stages.review_bench import Bench, bench, call_here
 from tests.stages.review_corpus import CARD, draw, kinds, make_case, parquet
+from tests.stages.review_hub import ReviewHub, bench, call_here
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Bench]:
+def shop() -> Iterator[ReviewHub]:
     with bench() as made:
         yield made
 
@@ -41,7 +41,7 @@ def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _new_dataset(bench: Bench, name: str, files: dict[str, bytes] | None = None) -> Repo:
+def _new_dataset(bench: ReviewHub, name: str, files: dict[str, bytes] | None = None) -> Repo:
     repo = Repo(f"{bench.local.user}/{name}", "dataset")
     bench.owner.create_repo(repo, private=False)
     content = {"README.md": CARD.encode(), "data/train-0.csv": b"text,label\na,x\n"}
@@ -49,7 +49,7 @@ def _new_dataset(bench: Bench, name: str, files: dict[str, bytes] | None = None)
     return repo
 
 
-def _propose(bench: Bench, repo: Repo, files: dict[str, bytes], run_id: str) -> int:
+def _propose(bench: ReviewHub, repo: Repo, files: dict[str, bytes], run_id: str) -> int:
     made = bench.contributor.commit(
         repo, Changes(files=files), message="Rows", run_id=run_id, pull_request="Rows"
     )
@@ -57,7 +57,7 @@ def _propose(bench: Bench, repo: Repo, files: dict[str, bytes], run_id: str) -> 
     return made.pull_request
 
 
-def _push(bench: Bench, repo: Repo, number: int, files: dict[str, bytes]) -> None:
+def _push(bench: ReviewHub, repo: Repo, number: int, files: dict[str, bytes]) -> None:
     HfApi(bench.url, token=bench.contributor._token).create_commit(
         repo.repo_id,
         [CommitOperationAdd(path, content) for path, content in files.items()],
@@ -67,7 +67,7 @@ def _push(bench: Bench, repo: Repo, number: int, files: dict[str, bytes]) -> Non
     )
 
 
-def _comments(bench: Bench, repo: Repo, number: int) -> list[str]:
+def _comments(bench: ReviewHub, repo: Repo, number: int) -> list[str]:
     return [text for author, text in bench.owner.comments(repo, number) if author != "alice"]
 
 
@@ -97,13 +97,13 @@ def test_pull_requests_when_reviewed_in_the_sandbox_then_clean_merged_flipped_re
         assert any(line.startswith("label quality:") for line in reason)
 
 
-def test_run_when_pull_requests_are_settled_then_nothing_is_left(shop: Bench) -> None:
+def test_run_when_pull_requests_are_settled_then_nothing_is_left(shop: ReviewHub) -> None:
     repo = _new_dataset(shop, "settled")
     assert review.run(shop.owner, repo.repo_id)["pull_requests"] == []
 
 
 def test_undecided_when_reviewed_twice_then_commented_once_and_left_open(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     repo = _new_dataset(shop, "undecided")
     number = _propose(shop, repo, {"README.md": CARD.encode() + b"more"}, "undecided-1")
@@ -116,7 +116,7 @@ def test_undecided_when_reviewed_twice_then_commented_once_and_left_open(
 
 
 def test_pull_request_when_it_gets_a_push_then_its_comment_is_written_anew(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     repo = _new_dataset(shop, "pushed")
     number = _propose(shop, repo, {"README.md": CARD.encode() + b"more"}, "pushed-1")
@@ -129,7 +129,7 @@ def test_pull_request_when_it_gets_a_push_then_its_comment_is_written_anew(
     assert marker_of(str(shop.owner.pull_request(repo, number).head_sha)) in text
 
 
-def test_closed_pull_request_when_named_then_error_says_so(shop: Bench, unopened: None) -> None:
+def test_closed_pull_request_when_named_then_error_says_so(shop: ReviewHub, unopened: None) -> None:
     repo = _new_dataset(shop, "closed")
     number = _propose(shop, repo, {"data/x.py": b"1"}, "closed-1")
     review.run(shop.owner, repo.repo_id)
@@ -140,7 +140,7 @@ def test_closed_pull_request_when_named_then_error_says_so(shop: Bench, unopened
 
 
 def test_base_when_main_moved_since_then_only_the_pull_requests_own_changes_count(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     repo = _new_dataset(shop, "moved")
     number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "moved-1")
@@ -156,7 +156,7 @@ def test_base_when_main_moved_since_then_only_the_pull_requests_own_changes_coun
 
 
 def test_files_when_the_hub_does_not_give_them_then_a_person_decides(
-    shop: Bench, here: None, monkeypatch: pytest.MonkeyPatch
+    shop: ReviewHub, here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo = _new_dataset(shop, "lacking")
     _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "lacking-1")
@@ -171,7 +171,7 @@ def test_files_when_the_hub_does_not_give_them_then_a_person_decides(
 
 
 def test_card_when_huge_then_a_person_decides_and_the_others_are_reviewed(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     repo = _new_dataset(shop, "huge")
     _propose(shop, repo, {"README.md": CARD.encode() + b"x" * 300_000}, "huge-1")
@@ -182,7 +182,7 @@ def test_card_when_huge_then_a_person_decides_and_the_others_are_reviewed(
 
 
 def test_history_when_unrelated_to_main_then_a_person_decides(
-    shop: Bench, unopened: None, monkeypatch: pytest.MonkeyPatch
+    shop: ReviewHub, unopened: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo = _new_dataset(shop, "orphan")
     _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "orphan-1")
@@ -199,7 +199,7 @@ def test_history_when_unrelated_to_main_then_a_person_decides(
 
 
 def test_name_when_taken_on_main_meanwhile_then_a_person_decides(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     repo = _new_dataset(shop, "taken")
     _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "taken-1")
@@ -211,7 +211,7 @@ def test_name_when_taken_on_main_meanwhile_then_a_person_decides(
 
 
 def test_recorded_sizes_when_rows_join_then_they_leave_the_card(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     sizes = "dataset_info:\n  splits:\n  - name: train\n    num_examples: 1\n---\n# A"
     card = CARD.replace("---\n# A", sizes).encode()
@@ -248,7 +248,7 @@ class _Racing:
     "method", ["list_files", "rewrite_comment", "commit", "read_file", "close"]
 )
 def test_contributor_when_pushing_during_the_review_then_unvetted_rows_are_never_merged(
-    shop: Bench, unopened: None, method: str
+    shop: ReviewHub, unopened: None, method: str
 ) -> None:
     vetted, evil = b"text,label\ngood,x\n", b"text,label\nevil,x\n"
     for trial in range(4):
@@ -277,7 +277,7 @@ def test_contributor_when_pushing_during_the_review_then_unvetted_rows_are_never
 
 
 def test_verdict_when_head_moved_then_void_and_the_review_starts_over(
-    shop: Bench, unopened: None, monkeypatch: pytest.MonkeyPatch
+    shop: ReviewHub, unopened: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo = _new_dataset(shop, "again")
     number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "again-1")
@@ -298,7 +298,7 @@ def test_verdict_when_head_moved_then_void_and_the_review_starts_over(
 
 
 def test_main_when_moved_before_the_commit_then_the_verdict_is_void(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     repo = _new_dataset(shop, "raced")
     number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "raced-1")
@@ -311,7 +311,7 @@ def test_main_when_moved_before_the_commit_then_the_verdict_is_void(
 
 
 def test_pull_request_when_it_never_stands_still_then_error_says_so(
-    shop: Bench, monkeypatch: pytest.MonkeyPatch
+    shop: ReviewHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(review, "apply_verdict", lambda *args: False)
     monkeypatch.setattr(review, "review_pull_request", lambda *args: None)
@@ -320,7 +320,9 @@ def test_pull_request_when_it_never_stands_still_then_error_says_so(
     assert caught.value.what == "Pull request 3 or main moved during each of 5 reviews."
 
 
-def test_merge_when_the_reply_was_lost_then_no_second_commit(shop: Bench, unopened: None) -> None:
+def test_merge_when_the_reply_was_lost_then_no_second_commit(
+    shop: ReviewHub, unopened: None
+) -> None:
     """A reviewer that died after the commit and before the comment finishes the same merge."""
     repo = _new_dataset(shop, "lost")
     number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "lost-1")
@@ -335,7 +337,7 @@ def test_merge_when_the_reply_was_lost_then_no_second_commit(shop: Bench, unopen
 
 @pytest.mark.parametrize("lost", ["rewrite_comment", "close"])
 def test_review_when_killed_after_the_merge_then_the_next_one_finishes_it(
-    shop: Bench, unopened: None, monkeypatch: pytest.MonkeyPatch, lost: str
+    shop: ReviewHub, unopened: None, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     repo = _new_dataset(shop, f"killed-{lost[:5]}")
     number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, f"killed-{lost[:5]}")
@@ -364,11 +366,11 @@ def test_review_when_killed_after_the_merge_then_the_next_one_finishes_it(
         detail = f"merged as {merged.commit_sha} by a review that did not finish"
         assert verdict.checks == (Check("earlier review", True, detail),)
         assert detail in comment
-    assert note == f"Merged by value as {merged.commit_sha}. Thank you."
+    assert note == f"Merged: main holds these rows from {merged.commit_sha} on. Thank you."
 
 
 def test_reader_token_when_merging_then_the_hubs_refusal_is_raised(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     repo = _new_dataset(shop, "forbidden")
     _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "forbidden-1")
@@ -378,7 +380,7 @@ def test_reader_token_when_merging_then_the_hubs_refusal_is_raised(
 
 
 def test_watch_when_pull_requests_come_then_each_commit_is_reviewed_once(
-    shop: Bench, unopened: None
+    shop: ReviewHub, unopened: None
 ) -> None:
     repo = _new_dataset(shop, "watched")
     changed = CARD.encode() + b"more"
@@ -416,7 +418,7 @@ def test_watch_when_the_hub_is_gone_then_waits_longer_each_time() -> None:
 
 
 def test_sealed_rows_when_in_a_private_repo_then_the_reviewer_compares_with_them(
-    shop: Bench, here: None
+    shop: ReviewHub, here: None
 ) -> None:
     verdict = shop.review(make_case("leak, exact", "requests", 0))
     failed = {check.name: check for check in verdict.checks if not check.passed}
@@ -425,7 +427,7 @@ def test_sealed_rows_when_in_a_private_repo_then_the_reviewer_compares_with_them
     assert not any(text in check.detail for check in verdict.checks for text in sealed)
 
 
-def test_rows_when_over_the_limit_then_refused(shop: Bench, here: None) -> None:
+def test_rows_when_over_the_limit_then_refused(shop: ReviewHub, here: None) -> None:
     repo = shop.dataset("requests")
     rows = draw("requests", 0).fresh[:30]
     number = _propose(

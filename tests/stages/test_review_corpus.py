@@ -7,8 +7,8 @@ import pytest
 
 from hub_trainer.checks import inspection
 from tests.alterations import ALTERATIONS
-from tests.stages.review_bench import Bench, bench, call_here
 from tests.stages.review_corpus import DEFECTS, altered_leak, kinds, kinds_for, make_case
+from tests.stages.review_hub import ReviewHub, bench, call_here
 
 CERTAIN = (
     "card: absolute path", "card: hf address", "card: https chain",
@@ -20,7 +20,7 @@ CERTAIN = (
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Bench]:
+def shop() -> Iterator[ReviewHub]:
     with bench() as made:
         yield made
 
@@ -32,7 +32,7 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("defect", list(DEFECTS))
 def test_pull_request_when_of_the_corpus_then_the_verdict_is_right(
-    shop: Bench, defect: str
+    shop: ReviewHub, defect: str
 ) -> None:
     known = kinds_for(defect)
     kind = "requests" if "requests" in known else known[0]
@@ -49,7 +49,7 @@ def test_pull_request_when_of_the_corpus_then_the_verdict_is_right(
         ("tumours", "one number by 3"),
     ],
 )
-def test_leak_when_altered_then_refused(shop: Bench, kind: str, alteration: str) -> None:
+def test_leak_when_altered_then_refused(shop: ReviewHub, kind: str, alteration: str) -> None:
     verdict = shop.review(altered_leak(alteration, kind, 0))
     failed = {check.name: check.detail for check in verdict.checks if not check.passed}
     assert verdict.verdict == "refuse"
@@ -59,7 +59,7 @@ def test_leak_when_altered_then_refused(shop: Bench, kind: str, alteration: str)
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_corpus_when_reviewed_as_a_whole_then_recall_and_false_blocks_hold(
-    shop: Bench, capsys: pytest.CaptureFixture[str]
+    shop: ReviewHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     right: dict[str, list[bool]] = {defect: [] for defect in (*DEFECTS, "leak, altered")}
     given: dict[str, Counter[str]] = {defect: Counter() for defect in (*DEFECTS, "leak, altered")}

@@ -12,7 +12,7 @@ from hub_trainer.contribute import contribute
 from hub_trainer.hub import Changes, Repo
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import review
-from tests.stages.review_bench import Bench, bench, call_here
+from tests.stages.review_hub import ReviewHub, bench, call_here
 
 CARD = """---
 license: cc0-1.0
@@ -29,7 +29,7 @@ PLACES = ("the park", "the sea", "a farm", "school", "a hill", "the wood", "a sh
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Bench]:
+def shop() -> Iterator[ReviewHub]:
     with bench() as made:
         yield made
 
@@ -56,7 +56,7 @@ def _rated(numbers: range, *, of: str = "Tell me of") -> list[dict[str, Any]]:
     ]
 
 
-def _dataset(shop: Bench, name: str) -> Repo:
+def _dataset(shop: ReviewHub, name: str) -> Repo:
     repo = Repo(f"{shop.local.user}/{name}", "dataset")
     shop.owner.create_repo(repo, private=False)
     files = {
@@ -81,7 +81,9 @@ def _recipe(repo: Repo) -> Recipe:
     return Recipe.model_validate(values)
 
 
-def _judged(shop: Bench, repo: Repo, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+def _judged(
+    shop: ReviewHub, repo: Repo, rows: list[dict[str, Any]], folder: Path
+) -> dict[str, Any]:
     path = folder / "rows.jsonl"
     path.write_bytes(_lines(rows))
     made = contribute(shop.contributor, repo.repo_id, path)
@@ -90,7 +92,7 @@ def _judged(shop: Bench, repo: Repo, rows: list[dict[str, Any]], folder: Path) -
     return dict(verdict)
 
 
-def test_ratings_when_new_then_they_are_merged(shop: Bench, tmp_path: Path) -> None:
+def test_ratings_when_new_then_they_are_merged(shop: ReviewHub, tmp_path: Path) -> None:
     repo = _dataset(shop, "ratings")
     verdict = _judged(shop, repo, _rated(range(40, 60)), tmp_path)
     assert verdict["verdict"] == "merge"
@@ -100,7 +102,7 @@ def test_ratings_when_new_then_they_are_merged(shop: Bench, tmp_path: Path) -> N
 
 
 def test_ratings_when_they_answer_sealed_prompts_then_they_are_refused(
-    shop: Bench, tmp_path: Path
+    shop: ReviewHub, tmp_path: Path
 ) -> None:
     repo = _dataset(shop, "sealed")
     rows = [{**row, "completion": "Quite another answer."} for row in _rated(range(100, 120))]
@@ -110,7 +112,9 @@ def test_ratings_when_they_answer_sealed_prompts_then_they_are_refused(
     assert "20" in failed["test leakage"]
 
 
-def test_ratings_when_all_of_one_kind_then_a_person_decides(shop: Bench, tmp_path: Path) -> None:
+def test_ratings_when_all_of_one_kind_then_a_person_decides(
+    shop: ReviewHub, tmp_path: Path
+) -> None:
     repo = _dataset(shop, "one-sided")
     rows = [{**row, "label": True} for row in _rated(range(40, 90))]
     verdict = _judged(shop, repo, rows, tmp_path)
@@ -132,7 +136,7 @@ def _chats(numbers: range) -> list[dict[str, Any]]:
     ]
 
 
-def test_chats_when_they_lack_an_optional_column_then_merged_with_nulls(shop: Bench) -> None:
+def test_chats_when_they_lack_an_optional_column_then_merged_with_nulls(shop: ReviewHub) -> None:
     repo = Repo(f"{shop.local.user}/chats", "dataset")
     shop.owner.create_repo(repo, private=False)
     files = {"README.md": CARD.encode(), "train-0.jsonl": _lines(_chats(range(60)))}
@@ -154,7 +158,7 @@ def test_chats_when_they_lack_an_optional_column_then_merged_with_nulls(shop: Be
     assert {row["id"] for row in rows} == {None}
 
 
-def test_chats_when_their_turns_hold_other_keys_then_kept_or_named(shop: Bench) -> None:
+def test_chats_when_their_turns_hold_other_keys_then_kept_or_named(shop: ReviewHub) -> None:
     keyed = [
         {"messages": [{**turn, "name": "ann"} for turn in row["messages"]]}
         for row in _chats(range(100, 130))

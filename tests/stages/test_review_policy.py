@@ -16,7 +16,7 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import review
 from tests.space.published import publish_model, table_recipe, table_rows
-from tests.stages.review_bench import call_here
+from tests.stages.review_hub import call_here
 
 
 class Parcels:

@@ -38,6 +38,7 @@ from transformers import (
     Wav2Vec2Model,
     WhisperConfig,
     WhisperFeatureExtractor,
+    WhisperForAudioClassification,
     WhisperForConditionalGeneration,
     WhisperTokenizer,
 )
@@ -184,7 +185,7 @@ def sound_base(folder: Path, kind: str = "wav2vec2") -> Path:
     """A small speech model that knows 2 other labels, with its feature extractor.
 
     Of waves wav2vec2, as its base is, with a group norm and without a mask, or as its large one,
-    with both otherwise, and HuBERT; of spectrograms AST.
+    with both otherwise, and HuBERT; of spectrograms AST and Whisper.
     """
     torch.manual_seed(0)
     if kind == "ast":
@@ -195,6 +196,15 @@ def sound_base(folder: Path, kind: str = "wav2vec2") -> Path:
         )  # fmt: skip
         ASTForAudioClassification(config).save_pretrained(folder)
         ASTFeatureExtractor(sampling_rate=8_000, **sides).save_pretrained(folder)
+        return folder
+    if kind == "whisper":
+        config = WhisperConfig(
+            num_mel_bins=16, d_model=16, encoder_layers=2, encoder_attention_heads=2,
+            encoder_ffn_dim=32, max_source_positions=50, classifier_proj_size=16, num_labels=2,
+            decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16,
+        )  # fmt: skip
+        WhisperForAudioClassification(config).save_pretrained(folder)
+        WhisperFeatureExtractor(feature_size=16, chunk_length=1).save_pretrained(folder)
         return folder
     layers: dict[str, Any] = {
         "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,

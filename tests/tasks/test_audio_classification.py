@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
-from hub_trainer.errors import DataError
+from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.sound_augment import AUGMENTATIONS
 from hub_trainer.finetune.sounds import load_extractor, needs_equal_lengths, sound_batches
 from hub_trainer.finetune.trial import try_classifier
@@ -33,7 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora": {"train__lora": {"r": 4, "lora_alpha": 8}},
     "scratch": {},
 }
-KINDS = ("wav2vec2", "wav2vec2-mask", "hubert", "ast")
+KINDS = ("wav2vec2", "wav2vec2-mask", "hubert", "ast", "whisper")
 
 
 def silent(share: float, doing: str) -> None:
@@ -96,6 +96,28 @@ def test_fit_when_the_model_hears_a_mask_then_its_samples_are_no_tokens(
     assert report.tokens is None
     rows = sound_rows(3, seed=9)
     _assert_as_pipeline(tmp_path / "model", TASK.predict(tmp_path / "model", rows), rows)
+
+
+@pytest.mark.parametrize("kind", ["whisper", "ast", "hubert"])
+def test_fit_when_only_the_head_learns_then_the_body_stays_as_it_was(
+    kind: str, tmp_path: Path
+) -> None:
+    few = {**ARGUMENTS, "num_train_epochs": 1}
+    base = sound_base(tmp_path / "base", kind)
+    fit(tmp_path, base, "head", train__arguments=few)
+    before, after = (load_file(one / "model.safetensors") for one in (base, tmp_path / "model"))
+    changed = {name for name in after if not _equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(("classifier.", "projector.")) for name in changed)
+
+
+def test_base_when_weights_of_its_body_are_missing_then_training_refuses_it(tmp_path: Path) -> None:
+    base = sound_base(tmp_path / "base", "whisper")
+    weights = load_file(base / "model.safetensors")
+    weights.pop("encoder.layers.0.fc1.weight")
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match="lacks weights of its own body"):
+        fit(tmp_path, base, "head")
 
 
 def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:

@@ -245,6 +245,21 @@ def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
             "train.early_stopping",
             "changes nothing with random_forest",
         ),
+        (
+            {"evaluate": {"metrics": ["sensitivity", "specificity"], "primary": "sensitivity"}},
+            "evaluate.positive",
+            "sensitivity and specificity are of the label that is looked for; name it here",
+        ),
+        (
+            {"evaluate": {"metrics": ["mcc"], "primary": "mcc", "positive": 1}},
+            "evaluate.positive",
+            "changes nothing, only auroc, average_precision, sensitivity, specificity go by it",
+        ),
+        (
+            {"evaluate": {"metrics": ["calibration_error"], "primary": "calibration_error"}},
+            "evaluate.primary",
+            "no model can be chosen",
+        ),
     ],
 )
 def test_recipe_problems_when_the_estimator_is_wrong_then_says_why(
@@ -253,6 +268,13 @@ def test_recipe_problems_when_the_estimator_is_wrong_then_says_why(
     problems = TASK.recipe_problems(table_recipe(**changes), None)
     assert [one.key for one in problems] == [key]
     assert message in problems[0].message
+
+
+def test_recipe_problems_when_a_number_has_a_positive_label_then_it_changes_nothing() -> None:
+    measured = {"metrics": ["mae"], "primary": "mae", "positive": "1"}
+    wrong = recipe("tabular-regression", base_model=None, evaluate=measured)
+    (problem,) = load_task("tabular-regression").recipe_problems(wrong, None)
+    assert "no metric of tabular-regression goes by it; remove it" in problem.message
 
 
 def test_recipe_problems_when_all_is_well_then_there_are_none() -> None:

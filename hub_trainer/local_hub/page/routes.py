@@ -1,6 +1,6 @@
 """The table of the pages. It comes last: what a client asks for is answered before it."""
 
-from hub_trainer.local_hub.page import browse, files, signing, talk
+from hub_trainer.local_hub.page import browse, discussion_pages, files, signing
 from hub_trainer.local_hub.wire import Entry
 
-ROUTES: list[Entry] = [*signing.ROUTES, *browse.ROUTES, *files.ROUTES, *talk.ROUTES]
+ROUTES: list[Entry] = [*signing.ROUTES, *browse.ROUTES, *files.ROUTES, *discussion_pages.ROUTES]

@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
+from hub_trainer.space.chat.chat_parts import Ask, ChatParts, wire_asking, wire_input
 from hub_trainer.space.chat.events import ChatEvents, Turn
-from hub_trainer.space.chat.talk import Ask, Talk, wire_asking, wire_input
 from hub_trainer.space.view import AT_ONCE, REMEMBER
 
 
@@ -52,7 +52,7 @@ def show_answer_verdict(beside: str, *, can_vary: bool) -> AnswerVerdict:
     return AnswerVerdict(block, up, down, *forms, again)
 
 
-def wire_answers(talk: Talk, verdict: AnswerVerdict, events: ChatEvents, status: Any) -> None:
+def wire_answers(talk: ChatParts, verdict: AnswerVerdict, events: ChatEvents, status: Any) -> None:
     """Ask for answers, and rate them."""
     outputs = [talk.chat, talk.turns, talk.message]
     wire_asking(

@@ -140,7 +140,7 @@ class ChatEvents:
 
     def status(self) -> str:
         """The line at the foot of the page."""
-        return status_line(self._service.desk.outbox.status())
+        return status_line(self._service.intake.outbox.status())
 
     async def _rate(self, ticket: str, kind: str, answer: str, request: gr.Request) -> str:
         rater = await asyncio.to_thread(rater_of, request, self._raters)

@@ -3,19 +3,24 @@
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.chat.answers import show_answer_verdict, wire_answers
+from hub_trainer.space.chat.chat_parts import (
+    ONE_AT_A_TIME,
+    ChatParts,
+    show_conversation,
+    show_input,
+)
 from hub_trainer.space.chat.events import ChatEvents
 from hub_trainer.space.chat.pairs import show_pair_verdict, wire_pairs
 from hub_trainer.space.chat.service import ChatService
-from hub_trainer.space.chat.talk import ONE_AT_A_TIME, Talk, show_conversation, show_input
 from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View, head, notice, terms
 from hub_trainer.space.wording import space_title
 
 
 def build_chat_page(service: ChatService, events: ChatEvents, view: View) -> gr.Blocks:
     """The Blocks of the Space, with the API names /rate, and /chat or /pair."""
-    settings = service.desk.settings
+    settings = service.intake.settings
     in_pairs = settings.rival is not None
-    beside = notice(settings) + terms(settings, service.desk.consent)
+    beside = notice(settings) + terms(settings, service.intake.consent)
     with gr.Blocks(
         title=space_title(settings), analytics_enabled=False, delete_cache=UPLOADS
     ) as page:
@@ -31,7 +36,7 @@ def build_chat_page(service: ChatService, events: ChatEvents, view: View) -> gr.
                 can_vary = service.sampling.temperature is not None
                 answer = show_answer_verdict(beside, can_vary=can_vary)
             said = gr.Markdown(elem_id="said")
-            talk = Talk(turns, chat, said, *show_input(view.examples))
+            talk = ChatParts(turns, chat, said, *show_input(view.examples))
         status = gr.Markdown(elem_id="status")
         if in_pairs:
             wire_pairs(talk, pair, events, status)

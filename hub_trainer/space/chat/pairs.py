@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
+from hub_trainer.space.chat.chat_parts import Ask, ChatParts, wire_asking, wire_input
 from hub_trainer.space.chat.events import ChatEvents, Turn
-from hub_trainer.space.chat.talk import Ask, Talk, wire_asking, wire_input
 from hub_trainer.space.view import AT_ONCE, REMEMBER
 
 SIDES = [("the left one", "report-left"), ("the right one", "report-right")]
@@ -48,7 +48,7 @@ def show_pair_verdict(beside: str) -> PairVerdict:
     return PairVerdict(sides, left, right, block, choices, report, form, side, reason, send_report)
 
 
-def wire_pairs(talk: Talk, verdict: PairVerdict, events: ChatEvents, status: Any) -> None:
+def wire_pairs(talk: ChatParts, verdict: PairVerdict, events: ChatEvents, status: Any) -> None:
     """Ask for pairs of answers, and rate them."""
     outputs = [talk.chat, talk.turns, talk.message, verdict.left, verdict.right, verdict.sides]
     wire_asking(

@@ -21,8 +21,8 @@ from hub_trainer.rows import row_id
 from hub_trainer.rows.examples import example_of
 from hub_trainer.space.chat.opinions import answer_opinion, pair_opinion
 from hub_trainer.space.chat.texts import MAX_MESSAGE_CHARACTERS, checked
-from hub_trainer.space.desk import RatingDesk
 from hub_trainer.space.raters import Rater
+from hub_trainer.space.rating_intake import RatingIntake
 from hub_trainer.tasks import GenerationTask, ModelFolders, Row
 
 MAX_TURNS = 32
@@ -77,15 +77,15 @@ class ChatService:
         self,
         task: GenerationTask,
         models: Sequence[ChatModel],
-        desk: RatingDesk,
+        intake: RatingIntake,
         *,
         key: bytes,
         new_seed: Callable[[], int] = new_seed,
     ) -> None:
-        assert desk.settings.generation is not None
-        self.desk, self.sampling = desk, desk.settings.generation
+        assert intake.settings.generation is not None
+        self.intake, self.sampling = intake, intake.settings.generation
         self._task, self._models, self._key, self._new_seed = task, models, key, new_seed
-        self._store = desk.outbox.store
+        self._store = intake.outbox.store
         asked = example_of(self._prompt_row(models[0], [_said("Hello")])).prompt
         self.remembers = not isinstance(asked, str)
         """Whether a prompt holds the turns before it, as those of a chat template do."""
@@ -117,8 +117,8 @@ class ChatService:
                 break
         sampled = self._sampled(seed, finished=pieces.finished, stopped=cut)
         generation = self._generation(model, row, text, rater, sampled)
-        self.desk.keep(generation)
-        yield Written(text, self.desk.ticket("answer", generation.generation_id))
+        self.intake.keep(generation)
+        yield Written(text, self.intake.ticket("answer", generation.generation_id))
 
     def pair(
         self, message: str, after: str, rater: Rater, *, stopped: Callable[[], bool] = never
@@ -154,13 +154,13 @@ class ChatService:
         ]
         pair_id = secrets.token_hex(16)
         pair = Pair(pair_id, sides[0].generation_id, sides[1].generation_id)
-        self.desk.keep_pair(pair, (sides[0], sides[1]))
-        yield WrittenPair(*texts, self.desk.ticket("pair", pair_id))
+        self.intake.keep_pair(pair, (sides[0], sides[1]))
+        yield WrittenPair(*texts, self.intake.ticket("pair", pair_id))
 
     async def rate(self, ticket: str, kind: str, answer: str | None, rater: Rater) -> str:
         """Keep a rating; returns its id once it is on the disk."""
-        self.desk.assert_may_rate(rater)
-        what, shown_id = self.desk.open_ticket(ticket)
+        self.intake.assert_may_rate(rater)
+        what, shown_id = self.intake.open_ticket(ticket)
         read = self._store.pair if what == "pair" else self._store.generation
         shown = await asyncio.to_thread(read, shown_id)
         if shown is None:
@@ -171,13 +171,13 @@ class ChatService:
             opinion = pair_opinion(shown, kind, answer or "")
         else:
             opinion = answer_opinion(shown, kind, answer or "")
-        return await self.desk.save(self.desk.rating(**vars(opinion), rater=rater))
+        return await self.intake.save(self.intake.rating(**vars(opinion), rater=rater))
 
     def health(self) -> dict[str, Any]:
         """Which models answer and how, and how far the Hub is behind."""
-        rival = self.desk.settings.rival
+        rival = self.intake.settings.rival
         return {
-            **self.desk.health(),
+            **self.intake.health(),
             "generation": self.sampling.model_dump(),
             "rival": rival and rival.model_dump(),
         }
@@ -185,7 +185,7 @@ class ChatService:
     def _turns(self, message: str, after: str, rater: Rater) -> list[Turn]:
         """The conversation up to the message."""
         said = _said(checked(message, name="message", max_characters=MAX_MESSAGE_CHARACTERS))
-        self.desk.limits.take(rater.limited_as)
+        self.intake.limits.take(rater.limited_as)
         if not after or not self.remembers:
             return [said]
         earlier = self._earlier(after, rater)
@@ -196,7 +196,7 @@ class ChatService:
 
     def _earlier(self, after: str, rater: Rater) -> Generation:
         """The answer that a message follows; of a pair the preferred one."""
-        what, shown_id = self.desk.open_ticket(after)
+        what, shown_id = self.intake.open_ticket(after)
         if what == "pair":
             preferred = self._store.preferred(shown_id)
             if preferred is None:
@@ -232,7 +232,7 @@ class ChatService:
             prediction=text,
             scores={},
             rater=rater.pseudonym,
-            created=self.desk.now(),
+            created=self.intake.now(),
             sampling=sampling,
         )
 

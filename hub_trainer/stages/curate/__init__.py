@@ -5,13 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
+from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.recipe import Recipe, RepoRef
 from hub_trainer.rows.formats import Kind
 from hub_trainer.stages.curate.answers import agreed_answers
-from hub_trainer.stages.curate.bench import Bench, key_of, ratings_ref, target_source
 from hub_trainer.stages.curate.creation import Origin, create_dataset
+from hub_trainer.stages.curate.curate_context import (
+    CurateContext,
+    key_of,
+    ratings_ref,
+    target_source,
+)
 from hub_trainer.stages.curate.earlier import own_requests
 from hub_trainer.stages.curate.predicted import agreed_predictions
 from hub_trainer.stages.curate.proposal import (
@@ -57,21 +62,16 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         "curate": recipe.curate.model_dump(),
         "proposed": _proposed(hub, source),
     }
-    folder = round_dir / "curate"
-    done = find_artifact(folder, inputs)
-    if done:
-        return done
-    with (
-        write_artifact(folder, inputs) as draft,
-        tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch,
-    ):
-        bench = Bench(recipe, shas, task, hub, Path(scratch))
-        if bench.has(ratings):
-            _curate(bench, draft, progress)
-        else:
-            _nothing(draft, f"{ratings.repo_id} does not exist yet: there are no ratings.")
-    assert draft.artifact is not None
-    return draft.artifact
+
+    def make(draft: Draft) -> None:
+        with tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch:
+            context = CurateContext(recipe, shas, task, hub, Path(scratch))
+            if context.has(ratings):
+                _curate(context, draft, progress)
+            else:
+                _nothing(draft, f"{ratings.repo_id} does not exist yet: there are no ratings.")
+
+    return make_artifact(round_dir / "curate", inputs, make)
 
 
 def _resolve(hub: Hub, refs: Sequence[RepoRef]) -> dict[tuple[str, str], str]:
@@ -92,40 +92,42 @@ def _proposed(hub: Hub, source: RepoRef) -> list[tuple[int, str, str | None]]:
     return [(one.number, one.status, one.head_sha) for one in own_requests(hub, repo)]
 
 
-def _curate(bench: Bench, draft: Draft, progress: Progress) -> None:
+def _curate(context: CurateContext, draft: Draft, progress: Progress) -> None:
     progress(0.0, "reading ratings and rows")
     kind: Kind | None = None
-    if is_generation(bench.task):
-        kind, agreed = agreed_answers(bench, draft)
+    if is_generation(context.task):
+        kind, agreed = agreed_answers(context, draft)
         examples, skipped = agreed.examples, agreed.skipped
     else:
-        outcome = agreed_predictions(bench, draft)
+        outcome = agreed_predictions(context, draft)
         examples, skipped = outcome.examples, outcome.skipped
     if not examples:
         counts = {**draft.outputs["dropped_ratings"], **skipped}
         _nothing(draft, f"No new example: {_reasons(counts)}.")
         return
     progress(0.7, f"proposing {counted(len(examples), 'example')}")
-    if kind is not None and not bench.has(bench.source):
-        _create(bench, draft, examples, kind)
+    if kind is not None and not context.has(context.source):
+        _create(context, draft, examples, kind)
     else:
-        _propose(bench, draft, examples)
+        _propose(context, draft, examples)
 
 
-def _create(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]], kind: Kind) -> None:
-    examples, left_out = vet_first(bench, examples)
+def _create(
+    context: CurateContext, draft: Draft, examples: Sequence[Mapping[str, Any]], kind: Kind
+) -> None:
+    examples, left_out = vet_first(context, examples)
     draft.outputs.update(left_out=left_out)
     if not examples:
         _nothing(draft, f"No new example: {_reasons(left_out)}.")
         return
-    repo_id, serve = bench.source.repo_id, bench.recipe.serve
+    repo_id, serve = context.source.repo_id, context.recipe.serve
     private = serve.private if serve else True
     made = create_dataset(
-        bench.hub,
+        context.hub,
         repo_id,
         examples,
         kind,
-        origin=Origin(bench.ratings, bench.ratings_licence()),
+        origin=Origin(context.ratings, context.ratings_licence()),
         private=private,
     )
     draft.outputs.update(
@@ -138,9 +140,9 @@ def _create(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]], k
     )
 
 
-def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) -> None:
+def _propose(context: CurateContext, draft: Draft, examples: Sequence[Mapping[str, Any]]) -> None:
     """Offer what review will take; say what stays out, and what is not offered at all."""
-    vetted = vet(bench, examples)
+    vetted = vet(context, examples)
     checks = [check.to_dict() for check in vetted.checks]
     draft.outputs.update(
         left_out=dict(vetted.left_out),
@@ -157,20 +159,20 @@ def _propose(bench: Bench, draft: Draft, examples: Sequence[Mapping[str, Any]]) 
         what = f"{counted(file.rows, 'example')} {'is' if file.rows == 1 else 'are'} not proposed"
         _nothing(draft, f"{what}, as review would refuse: {why}.")
         return
-    if is_generation(bench.task):
-        numbers = answer_numbers(bench.recipe, draft.outputs)
+    if is_generation(context.task):
+        numbers = answer_numbers(context.recipe, draft.outputs)
     else:
-        numbers = prediction_numbers(bench.recipe, draft.outputs, bench.task.answer)
-    told = describe(bench.recipe, bench.ratings, file, numbers)
-    made = propose(bench.hub, bench.target, file, told, vetted.open)
+        numbers = prediction_numbers(context.recipe, draft.outputs, context.task.answer)
+    told = describe(context.recipe, context.ratings, file, numbers)
+    made = propose(context.hub, context.target, file, told, vetted.open)
     assert made.pull_request is not None, "a proposal is a pull request"
     (draft.folder / PurePosixPath(file.path).name).write_bytes(file.content)
-    repo_id = bench.source.repo_id
+    repo_id = context.source.repo_id
     draft.outputs.update(
         repo_id=repo_id,
         pull_request=made.pull_request,
         commit_sha=made.commit_sha,
-        url=bench.hub.discussion_page(Repo(repo_id, "dataset"), made.pull_request),
+        url=context.hub.discussion_page(Repo(repo_id, "dataset"), made.pull_request),
         path=file.path,
         rows=file.rows,
         summary=f"Pull request {made.pull_request} on {repo_id} adds "

@@ -10,12 +10,12 @@ from hub_trainer.errors import UsageError
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.examples import KIND_OF, as_prompts
 from hub_trainer.rows.formats import Kind
-from hub_trainer.stages.curate.bench import Bench
+from hub_trainer.stages.curate.curate_context import CurateContext
 from hub_trainer.stages.curate.signals import (
     SIGNALS_FOR,
     Agreed,
+    KnownExamples,
     Opinions,
-    Seen,
     count_opinions,
     examples_of_kind,
     summarise_opinions,
@@ -43,31 +43,31 @@ def assert_no_gold(recipe: Recipe) -> None:
         )
 
 
-def agreed_answers(bench: Bench, draft: Draft) -> tuple[Kind, Agreed]:
+def agreed_answers(context: CurateContext, draft: Draft) -> tuple[Kind, Agreed]:
     """What the crowd says, as examples of the kind that the dataset holds."""
-    assert_no_gold(bench.recipe)
-    section = bench.recipe.curate
-    shards = bench.read_ratings()
-    opinions = count_opinions(shards, bench.task.name, section)
-    rows = bench.dataset_rows()
-    kind = _kind(bench, rows, opinions)
-    seen = Seen(frozenset(content_keys(rows, "text")), _sealed_prompts(bench))
+    assert_no_gold(context.recipe)
+    section = context.recipe.curate
+    shards = context.read_ratings()
+    opinions = count_opinions(shards, context.task.name, section)
+    rows = context.dataset_rows()
+    kind = _kind(context, rows, opinions)
+    seen = KnownExamples(frozenset(content_keys(rows, "text")), _sealed_prompts(context))
     needed = section.raters_needed(of_answers=True)
     agreed = examples_of_kind(opinions.all, kind, seen, min_raters=needed)
     draft.outputs.update(kind=NAMES[kind], **summarise_opinions(opinions, agreed))
     return kind, agreed
 
 
-def _kind(bench: Bench, rows: Sequence[Mapping[str, Any]], opinions: Opinions) -> Kind:
+def _kind(context: CurateContext, rows: Sequence[Mapping[str, Any]], opinions: Opinions) -> Kind:
     """As the dataset's rows are; of a dataset to come, as the loss wants, or as most ratings."""
     if rows:
         return KIND_OF[rows[0]["label"]]
-    language = bench.recipe.train.language
+    language = context.recipe.train.language
     if language is not None and language.loss_type is not None:
         return KIND_OF_LOSS[language.loss_type]
     counts = Counter(one.signal for one in opinions.all)
     return max(("kto", "dpo", "sft"), key=lambda k: sum(counts[s] for s in SIGNALS_FOR[k]))
 
 
-def _sealed_prompts(bench: Bench) -> frozenset[str]:
-    return frozenset(content_keys(as_prompts(bench.sealed_rows()), "text"))
+def _sealed_prompts(context: CurateContext) -> frozenset[str]:
+    return frozenset(content_keys(as_prompts(context.sealed_rows()), "text"))

@@ -13,7 +13,7 @@ from hub_trainer.hub import Changes, Commit, Hub, Repo
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.formats import FINISHED, Kind
 from hub_trainer.rows.store import WEIGHT
-from hub_trainer.stages.curate.bench import target_source
+from hub_trainer.stages.curate.curate_context import target_source
 from hub_trainer.tasks import outline_for
 
 if TYPE_CHECKING:

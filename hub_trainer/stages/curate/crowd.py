@@ -7,7 +7,7 @@ from typing import Any
 
 from hub_trainer.answers import Answer
 from hub_trainer.duplicates import content_keys
-from hub_trainer.ratings import count_ratings, flood_note
+from hub_trainer.ratings import count_ratings, last_about
 from hub_trainer.recipe import CurateSection
 from hub_trainer.stats import Aggregation
 from hub_trainer.tasks import PredictingTask, Row, rated_example
@@ -65,15 +65,13 @@ def read_votes(
         is_usable=lambda one: _is_usable(one, task),
     )
     keys = content_keys([one["row"] for one in counted.rows], task.modality)
-    keyed = list(zip(keys, counted.rows, strict=True))
-    latest = {(key, one["rater"]): one["answer"] for key, one in keyed}
-    repeats = Counter((key, one["rater"]) for key, one in keyed)
-    dropped = Counter(counted.dropped) + Counter({REPEATED: len(keyed) - len(latest)})
+    last, notes = last_about([one["rater"] for one in counted.rows], keys)
+    repeated = Counter({REPEATED: len(keys) - len(last)})
     return Ratings(
-        votes=[(key, rater, answer) for (key, rater), answer in latest.items()],
-        rows={key: one["row"] for key, one in reversed(keyed)},
-        dropped=dict(dropped),
-        notes=[*counted.notes, *flood_note(list(repeats.values()))],
+        votes=[(keys[n], counted.rows[n]["rater"], counted.rows[n]["answer"]) for n in last],
+        rows={keys[n]: counted.rows[n]["row"] for n in reversed(range(len(keys)))},
+        dropped=dict(Counter(counted.dropped) + repeated),
+        notes=[*counted.notes, *notes],
     )
 
 

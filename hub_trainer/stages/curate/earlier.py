@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from hub_trainer.checks.bench import Tip, load_tip
+from hub_trainer.checks.review_context import Tip, load_tip
 from hub_trainer.hub import Hub, PullRequest, Repo
 
 TITLE = "Add examples that raters agree on"

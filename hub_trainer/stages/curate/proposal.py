@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import Answer
-from hub_trainer.checks.bench import Tip
 from hub_trainer.checks.comment import inert
 from hub_trainer.checks.joining import Destination
+from hub_trainer.checks.review_context import Tip
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Commit, Hub
 from hub_trainer.inputs import load_input

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hub_trainer.duplicates import content_keys
-from hub_trainer.ratings import count_ratings, flood_note
+from hub_trainer.ratings import count_ratings, last_about
 from hub_trainer.recipe import CurateSection
 from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FINISHED, Kind, detect_format
@@ -59,7 +59,7 @@ class Opinions:
 
 
 @dataclass(frozen=True)
-class Seen:
+class KnownExamples:
     """What is known of rows by content keys."""
 
     rows: frozenset[str]
@@ -85,13 +85,11 @@ def count_opinions(shard_rows: Sequence[ShardRow], task: str, section: CurateSec
         max_per_source=section.max_ratings_per_rater,
     )
     said = [_opinion(row) for row in counted.rows if row["kind"] in SIGNAL_OF]
-    latest = {(one.rater, one.signal, one.item): one for one in said}
-    repeats = Counter((one.rater, one.signal, one.item) for one in said)
+    last, notes = last_about([one.rater for one in said], [(one.signal, one.item) for one in said])
     dropped = Counter(counted.dropped)
     dropped["without a preference"] = len(counted.rows) - len(said)
-    dropped["of the same rater about the same answer"] = len(said) - len(latest)
-    notes = [*counted.notes, *flood_note(list(repeats.values()))]
-    return Opinions(list(latest.values()), +dropped, notes)
+    dropped["of the same rater about the same answer"] = len(said) - len(last)
+    return Opinions([said[place] for place in last], +dropped, [*counted.notes, *notes])
 
 
 def trust_of(opinions: Sequence[Opinion]) -> dict[str, float]:
@@ -119,7 +117,7 @@ def trust_of(opinions: Sequence[Opinion]) -> dict[str, float]:
 
 
 def examples_of_kind(
-    opinions: Sequence[Opinion], kind: Kind, seen: Seen, *, min_raters: int
+    opinions: Sequence[Opinion], kind: Kind, seen: KnownExamples, *, min_raters: int
 ) -> Agreed:
     """The examples for a dataset of this kind, in the order of their items."""
     trust = trust_of(opinions)
@@ -239,7 +237,7 @@ def _said(prompt: Content, text: str) -> Content:
     return text if isinstance(prompt, str) else ({"role": "assistant", "content": text},)
 
 
-def _known(example: Mapping[str, Any], seen: Seen) -> str | None:
+def _known(example: Mapping[str, Any], seen: KnownExamples) -> str | None:
     row = canonical_of(example)
     whole, asked = content_keys([row, {"text": row["prompt"]}], "text")
     if asked in seen.sealed_prompts:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.bench import fetch_files, whole_split
 from hub_trainer.checks.inspection import inspect_files
+from hub_trainer.checks.review_context import fetch_files, whole_split
 from hub_trainer.checks.screening import KNOWN, REPEATED, screen, screen_files
 from hub_trainer.checks.verdict import Check, VerdictName, decide
 from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
 from hub_trainer.rows import read_rows, write_card, write_rows
-from hub_trainer.stages.curate.bench import Bench
+from hub_trainer.stages.curate.curate_context import CurateContext
 from hub_trainer.stages.curate.earlier import Earlier, read_earlier
 from hub_trainer.stages.curate.proposal import NewFile, build_file, fitting_rows
 from hub_trainer.stages.curate.signals import canonical_of
@@ -47,38 +47,46 @@ class Vetted:
         return [f"{check.name}: {check.detail}" for check in self.checks if not check.passed]
 
 
-def vet(bench: Bench, examples: Sequence[Row]) -> Vetted:
+def vet(context: CurateContext, examples: Sequence[Row]) -> Vetted:
     """The examples that review will take, as a file of the dataset."""
-    return _Vetting(bench).vet(examples)
+    return _Vetting(context).vet(examples)
 
 
-def vet_first(bench: Bench, examples: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
+def vet_first(context: CurateContext, examples: Sequence[Row]) -> tuple[list[Row], dict[str, int]]:
     """The answers that may begin a dataset of their own, and why others are left out."""
     import pyarrow as pa
 
-    new = bench.scratch / "first.parquet"
+    new = context.scratch / "first.parquet"
     write_rows(new, pa.Table.from_pylist([canonical_of(one) for one in examples]))
-    deduplicate = bench.recipe.prepare.deduplicate
+    deduplicate = context.recipe.prepare.deduplicate
     near = deduplicate.near if deduplicate else None
-    unfit = screen(new, None, bench.sealed_file(), modality="text", near=near, max_repeats=0.0)
+    unfit = screen(
+        new,
+        None,
+        context.sealed_file(),
+        modality="text",
+        answer="label",
+        near=near,
+        max_repeats=0.0,
+    )
     kept = [one for number, one in enumerate(examples) if number not in unfit]
     return kept, dict(Counter(unfit.values()))
 
 
 class _Vetting:
-    """One proposal at the dataset's commit, with the bench that review would stand at."""
+    """One proposal at the dataset's commit, with the context that review would stand at."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench, self.target = bench, bench.target
-        self.folder = bench.scratch / "vetting"
-        self.stand = bench.stand
-        self.schema = self.target.destination.read_schema(bench.hub, bench.scratch / "schema")
-        self.split = whole_split(bench.source)
-        self.answer = answer_in_rows(bench.task)
+    def __init__(self, context: CurateContext) -> None:
+        self.context, self.target = context, context.target
+        self.folder = context.scratch / "vetting"
+        self.stand = context.stand
+        self.schema = self.target.destination.read_schema(context.hub, context.scratch / "schema")
+        self.split = whole_split(context.source)
+        self.answer = answer_in_rows(context.task)
 
     def vet(self, examples: Sequence[Row]) -> Vetted:
         rows, misfits = fitting_rows(examples, self.target, self.schema, self.answer)
-        earlier = read_earlier(self.bench.hub, self.target.tip)
+        earlier = read_earlier(self.context.hub, self.target.tip)
         waiting = [one for one in earlier if one.request.status != "closed"]
         if not rows:
             return Vetted(None, misfits, (), waiting)
@@ -94,7 +102,7 @@ class _Vetting:
     def _unfit(self, rows: Sequence[Row], closed: Sequence[Earlier]) -> dict[int, str]:
         """Place of a row -> why it is not proposed."""
         out = self.folder / "new.parquet"
-        if load_input(self.bench.task.modality).medium:
+        if load_input(self.context.task.modality).medium:
             # A reader leaves out what is broken, after which places mean other rows.
             unfit = self._screen_rows(rows, out)
         else:
@@ -113,7 +121,7 @@ class _Vetting:
             place = self.folder / f"closed-{one.number}"
             out = place.with_suffix(".parquet")
             try:
-                fetch_files(self.bench.hub, one.tip.repo, one.tip.commit_sha, one.added, place)
+                fetch_files(self.context.hub, one.tip.repo, one.tip.commit_sha, one.added, place)
                 unfit = self._screen(place, out)
             except DataError:  # nobody can say what it held
                 continue
@@ -122,7 +130,7 @@ class _Vetting:
         return found
 
     def _identities(self, rows: Sequence[Mapping[str, Any]]) -> list[Identity]:
-        keys = content_keys(rows, self.bench.task.modality)
+        keys = content_keys(rows, self.context.task.modality)
         answer = self.answer
         return [
             (key, answer.dumps(row[answer.column])) for key, row in zip(keys, rows, strict=True)
@@ -131,7 +139,7 @@ class _Vetting:
     def _screen(self, folder: Path, out: Path) -> dict[int, str]:
         """Place of a row in a folder's file -> why it is left out; writes the rows to `out`."""
         write_card(folder, self.target.destination.there.card)
-        policy = self.bench.policy
+        policy = self.context.policy
         return screen_files(
             folder,
             out,
@@ -149,14 +157,15 @@ class _Vetting:
         return screen(
             out,
             self.stand.base.path,
-            self.bench.sealed_file(),
-            modality=self.bench.task.modality,
-            near=self.bench.policy.near,
-            max_repeats=self.bench.policy.review.max_duplicate_fraction,
+            self.context.sealed_file(),
+            modality=self.context.task.modality,
+            answer=self.answer.name,
+            near=self.context.policy.near,
+            max_repeats=self.context.policy.review.max_duplicate_fraction,
         )
 
     def _build(self, rows: Sequence[Row]) -> NewFile:
-        return build_file(rows, self.target, self.schema, self.bench.task.modality)
+        return build_file(rows, self.target, self.schema, self.context.task.modality)
 
     def _lay_out(self, file: NewFile, name: str) -> Path:
         """A folder with the file and a card that says where its split is."""

@@ -5,25 +5,23 @@ The gate's verdict is computed here and obeyed by publish.
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.artifacts import Artifact, find_artifact, write_artifact, write_durably
+from hub_trainer.artifacts import Artifact, Draft, make_artifact, write_durably
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, load_pins, pinned_ratings, read_rounds
 from hub_trainer.recipe import Recipe
-from hub_trainer.stages.evaluate.answers import measure_answers
-from hub_trainer.stages.evaluate.bench import Bench, Progress, finished
+from hub_trainer.reports import RESULTS_FORM, Results
 from hub_trainer.stages.evaluate.predictions import measure_predictions
+from hub_trainer.stages.evaluate.trained_round import Progress, TrainedRound, finished
+from hub_trainer.stages.evaluate.writing import measure_writing
 from hub_trainer.stats import GateRule, count_looks
 from hub_trainer.tasks import is_generation, task_of
 
 __all__ = ["run"]
 
 logger = logging.getLogger(__name__)
-FORM = 2
-"""Of results.json and predictions.parquet: those of another form are made anew."""
 
 
 def silent(share: float, doing: str) -> None:
@@ -31,7 +29,7 @@ def silent(share: float, doing: str) -> None:
 
 
 def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
-    """Measure and judge; the artifact holds results.json, predictions.parquet and any figures."""
+    """Measure and judge; the artifact holds results.json, predictions.parquet and any scored."""
     trained, prepared = finished(round_dir, "train"), finished(round_dir, "prepare")
     pins = load_pins(round_dir)
     assert pins is not None
@@ -39,7 +37,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     verdicts = [record.verdict for record in rounds if record.round < pins.round]
     inputs = {
         "stage": "evaluate",
-        "form": FORM,
+        "form": RESULTS_FORM,
         "task": recipe.task,
         "train": trained.digest,
         "prepare": prepared.digest,
@@ -49,29 +47,26 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         "gate": recipe.gate.model_dump(mode="json"),
         **_crowd_inputs(recipe, pins),
     }
-    folder = round_dir / "evaluate"
-    done = find_artifact(folder, inputs)
-    if done:
-        return done
-    logger.debug("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
     num_looks, in_a_row = count_looks(verdicts)  # type: ignore[arg-type]
     rule = GateRule(recipe.gate.alpha, recipe.gate.min_slice_change, num_looks, in_a_row)
-    with write_artifact(folder, inputs) as draft:
-        bench = Bench(recipe, trained, prepared, pins, hub, rule, progress)
-        results = _measure(bench, draft.folder)
-        content = json.dumps(results, indent=1, ensure_ascii=False).encode()
+    measured = TrainedRound(recipe, trained, prepared, pins, hub, rule, progress)
+
+    def make(draft: Draft) -> None:
+        logger.debug("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
+        results = _measure(measured, draft.folder)
+        content = json.dumps(results.to_json(), indent=1, ensure_ascii=False).encode()
         write_durably(draft.folder / "results.json", content)
         draft.outputs |= _essentials(results)
-    assert draft.artifact is not None
-    logger.debug("evaluate: %s", results["gate"]["verdict"])
-    return draft.artifact
+        logger.debug("evaluate: %s", results.verdict)
+
+    return make_artifact(round_dir / "evaluate", inputs, make)
 
 
-def _measure(bench: Bench, folder: Path) -> dict[str, Any]:
-    task = task_of(bench.recipe)
+def _measure(trained: TrainedRound, folder: Path) -> Results:
+    task = task_of(trained.recipe)
     if is_generation(task):
-        return measure_answers(bench, task, folder)
-    return measure_predictions(bench, task, folder)
+        return measure_writing(trained, task, folder)
+    return measure_predictions(trained, task, folder)
 
 
 def _crowd_inputs(recipe: Recipe, pins: Pins) -> dict[str, Any]:
@@ -82,8 +77,8 @@ def _crowd_inputs(recipe: Recipe, pins: Pins) -> dict[str, Any]:
     return {"ratings": ratings.commit_sha, "cap": recipe.curate.max_ratings_per_rater}
 
 
-def _essentials(results: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("metrics", "published", "primary", "num_examples", "comparison")
-    gate = {key: results["gate"][key] for key in ("verdict", "reasons")}
-    rows = {"num_rows": results["num_rows"]} if "num_rows" in results else {}
-    return {**{key: results[key] for key in keys}, **rows, "gate": gate}
+def _essentials(results: Results) -> dict[str, Any]:
+    content = results.to_json()
+    keys = ("metrics", "published", "primary", "num_examples", "num_rows", "comparison")
+    gate = {key: results.gate[key] for key in ("verdict", "reasons")}
+    return {**{key: content[key] for key in keys}, "gate": gate}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.answers import Answer
-from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
+from hub_trainer.artifacts import Artifact, Draft, find_artifact, make_artifact
 from hub_trainer.base_models import assert_sound, base_folders
 from hub_trainer.errors import DataError, Problem, RecipeError, RowRefused
 from hub_trainer.hub import Hub
@@ -49,18 +49,15 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         )
     task, pins = task_of(recipe), load_pins(round_dir)
     reader = pins.base_model if pins and is_generation(task) else None
-    folder, inputs = round_dir / "prepare", _inputs(recipe, collected, reader)
-    done = find_artifact(folder, inputs)
-    if done:
-        return done
-    _assert_augmentations(recipe, task)
-    logger.debug("prepare: cleaning and splitting")
-    refusals = _refusals(recipe, task, reader, hub)
-    with write_artifact(folder, inputs) as draft:
+
+    def make(draft: Draft) -> None:
+        _assert_augmentations(recipe, task)
+        logger.debug("prepare: cleaning and splitting")
+        refusals = _refusals(recipe, task, reader, hub)
         _prepare(_Preparation(recipe, task, collected, refusals), draft, progress)
-    assert draft.artifact is not None
-    _tell(draft.outputs)
-    return draft.artifact
+        _tell(draft.outputs)
+
+    return make_artifact(round_dir / "prepare", _inputs(recipe, collected, reader), make)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.artifacts import Artifact, Draft, find_artifact, write_artifact
+from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.hub import Commit, Hub, Repo
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages.publish.files import assert_publishable
@@ -30,16 +30,13 @@ def silent(share: float, doing: str) -> None:
 def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
     """Publish the round: onto main and tagged when promoted, as a pull request otherwise."""
     finished = read_finished(recipe, round_dir)
-    folder, inputs = round_dir / "publish", _inputs(finished, hub)
-    done = find_artifact(folder, inputs)
-    if done:
-        return done
-    logger.debug("publish: %s, verdict %s", recipe.publish.repo_id, finished.verdict)
-    with write_artifact(folder, inputs) as draft:
+
+    def make(draft: Draft) -> None:
+        logger.debug("publish: %s, verdict %s", recipe.publish.repo_id, finished.verdict)
         commit = _publish(finished, hub, draft, progress)
-    assert draft.artifact is not None
-    logger.debug("publish: %s", commit.url)
-    return draft.artifact
+        logger.debug("publish: %s", commit.url)
+
+    return make_artifact(round_dir / "publish", _inputs(finished, hub), make)
 
 
 def _publish(finished: FinishedRound, hub: Hub, draft: Draft, progress: Progress) -> Commit:

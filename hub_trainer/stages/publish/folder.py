@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from hub_trainer.tasks import ModelCard
 
 CARD = "README.md"
-WRITTEN = ("sampling", "answers", "num_scored", "win_rate", "crowd")
 PLAIN_PROMPT = '"Write your prompt here."'
 CHAT_PROMPT = '[{"role": "user", "content": "Write your prompt here."}]'
 
@@ -81,7 +80,7 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
         label_names=finished.prepared["label_names"],
         chat_template=has_chat_template(hub, finished.pins.base_model),
         base_dir=_base_dir(folder, hub),
-        answer=finished.results.get("answer"),
+        answer=finished.results.answer,
     )
     reload = prove_reload(folder, finished.expected(), loaded)
     _copy_figures(finished, folder)
@@ -239,7 +238,7 @@ def _origin(hub: Hub, published_id: str, repo_id: str, commit_sha: str) -> str |
 def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord:
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     recipe, pins, results = finished.recipe, finished.pins, finished.results
-    ratings, base = pinned_ratings(recipe, pins), pins.base_model
+    ratings, base, found = pinned_ratings(recipe, pins), pins.base_model, results.to_json()
     return RoundRecord(
         round=pins.round,
         run_id=pins.run_id,
@@ -254,18 +253,18 @@ def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord
         seed=recipe.train.seed,
         versions=finished.versions,
         train=finished.fit.summary(),
-        metrics=results["metrics"],
-        published=results.get("published"),
-        base=results.get("base"),
-        primary=results["primary"],
-        p_value=(results.get("comparison") or {}).get("p_value"),
-        gate=results["gate"],
+        metrics=found["metrics"],
+        published=found["published"],
+        base=asdict(results.base) if results.base else None,
+        primary=results.primary,
+        p_value=results.comparison.p_value if results.comparison else None,
+        gate=found["gate"],
         label_names=list(finished.prepared["label_names"]),
-        answer=results.get("answer"),
+        answer=results.answer,
         files=sorted({*files, RECORD}),
         hashes=file_hashes(folder),
-        baselines=results.get("baselines"),
-        written={key: results[key] for key in WRITTEN} if "answers" in results else None,
+        baselines=found["baselines"],
+        written=found["writing"],
     )
 
 

@@ -23,7 +23,7 @@ MAX_SECONDS = 1800
 KEPT_VARIABLES: tuple[str, ...] = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 KEPT_VARIABLES += ("CUDA_VISIBLE_DEVICES", "SYSTEMROOT")
 
-Said = Mapping[str, Any]
+PlainPrediction = Mapping[str, Any]
 """A prediction between processes: its value as a text, and its scores."""
 Weighed = tuple[float, int]
 """Log-probability of a row's first answer, and its number of tokens."""
@@ -35,7 +35,7 @@ class Expected:
 
     rows_file: Path
     indexes: Sequence[int]
-    predictions: Sequence[Said] = ()
+    predictions: Sequence[PlainPrediction] = ()
     likelihoods: Sequence[Weighed] = ()
 
 
@@ -116,11 +116,15 @@ def largest_token_difference(expected: Sequence[Weighed], found: Sequence[Weighe
 
 
 def _prediction_difference(
-    folder: Path, answer: Answer, expected: Sequence[Said], found: Sequence[Said], name: str
+    folder: Path,
+    answer: Answer,
+    expected: Sequence[PlainPrediction],
+    found: Sequence[PlainPrediction],
+    name: str,
 ) -> float:
     """The largest difference of a prediction. Raises TrainingError for another answer."""
     pairs = [
-        (read_said(answer, mine), read_said(answer, theirs))
+        (from_plain(answer, mine), from_plain(answer, theirs))
         for mine, theirs in zip(expected, found, strict=True)
     ]
     wrong = [
@@ -139,12 +143,12 @@ def _prediction_difference(
     return worst
 
 
-def write_said(answer: Answer, prediction: Prediction) -> Said:
+def to_plain(answer: Answer, prediction: Prediction) -> PlainPrediction:
     """A prediction for another process."""
     return {"value": answer.dumps(prediction.value), "scores": dict(prediction.scores)}
 
 
-def read_said(answer: Answer, said: Said) -> Prediction:
+def from_plain(answer: Answer, said: PlainPrediction) -> Prediction:
     """The prediction that another process wrote."""
     return Prediction(answer.loads(said["value"]), said["scores"])
 

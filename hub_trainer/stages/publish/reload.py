@@ -18,7 +18,7 @@ from hub_trainer.stages.publish.loading import (
     load_weights,
     step,
 )
-from hub_trainer.stages.publish.proof import write_said
+from hub_trainer.stages.publish.proof import to_plain
 from hub_trainer.stages.publish.writer import reload_writer
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ def _reload_predictor(
             load_tokenizer(folder, chat_template=request["chat_template"])
         with step("pipeline() does not run on the folder"):
             found = _by_pipeline(folder, request["task"], shown, head, rows)
-        answer["plain"] = [write_said(task.answer, one) for one in found]
+        answer["plain"] = [to_plain(task.answer, one) for one in found]
         answer["loaded_with"] = "transformers `pipeline` and hub_trainer"
     with step("the task does not run on the folder"):
-        answer["task"] = [write_said(task.answer, one) for one in task.predict(folder, rows)]
+        answer["task"] = [to_plain(task.answer, one) for one in task.predict(folder, rows)]
     return answer
 
 

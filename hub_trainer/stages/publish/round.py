@@ -11,7 +11,7 @@ from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.errors import UsageError
 from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.recipe import Recipe
-from hub_trainer.reports import FitReport
+from hub_trainer.reports import FitReport, Results
 from hub_trainer.stages.publish.proof import Expected, spread_indexes
 from hub_trainer.stats import readable
 
@@ -30,9 +30,9 @@ class FinishedRound:
     artifacts: Mapping[str, Artifact]
 
     @cached_property
-    def results(self) -> dict[str, Any]:
-        """evaluate's results.json."""
-        return _read_json(self.artifacts["evaluate"].folder / "results.json")
+    def results(self) -> Results:
+        """What evaluate has found."""
+        return Results.from_json(_read_json(self.artifacts["evaluate"].folder / "results.json"))
 
     @cached_property
     def fit(self) -> FitReport:
@@ -53,7 +53,7 @@ class FinishedRound:
         """What evaluate saw the model make of a few sealed rows."""
         table = _read_table(self.artifacts["evaluate"].folder / "predictions.parquet")
         rows_file = self.artifacts["prepare"].folder / "test.parquet"
-        if "log_prob" in table[0]:
+        if self.results.answer is None:
             return _expected_likelihoods(table, rows_file)
         indexes = spread_indexes(len(table))
         said = [table[index] for index in indexes]
@@ -67,13 +67,13 @@ class FinishedRound:
     @property
     def verdict(self) -> str:
         """The gate's: promote, hold or reject."""
-        return str(self.results["gate"]["verdict"])
+        return self.results.verdict
 
     @property
     def title(self) -> str:
         """The commit's first line."""
-        primary = self.results["primary"]
-        value = self.results["metrics"][primary]["value"]
+        primary = self.results.primary
+        value = self.results.metrics[primary]["value"]
         return TITLES[self.verdict].format(n=self.pins.round, m=primary, v=readable(value))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.checks.card import MAX_CARD_BYTES, card_metadata
-from hub_trainer.checks.inspection import Bench, Reading, read_trusted
+from hub_trainer.checks.inspection import Reading, ReviewContext, read_trusted
 from hub_trainer.checks.policy import Policy
 from hub_trainer.errors import DataError
 from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
@@ -79,14 +79,14 @@ def fetch_files(hub: Hub, repo: Repo, commit_sha: str, paths: Sequence[str], fol
     hub.download(repo, commit_sha, allow=allow, into=folder)
 
 
-def prepare_bench(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> Bench:
+def prepare_context(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> ReviewContext:
     """Read the dataset's rows, the sealed test rows and the published model, each once."""
     spec = _task_spec(policy)
     base = _read_split(hub, policy.source, main.commit_sha, work_dir / "base", spec)
     wanted = base.answer["spec"]
     test = _read_test(hub, policy, main, work_dir / "test", wanted)
     is_language = EXAMPLE in wanted["kinds"]
-    return Bench(
+    return ReviewContext(
         folder=work_dir,
         base=base,
         test=test,

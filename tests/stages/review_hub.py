@@ -19,7 +19,7 @@ from hub_trainer.stages.review import review_pull_request
 from tests.stages.review_corpus import CARD, TEST_CARD, Case, draw, kinds, parquet
 
 
-class Bench:
+class ReviewHub:
     """The hub, its owner, a contributor, and one dataset with a sealed test per kind and draw."""
 
     def __init__(self, local: LocalHub) -> None:
@@ -83,10 +83,10 @@ class Bench:
 
 
 @contextmanager
-def bench() -> Iterator[Bench]:
+def bench() -> Iterator[ReviewHub]:
     """A bench on a Local Hub of its own."""
     with LocalHub() as local:
-        yield Bench(local)
+        yield ReviewHub(local)
 
 
 def call_here(function_path: str, arguments: Any, *, folder: Path, limits: Any = None) -> Any:

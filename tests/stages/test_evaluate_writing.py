@@ -17,6 +17,7 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings.records import Generation, NewRating, RatedGeneration, RaterTier
 from hub_trainer.ratings.shards import pack_shard, shard_path
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import Results
 from hub_trainer.stages import evaluate
 from hub_trainer.tasks import Likelihood
 from tests.stages.prepared import prepare_round, push_model
@@ -24,20 +25,6 @@ from tests.stages.writers import FakeWriter, model_folder, rows_of, sums, write_
 from tests.tasks.factory import recipe
 
 METRICS = ["exact_match", "token_f1", "completion_loss", "perplexity"]
-KEYS = {
-    *(
-        "metrics",
-        "published",
-        "base",
-        "baselines",
-        "primary",
-        "num_examples",
-        "num_rows",
-        "num_scored",
-        "comparison",
-    ),
-    *("win_rate", "gate", "answers", "sampling", "crowd", "examples"),
-}
 
 
 @pytest.fixture
@@ -94,9 +81,8 @@ def evaluated(
     return evaluate.run(of, round_dir, hub)
 
 
-def results(made: Artifact) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((made.folder / "results.json").read_text())
-    return content
+def results(made: Artifact) -> Results:
+    return Results.from_json(json.loads((made.folder / "results.json").read_text()))
 
 
 def predictions(made: Artifact) -> list[dict[str, Any]]:
@@ -112,18 +98,18 @@ def test_run_when_it_is_the_first_round_then_the_base_model_is_to_beat(
 ) -> None:
     made = evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD)
     found = results(made)
-    assert set(found) == KEYS
-    assert (found["published"], found["comparison"], found["win_rate"]) == (None, None, None)
-    assert (found["gate"]["verdict"], found["gate"]["against"]) == ("promote", "base")
-    assert "of the base model as it is on the same 200" in found["gate"]["reasons"][0]
-    assert found["base"]["description"] == f"the base model {name}-base as it is"
-    assert found["base"]["metrics"]["exact_match"]["value"] < 0.2
-    match = found["metrics"]["exact_match"]
+    assert (found.answer, found.detail, found.num_rows) == (None, {}, 200)
+    assert (found.published, found.comparison, found.writing.win_rate) == (None, None, None)
+    assert (found.gate["verdict"], found.gate["against"]) == ("promote", "base")
+    assert "of the base model as it is on the same 200" in found.gate["reasons"][0]
+    assert found.base.description == f"the base model {name}-base as it is"
+    assert found.base.metrics["exact_match"]["value"] < 0.2
+    match = found.metrics["exact_match"]
     assert 0.8 < match["low"] < match["value"] < match["high"] < 1
-    loss, perplexity = (found["metrics"][key]["value"] for key in METRICS[2:])
+    loss, perplexity = (found.metrics[key]["value"] for key in METRICS[2:])
     assert loss == pytest.approx(1.0, abs=0.02)
     assert perplexity == pytest.approx(math.exp(loss))
-    assert found["num_scored"] == dict.fromkeys(METRICS, 200)
+    assert found.writing.num_scored == dict.fromkeys(METRICS, 200)
     assert made.outputs["gate"]["verdict"] == "promote"
     assert not (made.folder / "confusion.png").exists()
 
@@ -132,16 +118,16 @@ def test_run_when_better_than_the_published_then_promotes_with_its_win_rate(
     tmp_path: Path, hub: Hub, name: str, task: FakeWriter
 ) -> None:
     found = results(evaluated(tmp_path, hub, asked(name), new=GOOD, published=FAIR, base=BAD))
-    assert (found["gate"]["verdict"], found["gate"]["against"]) == ("promote", "published")
-    rate = found["win_rate"]
+    assert (found.gate["verdict"], found.gate["against"]) == ("promote", "published")
+    rate = found.writing.win_rate
     assert rate["wins"] + rate["ties"] + rate["losses"] == 200
     assert rate["value"] == pytest.approx((rate["wins"] + rate["ties"] / 2) / 200)
     assert 0.5 < rate["low"] < rate["value"] < rate["high"]
-    won = (found["metrics"]["exact_match"]["value"], found["published"]["exact_match"]["value"])
-    assert found["comparison"]["difference"]["value"] == pytest.approx(won[0] - won[1])
-    assert found["comparison"]["p_value"] < 0.01
-    assert set(found["answers"]) == {"new", "published", "base"}
-    habits = found["answers"]["new"]
+    won = (found.metrics["exact_match"]["value"], found.published["exact_match"]["value"])
+    assert found.comparison.difference["value"] == pytest.approx(won[0] - won[1])
+    assert found.comparison.p_value < 0.01
+    assert set(found.writing.answers) == {"new", "published", "base"}
+    habits = found.writing.answers["new"]
     assert habits["finished_fraction"] == pytest.approx(won[0])
     assert habits["mean_tokens"] > 5
 
@@ -153,14 +139,14 @@ def test_run_when_lower_is_better_then_the_lower_one_is_promoted(
     found = results(
         evaluated(tmp_path, hub, asked(name, primary), new=GOOD, published=FAIR, base=BAD)
     )
-    gate, metric = found["gate"], found["metrics"][primary]
+    gate, metric = found.gate, found.metrics[primary]
     assert gate["verdict"] == "promote"
     assert gate["value"] == pytest.approx(metric["value"])
-    assert gate["baseline_value"] == pytest.approx(found["published"][primary]["value"])
+    assert gate["baseline_value"] == pytest.approx(found.published[primary]["value"])
     assert gate["difference"] < 0
-    assert found["comparison"]["difference"]["high"] < 0
+    assert found.comparison.difference["high"] < 0
     assert "lower is better" in gate["reasons"][0]
-    assert found["win_rate"]["value"] > 0.9
+    assert found.writing.win_rate["value"] > 0.9
 
 
 def test_run_when_the_loss_is_higher_then_rejects(
@@ -168,8 +154,8 @@ def test_run_when_the_loss_is_higher_then_rejects(
 ) -> None:
     of = asked(name, "completion_loss")
     found = results(evaluated(tmp_path, hub, of, new=BAD, published=GOOD, base=BAD))
-    assert found["gate"]["verdict"] == "reject"
-    assert found["gate"]["reasons"][-1].startswith("worse")
+    assert found.gate["verdict"] == "reject"
+    assert found.gate["reasons"][-1].startswith("worse")
 
 
 def test_run_when_models_are_asked_then_all_in_the_same_way_and_only_what_is_needed(
@@ -190,7 +176,7 @@ def test_run_when_models_are_asked_then_all_in_the_same_way_and_only_what_is_nee
     ]
     assert task.sampling is not None
     assert (task.sampling.max_new_tokens, task.sampling.temperature) == (7, 0.5)
-    assert results(made)["sampling"]["temperature"] == 0.5
+    assert results(made).writing.sampling["temperature"] == 0.5
     assert sum(row["log_prob"] is not None for row in predictions(made)) == 8
 
 
@@ -203,8 +189,8 @@ def test_run_when_it_goes_on_from_the_published_model_then_that_is_asked_once(
     write_trained(tmp_path / "r", **GOOD)
     found = results(evaluate.run(asked(name), tmp_path / "r", hub))
     assert [call[1] for call in task.calls].count("published") == 2
-    assert found["base"]["metrics"] == found["published"]
-    assert found["base"]["description"] == f"the base model {name} as it is"
+    assert found.base.metrics == found.published
+    assert found.base.description == f"the base model {name} as it is"
 
 
 def test_run_when_only_losses_are_measured_then_no_sealed_prompt_is_answered(
@@ -219,7 +205,7 @@ def test_run_when_only_losses_are_measured_then_no_sealed_prompt_is_answered(
     )
     made = evaluated(tmp_path, hub, of, new=GOOD, base=BAD)
     assert [call for call in task.calls if call[0] == "answers"] == [("answers", "new", 6)]
-    assert results(made)["answers"] == {}
+    assert results(made).writing.answers == {}
     assert {row["answer"] for row in predictions(made)} == {None}
 
 
@@ -233,19 +219,19 @@ def test_run_when_done_then_predictions_agree_with_the_metrics(
         *("published_answer", "published_score"),
     ]
     assert (rows[3]["prompt"], rows[3]["reference"]) == ("What is 3 plus 3?", "It is 6.")
-    for prefix, metrics in (("", found["metrics"]), ("published_", found["published"])):
+    for prefix, metrics in (("", found.metrics), ("published_", found.published)):
         mean = sum(row[f"{prefix}score"] for row in rows) / len(rows)
         assert mean == pytest.approx(metrics["exact_match"]["value"])
     for row in rows:
         assert row["score"] == float(row["answer"] == row["reference"])
     loss = -sum(row["log_prob"] for row in rows) / sum(row["num_tokens"] for row in rows)
-    assert loss == pytest.approx(found["metrics"]["completion_loss"]["value"])
+    assert loss == pytest.approx(found.metrics["completion_loss"]["value"])
 
 
 def test_run_when_examples_are_shown_then_validation_prompts_and_what_is_answered(
     tmp_path: Path, hub: Hub, name: str, task: FakeWriter
 ) -> None:
-    shown = results(evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD))["examples"]
+    shown = results(evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD)).examples
     assert len(shown) == 6
     assert set(shown[0]) == {"prompt", "reference", "answer"}
     assert shown[0]["prompt"] == "What is 1000 plus 1000?"
@@ -259,7 +245,7 @@ def test_run_when_a_slice_is_worse_then_rejects_and_names_it(
     rows = rows_of(raw, topic=topics)
     of = asked(name, "completion_loss", evaluate__slices=["topic"])
     made = evaluated(tmp_path, hub, of, new=FAIR, published=GOOD, base=BAD, test=rows)
-    gate = results(made)["gate"]
+    gate = results(made).gate
     assert {one["value"] for one in gate["slices"]} == {"new", "old"}
     assert all(one["regressed"] and one["change"] > 0 for one in gate["slices"])
     assert any("topic = old" in reason for reason in gate["reasons"])
@@ -283,8 +269,8 @@ def test_run_when_a_prompt_is_in_several_rows_then_it_is_asked_once(
     ]
     made = evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, test=rows_of(raw))
     rows = predictions(made)
-    assert results(made)["num_examples"] == len(rows) == 30
-    assert made.outputs["num_rows"] == results(made)["num_rows"] == 90
+    assert results(made).num_examples == len(rows) == 30
+    assert made.outputs["num_rows"] == results(made).num_rows == 90
     assert rows[2]["reference"] == "It is 4."
 
 
@@ -302,8 +288,8 @@ def test_run_when_only_bad_answers_are_known_then_what_is_expected_still_scores(
     ]
     made = evaluated(tmp_path, hub, asked(name, "contains"), new=GOOD, base=BAD, test=rows_of(raw))
     found = results(made)
-    assert found["num_scored"] == {**dict.fromkeys(METRICS, 20), "contains": 50}
-    assert found["metrics"]["contains"]["value"] > 0.8
+    assert found.writing.num_scored == {**dict.fromkeys(METRICS, 20), "contains": 50}
+    assert found.metrics["contains"]["value"] > 0.8
     assert [row["reference"] for row in predictions(made)[18:22]] == [
         "Tim 18",
         "Tim 19",
@@ -336,7 +322,7 @@ def test_run_when_rows_are_plain_texts_then_they_are_weighed(
         evaluate__primary="perplexity",
     )
     made = evaluated(tmp_path, hub, of, new=GOOD, base=BAD, test=texts)
-    assert results(made)["gate"]["verdict"] == "promote"
+    assert results(made).gate["verdict"] == "promote"
     assert predictions(made)[0]["reference"] == "Once there was a cat, 0."
 
 
@@ -356,8 +342,8 @@ def test_run_when_a_prompt_leaves_no_room_then_its_loss_is_left_out(
     raw = sums(30)
     raw[4] = {"prompt": "This is too long.", "completion": "Yes."}
     found = results(evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, test=rows_of(raw)))
-    assert found["num_scored"]["completion_loss"] == 29
-    assert found["num_scored"]["exact_match"] == 30
+    assert found.writing.num_scored["completion_loss"] == 29
+    assert found.writing.num_scored["exact_match"] == 30
 
 
 def test_run_when_no_prompt_leaves_room_then_says_so(
@@ -386,15 +372,15 @@ def test_run_when_there_is_no_base_then_a_constant_answer_is_to_beat(
     of = asked(name, train__method="scratch")
     same = [{"prompt": f"Is {n} odd?", "completion": "no" if n % 3 else "yes"} for n in range(90)]
     found = results(evaluated(tmp_path, hub, of, new=GOOD, base=BAD, test=rows_of(same)))
-    assert found["gate"]["against"] == "baseline"
-    assert found["base"] is None
-    [constant] = found["baselines"]
-    assert constant["name"] == "constant"
-    assert "commonest answer" in constant["description"]
-    assert "base" not in found["answers"]
+    assert found.gate["against"] == "baseline"
+    assert found.base is None
+    [constant] = found.baselines
+    assert constant.name == "constant"
+    assert "commonest answer" in constant.description
+    assert "base" not in found.writing.answers
     # bytes of the reference, at log 256 each, per token of the new model
-    assert constant["metrics"]["completion_loss"]["value"] > 1.0
-    assert found["gate"]["verdict"] == "promote"
+    assert constant.metrics["completion_loss"]["value"] > 1.0
+    assert found.gate["verdict"] == "promote"
 
 
 def test_run_when_a_constant_answer_is_as_good_then_better_than_the_base_is_not_enough(
@@ -405,12 +391,12 @@ def test_run_when_a_constant_answer_is_as_good_then_better_than_the_base_is_not_
     found = results(
         evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, test=rows, learned_from=rows)
     )
-    figures = {one["name"]: one["metrics"]["exact_match"]["value"] for one in found["baselines"]}
-    mine = found["metrics"]["exact_match"]["value"]
+    figures = {one.name: one.metrics["exact_match"]["value"] for one in found.baselines}
+    mine = found.metrics["exact_match"]["value"]
     assert figures["base"] < mine < figures["constant"]
-    assert found["gate"]["verdict"] in ("hold", "reject")
-    assert found["gate"]["against"] == "base"
-    assert "a constant answer" in found["gate"]["reasons"][-1]
+    assert found.gate["verdict"] in ("hold", "reject")
+    assert found.gate["against"] == "base"
+    assert "a constant answer" in found.gate["reasons"][-1]
 
 
 def test_run_when_the_new_model_is_an_adapter_then_its_base_goes_along(
@@ -425,7 +411,7 @@ def test_run_when_the_new_model_is_an_adapter_then_its_base_goes_along(
         json.dumps({**config, "revision": pinned.commit_sha})
     )
     found = results(evaluate.run(of, round_dir, hub))
-    assert found["metrics"]["exact_match"]["value"] > 0.7
+    assert found.metrics["exact_match"]["value"] > 0.7
 
 
 def rated(
@@ -477,7 +463,9 @@ def test_run_when_people_compared_models_then_their_win_rates_are_told(
 ) -> None:
     ratings = push_ratings(hub, name)
     of = asked(name, collect__ratings=ratings.repo_id)
-    (found,) = results(evaluated(tmp_path, hub, of, new=GOOD, base=BAD, ratings=ratings))["crowd"]
+    (found,) = results(
+        evaluated(tmp_path, hub, of, new=GOOD, base=BAD, ratings=ratings)
+    ).writing.crowd
     assert (found["model"], found["rival"]) == (f"{name}@{'2' * 40}", f"{name}@{'1' * 40}")
     assert (found["wins"], found["ties"], found["losses"]) == (12, 1, 1)
     assert (found["pairs"], found["raters"]) == (14, 12)

@@ -1,4 +1,4 @@
-"""The desk at which ratings are handed in: tickets that this server signed, and what is kept."""
+"""Intake of ratings: tickets that this server signed, what was shown, and what is said of it."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ ACKNOWLEDGE_SECONDS = 100.0
 """How long a rater waits for the Hub to have a rating."""
 
 
-class RatingDesk:
+class RatingIntake:
     """Keeps what is shown and what is said of it; refusals are RatingRefused."""
 
     def __init__(

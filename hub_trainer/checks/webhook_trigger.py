@@ -1,4 +1,4 @@
-"""A webhook as a doorbell: whoever knows the secret may ring, and nothing else is believed.
+"""A webhook as a trigger: whoever knows the secret may set it off, and nothing else is believed.
 
 What a delivery says is only a hint that something happened; the reviewer looks for itself. So a
 replayed, reordered or doubled delivery costs one look at the Hub and changes nothing.
@@ -22,14 +22,14 @@ MIN_SECRET_BYTES = 32
 MAX_BODY_BYTES = 65_536
 
 
-class Doorbell:
-    """A small server in a thread of its own; `wait` comes back when it rang, or in time."""
+class WebhookTrigger:
+    """A small server in a thread of its own; `wait` returns at a delivery, or in time."""
 
     def __init__(self, dataset_id: str, secret: str) -> None:
         assert_secret(secret)
-        self._rung = threading.Event()
+        self._delivered = threading.Event()
         self._closed = False
-        self.app = doorbell_app(dataset_id, secret, self._rung.set)
+        self.app = webhook_app(dataset_id, secret, self._delivered.set)
 
     def listen(self, host: str, port: int) -> str:
         """Bind and serve; returns the address. Raises UsageError when the port is taken."""
@@ -44,16 +44,16 @@ class Doorbell:
         return f"http://{host}:{listener.getsockname()[1]}/"
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a ring, or as long as said; False once the bell is taken down."""
-        self._rung.wait(seconds)
-        self._rung.clear()
+        """Wait for a delivery, or as long as said; False once it is closed."""
+        self._delivered.wait(seconds)
+        self._delivered.clear()
         return not self._closed
 
     def close(self) -> None:
-        """Take the bell down; a `wait` in progress comes back."""
+        """Stop listening; a `wait` in progress returns."""
         self._closed = True
         self._server.should_exit = True
-        self._rung.set()
+        self._delivered.set()
 
 
 def assert_secret(secret: str) -> None:
@@ -68,8 +68,8 @@ def assert_secret(secret: str) -> None:
         )
 
 
-def doorbell_app(dataset_id: str, secret: str, ring: Any) -> Starlette:
-    """The application: POST / with the secret rings, everything else is refused."""
+def webhook_app(dataset_id: str, secret: str, deliver: Any) -> Starlette:
+    """The application: POST / with the secret is delivered, everything else is refused."""
 
     async def receive(request: Request) -> PlainTextResponse:
         given = request.headers.get("x-webhook-secret", "")
@@ -80,7 +80,7 @@ def doorbell_app(dataset_id: str, secret: str, ring: Any) -> Starlette:
             return PlainTextResponse("too large", status_code=413)
         if not concerns(body, dataset_id):
             return PlainTextResponse("ignored", status_code=200)
-        ring()
+        deliver()
         return PlainTextResponse("accepted", status_code=202)
 
     return Starlette(routes=[Route("/", receive, methods=["POST"])])

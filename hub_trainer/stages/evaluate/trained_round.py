@@ -1,4 +1,4 @@
-"""Context of one evaluation: the round's artifacts, pins and Hub, and the rule of its gate."""
+"""The round that is measured: its artifacts, pins and Hub, its sealed rows, the gate's rule."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.store import read_rows, read_table
-from hub_trainer.stats import Comparison, GateDecision, GateRule
-from hub_trainer.stats.gate import Against
+from hub_trainer.stats import GateRule
 from hub_trainer.tasks import Row
 
 Progress = Callable[[float, str], None]
@@ -22,8 +21,8 @@ MAX_EXAMPLE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A round that has been trained, and where its measurement goes."""
+class TrainedRound:
+    """A round that has been trained, and what its measurement needs."""
 
     recipe: Recipe
     trained: Artifact
@@ -80,33 +79,6 @@ def finished(round_dir: Path, stage: str) -> Artifact:
             do=f"run hub-trainer {stage} first, or hub-trainer run for the whole round",
         )
     return found
-
-
-def plain_comparison(comparison: Comparison) -> dict[str, Any]:
-    """The comparison with the published model, as it stands in results.json."""
-    interval = comparison.interval
-    return {
-        "p_value": comparison.p_value,
-        "difference": {
-            "value": comparison.difference,
-            "low": interval.low,
-            "high": interval.high,
-        },
-        "method": comparison.method,
-    }
-
-
-def plain_baseline(
-    against: Against, description: str, metrics: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    """What is reached without this round's training, as it stands in results.json."""
-    name = "constant" if against == "baseline" else against
-    return {"name": name, "description": description, "metrics": metrics}
-
-
-def plain_gate(decision: GateDecision, rule: GateRule) -> dict[str, Any]:
-    """The gate's decision and what it rests on, as they stand in results.json."""
-    return {**decision.as_dict(), "alpha": rule.alpha, "look": rule.num_looks + 1}
 
 
 def write_table(columns: Mapping[str, Sequence[Any]], path: Path) -> None:

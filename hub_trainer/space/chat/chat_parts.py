@@ -17,7 +17,7 @@ ONE_AT_A_TIME: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit":
 
 
 @dataclass(frozen=True)
-class Talk:
+class ChatParts:
     """A conversation, the input for the next message, and what is said of a rating."""
 
     turns: Any
@@ -57,7 +57,7 @@ def show_input(examples: Sequence[Row]) -> tuple[Any, Any, Any, Any]:
     return message, send, stop, anew
 
 
-def wire_asking(talk: Talk, triggers: Sequence[Any], ask: "Ask", block: Any) -> None:
+def wire_asking(talk: ChatParts, triggers: Sequence[Any], ask: "Ask", block: Any) -> None:
     """Write an answer when a trigger fires; `block`, what is asked of it, waits until then."""
     shown = [block, talk.stop, talk.anew, talk.said]
     begun = gr.on(list(triggers), _begin, None, shown, **AT_ONCE)
@@ -82,7 +82,7 @@ class Ask:
     outputs: Sequence[Any]
 
 
-def wire_input(talk: Talk, events: ChatEvents, block: Any) -> None:
+def wire_input(talk: ChatParts, events: ChatEvents, block: Any) -> None:
     """Stop the answer that is being written, or leave the conversation."""
     talk.stop.click(events.stop, None, None, **AT_ONCE)
     left = [talk.turns, talk.chat, talk.said, block]

@@ -10,7 +10,7 @@ from hub_trainer.metrics import metric_spec
 from hub_trainer.metrics.answers import Sealed, can_be_scored
 from hub_trainer.rows.examples import answer_text, as_text, asked_and_answers, example_of
 
-NUM_WITNESSED = 8
+NUM_REPEATED = 8
 FEWEST = 2
 """Examples below which nothing can be said of a metric."""
 
@@ -26,7 +26,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Exam:
+class SealedSet:
     """The questions of a round, each prompt once, and those that each metric can score."""
 
     questions: Sequence[Question]
@@ -44,9 +44,9 @@ class Exam:
         return self._needed_for("likelihoods")
 
     @property
-    def witnessed(self) -> list[int]:
+    def repeated(self) -> list[int]:
         """Questions whose likelihood under the new model publish can repeat."""
-        step = math.ceil(len(self.questions) / NUM_WITNESSED)
+        step = math.ceil(len(self.questions) / NUM_REPEATED)
         return list(range(0, len(self.questions), step))
 
     def _needed_for(self, needs: str) -> list[int]:
@@ -54,7 +54,7 @@ class Exam:
         return sorted({index for indexes in chosen for index in indexes})
 
 
-def set_exam(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> Exam:
+def sealed_set_of(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> SealedSet:
     """The questions that the sealed rows ask. Raises DataError for a metric that can score none.
 
     A prompt of several rows is asked once: answers to it are one answer, not several.
@@ -65,7 +65,7 @@ def set_exam(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> Exam:
     for name, indexes in scored_by.items():
         if len(indexes) < FEWEST:
             raise _too_few(name, questions, len(indexes))
-    return Exam(questions, scored_by)
+    return SealedSet(questions, scored_by)
 
 
 def assert_answerable(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.cards import CardLicence, card_licence
-from hub_trainer.checks.bench import load_tip, prepare_bench, whole_split
-from hub_trainer.checks.inspection import Bench as ReviewBench
+from hub_trainer.checks.inspection import ReviewContext
 from hub_trainer.checks.policy import Policy, find_policy
+from hub_trainer.checks.review_context import load_tip, prepare_context, whole_split
 from hub_trainer.errors import UsageError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.ratings import read_shards
@@ -25,7 +25,7 @@ Shas = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True)
-class Bench:
+class CurateContext:
     """Everything at its pinned commit."""
 
     recipe: Recipe
@@ -78,9 +78,9 @@ class Bench:
         return find_policy(self.hub, self.source.repo_id, self.recipe)
 
     @cached_property
-    def stand(self) -> ReviewBench:
+    def stand(self) -> ReviewContext:
         """What a review compares new rows with: the dataset's rows, the sealed ones, the model."""
-        return prepare_bench(self.hub, self.policy, self.target.tip, self.scratch / "review")
+        return prepare_context(self.hub, self.policy, self.target.tip, self.scratch / "review")
 
     def dataset_rows(self) -> list[dict[str, Any]]:
         """Canonical rows of the dataset; none when it does not exist yet."""
