@@ -195,6 +195,6 @@ def look_at_weights(
 
 
 def _auto_class(task: str) -> Any:
-    import transformers
+    from hub_trainer.finetune.auto_classes import auto_class
 
-    return getattr(transformers, str(outline(task).auto_class))
+    return auto_class(str(outline(task).auto_class))

@@ -116,6 +116,7 @@ def test_recipe_when_shipped_then_a_run_vouches_or_it_says_that_none_does(
     assert {"data", "seed", "num_examples", "versions"} <= set(expected)
 
 
+ANSWER_WORDS = {"label", "labels", "spans", "tags", "transcript"}
 ANSWER_PLACES = {"answers", "tasks", "finetune", "local_hub", "metrics"}
 ONE_LABEL = {
     "checks/probe.py": "a judge of labels by their shares",
@@ -138,14 +139,14 @@ def _knows_an_answer(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             values = [one.value for one in node.comparators if isinstance(one, ast.Constant)]
-            compares = any(value in ("label", "labels", "spans", "tags") for value in values)
+            compares = any(value in ANSWER_WORDS for value in values)
             is_membership = any(isinstance(one, ast.In | ast.NotIn) for one in node.ops)
             found += [f"{node.lineno}: compares"] if compares and not is_membership else []
         elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
             found += [f"{node.lineno}: [label]"] if node.slice.value == "label" else []
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
             names = {getattr(one, "id", "") for one in ast.walk(node.args[1])}
-            kinds = names & {"Label", "Labels", "Number", "Spans"}
+            kinds = names & {"Label", "Labels", "Number", "Spans", "Transcript"}
             found += [f"{node.lineno}: isinstance"] if kinds else []
     return found
 

@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hub_trainer.inputs import Column
-from hub_trainer.recipe.columns import ANSWER_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,11 +28,10 @@ ANSWERS: Mapping[str, str] = {
     "labels": "hub_trainer.answers.labels",
     "number": "hub_trainer.answers.number",
     "spans": "hub_trainer.answers.spans",
+    "transcript": "hub_trainer.answers.transcript",
 }
 """Name of an answer -> module that holds its `ANSWER`."""
 
-COLUMN_OF: Mapping[str, str] = {name: column for column, name in ANSWER_COLUMNS.items()}
-"""Name of an answer -> its canonical column."""
 MISSING = "The right answer is missing."
 """What a rater is told who sends none."""
 SAME = "That is what the model said."
@@ -45,8 +43,8 @@ class Prediction:
     """What a model says of one row."""
 
     value: Any
-    """str for a label, frozenset of names for labels, float for a number, words with their tags
-    for spans."""
+    """str for a label or a transcript, frozenset of names for labels, float for a number, words
+    with their tags for spans."""
     scores: Mapping[str, float] = field(default_factory=lambda: NOTHING)
     """A probability per name, where there are names."""
 

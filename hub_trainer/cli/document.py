@@ -176,7 +176,15 @@ def methods_table() -> str:
 
 def metrics_table() -> str:
     """Every metric, what it is, and which answers it measures."""
-    from hub_trainer.metrics import METRICS, label_sets, numbers, positive, probabilities, spans
+    from hub_trainer.metrics import (
+        METRICS,
+        label_sets,
+        numbers,
+        positive,
+        probabilities,
+        spans,
+        transcripts,
+    )
 
     measured = {"labels": "a label", "answers": "a written answer", "likelihoods": "its likelihood"}
     rows = [
@@ -194,6 +202,7 @@ def metrics_table() -> str:
     rows += [(f"`{name}`", said, "labels") for name, said in label_sets.MEANINGS.items()]
     rows += [(f"`{name}`", said, "a number") for name, said in numbers.MEANINGS.items()]
     rows += [(f"`{name}`", said, "spans") for name, said in spans.MEANINGS.items()]
+    rows += [(f"`{name}`", said, "a transcript") for name, said in transcripts.MEANINGS.items()]
     return markdown_table(("metric", "meaning", "of"), rows)
 
 

@@ -30,6 +30,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from hub_trainer.finetune.auto_classes import AutoModelForSpeechRecognition, writes_words
 from hub_trainer.finetune.model_folder import (
     CONFIG,
     PROCESSOR_FILES,
@@ -39,6 +40,7 @@ from hub_trainer.finetune.model_folder import (
     read_header,
 )
 from hub_trainer.finetune.positions import counts_behind_padding
+from hub_trainer.finetune.speech_writing import KNOWN_TYPE
 from hub_trainer.sandbox import OutOfTime, step
 from hub_trainer.sounds import MAX_RATE, MIN_RATE
 
@@ -117,6 +119,8 @@ def look_at_base(auto_class: Any, model_dir: Path, base_dir: Path | None = None)
         _look_at_processor(look, folder, PICTURES)
     elif auto_class is AutoModelForAudioClassification:
         _look_at_processor(look, folder, SOUNDS)
+    elif auto_class is AutoModelForSpeechRecognition:
+        _look_at_hearing(look, folder)
     else:
         own = base_dir is None or has_any(model_dir, TOKENIZER_FILES)
         _look_at_tokenizer(look, model_dir if own else folder)
@@ -353,6 +357,28 @@ def _sound(folder: Path) -> dict[str, torch.Tensor]:
 
 PICTURES = _Processor("image processor", "pictures", _picture)
 SOUNDS = _Processor("feature extractor", "sounds", _sound)
+
+
+# Speech
+
+
+def _look_at_hearing(look: BaseLook, folder: Path) -> None:
+    """What makes a model's numbers of sounds, and the tokenizer where it needs one."""
+    if not has_any(folder, PROCESSOR_FILES):
+        look.faults.append("has no feature extractor (preprocessor_config.json)")
+        return
+    name = next(name for name in PROCESSOR_FILES if (folder / name).exists())
+    look.attempt(name, STEP_SECONDS, lambda: _sound(folder))
+    if look.model is None or not writes_words(look.model.config):
+        return  # letters are made of the transcripts where the base has none
+    kind = look.model.config.model_type
+    if kind != KNOWN_TYPE:
+        look.faults.append(
+            f"{CONFIG} describes a {kind}; of models that write word by word only {KNOWN_TYPE} is"
+            " trained, so name one of those, or a model of CTC, as wav2vec2"
+        )
+    else:
+        _look_at_tokenizer(look, folder)
 
 
 # Weights

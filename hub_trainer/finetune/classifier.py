@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, EvalPrediction, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hub_trainer.answers import Answer
@@ -78,12 +78,19 @@ def knows_outputs(config: PretrainedConfig, names: Sequence[str], problem_type: 
 def load_classifier(
     auto_class: Any, base_dir: Path, config: PretrainedConfig, *, seed: int
 ) -> PreTrainedModel:
-    """The base's body in float32, with its own head if that has these labels, else a new one.
+    """The base's body in float32, with its own head if that has these labels, else a new one."""
+    known = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+    keeps_head = knows_outputs(known, output_order(config), str(config.problem_type))
+    return load_with_head(auto_class, base_dir, config, keeps_head=keeps_head, seed=seed)
+
+
+def load_with_head(
+    auto_class: Any, base_dir: Path, config: PretrainedConfig, *, keeps_head: bool, seed: int
+) -> PreTrainedModel:
+    """The base's body in float32, with its own head or a new one.
 
     Raises TrainingError when weights of the body are missing: they would be random.
     """
-    known = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
-    keeps_head = knows_outputs(known, output_order(config), str(config.problem_type))
     with quiet_transformers(), torch.random.fork_rng():
         torch.manual_seed(seed)
         model, info = auto_class.from_pretrained(
@@ -151,7 +158,11 @@ def fit_classifier(
     tuned, report = fine_tune(
         model,
         data,
-        _plan(fit),
+        plan_of(
+            fit.train,
+            compute_metrics=fit.head.metrics(fit.primary, fit.label_names, fit.positive),
+            metric_for_best=fit.head.best_by(fit.primary),
+        ),
         out_dir=out_dir,
         run_digest=fit.run_digest,
         on_progress=on_progress,
@@ -206,16 +217,21 @@ def quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _plan(fit: ClassifierFit) -> FitPlan:
-    train = fit.train
+def plan_of(
+    train: TrainSection,
+    *,
+    compute_metrics: Callable[[EvalPrediction], Mapping[str, float]] | None,
+    metric_for_best: str,
+) -> FitPlan:
+    """The engine's plan, by a recipe's train section."""
     plan = FitPlan(
         method=train.method,
         arguments=train.arguments,
         seed=train.seed,
         lora=train.lora.model_dump() if train.lora else None,
         last_n=train.last_n,
-        compute_metrics=fit.head.metrics(fit.primary, fit.label_names, fit.positive),
-        metric_for_best=fit.head.best_by(fit.primary),
+        compute_metrics=compute_metrics,
+        metric_for_best=metric_for_best,
         profile=train.profile,
     )
     if train.early_stopping is None:
@@ -232,7 +248,13 @@ def _example_inputs(data: FitData, device: torch.device) -> dict[str, torch.Tens
 
 
 def _missing_in_body(model: PreTrainedModel, missing: Sequence[str]) -> list[str]:
-    """A pooler may be missing: models trained to fill masks have none, and it is learnt."""
+    """A pooler may be missing: models trained to fill masks have none, and it is learnt.
+
+    So may be what stands for masked sounds, which nothing but training uses.
+    """
     body, usual = base_of(model), model.base_model_prefix
     prefix = next((name for name, child in model.named_children() if child is body), usual) + "."
-    return sorted(key for key in missing if key.startswith(prefix) and "pooler" not in key)
+    learnt = ("pooler", "masked_spec_embed")
+    return sorted(
+        key for key in missing if key.startswith(prefix) and not any(one in key for one in learnt)
+    )

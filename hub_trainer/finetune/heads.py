@@ -17,6 +17,7 @@ from hub_trainer.answers import Prediction
 from hub_trainer.answers.probabilities import LABEL_METRICS, label_statistics
 from hub_trainer.answers.span_reading import tagged
 from hub_trainer.answers.tags import OUTSIDE, span_tags, spans_of_tags, type_of
+from hub_trainer.answers.transcript import one_line
 from hub_trainer.answers.words import words_of
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.objective import IGNORED
@@ -26,6 +27,7 @@ from hub_trainer.metrics.label_sets import LABEL_SET_METRICS, set_statistics
 from hub_trainer.metrics.numbers import NUMBER_METRICS, number_statistics
 from hub_trainer.metrics.probabilities import PROBABILITY_METRICS, probability_statistics
 from hub_trainer.metrics.spans import SPAN_METRICS, Span, span_statistics
+from hub_trainer.sounds import resampled
 from hub_trainer.stats import measure
 
 FloatArray = NDArray[np.float32]
@@ -39,15 +41,22 @@ THRESHOLDS = "thresholds"
 """Key of config.json: label -> probability from which it is predicted."""
 
 
-class Head(Protocol):
-    """What a model ends in, for one kind of answer."""
+class AskedHead(Protocol):
+    """What is asked of a model's end once it is trained, for one kind of answer."""
+
+    def outputs(self, names: Sequence[str]) -> list[str]:
+        """Names of the model's outputs; none where those have no names in its config."""
+
+    def by_pipeline(self, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
+        """What a plain pipeline of transformers says of what its input gives to one."""
+
+
+class Head(AskedHead, Protocol):
+    """What a model ends in that is trained to choose among outputs."""
 
     @property
     def problem_type(self) -> ProblemType:
         """How transformers reads the outputs."""
-
-    def outputs(self, names: Sequence[str]) -> list[str]:
-        """Names of the model's outputs."""
 
     def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:
         """What each row is to teach: an index, a list of 0 and 1, a number, an index per word."""
@@ -58,9 +67,6 @@ class Head(Protocol):
     def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
         """Figures of the validation rows from what is kept of logits, and targets; `positive` is
         the label that is looked for."""
-
-    def by_pipeline(self, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
-        """What a plain pipeline of transformers says of texts or pictures."""
 
 
 class RowHead(Head, Protocol):
@@ -360,9 +366,32 @@ HEADS: Mapping[str, RowHead] = {
 SPANS_HEAD = SpansHead()
 
 
-def head_of(answer: str) -> Head:
+@dataclass(frozen=True)
+class TranscriptHead:
+    """Letters per frame, or words one after the other: `finetune.speech` knows which."""
+
+    def outputs(self, names: Sequence[str]) -> list[str]:
+        """None: a vocabulary is the tokenizer's."""
+        del names
+        return []
+
+    def by_pipeline(self, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:
+        """Of samples at the rate that the model takes."""
+        rate, found = pipe.feature_extractor.sampling_rate, []
+        for sound in contents:
+            samples = resampled(sound["raw"], sound["sampling_rate"], rate)
+            said = pipe({"raw": samples, "sampling_rate": rate})
+            found.append(Prediction(one_line(said["text"])))
+        return found
+
+
+def head_of(answer: str) -> AskedHead:
     """The head of an answer, by its name."""
-    every: Mapping[str, Head] = {**HEADS, "spans": SPANS_HEAD}
+    every: Mapping[str, AskedHead] = {
+        **HEADS,
+        "spans": SPANS_HEAD,
+        "transcript": TranscriptHead(),
+    }
     return every[answer]
 
 

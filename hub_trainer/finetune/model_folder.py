@@ -123,6 +123,11 @@ def weights_faults(files: Sequence[RepoFile], repo_id: str, auto_class: str) -> 
         f" T.from_pretrained('{repo_id}').save_pretrained('converted')\""
     )
     convert = convert.replace("AutoTokenizer", PROCESSORS.get(auto_class, "AutoTokenizer"))
+    if auto_class == "AutoModelForSpeechRecognition":
+        convert = (
+            'python -c "from transformers import pipeline;'
+            f" pipeline('automatic-speech-recognition', '{repo_id}').save_pretrained('converted')\""
+        )
     upload = f"hf upload YOU/{repo_id.rpartition('/')[2]} converted"
     return [
         f"has its weights as {shown} and not as safetensors; such files can run code and are never"

@@ -7,6 +7,7 @@ import torch
 import transformers
 from torch import nn
 
+from hub_trainer.finetune.auto_classes import auto_class
 from hub_trainer.finetune.language.folders import training_dtype
 from hub_trainer.finetune.methods import apply_method, base_of, same_adapter
 from hub_trainer.recipe import TrainSection
@@ -25,8 +26,7 @@ def count_parameters(
     if num_labels:
         config.num_labels = num_labels
     with torch.device("meta"):
-        auto_class = getattr(transformers, auto_name)
-        model = auto_class.from_config(config, trust_remote_code=False)
+        model = auto_class(auto_name).from_config(config, trust_remote_code=False)
         quantized = _quantizable(model) if train.method_facts.quantized else 0
         if base_dir is not None:
             model = same_adapter(model, model_dir)

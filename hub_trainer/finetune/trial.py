@@ -13,6 +13,7 @@ import torch
 import transformers
 from torch import nn
 
+from hub_trainer.finetune.auto_classes import auto_class
 from hub_trainer.finetune.batches import BatchShape, PooledBatches
 from hub_trainer.finetune.label_scores import device
 from hub_trainer.finetune.language.folders import training_dtype
@@ -63,15 +64,19 @@ def try_classifier(
     batches = sorted(batches, key=lambda rows: sum(lengths[row] for row in rows))
     middle = batches[len(batches) // 2].tolist()
     config = transformers.AutoConfig.from_pretrained(model_dir, trust_remote_code=False)
-    config.num_labels = num_labels
+    batch, usual = _batch(data, longest), _batch(data, middle)
+    if num_labels:
+        config.num_labels = num_labels
+    else:  # a base without letters gets those of the transcripts
+        letters = max(int(one["labels"].max()) for one in (batch, usual)) + 1
+        config.vocab_size = max(config.vocab_size, letters)
     model = _laid_out(auto_name, config, train, torch.float32)
-    batch = _batch(data, longest)
-    trial = _tried(model, batch, _batch(data, middle))
-    if data.lengths:
+    trial = _tried(model, batch, usual)
+    if data.lengths and "input_ids" in batch:
         return replace(trial, inputs={"tokens": sum(lengths), "longest": max(lengths)})
     if "pixel_values" in batch:
         return replace(trial, inputs={"pixels": list(batch["pixel_values"].shape[1:])})
-    heard = next(one for one in batch.values() if one.is_floating_point())
+    heard = next(one for one in batch.values() if torch.is_tensor(one) and one.is_floating_point())
     return replace(trial, inputs={"heard": list(heard.shape[1:])})
 
 
@@ -93,9 +98,7 @@ def _laid_out(
 ) -> nn.Module:
     """The model by its method, without memory."""
     with torch.device("meta"):
-        model = getattr(transformers, auto_name).from_config(
-            config, dtype=dtype, trust_remote_code=False
-        )
+        model = auto_class(auto_name).from_config(config, dtype=dtype, trust_remote_code=False)
         if adapter is not None:
             model = same_adapter(model, adapter)
         lora = train.lora.model_dump() if train.lora else None

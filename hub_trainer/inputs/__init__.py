@@ -175,7 +175,7 @@ class Shown(Protocol):
     """What one is called: `a text`."""
     plural: str
     is_tokenized: bool
-    """Whether a tokenizer reads it, which may take only its beginning; else an image processor."""
+    """Whether a tokenizer reads it, which may take only its beginning."""
 
     @property
     def medium(self) -> Medium | None:

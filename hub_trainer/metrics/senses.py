@@ -5,8 +5,16 @@ from hub_trainer.metrics.label_sets import LABEL_SET_METRICS
 from hub_trainer.metrics.numbers import NUMBER_METRICS
 from hub_trainer.metrics.probabilities import PROBABILITY_METRICS
 from hub_trainer.metrics.spans import SPAN_METRICS
+from hub_trainer.metrics.transcripts import TRANSCRIPT_METRICS
 
-_ALL = (METRICS, LABEL_SET_METRICS, NUMBER_METRICS, SPAN_METRICS, PROBABILITY_METRICS)
+_ALL = (
+    METRICS,
+    LABEL_SET_METRICS,
+    NUMBER_METRICS,
+    SPAN_METRICS,
+    PROBABILITY_METRICS,
+    TRANSCRIPT_METRICS,
+)
 
 
 def lower_is_better(name: str) -> bool:

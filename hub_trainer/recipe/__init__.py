@@ -17,6 +17,7 @@ from hub_trainer.recipe.schema import (
     RepoRef,
     ReviewSection,
     ServeSection,
+    SpeechSection,
     TrainSection,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "RepoRef",
     "ReviewSection",
     "ServeSection",
+    "SpeechSection",
     "TrainSection",
     "json_schema",
     "load_recipe",

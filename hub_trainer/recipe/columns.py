@@ -2,20 +2,30 @@
 
 from collections.abc import Mapping
 
-ANSWER_COLUMNS: Mapping[str, str] = {
+COLUMN_OF: Mapping[str, str] = {
     "label": "label",
     "labels": "labels",
-    "target": "number",
-    "tags": "spans",
+    "number": "target",
+    "spans": "tags",
+    "transcript": "text",
 }
-"""Canonical column -> the answer that it holds. No feature of a table may have such a name."""
+"""Answer -> its canonical column."""
+
+SHOWN_COLUMNS = frozenset({"text"})
+"""Of those, what other tasks show a model: only the task says whether it holds the answer."""
+
+ANSWER_COLUMNS: Mapping[str, str] = {
+    column: answer for answer, column in COLUMN_OF.items() if column not in SHOWN_COLUMNS
+}
+"""Canonical column that holds nothing but an answer -> the answer. No feature of a table may have
+such a name."""
 
 OPTIONAL_INPUTS: Mapping[str, str] = {"text_pair": "text"}
 """Canonical column that a recipe may name beside those of its task -> the input that it holds."""
 
 
 def is_answer(column: str) -> bool:
-    """Whether a canonical column holds the answer, and is nothing that a model sees."""
+    """Whether a canonical column holds the answer whatever the task."""
     return column in ANSWER_COLUMNS
 
 

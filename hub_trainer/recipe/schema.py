@@ -138,6 +138,14 @@ class LanguageSection(Section):
     """Fold the adapter into the base model and publish the whole; else the adapter is published."""
 
 
+class SpeechSection(Section):
+    """How a model learns to write down speech."""
+
+    language: str | None = None
+    """What is spoken, for a model of many languages: its code, as in `sw`, or its English name. It
+    is written into the model, which is then asked for that language alone."""
+
+
 class GenerationSection(Section):
     """How answers are written; greedily unless a temperature is given."""
 
@@ -181,6 +189,8 @@ class TrainSection(Section):
     """Tabular tasks: the estimator's own arguments."""
     language: LanguageSection | None = None
     """Language models: what is learned, and by which loss; the usual when null."""
+    speech: SpeechSection | None = None
+    """Speech recognition: which language a model of many is taught."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Any TrainingArguments key, its own name."""
     early_stopping: EarlyStopping | None = None

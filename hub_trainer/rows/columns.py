@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.answers import COLUMN_OF
 from hub_trainer.errors import DataError
+from hub_trainer.recipe.columns import COLUMN_OF
 
 if TYPE_CHECKING:
     from hub_trainer.rows.canonical import RowSpec
@@ -15,6 +15,7 @@ SET_NAMES = ("labels", "label", "tags", "topics", "categories", "classes", "emot
 TARGET_NAMES = ("target", "score", "price", "value", "rating", "quality", "amount", "y")
 WORD_NAMES = ("tokens", "words")
 TAG_NAMES = ("tags", "ner_tags", "entity_tags", "ner", "bio_tags", "labels")
+SPOKEN_NAMES = ("text", "sentence", "transcription", "transcript", "normalized_text")
 TEXT_NAMES = ("text", "sentence", "utterance", "content", "question", "document")
 PAIR_NAMES = (
     ("text", "text_pair"),
@@ -32,7 +33,7 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "label": LABEL_NAMES,
     "labels": SET_NAMES,
     "target": TARGET_NAMES,
-    "text": TEXT_NAMES,
+    "text": tuple(dict.fromkeys((*TEXT_NAMES, *SPOKEN_NAMES))),
     "tokens": WORD_NAMES,
     "tags": TAG_NAMES,
     "image": ("image", "img", "picture"),
@@ -42,8 +43,8 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
 
 
 def infer_spec(raw: "RawSplit") -> "RowSpec":
-    """The columns of a split: words with tags, examples of language, or a picture, a sound, a
-    text, a pair of texts or a table with a label.
+    """The columns of a split: words with tags, examples of language, a sound with what is said in
+    it, or a picture, a sound, a text, a pair of texts or a table with a label.
 
     Raises DataError when there is no column that can be the label.
     """
@@ -55,6 +56,10 @@ def infer_spec(raw: "RawSplit") -> "RowSpec":
         return RowSpec("text", kinds, _renamed({"tokens": words, "tags": tags}))
     if _is_language(raw):
         return RowSpec("text", {"example": "example"})
+    sound, said = _spoken_columns(raw)
+    if sound and said:
+        kinds = {"audio": "audio", "text": "transcript"}
+        return RowSpec("audio", kinds, _renamed({"audio": sound, "text": said}))
     pair = pair_columns(raw)
     label = _label_column(raw, TARGET_NAMES if pair else ())
     kind = answer_kind(raw, label)
@@ -104,6 +109,15 @@ def _tagged_columns(raw: "RawSplit") -> tuple[str | None, str | None]:
     lists = [name for name in raw.table.column_names if _is_list_of(raw, name, "string", "int")]
     words = next((name for name in WORD_NAMES if name in lists), None)
     return words, next((name for name in TAG_NAMES if name in lists), None)
+
+
+def _spoken_columns(raw: "RawSplit") -> tuple[str | None, str | None]:
+    """The column of sounds and that of what is said in them, where no label is beside those."""
+    names: Sequence[str] = raw.table.column_names
+    sounds = sorted(name for name, medium in raw.media.items() if medium.name == "audio")
+    if not sounds or not set(LABEL_NAMES).isdisjoint(names):
+        return None, None
+    return sounds[0], next((name for name in SPOKEN_NAMES if name in names), None)
 
 
 def _is_list_of(raw: "RawSplit", name: str, *inner: str) -> bool:

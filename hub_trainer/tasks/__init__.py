@@ -9,17 +9,27 @@ from typing import Any, Literal, Protocol
 
 from typing_extensions import TypeIs
 
-from hub_trainer.answers import ANSWERS, COLUMN_OF, Answer, Prediction, load_answer
+from hub_trainer.answers import ANSWERS, Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
 from hub_trainer.metrics.positive import POSITIVE_METRICS
 from hub_trainer.metrics.probabilities import NEVER_PRIMARY
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
-from hub_trainer.recipe.columns import ANSWER_COLUMNS, OPTIONAL_INPUTS
+from hub_trainer.recipe.columns import ANSWER_COLUMNS, COLUMN_OF, OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 
 Kind = Literal[
-    "text", "words", "image", "audio", "label", "labels", "number", "spans", "feature", "example"
+    "text",
+    "words",
+    "image",
+    "audio",
+    "label",
+    "labels",
+    "number",
+    "spans",
+    "transcript",
+    "feature",
+    "example",
 ]
 """What a column holds; those of answers have the answer's name."""
 Row = Mapping[str, Any]
@@ -226,8 +236,11 @@ class PredictingTask(AnyTask, Protocol):
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
-    ) -> BasePredictions:
-        """What can be said without this round's training, by the base model if there is one."""
+    ) -> BasePredictions | None:
+        """What can be said without this round's training, by the base model if there is one.
+
+        None for a base that cannot answer at all before it has learned to.
+        """
         ...
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
@@ -347,7 +360,7 @@ def constant_answer(task: PredictingTask, splits: Splits, rows: Sequence[Row]) -
 
 
 def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
-    """Names in the recipe that the task does not offer, or metrics that do not suit the rest."""
+    """Names in the recipe that the task does not offer, and settings that do not suit it."""
     wanted: dict[str, tuple[Sequence[str], frozenset[str]]] = {
         "train.method": ([recipe.train.method], task.methods),
         "prepare.augment": (recipe.prepare.augment, task.augmentations),
@@ -363,6 +376,8 @@ def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
         for name in names
         if name not in offered
     ]
+    if "transcript" not in task.columns.values():
+        found += unused_problems(task, recipe, SPEECH_KEYS)
     offered = frozenset() if is_generation(task) else task.answer.positive_metrics
     return found + _metric_problems(recipe, offered)
 
@@ -418,12 +433,15 @@ LANGUAGE_KEYS = (
     "serve.rival",
 )
 """Keys of the recipe that change nothing but where answers are written."""
+SPEECH_KEYS = ("train.speech",)
+"""Keys of the recipe that change nothing but where speech is written down."""
 
 TASKS: Mapping[str, str] = {
     "text-classification": "hub_trainer.tasks.text_classification",
     "token-classification": "hub_trainer.tasks.token_classification",
     "image-classification": "hub_trainer.tasks.image_classification",
     "audio-classification": "hub_trainer.tasks.audio_classification",
+    "automatic-speech-recognition": "hub_trainer.tasks.speech_recognition",
     "tabular-classification": "hub_trainer.tasks.tabular",
     "tabular-regression": "hub_trainer.tasks.tabular",
     "text-generation": "hub_trainer.tasks.text_generation",
@@ -482,6 +500,9 @@ OUTLINES: Mapping[str, _Sketch] = {
     "audio-classification": _Sketch(
         "audio", {"audio": "audio"}, ("label",), "AutoModelForAudioClassification"
     ),
+    "automatic-speech-recognition": _Sketch(
+        "audio", {"audio": "audio"}, ("transcript",), "AutoModelForSpeechRecognition"
+    ),
     "tabular-classification": _Sketch("table", {}, ("label",), None),
     "tabular-regression": _Sketch("table", {}, ("number",), None),
     "text-generation": _Sketch("text", {"example": "example"}, (), "AutoModelForCausalLM"),
@@ -521,15 +542,15 @@ def outline_of(task: "Task") -> Outline:
 
 def answer_of(recipe: Recipe) -> str | None:
     """The answer that a recipe's columns name; None for the task's usual one."""
+    learned = OUTLINES.get(recipe.task, NO_ANSWERS).answers
+    answers = {**ANSWER_COLUMNS, **{COLUMN_OF[answer]: answer for answer in learned}}
     named = {column for source in recipe.collect.datasets for column in source.columns}
-    found = sorted(ANSWER_COLUMNS[column] for column in named if column in ANSWER_COLUMNS)
+    found = sorted(answers[column] for column in named if column in answers)
     if len(found) > 1:
-        message = (
-            f"columns: {' and '.join(sorted(named & ANSWER_COLUMNS.keys()))} are two answers; a "
-        )
+        message = f"columns: {' and '.join(sorted(named & answers.keys()))} are two answers; a "
         message += "model learns one of them, so take the other out or name it otherwise"
         raise RecipeError([Problem("collect.datasets", message)], source="recipe")
-    return found[0] if found and OUTLINES.get(recipe.task, NO_ANSWERS).answers else None
+    return found[0] if found and learned else None
 
 
 def beside_of(recipe: Recipe) -> tuple[str, ...]:

@@ -44,6 +44,10 @@ STARTERS: Mapping[str, Starter] = {
         train={"method": "scratch", "arguments": _arguments(2.0e-3, 15, 32)},
         train_on_base={"method": "full", "arguments": _arguments(1.0e-4, 5, 8)},
     ),
+    "automatic-speech-recognition": Starter(
+        base_model="openai/whisper-tiny.en",
+        train={"method": "full", "arguments": _arguments(1.0e-5, 3, 8)},
+    ),
     "tabular-classification": Starter(
         base_model=None,
         train={"method": "full", "estimator": "hist_gradient_boosting"},

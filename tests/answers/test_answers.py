@@ -9,7 +9,7 @@ import pytest
 from hub_trainer.answers import ANSWERS, Answer, Prediction, load_answer
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
-from hub_trainer.recipe.columns import ANSWER_COLUMNS
+from hub_trainer.recipe.columns import COLUMN_OF
 
 LABEL, LABELS, NUMBER = (load_answer(name) for name in ("label", "labels", "number"))
 
@@ -19,7 +19,8 @@ def column(values: list[Any], kind: Any = None, **more: Any) -> Column:
 
 
 def test_answers_when_listed_then_each_has_a_column_of_its_own() -> None:
-    assert {load_answer(name).column: name for name in ANSWERS} == dict(ANSWER_COLUMNS)
+    assert {name: load_answer(name).column for name in ANSWERS} == dict(COLUMN_OF)
+    assert len(set(COLUMN_OF.values())) == len(COLUMN_OF)
 
 
 # --- reading

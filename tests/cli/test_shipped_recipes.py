@@ -17,15 +17,23 @@ from hub_trainer.local_hub import LocalHub
 from tests.cli.conftest import Cli
 from tests.cli.seeded import CARD, parquet
 from tests.finetune.language.tiny import WITH_TAGS
-from tests.tasks.factory import image_rows, sound_rows, tagged_rows, text_base, text_rows
+from tests.tasks.factory import (
+    image_rows,
+    sound_rows,
+    speech_rows,
+    tagged_rows,
+    text_base,
+    text_rows,
+    whisper_base,
+)
 from tests.tasks.language import language_base
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
 ORGS = (
-    "HuggingFaceTB", "SIH", "buio", "chehablab", "google-research-datasets", "legacy-datasets",
-    "openai", "Deysi", "sentence-transformers", "stories", "trl-lib", "your-org",
-    "zalando-datasets",
+    "HuggingFaceTB", "PolyAI", "SIH", "buio", "chehablab", "google-research-datasets",
+    "legacy-datasets", "openai", "Deysi", "sentence-transformers", "stories", "trl-lib",
+    "your-org", "zalando-datasets",
 )  # fmt: skip
 COUNT = 48
 SHORT = ["train.arguments.max_steps=2", "train.arguments.report_to=none"]
@@ -47,6 +55,11 @@ def both(make: Callable[[int], dict[str, Any]]) -> dict[str, list[dict[str, Any]
 def pictures() -> dict[str, list[dict[str, Any]]]:
     rows = image_rows(COUNT)
     return {"train": rows[: COUNT // 2], "test": rows[COUNT // 2 :]}
+
+
+def clips(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+    """Rows of sounds, as datasets of these have them."""
+    return [{"audio": {"bytes": row["audio"], "path": None}, column: row["text"]} for row in rows]
 
 
 def texts() -> dict[str, list[dict[str, Any]]]:
@@ -115,6 +128,11 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
         ]
         for seed, split in enumerate(("train", "test", "validation"))
     },
+    "PolyAI/minds14": lambda: {"train": clips(speech_rows(COUNT), "transcription")},
+    "your-org/yesno": lambda: {
+        split: clips(speech_rows(COUNT, seed=seed), "text")
+        for seed, split in enumerate(("train", "test"))
+    },
     "trl-lib/Capybara": lambda: both(
         lambda n: {"source": "made up", "messages": chat(ASKED[n], SAID[n]), "num_turns": 1}
     ),
@@ -154,7 +172,11 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
         ]
     },
 }
-CONFIGS = {"openai/gsm8k": "main", "google-research-datasets/go_emotions": "simplified"}
+CONFIGS = {
+    "openai/gsm8k": "main",
+    "google-research-datasets/go_emotions": "simplified",
+    "PolyAI/minds14": "de-DE",
+}
 LANGUAGE = {"HuggingFaceTB/SmolLM2-135M-Instruct": WITH_TAGS, "HuggingFaceTB/SmolLM2-135M": None}
 LANGUAGE |= {"stories/tinystories-260k": None, "stories/storyteller": None}
 
@@ -182,6 +204,8 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
             Repo("sentence-transformers/all-MiniLM-L6-v2"),
             _files(text_base(scratch / "encoder")),
         )
+        ears = whisper_base(scratch / "ears", multilingual=True)
+        _commit(hub, Repo("openai/whisper-tiny"), _files(ears))
         hub.create_repo(Repo("stories/storyteller-ratings", "dataset"))
         yield running
 

@@ -20,6 +20,17 @@ def test_columns_when_an_image_then_image_and_class_label() -> None:
     assert (spec.modality, dict(spec.columns)) == ("image", {"image": "img", "label": "kind"})
 
 
+def test_columns_when_a_sound_then_its_transcript_or_its_label() -> None:
+    columns = {"clip": pa.array([b"1", b"2"]), "sentence": TEXTS, "id": NUMBERS}
+    raw = RawSplit(pa.table(columns), "default", {}, {"clip": MEDIA["audio"]})
+    spec = infer_spec(raw)
+    assert (spec.modality, dict(spec.kinds)) == ("audio", {"audio": "audio", "text": "transcript"})
+    assert dict(spec.columns) == {"audio": "clip", "text": "sentence"}
+    labelled = pa.table({**columns, "label": TEXTS})
+    spec = infer_spec(RawSplit(labelled, "default", {}, {"clip": MEDIA["audio"]}))
+    assert dict(spec.kinds) == {"audio": "audio", "label": "label"}
+
+
 def test_columns_when_a_text_then_text_and_label() -> None:
     spec = infer_spec(_raw({"utterance": TEXTS, "intent": TEXTS, "id": NUMBERS}))
     assert (spec.modality, dict(spec.columns)) == ("text", {"text": "utterance", "label": "intent"})

@@ -1,11 +1,13 @@
 """Base models of a few thousand parameters as folders, and rows that they can learn."""
 
 import io
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from PIL import Image
@@ -17,22 +19,34 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    GenerationConfig,
     HubertConfig,
     HubertForSequenceClassification,
     PreTrainedTokenizerFast,
     ResNetConfig,
     ResNetForImageClassification,
+    SeamlessM4TFeatureExtractor,
     ViTImageProcessorPil,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertForCTC,
+    Wav2Vec2BertModel,
     Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification,
+    Wav2Vec2Model,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForAudioClassification,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
 )
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from hub_trainer.answers.span_reading import tagged
 from hub_trainer.recipe import Recipe
+from hub_trainer.sounds import to_wav
 from hub_trainer.tasks import Splits
 from tests.sounds import encoded as sound_file
 from tests.sounds import tone
@@ -247,3 +261,108 @@ def table_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
 def splits(rows: Sequence[dict[str, Any]], *, num_validation: int = 12) -> Splits:
     names = sorted({row["label"] for row in rows})
     return Splits(rows[num_validation:], rows[:num_validation], names)
+
+
+TONES = {"lo": 300.0, "hi": 1_200.0, "zoom": 2_700.0}
+RATE = 16_000
+
+
+def clip(words: Sequence[str], *, rng: random.Random, rate: int = RATE) -> bytes:
+    """A tone for each word, of about a tenth of a second, with pauses and a little noise."""
+    pieces = []
+    for word in words:
+        pieces.append(np.zeros(int(rate * rng.uniform(0.03, 0.06))))
+        time = np.arange(int(rate * rng.uniform(0.08, 0.12))) / rate
+        pieces.append(0.5 * np.sin(2 * np.pi * TONES[word] * time))
+    samples = np.concatenate([*pieces, np.zeros(int(rate * 0.04))])
+    noise = np.random.default_rng(rng.randrange(2**32)).normal(0, 0.01, len(samples))
+    return to_wav((samples + noise).astype(np.float32), rate)
+
+
+def speech_rows(count: int, *, seed: int = 0, longest: int = 4) -> list[dict[str, Any]]:
+    """Clips of one to four words, which are tones, at two sampling rates."""
+    rng, rows = random.Random(seed), []
+    for index in range(count):
+        words = rng.choices(sorted(TONES), k=rng.randint(1, longest))
+        audio = clip(words, rng=rng, rate=RATE if index % 2 else 8_000)
+        rows.append({"audio": audio, "text": " ".join(words), "_row_id": f"{seed}-{index}"})
+    return rows
+
+
+def ctc_base(
+    folder: Path, letters: str | None = None, *, bert: bool = False, masked: bool = False
+) -> Path:
+    """A model of letters per frame: of waves, or of spectra; without letters it is a body alone."""
+    sizes = {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 64, "layerdrop": 0.0, "apply_spec_augment": masked,
+        "vocab_size": 3 + len(letters or ""), "pad_token_id": 0, "ctc_loss_reduction": "mean",
+        "hidden_dropout": 0.0, "attention_dropout": 0.0, "feat_proj_dropout": 0.0,
+        "activation_dropout": 0.0, "final_dropout": 0.0,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    if bert:
+        config: Any = Wav2Vec2BertConfig(
+            **sizes, feature_projection_input_dim=160, conv_depthwise_kernel_size=7,
+            conformer_conv_dropout=0.0, position_embeddings_type=None,
+        )  # fmt: skip
+        body, headed, extractor = (
+            Wav2Vec2BertModel,
+            Wav2Vec2BertForCTC,
+            SeamlessM4TFeatureExtractor(),
+        )
+    else:
+        config = Wav2Vec2Config(
+            **sizes, conv_dim=(16, 16, 16), conv_kernel=(20, 8, 4), conv_stride=(10, 8, 4),
+            feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True,
+            num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+        )  # fmt: skip
+        body, headed = Wav2Vec2Model, Wav2Vec2ForCTC
+        extractor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    extractor.save_pretrained(folder)
+    if letters is None:
+        body(config).save_pretrained(folder)
+        return folder
+    headed(config).save_pretrained(folder)
+    vocabulary = {"<pad>": 0, "<unk>": 1, "|": 2, **{s: n + 3 for n, s in enumerate(letters)}}
+    path = folder / "vocab.json"
+    path.write_text(json.dumps(vocabulary))
+    Wav2Vec2CTCTokenizer(
+        str(path), bos_token=None, eos_token=None, unk_token="<unk>", pad_token="<pad>"
+    ).save_pretrained(folder)
+    return folder
+
+
+def whisper_base(folder: Path, *, multilingual: bool = False) -> Path:
+    """A Whisper that hears one second, with a tokenizer of bytes."""
+    tongues = [f"<|{code}|>" for code in LANGUAGES]
+    signs = ["<|endoftext|>", "<|startoftranscript|>", *tongues, "<|translate|>",
+             "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>",
+             "<|notimestamps|>"]  # fmt: skip
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: index for index, letter in enumerate(letters)}
+    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": signs})
+    tokenizer.pad_token = "<|endoftext|>"
+    end, start = (tokenizer.convert_tokens_to_ids(sign) for sign in signs[:2])
+    config = WhisperConfig(
+        vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64,
+        decoder_ffn_dim=64, max_source_positions=50, max_target_positions=32, dropout=0.0,
+        bos_token_id=end, eos_token_id=end, pad_token_id=end, decoder_start_token_id=start,
+        suppress_tokens=None, begin_suppress_tokens=None,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(config)
+    of = tokenizer.convert_tokens_to_ids
+    model.generation_config = GenerationConfig(
+        bos_token_id=end, eos_token_id=end, pad_token_id=end, decoder_start_token_id=start,
+        max_length=32, is_multilingual=multilingual, no_timestamps_token_id=of("<|notimestamps|>"),
+        **({"lang_to_id": {sign: of(sign) for sign in tongues},
+            "task_to_id": {"transcribe": of("<|transcribe|>"), "translate": of("<|translate|>")}}
+           if multilingual else {}),
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(chunk_length=1).save_pretrained(folder)
+    return folder

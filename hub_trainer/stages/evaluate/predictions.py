@@ -134,7 +134,8 @@ def _baselines(
     if pinned is not None and recipe.train.method_facts.needs_weights:
         base_dir = download_model(trained.hub, pinned.repo_id, pinned.commit_sha)
         base = task.predict_base(Splits(train, [], truth.names), truth.rows, base_dir)
-        found.append(("base", base.description, answer.over(base.predictions, truth.names)))
+        if base is not None:  # a body without letters says nothing
+            found.append(("base", base.description, answer.over(base.predictions, truth.names)))
     probe = probe_answers(task, train, truth.rows, seed=recipe.train.seed)
     if probe:
         found.append(("probe", probe.description, probe.predictions))

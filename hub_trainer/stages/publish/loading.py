@@ -24,11 +24,10 @@ def step(what: str) -> Iterator[None]:
 
 def load_weights(folder: Path, auto_name: str, **options: Any) -> Any:
     """The model of the folder, none of whose weights is missing, left over or misshapen."""
-    import transformers
+    from hub_trainer.finetune.auto_classes import auto_class
 
-    auto_class = getattr(transformers, auto_name)
     with step("the weights do not load"):
-        model, info = auto_class.from_pretrained(
+        model, info = auto_class(auto_name).from_pretrained(
             folder,
             output_loading_info=True,
             use_safetensors=True,

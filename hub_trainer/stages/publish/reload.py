@@ -23,7 +23,7 @@ from hub_trainer.stages.publish.writer import reload_writer
 
 if TYPE_CHECKING:
     from hub_trainer.answers import Prediction
-    from hub_trainer.finetune.heads import Head
+    from hub_trainer.finetune.heads import AskedHead
     from hub_trainer.tasks import PredictingTask
 
 
@@ -58,10 +58,15 @@ def _reload_predictor(
         from hub_trainer.finetune.heads import head_of
 
         head = head_of(task.answer.name)
-        _check_outputs(folder, head.outputs(request["label_names"]))
+        outputs = head.outputs(request["label_names"])
+        if outputs:
+            _check_outputs(folder, outputs)
         load_weights(folder, auto_name)
         shown = load_input(task.modality)
-        _check_processor(folder, shown, request["chat_template"])
+        if shown.medium is not None:
+            _check_processor(folder, shown.medium.processor, shown.plural)
+        if any(name.startswith("tokenizer") for name in task.card().files):
+            load_tokenizer(folder, chat_template=request["chat_template"])
         with step("pipeline() does not run on the folder"):
             found = _by_pipeline(folder, request["task"], shown, head, rows)
         answer["plain"] = [to_plain(task.answer, one) for one in found]
@@ -90,19 +95,15 @@ def _check_outputs(folder: Path, expected: Sequence[str]) -> None:
         )
 
 
-def _check_processor(folder: Path, shown: Input, chat_template: bool) -> None:
+def _check_processor(folder: Path, processor: str, plural: str) -> None:
     import transformers
 
-    if shown.is_tokenized:
-        load_tokenizer(folder, chat_template=chat_template)
-    elif shown.medium is not None:
-        with step(f"the processor of {shown.plural} does not load"):
-            loader = getattr(transformers, shown.medium.processor)
-            loader.from_pretrained(folder, trust_remote_code=False)
+    with step(f"the processor of {plural} does not load"):
+        getattr(transformers, processor).from_pretrained(folder, trust_remote_code=False)
 
 
 def _by_pipeline(
-    folder: Path, task: str, shown: Input, head: "Head", rows: Sequence[dict[str, Any]]
+    folder: Path, task: str, shown: Input, head: "AskedHead", rows: Sequence[dict[str, Any]]
 ) -> list["Prediction"]:
     from transformers import pipeline
 
