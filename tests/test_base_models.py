@@ -30,7 +30,8 @@ from hub_trainer.finetune.positions import longest_input
 from hub_trainer.hub import Repo, RepoFile
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.recipe import Recipe
-from hub_trainer.tasks import OUTLINES, TASKS, ModelFolders, load_task, outline, outline_of
+from hub_trainer.tasks import TASKS, ModelFolders, load_task, outline, outline_of
+from hub_trainer.tasks.outlines import OUTLINES
 from tests.tasks.factory import image_base, recipe, text_base
 from tests.tasks.language import language_base
 

@@ -18,7 +18,7 @@ from hub_trainer.lineage import (
     read_model_repo,
 )
 from hub_trainer.recipe import DatasetSource, Recipe, ReviewSection
-from hub_trainer.tasks import answer_of, beside_of
+from hub_trainer.tasks.outlines import answer_of, beside_of
 
 
 @dataclass(frozen=True)

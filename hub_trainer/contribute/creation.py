@@ -28,14 +28,8 @@ from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
 from hub_trainer.rows.columns import USUAL_NAMES, answer_kind, columns_of_texts, pair_columns
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.own_schema import named_lists
-from hub_trainer.tasks import (
-    OUTLINES,
-    Task,
-    answer_in_rows,
-    is_generation,
-    load_task,
-    predicting,
-)
+from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
+from hub_trainer.tasks.outlines import OUTLINES
 from hub_trainer.tasks.starters import STARTERS, Starter
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from hub_trainer.rows import (
 from hub_trainer.rows.examples import KIND_OF
 from hub_trainer.rows.fetch import fetch_files
 from hub_trainer.rows.left_out import Losses, left_out_text, total_of
-from hub_trainer.tasks import Outline, Task, is_generation, task_of
+from hub_trainer.tasks import Task, is_generation, task_of
+from hub_trainer.tasks.outlines import Outline
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,29 +9,16 @@ from typing import Any, Literal, Protocol
 
 from typing_extensions import TypeIs
 
-from hub_trainer.answers import ANSWERS, Answer, Prediction, load_answer
+from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
 from hub_trainer.metrics.positive import POSITIVE_METRICS
 from hub_trainer.metrics.probabilities import NEVER_PRIMARY
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
-from hub_trainer.recipe.columns import ANSWER_COLUMNS, COLUMN_OF, OPTIONAL_INPUTS
+from hub_trainer.recipe.columns import COLUMN_OF, OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
+from hub_trainer.tasks.outlines import OUTLINES, Kind, Outline, answer_of, beside_of, not_learned
 
-Kind = Literal[
-    "text",
-    "words",
-    "image",
-    "audio",
-    "label",
-    "labels",
-    "number",
-    "spans",
-    "transcript",
-    "feature",
-    "example",
-]
-"""What a column holds; those of answers have the answer's name."""
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
 
@@ -449,67 +436,6 @@ TASKS: Mapping[str, str] = {
 """Pipeline tag -> module that holds its `TASK`."""
 
 
-@dataclass(frozen=True)
-class Outline:
-    """What is known of a task without its libraries, so that `check` need not import them."""
-
-    modality: str
-    columns: Mapping[str, Kind]
-    takes_adapters: bool
-    """Whether a base model may be an adapter of another; of tasks that write, it may."""
-    auto_class: str | None
-
-    @property
-    def answer(self) -> str | None:
-        """Name of what it predicts; None where it writes."""
-        return next((kind for kind in self.columns.values() if kind in ANSWERS), None)
-
-    @property
-    def writes(self) -> bool:
-        """Whether its answers are texts; its rows are language data then."""
-        return "example" in self.columns
-
-
-@dataclass(frozen=True)
-class _Sketch:
-    """An outline for whichever of its answers."""
-
-    modality: str
-    inputs: Mapping[str, Kind]
-    answers: tuple[str, ...]
-    """Names of the answers that it can learn, the usual one first; none for a task that writes."""
-    auto_class: str | None
-    optional: tuple[str, ...] = ()
-    """Columns of `OPTIONAL_INPUTS` that rows may have too, where a recipe names them."""
-
-
-OUTLINES: Mapping[str, _Sketch] = {
-    "text-classification": _Sketch(
-        "text",
-        {"text": "text"},
-        ("label", "labels", "number"),
-        "AutoModelForSequenceClassification",
-        optional=("text_pair",),
-    ),
-    "token-classification": _Sketch(
-        "text", {"tokens": "words"}, ("spans",), "AutoModelForTokenClassification"
-    ),
-    "image-classification": _Sketch(
-        "image", {"image": "image"}, ("label",), "AutoModelForImageClassification"
-    ),
-    "audio-classification": _Sketch(
-        "audio", {"audio": "audio"}, ("label",), "AutoModelForAudioClassification"
-    ),
-    "automatic-speech-recognition": _Sketch(
-        "audio", {"audio": "audio"}, ("transcript",), "AutoModelForSpeechRecognition"
-    ),
-    "tabular-classification": _Sketch("table", {}, ("label",), None),
-    "tabular-regression": _Sketch("table", {}, ("number",), None),
-    "text-generation": _Sketch("text", {"example": "example"}, (), "AutoModelForCausalLM"),
-}
-"""What is known of a task before it is loaded; one without a row here is loaded for it."""
-
-
 def outline(name: str, answer: str | None = None, beside: Sequence[str] = ()) -> Outline:
     """The outline of a task by its name, with one of its answers or the usual one.
 
@@ -523,9 +449,7 @@ def outline(name: str, answer: str | None = None, beside: Sequence[str] = ()) ->
         return outline_of(load_task(name))
     sketch = OUTLINES[name]
     if answer is not None and answer not in sketch.answers:
-        raise RecipeError(
-            [Problem("collect.datasets", _not_learned(name, answer))], source="recipe"
-        )
+        raise RecipeError([Problem("collect.datasets", not_learned(name, answer))], source="recipe")
     columns: dict[str, Kind] = dict(sketch.inputs)
     columns |= {column: OPTIONAL_INPUTS[column] for column in beside}  # type: ignore[misc]
     if sketch.answers:
@@ -538,39 +462,6 @@ def outline_of(task: "Task") -> Outline:
     """What a loaded task says of itself."""
     auto_class = task.card().auto_class
     return Outline(task.modality, dict(task.columns), is_generation(task), auto_class)
-
-
-def answer_of(recipe: Recipe) -> str | None:
-    """The answer that a recipe's columns name; None for the task's usual one."""
-    learned = OUTLINES.get(recipe.task, NO_ANSWERS).answers
-    answers = {**ANSWER_COLUMNS, **{COLUMN_OF[answer]: answer for answer in learned}}
-    named = {column for source in recipe.collect.datasets for column in source.columns}
-    found = sorted(answers[column] for column in named if column in answers)
-    if len(found) > 1:
-        message = f"columns: {' and '.join(sorted(named & answers.keys()))} are two answers; a "
-        message += "model learns one of them, so take the other out or name it otherwise"
-        raise RecipeError([Problem("collect.datasets", message)], source="recipe")
-    return found[0] if found and learned else None
-
-
-def beside_of(recipe: Recipe) -> tuple[str, ...]:
-    """The optional columns that a recipe's splits name.
-
-    Raises RecipeError for a slice that would be taken for one.
-    """
-    sketch = OUTLINES.get(recipe.task, NO_ANSWERS)
-    sealed = recipe.prepare.test_split, recipe.prepare.validation_split
-    sources = [source for source in (*recipe.collect.datasets, *sealed) if source is not None]
-    named = {column for source in sources for column in source.columns}
-    found = tuple(column for column in sketch.optional if column in named)
-    for name in recipe.evaluate.slices:
-        if OPTIONAL_INPUTS.get(name) == sketch.modality and name not in found:
-            message = (
-                f"evaluate.slices: {name} is what a second input is called, and this recipe reads "
-                f"none; give the slice another name: columns: {{other: {name}}}, slices: [other]"
-            )
-            raise RecipeError([Problem("evaluate.slices", message)], source="recipe")
-    return found
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -607,19 +498,6 @@ def load_task(
     if not beside and (task.name, task.answer) == (name, wanted):
         return task
     return replace(task, name=name, answer=wanted, **chosen)  # type: ignore[type-var]
-
-
-NO_ANSWERS = _Sketch("text", {}, (), None)
-
-
-def _not_learned(name: str, answer: str) -> str:
-    column = COLUMN_OF[answer]
-    offered = [COLUMN_OF[one] for one in OUTLINES[name].answers]
-    others = [task for task, sketch in OUTLINES.items() if answer in sketch.answers]
-    return (
-        f"columns: {column} is what {' and '.join(others)} learn; {name} learns "
-        f"{' or '.join(offered) or 'examples of language'}"
-    )
 
 
 def _offered(names: frozenset[str]) -> str:

@@ -50,7 +50,6 @@ from hub_trainer.sounds import as_wav, decode, inspect, sound_problem
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     BasePredictions,
-    Kind,
     ModelCard,
     Progress,
     Row,
@@ -61,6 +60,7 @@ from hub_trainer.tasks import (
     offer_problems,
     unused_problems,
 )
+from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
     "train.estimator",

@@ -52,7 +52,6 @@ from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     BasePredictions,
-    Kind,
     ModelCard,
     Progress,
     Row,
@@ -63,6 +62,7 @@ from hub_trainer.tasks import (
     offer_problems,
     unused_problems,
 )
+from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
     "train.estimator",

@@ -34,7 +34,6 @@ from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     SPEECH_KEYS,
     BasePredictions,
-    Kind,
     ModelCard,
     Progress,
     Row,
@@ -45,6 +44,7 @@ from hub_trainer.tasks import (
     offer_problems,
     unused_problems,
 )
+from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
     "train.class_weights",

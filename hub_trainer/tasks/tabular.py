@@ -49,7 +49,7 @@ from hub_trainer.tasks import (
     offer_problems,
     unused_problems,
 )
-from hub_trainer.tasks import Kind as ColumnKind
+from hub_trainer.tasks.outlines import Kind as ColumnKind
 
 MAX_CHOICES = 200
 UNUSED_KEYS = ("train.arguments", "train.profile", "prepare.max_length", *LANGUAGE_KEYS)

@@ -42,7 +42,6 @@ from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     BasePredictions,
-    Kind,
     ModelCard,
     Progress,
     Row,
@@ -53,6 +52,7 @@ from hub_trainer.tasks import (
     offer_problems,
     unused_problems,
 )
+from hub_trainer.tasks.outlines import Kind
 
 ONE_LABEL_KEYS = ("train.class_weights", "train.arguments.label_smoothing_factor")
 """Keys that change nothing but where the answer is one label."""

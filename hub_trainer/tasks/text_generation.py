@@ -18,7 +18,6 @@ from hub_trainer.reports import FitReport
 from hub_trainer.rows.examples import example_of, example_row
 from hub_trainer.rows.formats import FORMATS
 from hub_trainer.tasks import (
-    Kind,
     Likelihood,
     ModelCard,
     ModelFolders,
@@ -32,6 +31,7 @@ from hub_trainer.tasks import (
     offer_problems,
     unused_problems,
 )
+from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
     "train.estimator",

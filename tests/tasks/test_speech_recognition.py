@@ -37,7 +37,8 @@ from hub_trainer.finetune.trial import try_classifier
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import TrainSection
 from hub_trainer.sounds import to_wav
-from hub_trainer.tasks import Splits, answer_of, outline_for
+from hub_trainer.tasks import Splits, outline_for
+from hub_trainer.tasks.outlines import answer_of
 from hub_trainer.tasks.speech_recognition import LANGUAGE, TASK
 from tests.tasks.factory import ctc_base, recipe, speech_rows, text_base, whisper_base
 

@@ -9,7 +9,8 @@ from transformers import AutoConfig, pipeline
 
 from hub_trainer.errors import RecipeError
 from hub_trainer.finetune.heads import best_thresholds
-from hub_trainer.tasks import Splits, answer_of, load_task, predicting, task_of
+from hub_trainer.tasks import Splits, load_task, predicting, task_of
+from hub_trainer.tasks.outlines import answer_of
 from tests.tasks.factory import LABELS, WORDS, recipe, text_base
 
 TASK = "text-classification"

@@ -11,15 +11,8 @@ from hub_trainer.errors import DataError, RecipeError
 from hub_trainer.finetune.label_scores import batches_by_length
 from hub_trainer.finetune.tokenizers import encode
 from hub_trainer.stages.serve.cards import inputs_named
-from hub_trainer.tasks import (
-    Splits,
-    beside_of,
-    load_task,
-    outline,
-    outline_for,
-    predicting,
-    task_of,
-)
+from hub_trainer.tasks import Splits, load_task, outline, outline_for, predicting, task_of
+from hub_trainer.tasks.outlines import beside_of
 from tests.tasks.factory import LABELS, WORDS, recipe, text_base
 
 TASK = "text-classification"
