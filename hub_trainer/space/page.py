@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
@@ -172,7 +173,7 @@ def _wire_rating(question: _Question, ticket: Any, events: Events, status: Any) 
 def _wire_another(question: _Question, answer: _Answer, inputs: Sequence[Any], view: View) -> None:
     """A further row, or an empty form, in place of what was asked."""
     count = gr.State()
-    values = [_values(row) for row in view.asked or view.examples]
+    values = _as_inputs(view.asked or view.examples)
 
     def another(place: "Place | None") -> list[Any]:
         if not values:
@@ -235,20 +236,26 @@ def _ask_nothing() -> list[Any]:
 def _show_examples(modality: str, examples: Sequence[Row], inputs: Sequence[Any]) -> None:
     if not examples or load_input(modality).has_features:
         return
-    values = [_values(row) for row in examples]
-    gr.Examples(values, list(inputs), label="Examples", api_visibility="private")
+    gr.Examples(_as_inputs(examples), list(inputs), label="Examples", api_visibility="private")
 
 
-def _values(row: Row) -> list[Any]:
-    return [_example_value(value) for value in row.values()]
+def _as_inputs(rows: Sequence[Row]) -> list[list[Any]]:
+    """A list of values per row, one for each input."""
+    return [
+        [_example_value(value, number) for value in row.values()]
+        for number, row in enumerate(rows, start=1)
+    ]
 
 
-def _example_value(value: Any) -> Any:
-    """A value as it is, a picture or a sound as a file that Gradio copies into its own folder."""
+def _example_value(value: Any, number: int) -> Any:
+    """A value as it is, a picture or a sound as a file that Gradio copies into its own folder.
+
+    A sound is shown by the name of its file.
+    """
     if not isinstance(value, bytes):
         return value
     medium = medium_of_content(value)
-    suffix = medium.suffix(value) if medium else None
-    with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as file:
-        file.write(value)
-    return file.name
+    suffix = medium.suffix(value) if medium else ""
+    path = Path(tempfile.mkdtemp(prefix="example-")) / f"Example {number}{suffix}"
+    path.write_bytes(value)
+    return str(path)

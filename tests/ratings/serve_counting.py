@@ -25,7 +25,7 @@ def main() -> None:
     settings = settings_of(ratings_per_hour=10**9, flush_seconds=FLUSH_SECONDS)
     service, _ = service_of(folder, Hub(url, os.environ["HF_TOKEN"]), settings)
     people = raters()
-    app = FastAPI(lifespan=lambda _: lifespan(service.desk))
+    app = FastAPI(lifespan=lambda _: lifespan(service.intake))
 
     async def ask(request: Request) -> Any:
         try:
@@ -40,7 +40,7 @@ def main() -> None:
     app.add_route("/rate", rate_route(service, people), methods=["POST"])
     app.add_api_route("/health", service.health)
     uvicorn.run(app, port=port, log_level="error", timeout_graceful_shutdown=1)
-    service.desk.outbox.store.close()
+    service.intake.outbox.store.close()
 
 
 if __name__ == "__main__":

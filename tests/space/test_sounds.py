@@ -16,7 +16,7 @@ from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.sounds import inspect, open_sound
 from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
-from hub_trainer.space.page import _values
+from hub_trainer.space.page import _as_inputs
 from hub_trainer.tasks import Widgets, load_task
 from tests.sounds import encoded, tone
 from tests.space.factory import QUIET, RunningSpace, running_space
@@ -115,7 +115,7 @@ def test_rating_when_of_a_sound_then_the_sound_is_kept_with_it(
 ) -> None:
     _, ticket = _sent(client, tmp_path, encoded(tone(0.7, pitch=250, rate=16_000), 16_000, "FLAC"))
     assert client.predict(ticket, "wrong", "high", api_name="/rate")["saved"]
-    space.service.desk.outbox.flush()
+    space.service.intake.outbox.flush()
     hub, repo = Hub(local.url, local.token), Repo("admin/ratings", "dataset")
     folder = hub.download(repo, hub.resolve(repo), allow=[SHARDS])
     rating = read_shards(folder)[-1]
@@ -129,6 +129,6 @@ def test_examples_when_of_sounds_then_are_files_with_their_ending(tmp_path: Path
     for name, content in encode_shown(shown).items():
         (tmp_path / name).write_bytes(content)
     (row,) = read_shown(tmp_path).examples
-    (path,) = _values(row)
-    assert path.endswith(".wav")
+    [[path]] = _as_inputs([row])
+    assert Path(path).name == "Example 1.wav"
     assert Path(path).read_bytes() == encoded(tone())
