@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hub_trainer.answers import load_answer
 from hub_trainer.artifacts import Artifact
 from hub_trainer.errors import DataError, Interrupted, TrainingError
 from hub_trainer.hub import Hub
@@ -200,7 +201,11 @@ def test_run_when_the_machine_is_too_small_then_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prepare_round(tmp_path, table_rows(60), [])
-    task = SimpleNamespace(family="prediction", fit=lambda *args, **options: fail())
+    task = SimpleNamespace(
+        family="prediction",
+        fit=lambda *args, **options: fail(),
+        answer=load_answer("label"),
+    )
     monkeypatch.setattr(train, "task_of", lambda recipe: task)
     with pytest.raises(TrainingError, match=message):
         train.run(table_recipe(), tmp_path, hub)

@@ -19,6 +19,7 @@ SET: dict[str, dict[str, Any]] = {
     "estimator": {"estimator": "random_forest"},
     "estimator_arguments": {"estimator_arguments": {"max_iter": 9}},
     "language": {"language": {"beta": 0.2}},
+    "speech": {"speech": {"language": "de"}},
     "arguments": {"arguments": {"learning_rate": 1e-3}},
     "early_stopping": {"early_stopping": {"patience": 2}},
     "class_weights": {"class_weights": True},
