@@ -162,6 +162,7 @@ def test_run_when_training_is_launched_then_each_stage_is_told_once_and_no_libra
 STAGES = ("collect", "prepare", "train", "evaluate", "publish")
 
 
+@pytest.mark.slow
 def test_table_when_contributed_to_then_the_next_round_sees_it(cli: Cli, tmp_path: Path) -> None:
     rows = table_rows(40, seed=7)
     file = tmp_path / "more.csv"

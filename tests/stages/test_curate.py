@@ -133,6 +133,7 @@ def test_text_when_agreed_joins_a_dataset_with_its_own_names_and_types(
     assert len({len(line) for line in table}) == 1
 
 
+@pytest.mark.slow
 def test_curate_when_repeated_finds_the_same_pull_request(hub: Hub, tmp_path: Path) -> None:
     line = json.dumps({"text": "a", "label": "x"}).encode()
     repo = _dataset(hub, "repeat", {"train.jsonl": line + b"\n"})

@@ -67,6 +67,7 @@ def _run(recipe: Recipe, folder: Path, hub: Hub) -> dict[str, Any]:
     return curate.run(recipe, folder, hub).outputs
 
 
+@pytest.mark.slow
 def test_curated_rows_when_some_are_unfit_are_merged_without_them(
     hub: Hub, recipe: Recipe, tmp_path: Path
 ) -> None:
