@@ -34,6 +34,8 @@ MAX_USUAL = 0.95
 PRIOR_ROWS = 20.0
 """Weight of the rate over all groups in that of one, in rows."""
 STRENGTH = 1.0
+MIN_GAIN = 2.0
+"""Standard errors by which a judge must be better than one answer for every row."""
 NUM_EXCHANGES = 5
 LEFT_OUT = -2
 """Number of a group of rows that are not compared."""
@@ -52,17 +54,20 @@ def judge_errors(
     modality: str,
     answer: Answer,
 ) -> dict[str, Any] | None:
-    """As the worker answers: judge, quality, groups, and what it says; None with too few rows."""
+    """As the worker answers: judge, quality, groups, and what it says.
+
+    None with too few rows, and where no judge does better than one answer for every row.
+    """
     rows = sample_rows(new, MAX_NEW_ROWS)
     numbers = [number for number, row in enumerate(new, start=1) if any(row is one for one in rows)]
     judge = "the published model"
     held_out = sample_rows(test, MAX_HELD_OUT_ROWS)
     said = _by_model(rows, held_out, model, answer) if model else None
-    if said is None:
+    if said is None or not _can_judge(held_out, said, answer):
         judge = "a probe of the dataset"
         held_out = sample_rows(base, MAX_BASE_ROWS)
         said = _by_probe(rows, held_out, modality, answer)
-    if said is None:
+    if said is None or not _can_judge(held_out, said, answer):
         return None
     values = [row[answer.column] for row in (*held_out, *rows)]
     errors = -answer.scores(values, said)
@@ -78,6 +83,20 @@ def judge_errors(
         f"{quality.reference_disagreement:.2f}"
     )
     return {"judge": judge, "quality": quality.to_dict(), "groups": [], "told": told}
+
+
+def _can_judge(held_out: Sequence[Row], said: Sequence[Prediction], answer: Answer) -> bool:
+    """Whether a judge of the held-out rows, whose predictions come first, beats one answer for all.
+
+    Errors of one that does not are those of the answers alone, and rows of other answers would look
+    wrong to it.
+    """
+    values = [row[answer.column] for row in held_out]
+    _, constant = answer.constant(values, answer.usual_metrics[0])
+    gains = answer.scores(values, said[: len(values)]) - answer.scores(
+        values, [constant] * len(values)
+    )
+    return bool(gains.mean() > MIN_GAIN * gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
 def compare_errors(

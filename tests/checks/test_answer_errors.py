@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hub_trainer.answers import load_answer
+from hub_trainer.answers import Prediction, load_answer
+from hub_trainer.checks import answer_errors
 from hub_trainer.checks.answer_errors import compare_errors, compare_ranks, judge_errors
 from hub_trainer.checks.labels import LabelQuality
 from tests.tasks.factory import tagged_rows
@@ -166,3 +167,29 @@ def test_numbers_when_all_are_exchanged_beside_a_weak_probe_then_refused() -> No
     answers = rng.permutation([row["target"] for row in new])
     wrong = [{**row, "target": float(one)} for row, one in zip(new, answers, strict=True)]
     assert LabelQuality(**_judged(wrong, base)["quality"]).blocks(0.1) == "refuse"
+
+
+def test_judge_when_no_better_than_one_answer_for_all_then_says_nothing() -> None:
+    rng = np.random.default_rng(3)
+    base = [{**row, "target": float(rng.normal())} for row in _rows(300, rng)]
+    new = [{**row, "target": float(rng.normal(3, 1))} for row in _rows(60, rng)]
+    assert judge_errors(new, base, [], model=None, modality="table", answer=NUMBER) is None
+
+
+def test_model_when_no_better_than_one_answer_for_all_then_a_probe_judges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(4)
+    base, test, new = _rows(300, rng), _rows(80, rng), _rows(60, rng, low=9.0)
+
+    def always_the_same(rows: Any, held_out: Any, *_: Any) -> list[Prediction]:
+        return [Prediction(5.0)] * (len(rows) + len(held_out))
+
+    monkeypatch.setattr(answer_errors, "_by_model", always_the_same)
+    found = judge_errors(new, base, test, model={}, modality="table", answer=NUMBER)
+    assert found is None or found["judge"] == "a probe of the dataset"
+    monkeypatch.setattr(answer_errors, "_can_judge", lambda *_: True)
+    found = judge_errors(new, base, test, model={"task": "t"}, modality="table", answer=NUMBER)
+    assert found is not None
+    assert found["judge"] == "the published model"
+    assert LabelQuality(**found["quality"]).p_value < 0.05  # what it would have said of good rows
