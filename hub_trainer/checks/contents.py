@@ -14,10 +14,15 @@ MAX_WRONG_OF_A_LABEL = 0.5
 MAX_NAMED = 3
 
 
-def check_rows(rows: int, dropped: Mapping[str, int], *, max_rows: int) -> list[Check]:
-    """There are rows, not too many, and none that is broken."""
+def check_rows(
+    rows: int, dropped: Mapping[str, int], *, max_rows: int, first_dropped: Sequence[int] = ()
+) -> list[Check]:
+    """There are rows, not too many, and none is broken; the first of those, from 1, are named."""
     broken = sum(dropped.values())
     reasons = ", ".join(f"{count} with {reason}" for reason, count in sorted(dropped.items()))
+    if broken and first_dropped:
+        named = ", ".join(map(str, first_dropped))
+        reasons += f"; the first: row{'s' if len(first_dropped) > 1 else ''} {named}"
     return [
         Check("rows", 0 < rows <= max_rows, f"{rows:,} of at most {max_rows:,}"),
         Check("whole rows", not broken, reasons or "none is empty or broken"),

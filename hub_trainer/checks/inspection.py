@@ -148,7 +148,12 @@ def inspect_files(folder: Path, context: ReviewContext, *, split: str) -> Inspec
     if answer["error"]:
         broken = Check("usable rows", False, told(DataError(**answer["error"])))
         return Inspection((*checks, broken))
-    checks += check_rows(new.rows, answer["dropped"], max_rows=context.review.max_rows)
+    checks += check_rows(
+        new.rows,
+        answer["dropped"],
+        max_rows=context.review.max_rows,
+        first_dropped=answer["first_dropped"],
+    )
     if not all(check.passed for check in checks if check.blocks == "refuse"):
         return Inspection(tuple(checks), new.rows)
     found, left_out = _check_contents(new, context)

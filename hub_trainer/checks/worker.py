@@ -78,6 +78,7 @@ def read_files(
         **answer,
         "rows": rows.table.num_rows,
         "dropped": dict(rows.dropped),
+        "first_dropped": [number for number, _ in rows.first_dropped],
         "spec": {**vars(wanted), "slices": list(wanted.slices)},
         "labels": grouping.counts(values),
         "label_names": list(rows.label_names or grouping.names(values, ())),

@@ -32,6 +32,8 @@ def test_rows_when_too_many_none_or_broken_then_refused() -> None:
     broken = check_rows(5, {"no label": 2}, max_rows=10)[1]
     assert broken.detail == "2 with no label"
     assert not broken.passed
+    named = check_rows(5, {"no label": 4}, max_rows=10, first_dropped=[2, 7, 9])[1]
+    assert named.detail == "4 with no label; the first: rows 2, 7, 9"
 
 
 def test_duplicates_when_over_the_share_then_refused() -> None:
