@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from hub_trainer.answers.label_names import (
     truth_value,
     whole_number,
 )
-from hub_trainer.answers.measuring import compare_pair, estimate_each
+from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.answers.probabilities import (
     LABEL_METRICS,
     assert_positive,
@@ -29,20 +29,20 @@ from hub_trainer.answers.probabilities import (
 )
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
-from hub_trainer.metrics import metric_names
+from hub_trainer.metrics import metric_names, metric_spec
 from hub_trainer.metrics.positive import POSITIVE_METRICS
 from hub_trainer.metrics.probabilities import RANK_METRICS
 from hub_trainer.metrics.report import (
     calibration,
     class_table,
-    compare_metric,
     confusion_matrix,
-    score_report,
+    count_statistics,
+    metric_value,
 )
 from hub_trainer.stats import (
     Aggregation,
-    Comparison,
     Estimate,
+    Metric,
     Statistics,
     dawid_skene_labels,
     majority_labels,
@@ -52,6 +52,8 @@ from hub_trainer.stats.intervals import FloatArray
 MIN_ROWS = 20
 """Rows from which a label for each of them is no chance."""
 FEW_EXAMPLES = 30
+COUNT_METRICS = metric_names("labels")
+"""Metrics of counts of labels, each with its evaluate module."""
 IMBALANCE = 3.0
 NOTICEABLE_ERROR = 0.05
 MAX_MISTAKES = 10
@@ -60,14 +62,18 @@ MAX_CHIPS = 12
 
 
 @dataclass(frozen=True)
-class Label:
+class Label(ByStatistics):
     """One name per row; predictions carry a probability per name."""
 
+    measures: ClassVar[Mapping[str, Metric]] = {
+        **{name: metric_spec(name).metric for name in COUNT_METRICS},
+        **LABEL_METRICS,
+    }
     name: str = "label"
     column: str = "label"
     noun: str = "label"
     plural: str = "labels"
-    metrics: frozenset[str] = metric_names("labels").union(LABEL_METRICS)
+    metrics: frozenset[str] = COUNT_METRICS.union(LABEL_METRICS)
     positive_metrics: frozenset[str] = frozenset({*RANK_METRICS, *POSITIVE_METRICS})
     usual_metrics: tuple[str, ...] = ("accuracy", "f1_macro")
     tolerance: float = 1e-4
@@ -214,6 +220,8 @@ class Label:
         names: Sequence[str],
     ) -> Statistics:
         """A row per example that counts."""
+        if metric in COUNT_METRICS:
+            return count_statistics(metric, references, _values(found), names)
         return label_statistics(metric, references, found, names, self.positive)
 
     def estimates(
@@ -225,28 +233,15 @@ class Label:
         *,
         seed: int,
     ) -> dict[str, Estimate]:
-        """Each metric with its interval: Wilson for shares of examples, otherwise BCa."""
-        own = {name: LABEL_METRICS[name] for name in metrics if name in LABEL_METRICS}
-        others = [name for name in metrics if name not in own]
-        every = estimate_each(self, own, references, found, names, seed=seed)
-        every |= score_report(references, _values(found), names, others, seed=seed)
-        return {name: every[name] for name in metrics}
-
-    def compare(
-        self,
-        metric: str,
-        references: Sequence[Any],
-        pair: tuple[Sequence[Prediction], Sequence[Prediction]],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> Comparison:
-        """The new model's labels, or their probabilities, against another's."""
-        if metric in LABEL_METRICS:
-            own = metric, LABEL_METRICS[metric]
-            return compare_pair(self, own, references, pair, names, seed=seed)
-        new, other = (_values(one) for one in pair)
-        return compare_metric(metric, references, new, other, names, seed=seed)
+        """Each metric with its interval; the value of counts is that of the evaluate module."""
+        every = super().estimates(metrics, references, found, names, seed=seed)
+        said = _values(found)
+        return {
+            name: replace(one, value=metric_value(name, references, said, names))
+            if name in COUNT_METRICS
+            else one
+            for name, one in every.items()
+        }
 
     def fit_linear(
         self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int

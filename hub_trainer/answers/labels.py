@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from hub_trainer.answers.label import (
     unbalanced,
 )
 from hub_trainer.answers.label_names import alike_notes, in_order, labels_named, named, plain_label
-from hub_trainer.answers.measuring import compare_pair, estimate_each
+from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.answers.probabilities import logistic_shares, shares_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
@@ -35,8 +35,7 @@ from hub_trainer.metrics.probabilities import PROBABILITY_METRICS, probability_s
 from hub_trainer.stats import (
     AggregatedLabel,
     Aggregation,
-    Comparison,
-    Estimate,
+    Metric,
     RaterSummary,
     Statistics,
     dawid_skene_labels,
@@ -54,9 +53,10 @@ YES, NO = "yes", "no"
 
 
 @dataclass(frozen=True)
-class Labels:
+class Labels(ByStatistics):
     """A set of names per row, kept as a sorted list; predictions carry a probability per name."""
 
+    measures: ClassVar[Mapping[str, Metric]] = SET_METRICS
     name: str = "labels"
     column: str = "labels"
     noun: str = "set of labels"
@@ -249,32 +249,6 @@ class Labels:
             scores = shares_of(found, _every(references, names), self.parts)
             return probability_statistics(metric, truth, scores)
         return set_statistics(metric, truth, given)
-
-    def estimates(
-        self,
-        metrics: Sequence[str],
-        references: Sequence[Any],
-        found: Sequence[Prediction],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> dict[str, Estimate]:
-        """Each metric with its interval over examples."""
-        wanted = {name: SET_METRICS[name] for name in metrics}
-        return estimate_each(self, wanted, references, found, names, seed=seed)
-
-    def compare(
-        self,
-        metric: str,
-        references: Sequence[Any],
-        pair: tuple[Sequence[Prediction], Sequence[Prediction]],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> Comparison:
-        """The new model's labels against another's."""
-        measure = metric, SET_METRICS[metric]
-        return compare_pair(self, measure, references, pair, names, seed=seed)
 
     def fit_linear(
         self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int

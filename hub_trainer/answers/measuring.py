@@ -4,17 +4,22 @@ An answer says what each example contributes to a metric; how that becomes a val
 a p-value is the same for all (`hub_trainer.stats`).
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from hub_trainer.answers import Prediction
 from hub_trainer.stats import Comparison, Estimate, Metric, Statistics, compare, estimate
 
 
-class HasStatistics(Protocol):
-    """An answer as far as measuring it goes."""
+class ByStatistics(Protocol):
+    """What `Measured` asks of metrics, from a table of them and the statistics of examples."""
 
+    measures: ClassVar[Mapping[str, Metric]]
+    """Name in `evaluate.metrics` -> how examples' statistics become its value."""
+
+    @abstractmethod
     def statistics(
         self,
         metric: str,
@@ -24,33 +29,34 @@ class HasStatistics(Protocol):
     ) -> Statistics:
         """A row per example."""
 
+    def estimates(
+        self,
+        metrics: Sequence[str],
+        references: Sequence[Any],
+        found: Sequence[Prediction],
+        names: Sequence[str],
+        *,
+        seed: int,
+    ) -> dict[str, Estimate]:
+        """Each metric with its interval over examples: Wilson for shares of them, otherwise BCa."""
+        return {
+            name: estimate(
+                self.measures[name],
+                self.statistics(name, references, found, names),
+                seed=seed,
+            )
+            for name in metrics
+        }
 
-def estimate_each(
-    answer: HasStatistics,
-    metrics: Mapping[str, Metric],
-    references: Sequence[Any],
-    found: Sequence[Prediction],
-    names: Sequence[str],
-    *,
-    seed: int,
-) -> dict[str, Estimate]:
-    """Each metric with its interval over examples."""
-    return {
-        name: estimate(metric, answer.statistics(name, references, found, names), seed=seed)
-        for name, metric in metrics.items()
-    }
-
-
-def compare_pair(
-    answer: HasStatistics,
-    metric: tuple[str, Metric],
-    references: Sequence[Any],
-    pair: tuple[Sequence[Prediction], Sequence[Prediction]],
-    names: Sequence[str],
-    *,
-    seed: int,
-) -> Comparison:
-    """The new model's predictions against another's on the same examples."""
-    name, measure = metric
-    new, other = (answer.statistics(name, references, found, names) for found in pair)
-    return replace(compare(measure, new, other, seed=seed), metric=name)
+    def compare(
+        self,
+        metric: str,
+        references: Sequence[Any],
+        pair: tuple[Sequence[Prediction], Sequence[Prediction]],
+        names: Sequence[str],
+        *,
+        seed: int,
+    ) -> Comparison:
+        """The new model's predictions against another's on the same examples."""
+        new, other = (self.statistics(metric, references, found, names) for found in pair)
+        return replace(compare(self.measures[metric], new, other, seed=seed), metric=metric)

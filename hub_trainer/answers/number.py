@@ -5,21 +5,20 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence
-from hub_trainer.answers.measuring import compare_pair, estimate_each
+from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.metrics.numbers import NUMBER_METRICS, number_statistics
 from hub_trainer.stats import (
     AggregatedLabel,
     Aggregation,
-    Comparison,
-    Estimate,
+    Metric,
     RaterSummary,
     Statistics,
 )
@@ -37,9 +36,10 @@ MEAN_METRICS = frozenset(NUMBER_METRICS) - {"mae"}
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(ByStatistics):
     """One finite number per row."""
 
+    measures: ClassVar[Mapping[str, Metric]] = NUMBER_METRICS
     name: str = "number"
     column: str = "target"
     noun: str = "number"
@@ -193,32 +193,6 @@ class Number:
         """A row per example."""
         del names
         return number_statistics(metric, references, _values(found))
-
-    def estimates(
-        self,
-        metrics: Sequence[str],
-        references: Sequence[Any],
-        found: Sequence[Prediction],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> dict[str, Estimate]:
-        """Each metric with its interval over examples."""
-        wanted = {name: NUMBER_METRICS[name] for name in metrics}
-        return estimate_each(self, wanted, references, found, names, seed=seed)
-
-    def compare(
-        self,
-        metric: str,
-        references: Sequence[Any],
-        pair: tuple[Sequence[Prediction], Sequence[Prediction]],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> Comparison:
-        """The new model's numbers against another's."""
-        measure = metric, NUMBER_METRICS[metric]
-        return compare_pair(self, measure, references, pair, names, seed=seed)
 
     def fit_linear(
         self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int

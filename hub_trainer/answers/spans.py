@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -20,7 +20,7 @@ from hub_trainer.answers.label import (
     unbalanced,
 )
 from hub_trainer.answers.label_names import alike_notes, in_order, named
-from hub_trainer.answers.measuring import compare_pair, estimate_each
+from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.answers.span_lines import NOTHING_THERE, mended, span_lines
 from hub_trainer.answers.span_reading import (
     assert_tags,
@@ -43,7 +43,7 @@ from hub_trainer.metrics.spans import (
     span_scores,
     span_statistics,
 )
-from hub_trainer.stats import Aggregation, Comparison, Estimate, Statistics, estimate
+from hub_trainer.stats import Aggregation, Metric, Statistics, estimate
 from hub_trainer.stats.intervals import FloatArray
 
 YES, NO = "yes", "no"
@@ -52,9 +52,10 @@ UNEVEN = "tags and tokens differ in number"
 
 
 @dataclass(frozen=True)
-class Spans:
+class Spans(ByStatistics):
     """Typed spans of a row's words; predictions carry a probability per type."""
 
+    measures: ClassVar[Mapping[str, Metric]] = SPAN_METRICS
     name: str = "spans"
     column: str = "tags"
     noun: str = "set of spans"
@@ -233,33 +234,6 @@ class Spans:
         """Three counts per example, the same for every metric."""
         del metric, names
         return span_statistics(*_pair(references, found))
-
-    def estimates(
-        self,
-        metrics: Sequence[str],
-        references: Sequence[Any],
-        found: Sequence[Prediction],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> dict[str, Estimate]:
-        """Each metric with its interval over examples."""
-        wanted = {name: SPAN_METRICS[name] for name in metrics}
-        return estimate_each(self, wanted, references, found, names, seed=seed)
-
-    def compare(
-        self,
-        metric: str,
-        references: Sequence[Any],
-        pair: tuple[Sequence[Prediction], Sequence[Prediction]],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> Comparison:
-        """The new model's spans against another's."""
-        return compare_pair(
-            self, (metric, SPAN_METRICS[metric]), references, pair, names, seed=seed
-        )
 
     def fit_linear(
         self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence
 from hub_trainer.answers.label import class_names
-from hub_trainer.answers.measuring import compare_pair, estimate_each
+from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.answers.transcript_votes import agreed_transcripts, trust_all, trust_by_gold
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
@@ -25,7 +25,7 @@ from hub_trainer.metrics.transcripts import (
     transcript_statistics,
     word_accuracy,
 )
-from hub_trainer.stats import Aggregation, Comparison, Estimate, Statistics
+from hub_trainer.stats import Aggregation, Metric, Statistics
 from hub_trainer.stats.intervals import FloatArray
 
 MAX_CHARACTERS = 2_000
@@ -39,9 +39,10 @@ LEFT_OUT = "(left out)"
 
 
 @dataclass(frozen=True)
-class Transcript:
+class Transcript(ByStatistics):
     """One text per row, in one line."""
 
+    measures: ClassVar[Mapping[str, Metric]] = TRANSCRIPT_METRICS
     name: str = "transcript"
     column: str = "text"
     noun: str = "transcript"
@@ -216,32 +217,6 @@ class Transcript:
         """A row per example."""
         del names
         return transcript_statistics(metric, references, _texts(found))
-
-    def estimates(
-        self,
-        metrics: Sequence[str],
-        references: Sequence[Any],
-        found: Sequence[Prediction],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> dict[str, Estimate]:
-        """Each metric with its interval over examples."""
-        wanted = {name: TRANSCRIPT_METRICS[name] for name in metrics}
-        return estimate_each(self, wanted, references, found, names, seed=seed)
-
-    def compare(
-        self,
-        metric: str,
-        references: Sequence[Any],
-        pair: tuple[Sequence[Prediction], Sequence[Prediction]],
-        names: Sequence[str],
-        *,
-        seed: int,
-    ) -> Comparison:
-        """The new model's transcripts against another's."""
-        measure = metric, TRANSCRIPT_METRICS[metric]
-        return compare_pair(self, measure, references, pair, names, seed=seed)
 
     def fit_linear(
         self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int

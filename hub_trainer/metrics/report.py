@@ -1,7 +1,7 @@
 """Report of a classifier: metrics with intervals, a table per label, calibration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.metrics import compute_metric, load_metric, metric_spec
 from hub_trainer.metrics.counts import label_statistics
 from hub_trainer.metrics.probabilities import NUM_BINS, bin_of
-from hub_trainer.stats import (
-    Comparison,
-    Estimate,
-    Interval,
-    compare,
-    estimate,
-    wilson_estimate,
-    wilson_interval,
-)
+from hub_trainer.stats import Estimate, Interval, Statistics, wilson_estimate, wilson_interval
 from hub_trainer.stats.intervals import FloatArray, IntArray
 
 
@@ -75,43 +67,26 @@ def encode_labels(labels: Sequence[object], label_names: Sequence[str]) -> IntAr
     return encoded
 
 
-def score_report(
+def count_statistics(
+    metric: str,
     references: Sequence[object],
     predictions: Sequence[object],
     label_names: Sequence[str],
-    metrics: Sequence[str],
-    *,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Estimate]:
-    """Each named metric with its interval: Wilson for shares of examples, otherwise BCa."""
+) -> Statistics:
+    """A row per example, for a metric of counts of labels. Raises DataError for no examples."""
     truth, answers = _encode_pairs(references, predictions, label_names)
-    found = {}
-    for name in metrics:
-        metric = metric_spec(name).metric
-        statistics = label_statistics(metric, truth, answers, len(label_names))
-        estimated = estimate(metric, statistics, confidence=confidence, seed=seed)
-        value = compute_metric(name, truth.tolist(), answers.tolist())
-        found[name] = replace(estimated, value=value)
-    return found
+    return label_statistics(metric_spec(metric).metric, truth, answers, len(label_names))
 
 
-def compare_metric(
-    name: str,
+def metric_value(
+    metric: str,
     references: Sequence[object],
     predictions: Sequence[object],
-    baseline_predictions: Sequence[object],
     label_names: Sequence[str],
-    *,
-    seed: int = 0,
-) -> Comparison:
-    """The new model against a baseline in one metric, for `stats.decide(..., comparison=...)`."""
-    metric = metric_spec(name).metric
-    new, old = (
-        label_statistics(metric, *_encode_pairs(references, said, label_names), len(label_names))
-        for said in (predictions, baseline_predictions)
-    )
-    return replace(compare(metric, new, old, seed=seed), metric=name)
+) -> float:
+    """The same metric as its evaluate module computes it."""
+    truth, answers = _encode_pairs(references, predictions, label_names)
+    return compute_metric(metric, truth.tolist(), answers.tolist())
 
 
 def class_table(

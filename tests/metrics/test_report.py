@@ -6,20 +6,34 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.errors import DataError, UsageError
-from hub_trainer.metrics import METRICS, metric_names
+from hub_trainer.metrics import METRICS, metric_names, metric_spec
 from hub_trainer.metrics.counts import label_statistics
 from hub_trainer.metrics.report import (
     calibration,
     class_table,
-    compare_metric,
     confusion_matrix,
+    count_statistics,
     encode_labels,
-    score_report,
 )
-from hub_trainer.stats import bca_interval, percentile_interval, resample
+from hub_trainer.stats import bca_interval, estimate, percentile_interval, resample
 
 NAMES = ["cat", "dog", "bird"]
+LABEL = load_answer("label")
+
+
+def _report(references, predictions, metrics, seed=0):
+    return LABEL.estimates(metrics, references, _said(predictions), NAMES, seed=seed)
+
+
+def _compared(metric, references, predictions, baseline, seed=0):
+    pair = _said(predictions), _said(baseline)
+    return LABEL.compare(metric, references, pair, NAMES, seed=seed)
+
+
+def _said(values):
+    return [Prediction(value) for value in values]
 
 
 def _labels(num_examples=200, right=0.8, seed=0):
@@ -30,47 +44,46 @@ def _labels(num_examples=200, right=0.8, seed=0):
     return [NAMES[label] for label in references], [NAMES[label] for label in predictions]
 
 
-def test_score_report_of_all_metrics_equals_scikit_learn_within_intervals():
+def test_estimates_of_all_metrics_equals_scikit_learn_within_intervals():
     references, predictions = _labels()
-    report = score_report(references, predictions, NAMES, sorted(metric_names("labels")))
+    report = _report(references, predictions, sorted(metric_names("labels")))
     assert list(report) == sorted(metric_names("labels"))
     expected = sklearn.metrics.f1_score(references, predictions, average="macro")
     assert report["f1_macro"].value == pytest.approx(expected, rel=1e-12)
-    for name, estimate in report.items():
-        assert estimate.interval.low < estimate.value < estimate.interval.high, name
-        assert estimate.num_examples == 200
+    for name, one in report.items():
+        assert one.interval.low < one.value < one.interval.high, name
+        assert one.num_examples == 200
     assert report["accuracy"].method == "wilson"
     assert report["f1_macro"].method == "bca"
     assert report["f1_micro"].interval == report["accuracy"].interval
 
 
-def test_score_report_with_the_same_seed_is_the_same():
+def test_estimates_with_the_same_seed_is_the_same():
     references, predictions = _labels()
     first, second, other = (
-        score_report(references, predictions, NAMES, ["f1_macro"], seed=seed)["f1_macro"]
-        for seed in (1, 1, 2)
+        _report(references, predictions, ["f1_macro"], seed=seed)["f1_macro"] for seed in (1, 1, 2)
     )
     assert first == second
     assert first.interval != other.interval
 
 
-def test_score_report_with_more_confidence_is_wider():
-    references, predictions = _labels()
+def test_interval_with_more_confidence_is_wider():
+    statistics = count_statistics("f1_macro", *_labels(), NAMES)
     wide, narrow = (
-        score_report(references, predictions, NAMES, ["f1_macro"], confidence=confidence)
+        estimate(metric_spec("f1_macro").metric, statistics, confidence=confidence).interval
         for confidence in (0.99, 0.8)
     )
-    assert wide["f1_macro"].interval.low < narrow["f1_macro"].interval.low
-    assert wide["f1_macro"].interval.high > narrow["f1_macro"].interval.high
+    assert wide.low < narrow.low
+    assert wide.high > narrow.high
 
 
-def test_score_report_of_a_perfect_model_still_doubts():
+def test_estimates_of_a_perfect_model_still_doubts():
     references, _ = _labels(num_examples=50)
-    report = score_report(references, references, NAMES, ["accuracy", "f1_macro", "mcc"])
-    for estimate in report.values():
-        assert estimate.value == pytest.approx(1)
-        assert 0.9 < estimate.interval.low < 0.95
-        assert estimate.interval.high == 1
+    report = _report(references, references, ["accuracy", "f1_macro", "mcc"])
+    for one in report.values():
+        assert one.value == pytest.approx(1)
+        assert 0.9 < one.interval.low < 0.95
+        assert one.interval.high == 1
 
 
 @pytest.mark.parametrize(
@@ -81,19 +94,19 @@ def test_score_report_of_a_perfect_model_still_doubts():
         (["cat", 3], ["cat", 1], r"example 1[\s\S]*3"),
     ],
 )
-def test_score_report_of_unusable_labels_says_where(references, predictions, message):
+def test_statistics_of_unusable_labels_says_where(references, predictions, message):
     with pytest.raises(DataError, match=message):
-        score_report(references, predictions, NAMES, ["accuracy"])
+        count_statistics("accuracy", references, predictions, NAMES)
 
 
-def test_score_report_of_unequal_lengths_is_refused():
+def test_statistics_of_unequal_lengths_is_refused():
     with pytest.raises(ValueError, match="2 references but 1 predictions"):
-        score_report(["cat", "dog"], ["cat"], NAMES, ["accuracy"])
+        count_statistics("accuracy", ["cat", "dog"], ["cat"], NAMES)
 
 
-def test_score_report_of_an_unknown_metric_is_refused():
+def test_statistics_of_an_unknown_metric_is_refused():
     with pytest.raises(UsageError, match="did you mean accuracy"):
-        score_report(["cat"], ["cat"], NAMES, ["acuracy"])
+        count_statistics("acuracy", ["cat"], ["cat"], NAMES)
 
 
 def test_encode_labels_takes_names_and_indices():
@@ -122,18 +135,18 @@ def test_confusion_matrix_counts_every_example_once():
     assert matrix == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
-def test_compare_metric_of_a_share_takes_the_exact_test():
+def test_compare_of_a_share_takes_the_exact_test():
     references, predictions = _labels()
     baseline = [max(sorted(set(references)), key=list(references).count)] * len(references)
-    found = compare_metric("f1_micro", references, predictions, baseline, NAMES)
+    found = _compared("f1_micro", references, predictions, baseline)
     assert (found.method, found.metric) == ("mcnemar", "f1_micro")
     assert found.p_value < 0.001
 
 
-def test_compare_metric_of_an_average_takes_the_permutation():
+def test_compare_of_an_average_takes_the_permutation():
     references, predictions = _labels()
     baseline = [max(sorted(set(references)), key=list(references).count)] * len(references)
-    found = compare_metric("f1_macro", references, predictions, baseline, NAMES, seed=2)
+    found = _compared("f1_macro", references, predictions, baseline, seed=2)
     assert (found.method, found.metric, found.seed) == ("permutation", "f1_macro", 2)
     expected = sklearn.metrics.f1_score(references, baseline, average="macro", zero_division=0.0)
     assert found.baseline_value == pytest.approx(expected)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.metrics.answers import Losses, Measured, compare
-from hub_trainer.metrics.report import compare_metric
 from hub_trainer.stats import (
     Floor,
     GateRule,
@@ -143,7 +143,9 @@ def test_decide_by_macro_f1_rests_on_that_metric():
     old = np.where(rng.random(600) < 0.7, references, rng.integers(0, 3, 600))
     new = np.where(rng.random(600) < 0.4, references, old)
     names = ["a", "b", "c"]
-    compared = compare_metric("f1_macro", references, new, old, names, seed=4)
+    truth, *pair = ([names[one] for one in ids] for ids in (references, new, old))
+    said = [[Prediction(value) for value in values] for values in pair]
+    compared = load_answer("label").compare("f1_macro", truth, (said[0], said[1]), names, seed=4)
     found = decide(
         new == references, old == references, rule=GateRule(), comparison=compared, seed=4
     )
