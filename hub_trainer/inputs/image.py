@@ -5,24 +5,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from hub_trainer.errors import DataError
 from hub_trainer.inputs import (
-    Column,
     Input,
     PlainFeatures,
     Row,
-    Values,
 )
+from hub_trainer.inputs.encoded import EncodedFile
 from hub_trainer.inputs.media import MEDIA
-from hub_trainer.pictures import as_png, image_problem, open_image
+from hub_trainer.pictures import image_problem, open_image
 
 FIGURES_SIDE = 32
 """Pixels per side from which brightness and contrast are told."""
-MAX_PICTURES = 1_500
-"""Rows of each side whose figures are compared."""
 PROBE_SIDE = 16
 """Pixels per side that a cheap probe sees."""
 MIN_PIXEL_SPREAD = 0.1
@@ -30,48 +25,19 @@ MIN_PIXEL_SPREAD = 0.1
 dataset's pictures are all black, a JPEG's noise would outweigh what is drawn."""
 
 
-class _Image:
+class _Image(EncodedFile):
     """A picture; `pictures` decodes it wherever its pixels are looked at."""
 
-    name = "image"
-    noun = "a picture"
-    plural = "pictures"
-    is_tokenized = False
-    medium = MEDIA["image"]
-    rated_column = "image"
-    rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     rated_feature: Mapping[str, Any] = {"_type": "Image"}
     near = "hub_trainer.inputs.near_images"
     altered = "hub_trainer.inputs.altered_images"
-    repeats_by_chance = False
-    has_features = False
-    signs_are_rare = True
 
     # --- columns
-
-    def read(self, column: Column, where: str) -> pa.ChunkedArray:
-        kind = column.values.type
-        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            do = "Use an Image column, or one with the bytes of the encoded files."
-            raise DataError("The column holds no pictures.", where=where, got=str(kind), do=do)
-        return column.values.cast(pa.large_binary())
 
     def fault(self, value: Any, *, max_pixels: int) -> str | None:
         return image_problem(value, max_pixels=max_pixels)
 
-    # --- identity
-
-    def content(self, row: Row) -> bytes:
-        content: bytes = row["image"]
-        return content
-
-    def compared(self, row: Row) -> bytes:
-        return self.content(row)
-
     # --- measures
-
-    def clean(self, row: Row) -> dict[str, Any]:
-        return dict(row)
 
     def sizes(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
         sides = [_sides(row["image"]) for row in rows]
@@ -94,11 +60,6 @@ class _Image:
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> None:
         """None: the signs of pictures are patches of them."""
 
-    def columns(
-        self, new: Sequence[Row], base: Sequence[Row], *, language: bool
-    ) -> tuple[Values, Values]:
-        return _figures(new[:MAX_PICTURES]), _figures(base[:MAX_PICTURES])
-
     def features(
         self, base: Sequence[Row], new: Sequence[Row], *, is_linear: bool
     ) -> tuple[Any, Any]:
@@ -118,19 +79,6 @@ class _Image:
     def for_pipeline(self, row: Row, *, sampling_rate: int | None = None) -> Any:
         return open_image(row["image"])
 
-    def for_people(self, row: Row) -> dict[str, Any]:
-        """The picture, without what else its file says."""
-        return {"image": as_png(row["image"])}
-
-    def length(self, row: Row) -> int:
-        return 0
-
-    def rated_cell(self, row: Row) -> dict[str, Any]:
-        return {"bytes": row["image"], "path": None}
-
-    def rated_row(self, cell: Any) -> dict[str, Any] | None:
-        return None if cell["bytes"] is None else {"image": cell["bytes"]}
-
 
 def _sides(content: bytes) -> tuple[int, int]:
     from PIL import Image
@@ -140,12 +88,7 @@ def _sides(content: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _figures(rows: Sequence[Row]) -> Values:
-    found = [_figures_of(row["image"]) for row in rows]
-    return {name: [one[name] for one in found] for name in found[0]}
-
-
-def _figures_of(content: bytes) -> dict[str, Any]:
+def _figures(content: bytes) -> dict[str, Any]:
     """Width and height of a picture, whether it is grey, how bright and how varied it is.
 
     By its pixels and not by its file: a grey picture saved in three channels is still grey.
@@ -176,4 +119,4 @@ def _pixels(rows: Sequence[Row]) -> NDArray[np.float64]:
     return np.stack(pixels)
 
 
-INPUT: Input = _Image()
+INPUT: Input = _Image(MEDIA["image"], _figures)

@@ -1,10 +1,12 @@
 """Media: the kinds of encoded files of which a row holds one, and what other code says of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer import pictures, sounds
+from hub_trainer.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +41,10 @@ class Medium:
     """Why bytes are no usable file of this kind."""
     suffix: Callable[[bytes], str | None]
     """How the name of a file with this content ends; None for what is no such file."""
+    plain: Callable[[bytes], bytes]
+    """The file as it is read in training, without what else it tells, as where it was made."""
+    given: str
+    """How a person gives one, in words."""
 
 
 MEDIA: Mapping[str, Medium] = {
@@ -57,6 +63,8 @@ MEDIA: Mapping[str, Medium] = {
         processor="AutoImageProcessor",
         problem=pictures.image_problem,
         suffix=pictures.suffix_of,
+        plain=pictures.as_png,
+        given="upload or paste",
     ),
     "audio": Medium(
         name="audio",
@@ -73,6 +81,8 @@ MEDIA: Mapping[str, Medium] = {
         processor="AutoFeatureExtractor",
         problem=sounds.sound_problem,
         suffix=sounds.suffix_of,
+        plain=sounds.as_wav,
+        given="record or upload",
     ),
 }
 """Name of an input -> the medium that its rows hold."""
@@ -101,3 +111,20 @@ def medium_of_column(feature: Mapping[str, Any], contents: "pa.ChunkedArray") ->
 def medium_of_content(content: bytes) -> Medium | None:
     """The medium of a file by its first bytes."""
     return next((one for one in MEDIA.values() if one.suffix(content) is not None), None)
+
+
+def uploaded(
+    medium: Medium, values: Sequence[Any], problem: Callable[[bytes], str | None] | None = None
+) -> dict[str, Any]:
+    """The row of a file that a person gives in the Space, by its path.
+
+    `problem` says why a model cannot take it, where it asks more than the medium does. Raises
+    DataError for no file, and for one that is of no use.
+    """
+    if not isinstance(values[0], str):
+        raise DataError(f"There is no {medium.noun} yet.", do=f"{medium.given} one first")
+    content = Path(values[0]).read_bytes()
+    if fault := (problem or medium.problem)(content):
+        what = f"The model cannot take this: {fault}."
+        raise DataError(what, do=f"choose another {medium.noun}")
+    return {medium.name: medium.plain(content)}

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from transformers import AutoConfig
 
 from hub_trainer.answers import Answer, Prediction, load_answer
-from hub_trainer.errors import DataError, Problem
+from hub_trainer.errors import Problem
 from hub_trainer.finetune.auto_classes import (
     SPEECH,
     AutoModelForSpeechRecognition,
@@ -27,9 +28,10 @@ from hub_trainer.finetune.speech import (
     transcribe,
 )
 from hub_trainer.finetune.speech_writing import is_multilingual, language_code, writing_tokenizer
+from hub_trainer.inputs.media import MEDIA, uploaded
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
-from hub_trainer.sounds import as_wav, sound_problem
+from hub_trainer.sounds import sound_problem
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     SPEECH_KEYS,
@@ -108,7 +110,7 @@ class SpeechRecognition:
         audio, faults = row.get("audio"), []
         if not isinstance(audio, bytes) or not audio:
             faults.append("audio is empty")
-        elif problem := sound_problem(audio, max_seconds=MAX_SECONDS):
+        elif problem := _clip_problem(audio):
             faults.append(problem)
         return faults + self.answer.faults(row.get(self.answer.column))
 
@@ -157,7 +159,7 @@ class SpeechRecognition:
         """A clip to upload or to speak."""
         del examples
         clip = {"label": "Clip", "type": "filepath", "sources": ["upload", "microphone"]}
-        return Widgets([("Audio", clip)], _clip_row)
+        return Widgets([("Audio", clip)], partial(uploaded, MEDIA["audio"], problem=_clip_problem))
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -173,6 +175,10 @@ class SpeechRecognition:
             auto_class=SPEECH,
             tags=("automatic-speech-recognition",),
         )
+
+
+def _clip_problem(content: bytes) -> str | None:
+    return sound_problem(content, max_seconds=MAX_SECONDS)
 
 
 def _language_problems(task: SpeechRecognition, recipe: Recipe, base_dir: Path) -> list[Problem]:
@@ -191,16 +197,6 @@ def _language_problems(task: SpeechRecognition, recipe: Recipe, base_dir: Path) 
         text = f"{LANGUAGE}: {language!r} is none of the base model's; write its code, as in sw"
         return [Problem(LANGUAGE, text)]
     return []
-
-
-def _clip_row(values: Sequence[Any]) -> dict[str, Any]:
-    """The clip as plain samples, without what else its file tells."""
-    if not isinstance(values[0], str):
-        raise DataError("There is no clip to listen to.", do="upload or speak one first")
-    content = Path(values[0]).read_bytes()
-    if problem := sound_problem(content, max_seconds=MAX_SECONDS):
-        raise DataError(f"The model cannot take this: {problem}.", do="choose another clip")
-    return {"audio": as_wav(content)}
 
 
 TASK = SpeechRecognition()

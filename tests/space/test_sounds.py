@@ -106,7 +106,7 @@ def test_sound_when_of_no_use_then_the_visitor_is_told_why(
 
 
 def test_sound_when_missing_then_the_visitor_is_told(client: Client) -> None:
-    with pytest.raises(AppError, match="There is no sound to classify"):
+    with pytest.raises(AppError, match="There is no sound yet"):
         client.predict(None, api_name="/predict")
 
 

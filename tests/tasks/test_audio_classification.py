@@ -364,3 +364,18 @@ def test_card_when_its_usage_is_run_then_it_predicts(
     monkeypatch.chdir(tmp_path)
     exec(compile(usage, "usage.py", "exec"), {})
     assert capsys.readouterr().out.count("'score':") == 3
+
+
+def test_fit_when_the_primary_is_of_one_label_then_the_checkpoint_is_chosen_by_it(
+    tmp_path: Path, sound_base_dir: Path
+) -> None:
+    names = sorted({row["label"] for row in sound_rows(48)})
+    report = fit(
+        tmp_path,
+        sound_base_dir,
+        evaluate__metrics=["sensitivity", "accuracy"],
+        evaluate__primary="sensitivity",
+        evaluate__positive=names[0],
+    )
+    assert report.best_metric is not None
+    assert 0 < report.best_metric <= 1

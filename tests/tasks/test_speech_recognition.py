@@ -455,7 +455,7 @@ def test_widgets_when_a_clip_is_given_then_it_becomes_a_row(tmp_path: Path) -> N
     path.write_bytes(speech_rows(1)[0]["audio"])
     row = widgets.to_row([str(path)])
     assert TASK.problems({**row, "text": "hi"}) == []
-    with pytest.raises(DataError, match="no clip to listen to"):
+    with pytest.raises(DataError, match="There is no sound yet"):
         widgets.to_row([None])
     path.write_bytes(b"nothing")
     with pytest.raises(DataError, match="The model cannot take this: no sound"):
