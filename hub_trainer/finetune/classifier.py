@@ -17,8 +17,8 @@ from hub_trainer.artifacts import digest_of
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.heads import HEADS, Head, output_order
-from hub_trainer.finetune.methods import base_of, merge_adapter
-from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan
+from hub_trainer.finetune.methods import base_of, merge_adapter, renew
+from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan, Loss
 from hub_trainer.finetune.progress import StepProgress
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.reports import FitReport
@@ -43,6 +43,8 @@ class ClassifierFit:
     head: Head = LABEL_HEAD
     positive: str | None = None
     """The label that is looked for."""
+    positive_weights: tuple[float, ...] | None = None
+    """(C,) of sets of labels, how much more having one counts than not having it."""
 
 
 def labelled_config(
@@ -141,10 +143,7 @@ def renew_head(model: PreTrainedModel) -> None:
     for child in model.children():
         if child is body:
             continue
-        for module in child.modules():
-            for tensor in module.parameters(recurse=False):
-                tensor._is_hf_initialized = False
-            model._init_weights(module)
+        renew(model, child)
 
 
 def fit_classifier(
@@ -158,10 +157,13 @@ def fit_classifier(
     tuned, report = fine_tune(
         model,
         data,
-        plan_of(
-            fit.train,
-            compute_metrics=fit.head.metrics(fit.primary, fit.label_names, fit.positive),
-            metric_for_best=fit.head.best_by(fit.primary),
+        replace(
+            plan_of(
+                fit.train,
+                compute_metrics=fit.head.metrics(fit.primary, fit.label_names, fit.positive),
+                metric_for_best=fit.head.best_by(fit.primary),
+            ),
+            positive_weights=fit.positive_weights,
         ),
         out_dir=out_dir,
         run_digest=fit.run_digest,
@@ -228,8 +230,11 @@ def plan_of(
         method=train.method,
         arguments=train.arguments,
         seed=train.seed,
-        lora=train.lora.model_dump() if train.lora else None,
-        last_n=train.last_n,
+        **train.method_settings,
+        unfreeze_epochs=train.hybrid.unfreeze_epochs if train.hybrid else None,
+        layer_decay=train.layer_decay,
+        l1=train.l1,
+        loss=Loss(**train.loss.model_dump()) if train.loss else None,
         compute_metrics=compute_metrics,
         metric_for_best=metric_for_best,
         profile=train.profile,

@@ -1,15 +1,28 @@
 """Faults of a base model for a recipe, found in its small files before any training."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.errors import Problem, ProblemsError, TrainingError
 from hub_trainer.finetune.arguments import training_arguments
 from hub_trainer.finetune.base_look import look_at_base
+from hub_trainer.finetune.depth import depths_of
 from hub_trainer.finetune.methods import apply_method
 from hub_trainer.finetune.positions import longest_input
 from hub_trainer.recipe import TrainSection
+
+SUITS: Mapping[str, tuple[str, ...]] = {
+    "focal": ("single_label_classification", "multi_label_classification"),
+    "huber": ("regression",),
+}
+"""Name in `train.loss` -> how transformers reads the outputs that it is for."""
+OUTPUTS: Mapping[str, str] = {
+    "single_label_classification": "labels",
+    "multi_label_classification": "sets of labels",
+    "regression": "numbers",
+}
 
 
 def base_problems(
@@ -37,6 +50,16 @@ def base_problems(
     return problems + _method_problems(look.model, train, is_adapter=base_dir is not None)
 
 
+def loss_problems(train: TrainSection, problem_type: str) -> list[Problem]:
+    """A loss that is none for what the model's outputs are."""
+    if train.loss is None or problem_type in SUITS[train.loss.name]:
+        return []
+    name, outputs = train.loss.name, OUTPUTS[problem_type]
+    usable = [loss for loss, types in SUITS.items() if problem_type in types]
+    text = f"train.loss: {name} is no loss of {outputs}; use {' or '.join(usable)}, or remove it"
+    return [Problem("train.loss", text)]
+
+
 def argument_problems(train: TrainSection) -> list[Problem]:
     """What TrainingArguments itself would refuse, or the engine, once training began."""
     try:
@@ -55,9 +78,13 @@ def argument_problems(train: TrainSection) -> list[Problem]:
 
 
 def _method_problems(model: Any, train: TrainSection, *, is_adapter: bool) -> list[Problem]:
-    lora = train.lora.model_dump() if train.lora and not is_adapter else None
+    settings = train.method_settings
+    if is_adapter:
+        settings["lora"] = None
     try:
-        apply_method(model, train.method, lora=lora, last_n=train.last_n)
+        apply_method(model, train.method, **settings)
+        if train.layer_decay is not None:
+            depths_of(model, train.method_settings["new_blocks"])
     except ProblemsError as error:
         return [Problem(p.key, _with_key(p)) for p in error.problems]
     except TrainingError as error:

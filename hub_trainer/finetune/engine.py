@@ -23,6 +23,7 @@ from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import ProgressCallback, StepProgress
+from hub_trainer.finetune.proximal import ProximalSteps, zero_share
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
@@ -42,6 +43,8 @@ class Setting:
         """A fresh trainer."""
         stopping = self.plan.early_stopping
         callbacks = list(self.watchers)
+        if self.plan.l1:
+            callbacks.append(ProximalSteps(self.plan.l1))
         if stopping is not None:
             callbacks.append(EarlyStoppingCallback(stopping.patience, stopping.min_delta))
         return FitTrainer(
@@ -66,7 +69,9 @@ def fine_tune(
     """
     _check_plan(data, plan)
     set_seed(plan.seed)
-    model, trainable = apply_method(model, plan.method, lora=plan.lora, last_n=plan.last_n)
+    model, trainable = apply_method(
+        model, plan.method, lora=plan.lora, last_n=plan.last_n, new_blocks=plan.new_blocks
+    )
     args = training_arguments(
         plan.arguments,
         output_dir=out_dir / "logs",
@@ -96,6 +101,9 @@ def fine_tune(
     if stale:
         trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")
     _check_finite(model)
+    if plan.l1:
+        told = f"{zero_share(model):.1%} of the weights that learned are exactly zero"
+        trainer.counts.notes.append(f"{told}, by train.l1 = {plan.l1:g}")
     model.eval()
     return model, _report(trainer, trainable, resumed_from)
 

@@ -19,6 +19,16 @@ def example_weights(rows: Sequence[Mapping[str, Any]], *, class_weights: bool) -
     return [w * mean / totals[row["label"]] for row, w in zip(rows, weights, strict=True)]
 
 
+def positive_weights(targets: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """(C,) rows without a label for each row with it, of (N, C) indicators.
+
+    A label that no row has, or every row, keeps the weight 1.
+    """
+    counts = [sum(column) for column in zip(*targets, strict=True)]
+    total = len(targets)
+    return tuple((total - n) / n if 0 < n < total else 1.0 for n in counts)
+
+
 def _weight(row: Mapping[str, Any]) -> float:
     weight = row.get(WEIGHT_COLUMN)
     return 1.0 if weight is None else float(weight)

@@ -18,6 +18,7 @@ from hub_trainer.recipe.method_table import METHODS, MethodName
 
 DEFAULT_LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 MERGE_TOLERANCE = 1e-4
+"""Of a logit, or a part of it where it is over 1: a model of prices says thousands."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def apply_method(
     *,
     lora: Mapping[str, Any] | None = None,
     last_n: int | None = None,
+    new_blocks: int = 0,
 ) -> tuple[nn.Module, TrainableReport]:
     """Freeze, thaw or wrap; the model that comes back is the one to train (a new one for LoRA).
 
@@ -55,6 +57,8 @@ def apply_method(
             _thaw_last_blocks(model, last_n)
     else:
         model.requires_grad_(True)
+        if facts.new_blocks:
+            _renew_last_blocks(model, new_blocks)
     return model, _report(model, method)
 
 
@@ -158,7 +162,8 @@ def merge_adapter(model: nn.Module, example_inputs: Mapping[str, torch.Tensor]) 
         adapted = model(**example_inputs).logits
         base = _without_adapter(model, example_inputs)
         merged = model.merge_and_unload()
-        difference = float((merged(**example_inputs).logits - adapted).abs().max())
+        size = max(1.0, float(adapted.abs().max()))
+        difference = float((merged(**example_inputs).logits - adapted).abs().max()) / size
     moved = float((base - adapted).abs().max())
     _check_merge(difference, moved)
     merged.requires_grad_(True)
@@ -169,7 +174,7 @@ def _check_merge(difference: float, moved: float) -> None:
     if not difference < MERGE_TOLERANCE:
         raise TrainingError(
             "The merged model does not answer like the model with its adapter.",
-            got=f"largest difference of a logit {difference:.2g}, allowed {MERGE_TOLERANCE}",
+            got=f"a logit differs by {difference:.2g} of its size, allowed {MERGE_TOLERANCE}",
             do="publish the adapter itself, or train it on a float32 base",
         )
     if moved == 0:
@@ -239,7 +244,7 @@ def _head_names(model: nn.Module) -> list[str]:
 
 
 def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
-    blocks = list(_blocks(base_of(model)))
+    blocks = list(blocks_of(base_of(model)))
     if last_n is None or not 0 < last_n <= len(blocks):
         problem = f"train.last_n must be from 1 to {len(blocks)} for {type(model).__name__}"
         found = "nothing" if last_n is None else str(last_n)
@@ -255,7 +260,26 @@ def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
             parameter.requires_grad_(True)
 
 
-def _blocks(body: nn.Module) -> Iterator[nn.Module]:
+def _renew_last_blocks(model: nn.Module, new_blocks: int) -> None:
+    blocks = list(blocks_of(base_of(model)))
+    if new_blocks >= len(blocks):
+        key = "train.hybrid.new_blocks"
+        text = f"{key} must leave some of the base's {len(blocks)} blocks, found {new_blocks}"
+        text += "; method scratch renews all"
+        raise RecipeError([Problem(key, text)], source="train.method hybrid")
+    for block in blocks[len(blocks) - new_blocks :]:
+        renew(model, block)
+
+
+def renew(model: Any, part: nn.Module) -> None:
+    """Random weights for a part of a model of transformers, as its architecture has them."""
+    for module in part.modules():
+        for tensor in module.parameters(recurse=False):
+            tensor._is_hf_initialized = False
+        model._init_weights(module)
+
+
+def blocks_of(body: nn.Module) -> Iterator[nn.Module]:
     """The body's repeated blocks in order; stages of a pyramid are opened into their layers."""
     lists = [m for m in body.modules() if isinstance(m, nn.ModuleList) and _repeats(m)]
     if not lists:

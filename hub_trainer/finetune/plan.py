@@ -10,6 +10,7 @@ from torch import nn
 from transformers import EvalPrediction
 
 from hub_trainer.recipe.method_table import MethodName
+from hub_trainer.recipe.schema import LossName
 
 Rows = Sequence[Mapping[str, Any]]
 Batch = dict[str, Any]
@@ -76,6 +77,15 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """What is minimised in place of the usual loss; see `train.loss`."""
+
+    name: LossName
+    gamma: float = 2.0
+    delta: float = 1.0
+
+
+@dataclass(frozen=True)
 class FitPlan:
     """How to train: the method, any `TrainingArguments` by their own names, and the metrics."""
 
@@ -86,6 +96,17 @@ class FitPlan:
     """Arguments of `peft.LoraConfig`, for `lora` and `qlora`."""
     last_n: int | None = None
     """Blocks to train besides the head, for `last_n`."""
+    new_blocks: int = 0
+    """Last blocks that start anew, for `hybrid`."""
+    unfreeze_epochs: float | None = None
+    """Epochs after which one more block of the base begins to learn; None, all from the start."""
+    layer_decay: float | None = None
+    """Learning rate of a block as a share of the next one's to the output."""
+    l1: float = 0.0
+    """Strength of proximal steps on weight matrices."""
+    loss: Loss | None = None
+    positive_weights: tuple[float, ...] | None = None
+    """(C,) of sets of labels, how much more having one counts than not having it."""
     early_stopping: EarlyStopping | None = None
     compute_metrics: Callable[[EvalPrediction], Mapping[str, float]] | None = None
     metric_for_best: str = "loss"

@@ -30,8 +30,7 @@ def count_parameters(
         quantized = _quantizable(model) if train.method_facts.quantized else 0
         if base_dir is not None:
             model = same_adapter(model, model_dir)
-        lora = train.lora.model_dump() if train.lora else None
-        model, _ = apply_method(model, train.method, last_n=train.last_n, lora=lora)
+        model, _ = apply_method(model, train.method, **train.method_settings)
     return {
         "total": sum(p.numel() for p in model.parameters()),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -9,6 +9,7 @@ import math
 import time
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from hub_trainer.finetune.batches import (
     OrderedDraws,
     PooledBatches,
 )
+from hub_trainer.finetune.depth import depths_of, sleepers, with_falling_rates
 from hub_trainer.finetune.environment import environment_of
 from hub_trainer.finetune.evaluation import (
     Evaluation,
@@ -114,7 +116,9 @@ class FitTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         refuse_sharding(fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
-        self.objective = plan.objective or default_objective(model, args.label_smoothing_factor)
+        self.objective = plan.objective or default_objective(
+            model, args.label_smoothing_factor, plan
+        )
         self.resting = resting_modules(model)
         self.counts = Counts(bit_reproducible=args.device.type == "cpu")
         self.environment = environment_of(args)
@@ -222,8 +226,32 @@ class FitTrainer(Trainer):
             if should_reduce_batch_size(error):
                 raise OutOfMemoryError(str(error)) from error
             raise
+        self._let_sleep()
         self._last_loss = loss
         return torch.where(torch.isfinite(loss), loss, torch.zeros_like(loss))
+
+    def _let_sleep(self) -> None:
+        """Drop the gradients of blocks whose turn to learn has not come.
+
+        They are not frozen: a wrapped model would not notice when they wake.
+        """
+        if self.plan.unfreeze_epochs is None:
+            return
+        epoch = self.state.global_step / self._steps_per_epoch
+        for parameter in sleepers(self.depths, epoch, self.plan.unfreeze_epochs):
+            parameter.grad = None
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As upstream, with rates that fall with depth where the plan says so."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self.plan.layer_decay is not None:
+            with_falling_rates(optimizer, self.depths, self.plan.layer_decay)
+        return optimizer
+
+    @cached_property
+    def depths(self) -> dict[nn.Parameter, int]:
+        """How deep each parameter lies under the output; see `finetune.depth`."""
+        return depths_of(self.model, self.plan.new_blocks)
 
     def _stepped(
         self, model: nn.Module, inputs: Batch, num_items: torch.Tensor | None

@@ -101,8 +101,7 @@ def _laid_out(
         model = auto_class(auto_name).from_config(config, dtype=dtype, trust_remote_code=False)
         if adapter is not None:
             model = same_adapter(model, adapter)
-        lora = train.lora.model_dump() if train.lora else None
-        model, _ = apply_method(model, train.method, last_n=train.last_n, lora=lora)
+        model, _ = apply_method(model, train.method, **train.method_settings)
     if train.arguments.get("gradient_checkpointing"):
         model.gradient_checkpointing_enable()
     return model.train()

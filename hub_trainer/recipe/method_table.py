@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-MethodName = Literal["head", "last_n", "full", "lora", "qlora", "scratch"]
+MethodName = Literal["head", "last_n", "full", "lora", "qlora", "scratch", "hybrid"]
 """The names of `METHODS`, spelled out for the type checker and the recipe's schema."""
 
 
@@ -25,6 +25,13 @@ class Method:
     """Low-rank adapters learn beside frozen weights; `train.lora` shapes them."""
     quantized: bool = False
     """The frozen weights are held in the few bits of `train.language.quantization`."""
+    new_blocks: bool = False
+    """The last blocks start from random weights, as `train.hybrid` says."""
+
+    @property
+    def learns_in_depth(self) -> bool:
+        """Whether blocks of the base model learn, so that their rates may differ."""
+        return self.needs_weights and not (self.head_only or self.adapter)
 
 
 METHODS: Mapping[MethodName, Method] = {
@@ -41,6 +48,11 @@ METHODS: Mapping[MethodName, Method] = {
             quantized=True,
         ),
         Method("scratch", "all parameters learned from a random start", needs_weights=False),
+        Method(
+            "hybrid",
+            "the head and the last blocks learned from a random start, the others from the base",
+            new_blocks=True,
+        ),
     )
 }
 """Name in `train.method` -> the method."""

@@ -1,7 +1,7 @@
 """Schema of a recipe: one frozen section per stage, every key checked."""
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import (
     BaseModel,
@@ -116,6 +116,44 @@ class LoraSection(Section):
     """Scale by lora_alpha / sqrt(r) instead."""
 
 
+class HybridSection(Section):
+    """Some blocks of the base model and some new ones."""
+
+    new_blocks: int = Field(1, ge=0)
+    """Blocks nearest to the output that start from random weights, as the head does."""
+    unfreeze_epochs: float | None = Field(None, gt=0)
+    """Epochs after which one more block of the base begins to learn, from the output down to the
+    embeddings; null, all learn from the start."""
+
+
+LossName = Literal["focal", "huber"]
+
+
+class LossSection(Section):
+    """What is minimised in place of the usual loss; its plain name will do."""
+
+    name: LossName
+    """focal (labels that are sure already count less), or huber (of numbers: errors beyond `delta`
+    count by their size and not its square)."""
+    gamma: float = Field(2.0, gt=0)
+    """focal: how much less a sure label counts, as (1 - p) ** gamma."""
+    delta: float = Field(1.0, gt=0)
+    """huber: the error, in units of the target, from which on it counts by its size."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_its_keys(self) -> "LossSection":
+        own = {"focal": "gamma", "huber": "delta"}
+        for name, key in own.items():
+            if name != self.name and key in self.model_fields_set:
+                raise ValueError(f"{key} changes nothing in the loss {self.name}; remove it")
+        return self
+
+
 class LanguageSection(Section):
     """How a language model learns from examples, ratings or preferences."""
 
@@ -165,6 +203,16 @@ class GenerationSection(Section):
         return self
 
 
+class MethodSettings(TypedDict):
+    """Arguments of a method."""
+
+    lora: dict[str, Any] | None
+    """Those of peft's LoraConfig."""
+    last_n: int | None
+    new_blocks: int
+    """Last blocks that start anew."""
+
+
 class EarlyStopping(Section):
     """When training stops before its last epoch."""
 
@@ -178,11 +226,23 @@ class TrainSection(Section):
     """How the base model is changed."""
 
     method: MethodName = "full"
-    """Which parameters learn: head, last_n blocks, all, adapters, or a new model's."""
+    """Which parameters learn: head, last_n blocks, all, adapters, a new model's, or, under hybrid,
+    those of some blocks of the base and of some new ones."""
     last_n: int | None = Field(None, gt=0)
     """Blocks that learn under method last_n, counted from the output."""
     lora: LoraSection | None = None
     """Adapters, for the methods lora and qlora; their defaults when null."""
+    hybrid: HybridSection | None = None
+    """How much of the base is new, and when the rest learns, for the method hybrid; its defaults
+    when null."""
+    layer_decay: float | None = Field(None, gt=0, lt=1)
+    """Learning rate of each block as a share of that of the next one to the output, the head having
+    `learning_rate`; null is one rate for all."""
+    l1: float = Field(0.0, ge=0)
+    """Strength of an L1 penalty on weight matrices, by proximal steps: weights become exactly zero.
+    L2 is `arguments.weight_decay`."""
+    loss: LossSection | None = None
+    """What is minimised; null is cross-entropy of labels, squared error of numbers."""
     estimator: str | None = None
     """Tabular tasks: which scikit-learn estimator."""
     estimator_arguments: dict[str, Any] = Field(default_factory=dict)
@@ -196,7 +256,8 @@ class TrainSection(Section):
     early_stopping: EarlyStopping | None = None
     """Stop when the primary metric on the validation split stands still; null never stops early."""
     class_weights: bool = False
-    """Weigh rare labels up, so that each label counts the same."""
+    """Weigh rare labels up, so that each label counts the same; where rows have sets of labels, so
+    that having one counts as much as not having it."""
     profile: bool = False
     """Write a PyTorch Profiler trace of a few steps and a summary of where the time went."""
     seed: int = 0
@@ -206,6 +267,16 @@ class TrainSection(Section):
     def method_facts(self) -> Method:
         """What the method starts from and what it changes; ask this and not its name."""
         return METHODS[self.method]
+
+    @property
+    def method_settings(self) -> MethodSettings:
+        """What shapes the method, as `apply_method` takes it."""
+        hybrid = self.hybrid or HybridSection()
+        return MethodSettings(
+            lora=self.lora.model_dump() if self.lora else None,
+            last_n=self.last_n,
+            new_blocks=hybrid.new_blocks if self.method_facts.new_blocks else 0,
+        )
 
     @field_validator("arguments")
     @classmethod
@@ -221,6 +292,10 @@ class TrainSection(Section):
             raise ValueError("last_n goes with method: last_n, and that method needs it")
         if self.lora is not None and not self.method_facts.adapter:
             raise ValueError(f"lora changes nothing under method: {self.method}; remove one")
+        if self.hybrid is not None and not self.method_facts.new_blocks:
+            raise ValueError(f"hybrid changes nothing under method: {self.method}; remove one")
+        if self.layer_decay is not None and not self.method_facts.learns_in_depth:
+            raise ValueError(f"layer_decay changes nothing under method: {self.method}; remove one")
         return self
 
 

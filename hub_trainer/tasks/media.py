@@ -27,7 +27,7 @@ from hub_trainer.finetune.classifier import (
     run_digest,
     save_classifier,
 )
-from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
+from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, output_order
 from hub_trainer.finetune.label_scores import (
@@ -122,7 +122,7 @@ class MediaClassification:
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     answer: Answer = load_answer("label")
     family: Literal["prediction"] = "prediction"
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
+    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     metrics: frozenset[str] = load_answer("label").metrics
 
     @property
@@ -134,6 +134,7 @@ class MediaClassification:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         problems += argument_problems(recipe.train)
+        problems += loss_problems(recipe.train, HEAD.problem_type)
         if recipe.train.method_facts.needs_weights:
             problems += base_model_problems(self, recipe)
         if base_dir is None:

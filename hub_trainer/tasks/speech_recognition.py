@@ -50,6 +50,7 @@ from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
     "train.class_weights",
+    "train.loss",
     "train.estimator",
     "train.estimator_arguments",
     "train.arguments.label_smoothing_factor",
@@ -79,7 +80,7 @@ class SpeechRecognition:
     answer: Answer = load_answer("transcript")
     family: Literal["prediction"] = "prediction"
     modality: str = "audio"
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
+    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()
 
     @property

@@ -39,6 +39,7 @@ from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import feature_names
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    TORCH_KEYS,
     BasePredictions,
     ModelCard,
     Progress,
@@ -52,7 +53,13 @@ from hub_trainer.tasks import (
 from hub_trainer.tasks.outlines import Kind as ColumnKind
 
 MAX_CHOICES = 200
-UNUSED_KEYS = ("train.arguments", "train.profile", "prepare.max_length", *LANGUAGE_KEYS)
+UNUSED_KEYS = (
+    "train.arguments",
+    "train.profile",
+    "prepare.max_length",
+    *TORCH_KEYS,
+    *LANGUAGE_KEYS,
+)
 
 USAGE = f"""\
 import json

@@ -23,8 +23,8 @@ from hub_trainer.finetune.classifier import (
     run_digest,
     save_classifier,
 )
-from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
-from hub_trainer.finetune.example_weights import example_weights
+from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
+from hub_trainer.finetune.example_weights import example_weights, positive_weights
 from hub_trainer.finetune.heads import HEADS, RowHead, output_order
 from hub_trainer.finetune.label_scores import (
     Batches,
@@ -54,8 +54,6 @@ from hub_trainer.tasks import (
 )
 from hub_trainer.tasks.outlines import Kind
 
-ONE_LABEL_KEYS = ("train.class_weights", "train.arguments.label_smoothing_factor")
-"""Keys that change nothing but where the answer is one label."""
 UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", *LANGUAGE_KEYS)
 MAX_TEXT_CHARACTERS = 20_000
 
@@ -99,7 +97,7 @@ class TextClassification:
     modality: str = "text"
     beside: tuple[str, ...] = ()
     """`text_pair` where the recipe's columns name a second text."""
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
+    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -122,8 +120,11 @@ class TextClassification:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
+        problems += loss_problems(recipe.train, self.head.problem_type)
         if self.head is not HEADS["label"]:
-            problems += unused_problems(self, recipe, ONE_LABEL_KEYS)
+            problems += unused_problems(self, recipe, ("train.arguments.label_smoothing_factor",))
+        if self.head is HEADS["number"]:
+            problems += unused_problems(self, recipe, ("train.class_weights",))
         if base_dir is None:
             return problems
         return problems + base_problems(
@@ -169,7 +170,7 @@ class TextClassification:
         if not (starts_from_base and knows_outputs(base, names, head.problem_type)):
             head.prepare(model, head.targets(splits.train, names))
         model.config.pad_token_id = tokenizer.pad_token_id
-        data = _fit_data(self, splits, names, tokenizer, recipe.train.class_weights)
+        data = _fit_data(self, splits, names, tokenizer, self._weighs_rows(recipe))
         fit = ClassifierFit(
             train=recipe.train,
             primary=recipe.evaluate.primary,
@@ -178,6 +179,9 @@ class TextClassification:
             run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,
             head=head,
+            positive_weights=positive_weights(head.targets(splits.train, names))
+            if recipe.train.class_weights and head is HEADS["labels"]
+            else None,
         )
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
         rows = splits.validation
@@ -190,7 +194,7 @@ class TextClassification:
         """Rows in tokens."""
         tokenizer = load_tokenizer(base_dir, recipe.prepare.max_length)
         names = self.head.outputs(splits.label_names)
-        return _fit_data(self, splits, names, tokenizer, recipe.train.class_weights)
+        return _fit_data(self, splits, names, tokenizer, self._weighs_rows(recipe))
 
     def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
         """What `pipeline("text-classification", truncation=True, top_k=None)` says of each row."""
@@ -231,6 +235,10 @@ class TextClassification:
             auto_class="AutoModelForSequenceClassification",
             tags=("text-classification",),
         )
+
+    def _weighs_rows(self, recipe: Recipe) -> bool:
+        """Whether rows of rare labels count more; of sets it is the labels that do."""
+        return recipe.train.class_weights and self.head is HEADS["label"]
 
     def _usage(self) -> str:
         """How a model is used; for a pair a pipeline gives back one answer, for a text a list."""

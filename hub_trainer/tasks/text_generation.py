@@ -37,6 +37,7 @@ UNUSED_KEYS = (
     "train.estimator",
     "train.estimator_arguments",
     "train.class_weights",
+    "train.loss",
     "train.arguments.label_smoothing_factor",
 )
 
@@ -64,7 +65,7 @@ class TextGeneration:
     name: str = "text-generation"
     family: Literal["generation"] = "generation"
     modality: str = "text"
-    methods: frozenset[str] = frozenset({"last_n", "full", "lora", "qlora", "scratch"})
+    methods: frozenset[str] = frozenset({"last_n", "full", "lora", "qlora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()
     metrics: frozenset[str] = metric_names("answers", "likelihoods")
 

@@ -25,7 +25,7 @@ from hub_trainer.finetune.classifier import (
     run_digest,
     save_classifier,
 )
-from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
+from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import SPANS_HEAD, output_order
 from hub_trainer.finetune.label_scores import centroid_scores, device
@@ -91,7 +91,7 @@ class TokenClassification:
     answer: Answer = load_answer("spans")
     family: Literal["prediction"] = "prediction"
     modality: Literal["text", "image", "table"] = "text"
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
+    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -108,6 +108,7 @@ class TokenClassification:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
+        problems += loss_problems(recipe.train, SPANS_HEAD.problem_type)
         if base_dir is None:
             return problems
         found = base_problems(

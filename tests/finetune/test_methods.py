@@ -257,3 +257,19 @@ def test_adapter_that_is_there_goes_on_learning_and_gets_no_second_one(tmp_path:
     assert all("lora_" in name for name in trained_names(again))
     resting = with_adapter(llama(), tmp_path, learns=False)
     assert not trained_names(resting)
+
+
+def test_merge_adapter_when_outputs_are_large_then_they_may_differ_in_proportion() -> None:
+    """float32 has seven digits: of logits in the thousands 1e-4 is less than rounding."""
+    model, inputs = merged_and_adapted()
+    stir(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "classifier" in name and name.endswith("bias"):
+                parameter.add_(3e4)
+    model.eval()
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        found = merge_adapter(model, inputs)(**inputs).logits
+    assert float(expected.abs().max()) > 1e4
+    assert torch.allclose(found, expected, rtol=1e-4)

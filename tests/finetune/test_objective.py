@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from hub_trainer.finetune.objective import LabelObjective, default_objective
+from hub_trainer.finetune.plan import FitPlan, Loss
 from tests.finetune.tiny import bert, language_model
 
 
@@ -49,7 +50,7 @@ def test_a_language_model_costs_what_its_own_class_says() -> None:
     ids = torch.randint(1, 50, (3, 7))
     labels = ids.clone()
     labels[0, :4] = labels[2, 5:] = -100
-    objective = default_objective(model, 0.0)
+    objective = default_objective(model, 0.0, FitPlan("full"))
     batch = {"labels": labels}
     outputs = model(input_ids=ids, labels=labels)
     amounts = objective.amounts(batch)
@@ -59,4 +60,40 @@ def test_a_language_model_costs_what_its_own_class_says() -> None:
 
 
 def test_a_classifier_is_not_shifted() -> None:
-    assert default_objective(bert(), 0.2) == LabelObjective(0.2, shifted=False)
+    assert default_objective(bert(), 0.2, FitPlan("full")) == LabelObjective(0.2, shifted=False)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_labels_cost_less_the_surer_they_are(gamma: float) -> None:
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 2, 1, 2, -100, 0])
+    objective = LabelObjective(loss=Loss("focal", gamma=gamma))
+    found = objective.losses(outputs_of(logits), {"labels": labels})
+    shares = logits.softmax(-1)
+    for row, label in enumerate(labels.tolist()):
+        share = float(shares[row, label]) if label >= 0 else 1.0
+        expected = -((1 - share) ** gamma) * float(torch.tensor(share).log())
+        assert float(found[row]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_focal_sets_of_labels_are_those_of_the_paper() -> None:
+    logits, labels = torch.randn(4, 5), torch.randint(0, 2, (4, 5)).float()
+    found = LabelObjective(loss=Loss("focal")).losses(outputs_of(logits), {"labels": labels})
+    shares = logits.sigmoid()
+    true = torch.where(labels > 0, shares, 1 - shares)
+    assert torch.allclose(found, (-((1 - true) ** 2) * true.log()).mean(dim=1), atol=1e-6)
+
+
+def test_positive_weights_count_indicators_of_one() -> None:
+    logits, labels = torch.randn(4, 2), torch.randint(0, 2, (4, 2)).float()
+    objective = LabelObjective(positive_weights=(3.0, 1.0))
+    expected = functional.binary_cross_entropy_with_logits(
+        logits, labels, pos_weight=torch.tensor([3.0, 1.0])
+    )
+    assert torch.allclose(objective.losses(outputs_of(logits), {"labels": labels}).mean(), expected)
+
+
+def test_numbers_cost_their_size_beyond_delta_by_huber() -> None:
+    logits, labels = torch.tensor([[0.5], [5.0], [-3.0]]), torch.zeros(3)
+    objective = LabelObjective(loss=Loss("huber", delta=2.0))
+    found = objective.losses(outputs_of(logits), {"labels": labels})
+    assert found.tolist() == pytest.approx([0.5 * 0.25, 2 * (5 - 1), 2 * (3 - 1)])

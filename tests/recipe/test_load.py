@@ -182,9 +182,19 @@ def test_section_when_method_and_its_keys_disagree_then_says_which(tmp_path: Pat
     assert problems_of(path, "train.method=last_n", "train.lora=null") == [
         "8: train: last_n goes with method: last_n, and that method needs it"
     ]
-    assert problems_of(path, "train.method=hybrid") == [
-        "8: train.method: must be 'head', 'last_n', 'full', 'lora', 'qlora' or 'scratch', got"
-        " 'hybrid'"
+    assert problems_of(path, "train.method=mixed") == [
+        "8: train.method: must be 'head', 'last_n', 'full', 'lora', 'qlora', 'scratch' or 'hybrid',"
+        " got 'mixed'"
+    ]
+    assert problems_of(path, "train.method=full", "train.lora=null", "train.hybrid={}") == [
+        "8: train: hybrid changes nothing under method: full; remove one"
+    ]
+    assert problems_of(path, "train.layer_decay=0.9") == [
+        "8: train: layer_decay changes nothing under method: lora; remove one"
+    ]
+    loss = "train.loss={name: huber, gamma: 3}"
+    assert problems_of(path, loss) == [
+        "8: train.loss: gamma changes nothing in the loss huber; remove it"
     ]
 
 

@@ -254,7 +254,7 @@ def test_kind_when_learned_then_the_loss_falls_and_the_folder_answers(
     assert "tokenizer.json" in names
 
 
-@pytest.mark.parametrize("method", ["full", "last_n", "scratch"])
+@pytest.mark.parametrize("method", ["full", "last_n", "scratch", "hybrid"])
 def test_whole_model_when_saved_then_pipeline_writes_the_same(
     method: str, chat_base: ModelFolders, tmp_path: Path
 ) -> None:

@@ -124,8 +124,10 @@ def plan_of(fit: LanguageFit, max_length: int) -> LanguagePlan:
         method=train.method,
         arguments=train.arguments,
         seed=train.seed,
-        lora=train.lora.model_dump() if train.lora else None,
-        last_n=train.last_n,
+        **train.method_settings,
+        unfreeze_epochs=train.hybrid.unfreeze_epochs if train.hybrid else None,
+        layer_decay=train.layer_decay,
+        l1=train.l1,
         early_stopping=EarlyStopping(stopping.patience, stopping.min_change) if stopping else None,
         profile=train.profile,
     )
