@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from hub_trainer.answers import Answer, Prediction, load_answer
+from hub_trainer.answers.decisions import Sought
 from hub_trainer.cards.contact_sheet import contact_sheet
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.augment import AUGMENTATIONS, augment
@@ -32,6 +33,7 @@ from hub_trainer.finetune.classifier import (
     run_digest,
     save_classifier,
     set_outputs,
+    settle_threshold,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.example_weights import example_weights
@@ -143,13 +145,15 @@ class ImageClassification:
         fit = ClassifierFit(
             train=train,
             primary=recipe.evaluate.primary,
-            positive=recipe.evaluate.positive,
+            sought=Sought.of(recipe.evaluate),
             label_names=output_order(config),
             run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,
         )
         data = _fit_data(splits, recipe, processor, output_order(config))
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
+        seen = _batches(processor, splits.validation)
+        report = settle_threshold(tuned, report, fit.sought, splits.validation, seen)
         save_classifier(tuned, processor, out_dir / "model")
         return report
 
