@@ -42,6 +42,9 @@ class FitReport:
     checkpoint_seconds: float = 0.0
     per_device_train_batch_size: int | None = None
     gradient_accumulation_steps: int | None = None
+    threshold: Mapping[str, Any] | None = None
+    """The threshold of the label that is looked for, what was wanted of it, and its sensitivity and
+    specificity on the validation rows; None for a model that gives the likeliest label."""
     notes: tuple[str, ...] = ()
     """What a reader should know: skipped steps, memory that ran out, another environment."""
 

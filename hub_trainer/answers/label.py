@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers.decisions import reached_of
 from hub_trainer.answers.label_names import (
     alike_notes,
     in_order,
@@ -193,11 +194,12 @@ class Label(ByStatistics):
         return bool(set(prediction.scores) & set(names))
 
     def over(self, found: Sequence[Prediction], names: Sequence[str]) -> list[Prediction]:
-        """The likeliest of exactly these labels; one that the model does not know has 0."""
+        """The given label if it is one of these, else the likeliest; unknown ones have 0."""
         chosen = []
         for one in found:
             scores = {name: one.scores.get(name, 0.0) for name in names}
-            chosen.append(Prediction(max(scores, key=scores.__getitem__), scores))
+            value = one.value if one.value in scores else max(scores, key=scores.__getitem__)
+            chosen.append(Prediction(value, scores))
         return chosen
 
     def constant(self, values: Sequence[Any], primary: str) -> tuple[str, Prediction]:
@@ -270,7 +272,9 @@ class Label(ByStatistics):
         """Figures per label, mistakes, and how far probabilities are off."""
         labels = _values(found)
         shares = [[one.scores[name] for name in names] for one in found]
+        sought = {"positive": reached_of(found, references, self.positive)} if self.positive else {}
         return {
+            **sought,
             "per_label": [
                 {
                     "label": one.label,
@@ -367,12 +371,16 @@ class Label(ByStatistics):
         return f"chooses one of {len(names)} labels: {named(names)}"
 
     def output(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
-        """The likeliest labels as bars."""
-        return "Label", {"label": "Prediction", "num_top_classes": min(5, len(names))}
+        """The likeliest labels as bars, under the given one."""
+        return "LabelSet", {"label": "Prediction", "num_top_classes": min(5, len(names))}
 
     def shown(self, prediction: Prediction) -> Any:
-        """Probabilities per label."""
-        return dict(prediction.scores)
+        """The label, and a bar for the probability of each."""
+        ranked = sorted(prediction.scores.items(), key=lambda one: -one[1])
+        return {
+            "label": prediction.value,
+            "confidences": [{"label": name, "confidence": score} for name, score in ranked],
+        }
 
     def correction(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """All labels as chips, or a list to search in where they are many."""

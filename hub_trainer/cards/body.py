@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hub_trainer.cards.decision import decision_limits, decision_section
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import code_block, escape, fence, name, one_line, table
 from hub_trainer.cards.metadata import to_yaml
@@ -30,9 +31,10 @@ def render_body(facts: CardFacts) -> str:
         "How to use": _usage_section(facts),
         "How to rate": _rating_section(facts),
         "Results": results_section(facts),
+        "Decision": decision_section(facts),
         **answer_sections(facts),
         "Examples": examples_section(facts),
-        "Limits": limits_section(facts),
+        "Limits": limits_section(facts, decision_limits(facts)),
         "Training data": _data_section(facts),
         "Training": _training_section(facts),
         "Contributors": _contributors_section(facts),

@@ -1,7 +1,7 @@
 """The card's account of how good the model is: metrics, the gate, labels, mistakes, limits."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -86,9 +86,9 @@ def examples_section(facts: CardFacts) -> str:
     return f"Rows of the validation split; the test rows stay sealed.\n\n{block}"
 
 
-def limits_section(facts: CardFacts) -> str:
+def limits_section(facts: CardFacts, further: Sequence[str] = ()) -> str:
     """What the evidence does not show, or shows to be weak."""
-    return "\n".join(f"- {limit}" for limit in limits(facts))
+    return "\n".join(f"- {limit}" for limit in [*limits(facts), *further])
 
 
 def limits(facts: CardFacts) -> list[str]:
@@ -149,9 +149,11 @@ def _baselines_told(facts: CardFacts) -> str:
         f"- {BASELINES[one.name]}: {escape(one.description, 500)}." for one in results.baselines
     ]
     if results.validation.metrics:
+        chosen = "only the threshold" if facts.fit.threshold else "nothing"
+        chosen += " was chosen by them"
         rows = f"- validation: the {results.validation.num_examples:,} rows"
         lines.append(
-            f"{rows} that were held back from training; nothing was chosen by them."
+            f"{rows} that were held back from training; {chosen}."
             if recipe.task.startswith("tabular-") and recipe.train.early_stopping is None
             else f"{rows} that chose the checkpoint, so that these figures flatter the model."
         )

@@ -203,13 +203,15 @@ def _published_scores(
     import numpy as np
 
     del answer  # a label
+    from hub_trainer.answers.decisions import likeliest_as_decided
     from hub_trainer.tasks import load_task, predicting
 
     rows, held_out = with_labels(rows, label_names), with_labels(held_out, label_names)
     if not rows or not held_out:
         return None
     predictions = predicting(load_task(task)).predict(Path(folder), [*held_out, *rows])
-    scores = np.array([[p.scores.get(name, 0.0) for name in label_names] for p in predictions])
+    decided = [likeliest_as_decided(one) for one in predictions]
+    scores = np.array([[one.get(name, 0.0) for name in label_names] for one in decided])
     known, fresh = scores[: len(held_out)], scores[len(held_out) :]
     numbers = tuple(int(row[NUMBER]) for row in rows)
     return Judged(

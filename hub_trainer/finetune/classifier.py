@@ -13,10 +13,12 @@ from transformers import AutoConfig, AutoModel, EvalPrediction, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from hub_trainer.answers import Answer
+from hub_trainer.answers.decisions import NOTHING_SOUGHT, THRESHOLDS, Sought, chosen_threshold
 from hub_trainer.artifacts import digest_of
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.engine import fine_tune
-from hub_trainer.finetune.heads import HEADS, Head, output_order
+from hub_trainer.finetune.heads import HEADS, Head, label_predictions, output_order
+from hub_trainer.finetune.label_scores import Batches, label_scores
 from hub_trainer.finetune.methods import base_of, merge_adapter, renew
 from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan, Loss
 from hub_trainer.finetune.progress import StepProgress
@@ -41,8 +43,8 @@ class ClassifierFit:
     """Stands for all that goes in: a run with the same one resumes."""
     progress: Progress
     head: Head = LABEL_HEAD
-    positive: str | None = None
-    """The label that is looked for."""
+    sought: Sought = NOTHING_SOUGHT
+    """The label that is looked for, and how it is decided."""
     positive_weights: tuple[float, ...] | None = None
     """(C,) of sets of labels, how much more having one counts than not having it."""
 
@@ -160,7 +162,7 @@ def fit_classifier(
         replace(
             plan_of(
                 fit.train,
-                compute_metrics=fit.head.metrics(fit.primary, fit.label_names, fit.positive),
+                compute_metrics=fit.head.metrics(fit.primary, fit.label_names, fit.sought),
                 metric_for_best=fit.head.best_by(fit.primary),
             ),
             positive_weights=fit.positive_weights,
@@ -172,6 +174,25 @@ def fit_classifier(
     if fit.train.method_facts.adapter:
         tuned = merge_adapter(tuned, _example_inputs(data, next(tuned.parameters()).device))
     return tuned, report
+
+
+def settle_threshold(
+    model: Any, report: FitReport, sought: Sought, rows: Sequence[Row], batches: Batches
+) -> FitReport:
+    """Choose the threshold of the label that is looked for on these rows, for the model's config.
+
+    A model for which none is wanted has none, whatever its base had.
+    """
+    config = model.config
+    if hasattr(config, THRESHOLDS):
+        delattr(config, THRESHOLDS)
+    if sought.sensitivity is None:
+        return report
+    found = label_predictions(label_scores(model, batches, len(rows)), output_order(config))
+    chosen = chosen_threshold(found, [row["label"] for row in rows], sought)
+    if chosen is not None:
+        setattr(config, THRESHOLDS, {chosen["name"]: chosen["threshold"]})
+    return replace(report, threshold=chosen)
 
 
 def save_classifier(model: Any, processing: Any, folder: Path) -> None:

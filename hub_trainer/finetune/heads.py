@@ -14,6 +14,7 @@ from torch import nn
 from transformers import EvalPrediction, PretrainedConfig
 
 from hub_trainer.answers import Prediction
+from hub_trainer.answers.decisions import THRESHOLDS, Sought, decide, thresholds_for
 from hub_trainer.answers.probabilities import LABEL_METRICS, label_statistics
 from hub_trainer.answers.span_reading import tagged
 from hub_trainer.answers.tags import OUTSIDE, span_tags, spans_of_tags, type_of
@@ -37,8 +38,6 @@ ProblemType = Literal["single_label_classification", "multi_label_classification
 OUTPUT_NAME = "target"
 """What a model of numbers calls its only output."""
 THRESHOLD = 0.5
-THRESHOLDS = "thresholds"
-"""Key of config.json: label -> probability from which it is predicted."""
 
 
 class AskedHead(Protocol):
@@ -64,9 +63,8 @@ class Head(AskedHead, Protocol):
     def best_by(self, primary: str) -> str:
         """The figure of the validation rows by which a checkpoint is chosen."""
 
-    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
-        """Figures of the validation rows from what is kept of logits, and targets; `positive` is
-        the label that is looked for."""
+    def metrics(self, primary: str, outputs: Sequence[str], sought: Sought) -> Metrics:
+        """Figures of the validation rows from what is kept of logits, and targets."""
 
 
 class RowHead(Head, Protocol):
@@ -106,22 +104,23 @@ class LabelHead:
         """The primary metric, or the loss in place of the Brier score."""
         return "loss" if primary == "brier" else primary
 
-    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
-        """Accuracy and the primary metric."""
-
-        def own(predicted: EvalPrediction) -> float:
-            logits = torch.from_numpy(np.asarray(predicted.predictions, dtype=np.float64))
-            found = label_predictions(self.scores(logits).numpy(), outputs)
-            references = [outputs[index] for index in predicted.label_ids.tolist()]
-            statistics = label_statistics(primary, references, found, outputs, positive)
-            return measure(LABEL_METRICS[primary], statistics)
+    def metrics(self, primary: str, outputs: Sequence[str], sought: Sought) -> Metrics:
+        """Accuracy and the primary metric, at the threshold that these rows would choose."""
+        place = {name: index for index, name in enumerate(outputs)}
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
-            answers = predicted.predictions.argmax(axis=-1).tolist()
-            references = predicted.label_ids.tolist()
+            logits = torch.from_numpy(np.asarray(predicted.predictions, dtype=np.float64))
+            found = label_predictions(self.scores(logits).numpy(), outputs)
+            ids = predicted.label_ids.tolist()
+            references = [outputs[index] for index in ids]
+            found = decide(found, thresholds_for(found, references, sought))
+            answers = [place[one.value] for one in found]
             counted = {"accuracy", primary} - LABEL_METRICS.keys()
-            found = {name: compute_metric(name, references, answers) for name in counted}
-            return found | ({primary: own(predicted)} if primary in LABEL_METRICS else {})
+            figures = {name: compute_metric(name, ids, answers) for name in counted}
+            if primary in LABEL_METRICS:
+                own = label_statistics(primary, references, found, outputs, sought.positive)
+                figures[primary] = measure(LABEL_METRICS[primary], own)
+            return figures
 
         return compute
 
@@ -130,8 +129,9 @@ class LabelHead:
         return logits.softmax(dim=-1)
 
     def predictions(self, scores: FloatArray, config: PretrainedConfig) -> list[Prediction]:
-        """The likeliest label."""
-        return label_predictions(scores, output_order(config))
+        """The likeliest label, or what the model's threshold makes of the probabilities."""
+        found = label_predictions(scores, output_order(config))
+        return decide(found, getattr(config, THRESHOLDS, None))
 
     def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
         """Nothing is chosen."""
@@ -170,7 +170,7 @@ class LabelSetHead:
         """The primary metric, or the loss in place of the Brier score."""
         return "loss" if primary == "brier" else primary
 
-    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str], sought: Sought) -> Metrics:
         """Micro F1 and the primary metric, at the thresholds that suit these rows best."""
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
@@ -245,7 +245,7 @@ class NumberHead:
         """The primary metric where more of it is better, else the loss."""
         return "loss" if NUMBER_METRICS[primary].lower_is_better else primary
 
-    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str], sought: Sought) -> Metrics:
         """R2 and the primary metric."""
 
         def compute(predicted: EvalPrediction) -> dict[str, float]:
@@ -303,7 +303,7 @@ class SpansHead:
         """The primary metric."""
         return primary
 
-    def metrics(self, primary: str, outputs: Sequence[str], positive: str | None) -> Metrics:
+    def metrics(self, primary: str, outputs: Sequence[str], sought: Sought) -> Metrics:
         """F1 of spans and the primary metric; a window of a long text counts as a row."""
 
         def spans(tags: Any, counted: Any) -> list[frozenset[Span]]:

@@ -20,7 +20,9 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import Pipeline
 from skops.io import dump, load
 from skops.io.exceptions import UntrustedTypesFoundException
@@ -148,6 +150,28 @@ def fit_pipeline(
         }
     estimator.fit(encoded, values, sample_weight=np.asarray(train.weights), **options)
     return Pipeline([("encoder", encoder), ("estimator", estimator)])
+
+
+def with_threshold(pipeline: Pipeline, thresholds: Mapping[str, float]) -> Pipeline:
+    """The pipeline whose own `predict` decides so too; of more than two labels it cannot."""
+    estimator = pipeline["estimator"]
+    if not thresholds or len(estimator.classes_) != 2:
+        return pipeline
+    [(label, limit)] = thresholds.items()
+    deciding = FixedThresholdClassifier(
+        FrozenEstimator(estimator),
+        threshold=limit,
+        pos_label=label,
+        response_method="predict_proba",
+    )
+    deciding.fit(np.zeros((2, estimator.n_features_in_)), estimator.classes_)
+    return Pipeline([("encoder", pipeline["encoder"]), ("estimator", deciding)])
+
+
+def estimator_of(pipeline: Pipeline) -> Any:
+    """What was fitted, without the threshold by which it decides."""
+    last = pipeline["estimator"]
+    return last.estimator_.estimator if isinstance(last, FixedThresholdClassifier) else last
 
 
 def num_parameters(estimator: Any) -> int:

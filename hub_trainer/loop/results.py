@@ -137,9 +137,10 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
         return _counted(outputs["rows"])
     if stage == "train":
         fit = FitReport.from_json(outputs["fit"])
-        if not fit.steps:
-            return f"{fit.rows:,} rows fitted"
-        return f"method {fit.method}, {fit.steps:,} steps, {fit.rows_per_second:,.0f} rows/s"
+        done = f"{fit.rows:,} rows fitted"
+        if fit.steps:
+            done = f"method {fit.method}, {fit.steps:,} steps, {fit.rows_per_second:,.0f} rows/s"
+        return f"{done}{_threshold(fit.threshold)}"
     if stage == "evaluate":
         primary, verdict = outputs["primary"], outputs["gate"]["verdict"]
         value = outputs["metrics"][primary]["value"]
@@ -150,6 +151,17 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
         where = f"pull request {number}" if number else "main"
         return f"{where} of {outputs['repo_id']}, at {outputs['commit_sha'][:7]}"
     return str(outputs.get("url") or outputs.get("summary") or "done")
+
+
+def _threshold(chosen: Mapping[str, Any] | None) -> str:
+    """What the threshold reaches on the validation rows."""
+    if chosen is None:
+        return ""
+    value, low, high = (readable(chosen["sensitivity"][key]) for key in ("value", "low", "high"))
+    return (
+        f"; {chosen['name']} from probability {readable(chosen['threshold'])} on: sensitivity "
+        f"{value} [{low}, {high}] on {chosen['num_positive']:,} such validation rows"
+    )
 
 
 def _examples(count: int, num_rows: int | None) -> str:

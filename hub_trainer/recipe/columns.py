@@ -24,9 +24,18 @@ OPTIONAL_INPUTS: Mapping[str, str] = {"text_pair": "text"}
 """Canonical column that a recipe may name beside those of its task -> the input that it holds."""
 
 
+UNSEEN = "_slice_"
+"""What the name of a slice begins with that a table's model must not see."""
+
+
 def is_answer(column: str) -> bool:
     """Whether a canonical column holds the answer whatever the task."""
     return column in ANSWER_COLUMNS
+
+
+def unseen(column: str) -> str:
+    """What a table's column is called that is a slice and that the model must not see."""
+    return f"{UNSEEN}{column}"
 
 
 def is_feature(column: str) -> bool:

@@ -59,7 +59,8 @@ class DatasetSource(RepoRef):
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column: the dataset's column, for those whose names differ."""
     drop_columns: list[str] = Field(default_factory=list)
-    """Columns the model must not see, as those computed from the label."""
+    """Columns the model must not see, as those computed from the label. `evaluate.slices` may name
+    them all the same."""
     fraction: float = Field(1.0, gt=0, le=1)
     """Share of the rows to take, chosen by the round's seed."""
 
@@ -306,6 +307,14 @@ class TuneSection(Section):
     """Settings to try; only 0, no search, is available."""
 
 
+class Threshold(Section):
+    """From which probability on a model gives the label that is looked for."""
+
+    sensitivity: float = Field(gt=0, le=1)
+    """Share of the rows with the label `evaluate.positive` that are to be given it, as 0.95. The
+    largest probability that finds so many of the validation rows becomes the model's threshold."""
+
+
 class EvaluateSection(Section):
     """How the model is measured on the sealed test split."""
 
@@ -317,6 +326,9 @@ class EvaluateSection(Section):
     """The label that is looked for, as `disease`: sensitivity and specificity are of it, and so are
     auroc and average_precision, which are means over all labels without it. Labels 0 and 1 may be
     written so."""
+    threshold: Threshold | None = None
+    """How the label `positive` is decided, where missing it costs more than a false alarm; null
+    gives every row its likeliest label."""
     slices: list[str] = Field(default_factory=list)
     """Columns whose values are compared one by one, beside any labels."""
     generation: GenerationSection | None = None
@@ -368,7 +380,8 @@ class PublishSection(Section):
     """Where those terms can be read: an address, or `LICENSE`."""
     notice: str | None = Field(None, min_length=1, max_length=500)
     """What everybody must know who uses the model, as in `Not for medical advice.`: it stands in
-    the model's card, in the Space, and beside every answer there."""
+    the model's card, in the Space, and beside every answer there. Data whose card is tagged
+    medical, health or face-recognition needs one."""
 
     @model_validator(mode="after")
     def _own_terms_are_other(self) -> "PublishSection":

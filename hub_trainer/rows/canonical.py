@@ -13,7 +13,7 @@ from hub_trainer.answers.words import joined, words_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column, Input, load_input
 from hub_trainer.recipe.arguments import nearest
-from hub_trainer.recipe.columns import is_answer
+from hub_trainer.recipe.columns import is_answer, is_feature, unseen
 from hub_trainer.rows.counters import NAMELESS, counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import odd_numbers
@@ -143,11 +143,13 @@ def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -
     for name in spec.drop_columns:
         if name not in present and name not in raw.left_out:
             raise _missing_dropped(name, present, where)
-    for name in (name for name in present if name not in spec.drop_columns):
+    for name in present:
         values = plain_values(raw.json.get(name, raw.as_written(name)))
         named = raw.class_names.get(name)
         columns[ours.get(name, name)] = _named(values, named) if named else values
-    rows = (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
+    dropped = {ours.get(name, name) for name in spec.drop_columns}
+    seen = {name: values for name, values in columns.items() if name not in dropped}
+    rows = (dict(zip(seen, cells, strict=True)) for cells in zip(*seen.values(), strict=True))
     found = canonical_examples(list(rows), where)
     reasons = [one if isinstance(one, str) else None for one in found]
     made: dict[str, Any] = {
@@ -231,14 +233,16 @@ def _without_dropped(
         ours = [our for our, theirs in taken.items() if theirs == name]
         if not ours:
             raise _changes_nothing(f"drop_columns: {name}", where, sorted(taken))
-        if ours[0] in spec.kinds or ours[0] in spec.slices:
+        if ours[0] in spec.kinds:
             raise DataError(
                 f"drop_columns removes a column that is needed: {name}.",
                 where=where,
-                got=f"{name} is the task's {ours[0]}, or one of evaluate.slices",
+                got=f"{name} is the task's {ours[0]}",
                 do="Take it out of drop_columns.",
             )
         del taken[ours[0]]
+        if ours[0] in spec.slices:  # only a table's model would have seen it
+            taken[unseen(ours[0]) if spec.input.has_features else ours[0]] = name
     return taken
 
 
@@ -396,7 +400,7 @@ def _feature_kinds(table: "pa.Table", names: Mapping[str, str], spec: RowSpec) -
 
     kinds = {}
     for name in names:
-        if name in spec.kinds:
+        if name in spec.kinds or not is_feature(name):
             continue
         kind = table.schema.field(name).type
         word = "boolean" if pa.types.is_boolean(kind) else "number"

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hub_trainer.answers.label_names import in_order
 from hub_trainer.artifacts import Artifact, Draft, make_artifact
-from hub_trainer.errors import DataError
+from hub_trainer.cards.notices import notice_problem
+from hub_trainer.errors import DataError, RecipeError
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.recipe import Recipe
+from hub_trainer.recipe.columns import UNSEEN
 from hub_trainer.recipe.schema import DatasetSource
 from hub_trainer.rows import (
     ReadJob,
@@ -148,11 +150,12 @@ def _collect(
 ) -> list[Collected]:
     """Fetch all sources, then read them in one child without token and network."""
     task = task_of(recipe)
-    jobs, licenses, notes = [], [], []
+    jobs, licenses, notes, cards = [], [], [], []
     for number, source in enumerate(sources):
         progress(0.7 * number / len(sources), f"fetching {source.dataset.repo_id}")
         folder = scratch / f"source-{number}"
         found, card = fetch_split(hub, source, folder)
+        cards.append((source.dataset.repo_id, card))
         licenses.append(_license(card))
         notes.append(found.notes)
         jobs.append(
@@ -166,6 +169,8 @@ def _collect(
                 where=source.where,
             )
         )
+    if missing := notice_problem(recipe.publish.notice, cards):
+        raise RecipeError([missing], source="recipe")
     progress(0.7, "reading rows")
     results = [
         replace(result, notes=(*of_files, *result.notes))
@@ -255,9 +260,11 @@ def _like_train(
     shared = {name: other.result.features.get(name) for name in features}
     if shared != dict(features):
         raise _different_features(first, other)
-    kept = [name for name in table.column_names if name in train.column_names]
+    known = [name for name in table.column_names if name in train.column_names]
+    kept = [*known, *(name for name in table.column_names if name.startswith(UNSEEN))]
     return pa.concat_tables(
-        [train.select(kept).slice(0, 0), table.select(kept)], promote_options="permissive"
+        [train.select(known).slice(0, 0), table.select(list(dict.fromkeys(kept)))],
+        promote_options="permissive",
     )
 
 

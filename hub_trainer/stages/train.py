@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers.decisions import Sought, assert_decidable
 from hub_trainer.artifacts import (
     Artifact,
     Draft,
@@ -119,7 +120,10 @@ def _fit(
     )
     task = task_of(recipe)
     if not is_generation(task):
-        task.answer.assert_measurable(recipe.evaluate.metrics, splits.label_names)
+        answer = task.answer
+        answer.assert_measurable(recipe.evaluate.metrics, splits.label_names)
+        values = [row[answer.column] for row in splits.validation]
+        assert_decidable(Sought.of(recipe.evaluate), values)
     with _logs_in(out_dir / "logs"):
         if is_generation(task):
             assert base is not None
@@ -183,6 +187,7 @@ def _prepared(round_dir: Path) -> Artifact:
 
 
 def _inputs(recipe: Recipe, prepared: Artifact, pins: Pins) -> dict[str, Any]:
+    threshold = recipe.evaluate.threshold
     return {
         "stage": "train",
         "task": recipe.task,
@@ -193,6 +198,7 @@ def _inputs(recipe: Recipe, prepared: Artifact, pins: Pins) -> dict[str, Any]:
         "augment": recipe.prepare.augment,
         "primary": recipe.evaluate.primary,
         **({"positive": recipe.evaluate.positive} if recipe.evaluate.positive else {}),
+        **({"threshold": threshold.model_dump()} if threshold else {}),
     }
 
 

@@ -380,15 +380,30 @@ def _metric_problems(recipe: Recipe, positive_metrics: frozenset[str]) -> list[P
             text = f"{key}: {' and '.join(asking)} are" if asking[1:] else f"{key}: {asking[0]} is"
             text += " of the label that is looked for; name it here, as the disease and not its"
             found.append(Problem(key, f"{text} absence"))
-    elif not of_one:
+    elif not of_one and recipe.evaluate.threshold is None:
         names = ", ".join(sorted(positive_metrics))
         why = f"only {names} go by it" if names else f"no metric of {recipe.task} goes by it"
         found.append(Problem(key, f"{key}: changes nothing, {why}; remove it"))
+    found += _threshold_problems(recipe, positive_metrics)
     if primary in NEVER_PRIMARY:
         text = f"evaluate.primary: by {primary} no model can be chosen, as one that says the same "
         text += "of every row may have none; take another, and leave it among the metrics"
         found.append(Problem("evaluate.primary", text))
     return found
+
+
+def _threshold_problems(recipe: Recipe, positive_metrics: frozenset[str]) -> list[Problem]:
+    """What a threshold lacks: an answer that is one label, and which of them is looked for."""
+    key = "evaluate.threshold"
+    if recipe.evaluate.threshold is None:
+        return []
+    if not positive_metrics:
+        text = f"{key}: the answer of {recipe.task} here is not one label, so that none is decided "
+        return [Problem(key, f"{text}by a threshold; remove it")]
+    if recipe.evaluate.positive is None:
+        text = f"{key}: is of the label that is looked for; name it too: evaluate.positive"
+        return [Problem(key, text)]
+    return []
 
 
 def unused_problems(task: AnyTask, recipe: Recipe, keys: Sequence[str]) -> list[Problem]:

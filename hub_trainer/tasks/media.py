@@ -14,6 +14,7 @@ import torch
 from transformers import AutoConfig
 
 from hub_trainer.answers import Answer, Prediction, load_answer
+from hub_trainer.answers.decisions import Sought
 from hub_trainer.errors import Problem
 from hub_trainer.finetune.classifier import (
     ClassifierFit,
@@ -26,6 +27,7 @@ from hub_trainer.finetune.classifier import (
     quiet_transformers,
     run_digest,
     save_classifier,
+    settle_threshold,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights
@@ -173,13 +175,16 @@ class MediaClassification:
         fit = ClassifierFit(
             train=train,
             primary=recipe.evaluate.primary,
-            positive=recipe.evaluate.positive,
+            sought=Sought.of(recipe.evaluate),
             label_names=output_order(config),
             run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,
         )
         data = self._data(splits, recipe, processor, output_order(config))
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
+        rows = splits.validation
+        read = self.models.batches(processor, rows)
+        report = settle_threshold(tuned, report, fit.sought, rows, read)
         save_classifier(tuned, processor, out_dir / "model")
         return report
 

@@ -10,12 +10,13 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from hub_trainer.answers import Answer, Prediction, load_answer
+from hub_trainer.answers.decisions import THRESHOLDS, Sought, chosen_threshold, decide
 from hub_trainer.artifacts import write_durably
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.example_weights import example_weights
@@ -26,12 +27,14 @@ from hub_trainer.finetune.tables import (
     AnsweredRows,
     Kind,
     TableFit,
+    estimator_of,
     estimator_problems,
     fit_pipeline,
     hub_config,
     load_pipeline,
     num_parameters,
     save_pipeline,
+    with_threshold,
 )
 from hub_trainer.inputs.table_features import Features, find_features, table_of, typical_row
 from hub_trainer.recipe import Recipe
@@ -164,15 +167,22 @@ class Tabular:
         known = AnsweredRows(splits.train, weights, self.answer)
         pipeline = fit_pipeline(features, known, validation, fit)
         seconds = time.perf_counter() - started
+        found = _predictions(pipeline, features, splits.validation, splits.label_names)
+        truth = [row[self.answer.column] for row in splits.validation]
+        chosen = chosen_threshold(found, truth, Sought.of(recipe.evaluate))
+        limits = {chosen["name"]: chosen["threshold"]} if chosen else {}
+        pipeline, found = with_threshold(pipeline, limits), decide(found, limits)
+        best = self._best(recipe.evaluate.primary, splits, found) if found else None
         if int(os.environ.get("RANK", "0")) == 0:
             example = typical_row(splits.train, features)
             config = hub_config(features, example, splits.label_names, estimator, task=self.name)
+            config |= {THRESHOLDS: limits} if limits else {}
             save_pipeline(pipeline, out_dir / "model")
             content = json.dumps(config, indent=1, ensure_ascii=False).encode()
             write_durably(out_dir / "model" / CONFIG, content)
-        found = _predictions(pipeline, features, splits.validation, splits.label_names)
-        best = self._best(recipe.evaluate.primary, splits, found) if found else None
-        return _report(train.method, len(splits.train), seconds, pipeline["estimator"], best)
+        fitted = estimator_of(pipeline)
+        report = _report(train.method, len(splits.train), seconds, fitted, best)
+        return replace(report, threshold=chosen)
 
     def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> None:
         """A table is fitted without the engine."""
@@ -182,7 +192,8 @@ class Tabular:
         if not rows:
             return []
         pipeline, config = _loaded(model_dir, file_stamp(model_dir))
-        return _predictions(pipeline, config["features"], rows, config["label_names"])
+        found = _predictions(pipeline, config["features"], rows, config["label_names"])
+        return decide(found, config.get(THRESHOLDS))
 
     def predict_base(
         self, splits: Splits, rows: Sequence[Row], base_dir: Path | None

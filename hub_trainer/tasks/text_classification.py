@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hub_trainer.answers import Answer, Prediction, load_answer
+from hub_trainer.answers.decisions import Sought
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.batches import padding_collate
 from hub_trainer.finetune.classifier import (
@@ -22,6 +23,7 @@ from hub_trainer.finetune.classifier import (
     new_classifier,
     run_digest,
     save_classifier,
+    settle_threshold,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights, positive_weights
@@ -174,7 +176,7 @@ class TextClassification:
         fit = ClassifierFit(
             train=recipe.train,
             primary=recipe.evaluate.primary,
-            positive=recipe.evaluate.positive,
+            sought=Sought.of(recipe.evaluate),
             label_names=names,
             run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,
@@ -185,7 +187,9 @@ class TextClassification:
         )
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
         rows = splits.validation
-        scores = label_scores(tuned, _batches(tokenizer, rows), len(rows), head.scores)
+        read = partial(_batches, tokenizer, rows)
+        report = settle_threshold(tuned, report, fit.sought, rows, read())
+        scores = label_scores(tuned, read(), len(rows), head.scores)
         head.settle(tuned, scores, head.targets(rows, names))
         save_classifier(tuned, tokenizer, out_dir / "model")
         return report

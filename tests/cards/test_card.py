@@ -414,3 +414,48 @@ def test_card_when_metrics_are_of_one_label_then_it_says_of_which_one() -> None:
     named = {name: one["args"].get("pos_label") for name, one in metrics.items()}
     assert named == {"auroc": "top | up", "sensitivity": "top | up", "brier": None}
     assert "average" not in metrics["auroc"]["args"]
+
+
+REACHED = {
+    "name": "top | up",
+    "sensitivity": estimate(0.8),
+    "specificity": estimate(0.9),
+    "num_positive": 40,
+    "num_negative": 60,
+}
+CHOSEN = {**REACHED, "threshold": 0.125, "wanted": 0.95, "sensitivity": estimate(0.96, 0.02)}
+
+
+def test_card_when_a_threshold_decides_then_says_what_was_wanted_and_what_it_reaches() -> None:
+    made = facts(
+        fit=FitReport.from_json({**FIT, "threshold": CHOSEN}), results=results(positive=REACHED)
+    )
+    card = render_card(made)
+    section = card.split("## Decision")[1].split("\n## ")[0]
+    assert "where the probability of that is 0.1250 or more" in section
+    assert "at which 95% of the validation rows with the label are given it" in section
+    assert "compare that of" in section
+    rows = table_under(card, "Decision")
+    assert rows[0] == ["sensitivity", "0.95", "0.9600 [0.9400, 0.9800]", "0.8000 [0.7500, 0.8500]"]
+    assert rows[1][2:] == ["0.9000 [0.8500, 0.9500]"] * 2
+    assert [row[2:] for row in rows[2:]] == [["40", "40"], ["60", "60"]]
+    assert "- Its sensitivity on the sealed rows, 0.8000 [0.7500, 0.8500], is surely below" in card
+    assert "## Decision" not in render_card(facts(results=results(positive=REACHED)))
+
+
+def test_card_when_a_tables_threshold_decides_then_says_who_applies_it() -> None:
+    changes: dict[str, Any] = {
+        "fit": FitReport.from_json({**FIT, "threshold": CHOSEN}),
+        "presentation": presentation(library_name="sklearn"),
+        "recipe": recipe(task="tabular-classification", base_model=None),
+        "results": results(
+            positive={**REACHED, "sensitivity": estimate(0.94)},
+            validation={"metrics": {"accuracy": estimate(0.93)}, "num_examples": 15},
+        ),
+    }
+    three = render_card(facts(**changes))
+    assert "`predict` of the model in `model.skops` names the likeliest label" in three
+    assert "held back from training; only the threshold was chosen by them" in three
+    assert "surely below" not in three
+    two = render_card(facts(**changes, prepared={**PREPARED, "label_names": LABELS[:2]}))
+    assert "`predict` of the model in `model.skops` decides so" in two

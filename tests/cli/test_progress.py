@@ -64,6 +64,14 @@ def test_contribute_when_nothing_is_sent_then_its_progress_is_shown_too(
     assert told[2] == "review would ask a person: ranges: size: far"
 
 
+CHOSEN = {
+    "name": "ill",
+    "threshold": 0.17877,
+    "sensitivity": {"value": 0.95, "low": 0.878, "high": 0.98},
+    "num_positive": 80,
+}
+
+
 @pytest.mark.parametrize(
     ("stage", "outputs", "told"),
     [
@@ -79,6 +87,12 @@ def test_contribute_when_nothing_is_sent_then_its_progress_is_shown_too(
             "method lora, 1,200 steps, 18 rows/s",
         ),
         ("train", {"fit": {**FIT, "rows": 105, "steps": None}}, "105 rows fitted"),
+        (
+            "train",
+            {"fit": {**FIT, "rows": 105, "steps": None, "threshold": CHOSEN}},
+            "105 rows fitted; ill from probability 0.1788 on: sensitivity 0.9500 [0.8780, 0.9800] "
+            "on 80 such validation rows",
+        ),
         (
             "evaluate",
             {

@@ -31,7 +31,7 @@ from tests.tasks.language import language_base
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
 ORGS = (
-    "HuggingFaceTB", "PolyAI", "SIH", "buio", "chehablab", "google-research-datasets",
+    "HuggingFaceTB", "PolyAI", "SIH", "chehablab", "google-research-datasets",
     "legacy-datasets", "openai", "Deysi", "sentence-transformers", "stories", "trl-lib",
     "your-org", "zalando-datasets",
 )  # fmt: skip
@@ -80,17 +80,19 @@ DATASETS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "zalando-datasets/fashion_mnist": pictures,
     "legacy-datasets/banking77": texts,
     "Deysi/spam-detection-dataset": texts,
-    "buio/heart-disease": lambda: {
-        "train": [
+    "your-org/heart-disease-four-sites": lambda: {
+        split: [
             {
                 "age": 40 + n % 31,
-                "chol": 200 + 3 * n,
-                "sex": n % 2,
-                "thal": "normal",
-                "target": n % 2,
+                "chol": 200 + 3 * n + shift,
+                "sex": n // 2 % 2,
+                "site": "va",
+                "severity": n % 2,
+                "label": ("no_disease", "disease")[n % 2],
             }
             for n in range(4 * COUNT)
         ]
+        for shift, split in enumerate(("train", "test"))
     },
     "SIH/palmer-penguins": lambda: {
         "train": [

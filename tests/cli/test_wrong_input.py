@@ -137,6 +137,23 @@ def test_check_when_the_licence_does_not_follow_then_it_is_the_recipes_fault(
     assert_says(told, 2, "publish.license", "cc-by-nc-4.0")
 
 
+def test_check_when_the_data_is_medical_then_asks_for_a_notice_with_an_example(
+    cli: Cli, hub: Hub
+) -> None:
+    data = Repo(f"{OWNER}/patients", "dataset")
+    card = b"---\nlicense: cc-by-4.0\ntags: medical\n---\n# Patients\n"
+    commit(hub, data, {"train.parquet": GOOD, "test.parquet": TEST, "README.md": card})
+    recipe = write_recipe(
+        cli.folder / "medical.yaml",
+        "text",
+        collect={"datasets": [data.repo_id]},
+        prepare={"test_split": {"repo_id": data.repo_id, "split": "test"}},
+    )
+    told = cli("check", recipe)
+    assert_says(told, 2, "publish.notice", f"{data.repo_id} is tagged medical", 'notice: "Not a')
+    assert cli("check", recipe, "publish.notice=For research only.").code == 0
+
+
 @pytest.mark.parametrize("command", ["check", "plan", "run"])
 @pytest.mark.parametrize("section", ["base_model", "collect"])
 def test_repo_when_it_does_not_exist_then_it_is_named(

@@ -205,13 +205,23 @@ def test_drop_columns_when_missing_then_lists_those_there_are() -> None:
     assert "columns severity, label" in str(caught.value)
 
 
-@pytest.mark.parametrize("slices", [[], ["site"]])
-def test_drop_columns_when_the_column_is_needed_then_is_an_error(slices: list[str]) -> None:
-    name = slices[0] if slices else "label"
-    with pytest.raises(DataError, match=f"removes a column that is needed: {name}"):
-        canonical(
-            {"a": [1], "site": ["s"], "label": ["x"]}, "table", drop_columns=[name], slices=slices
-        )
+def test_drop_columns_when_the_column_is_needed_then_is_an_error() -> None:
+    with pytest.raises(DataError, match="removes a column that is needed: label"):
+        canonical({"a": [1], "label": ["x"]}, "table", drop_columns=["label"])
+
+
+def test_drop_columns_when_a_slice_is_named_then_it_is_kept_and_the_model_does_not_see_it() -> None:
+    columns = {"a": [1], "place": ["s"], "label": ["x"]}
+    of = {"slices": ["site"], "columns": {"site": "place"}}
+    found = canonical(columns, "table", drop_columns=["place"], **of)
+    assert found.table["_slice_site"].to_pylist() == ["s"]
+    assert found.features == {"a": "number"}
+    other = canonical({**columns, "place": ["t"]}, "table", drop_columns=["place"], **of)
+    assert other.table["_row_id"] == found.table["_row_id"]
+    seen = canonical(columns, "table", **of)
+    assert seen.features == {"site": "category", "a": "number"}
+    text = canonical({"text": ["a"], "label": ["x"], "b": [1]}, drop_columns=["b"], slices=["b"])
+    assert text.table["b"].to_pylist() == [1]
 
 
 def test_drop_columns_when_it_changes_nothing_then_is_an_error() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.artifacts import Artifact
-from hub_trainer.errors import DataError, HubError
+from hub_trainer.errors import DataError, HubError, RecipeError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import pin_round
 from hub_trainer.local_hub import LocalHub
@@ -104,6 +104,45 @@ def test_collect_when_run_then_rows_and_what_is_known_of_them_are_kept(
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["collect", "pins.json"]
     assert steps[0] == (0.0, "fetching ada/words")
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("has_test_split", [True, False])
+def test_collect_when_a_table_keeps_a_slice_from_the_model_then_sealed_rows_have_it(
+    has_test_split: bool, hub: Hub, tmp_path: Path
+) -> None:
+    source = {
+        "repo_id": "ada/table",
+        "columns": {"label": "ill"},
+        "drop_columns": ["severity", "arm"],
+    }
+    sealed = {"test_split": {**source, "split": "test"}} if has_test_split else {}
+    measured = {"metrics": ["accuracy"], "primary": "accuracy", "slices": ["arm"]}
+    plan = recipe("tabular-classification", [source], prepare=sealed, evaluate=measured)
+    artifact = collected(hub, tmp_path, plan)
+    assert list(artifact.outputs["features"]) == ["x"]
+    train = read_rows(artifact.folder / "train.parquet")
+    assert ("_slice_arm" in train[0]) is not has_test_split
+    measured_rows = read_rows(artifact.folder / "test.parquet") if has_test_split else train
+    assert [row["_slice_arm"] for row in measured_rows] == ["l", "r"] * 6
+    assert not any("severity" in name for name in measured_rows[0])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_collect_when_the_data_is_medical_then_the_model_needs_a_notice(
+    hub: Hub, tmp_path: Path
+) -> None:
+    tagged = CARD.replace("---\n#", "tags: [text, Medical]\n---\n#")
+    put(hub, "ada/cases", {**FILES, "README.md": tagged})
+    source = {"repo_id": "ada/cases", "columns": COLUMNS}
+    with pytest.raises(RecipeError) as caught:
+        collected(hub, tmp_path, recipe(datasets=[source]))
+    [problem] = caught.value.problems
+    assert problem.key == "publish.notice"
+    assert "ada/cases is tagged Medical" in problem.message
+    assert 'as in notice: "Not a medical device' in problem.message
+    noted = {"repo_id": "ada/model", "notice": "For research."}
+    collected(hub, tmp_path, recipe(datasets=[source], publish=noted))
 
 
 @pytest.mark.usefixtures("in_process")

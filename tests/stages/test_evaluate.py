@@ -168,6 +168,44 @@ def test_run_when_probabilities_are_measured_then_as_scikit_learn_does(
     assert gate["num_examples"] == (sum(truth) if primary == "sensitivity" else 200)
 
 
+def test_run_when_a_threshold_is_wanted_then_all_go_by_decided_labels(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    measured = {"metrics": ["specificity", "sensitivity"], "primary": "specificity"}
+    measured |= {"positive": "small", "threshold": {"sensitivity": 1.0}}
+    made = evaluated(tmp_path, hub, name, evaluate=measured)
+    found, rows = results(made), pq.read_table(made.folder / "predictions.parquet").to_pylist()
+    chosen = json.loads((tmp_path / "round/train/fit.json").read_text())["threshold"]
+    scores = [{one["name"]: one["score"] for one in row["scores"]} for row in rows]
+    given = [one["small"] >= chosen["threshold"] for one in scores]
+    assert given == [row["prediction"] == "small" for row in rows]
+    assert given != [one["small"] >= 0.5 for one in scores]
+    truth = [row["reference"] == "small" for row in rows]
+    specificity = oracle.recall_score(truth, given, pos_label=False)
+    assert found.metrics["specificity"]["value"] == pytest.approx(specificity)
+    assert found.detail["positive"]["specificity"] == found.metrics["specificity"]
+    assert found.validation.metrics is not None
+    assert found.validation.metrics["sensitivity"]["value"] == 1 == chosen["wanted"]
+    probe = found.baselines[-1].metrics
+    assert probe["sensitivity"]["value"] > 0.95
+    assert probe["specificity"]["value"] < specificity
+
+
+def test_train_when_no_validation_row_has_the_positive_label_then_stops_before(
+    tmp_path: Path, hub: Hub, name: str
+) -> None:
+    measured = {"metrics": ["accuracy"], "primary": "accuracy", "positive": "small"}
+    chosen = table_recipe(
+        publish__repo_id=name, evaluate={**measured, "threshold": {"sensitivity": 0.9}}
+    )
+    big, small = ([r for r in table_rows(300) if r["label"] == name] for name in ("big", "small"))
+    rows = [(small if n % 5 else big)[n] for n in range(80)]  # every fifth is for validation
+    folder = prepare_round(tmp_path / "round", rows, table_rows(50, seed=8))
+    with pytest.raises(DataError, match="No validation row has the label") as caught:
+        train.run(chosen, folder, hub)
+    assert caught.value.where == "evaluate.threshold"
+
+
 def test_run_when_the_published_model_ranks_as_well_then_slices_are_of_its_labels(
     tmp_path: Path, hub: Hub, name: str
 ) -> None:
@@ -255,17 +293,23 @@ def test_run_when_a_slice_is_worse_then_rejects_and_names_it(
 ) -> None:
     good = fitted(tmp_path / "old", table_rows(300))
     parent = push_model(hub, name, good).commit_sha
-    chosen = table_recipe(publish__repo_id=name, evaluate__slices=["legs"])
+    chosen = table_recipe(publish__repo_id=name, evaluate__slices=["legs", "site"])
     spoilt = [
         {**row, "label": "small"} if row["legs"] == 4 else row for row in table_rows(300, seed=6)
     ]
-    folder = prepare_round(tmp_path, spoilt, table_rows(200, seed=8), parent=parent)
+    sites = [
+        [{**row, "_slice_site": "north" if row["legs"] == 4 else "south"} for row in rows]
+        for rows in (spoilt, table_rows(200, seed=8))
+    ]
+    folder = prepare_round(tmp_path, *sites, parent=parent)
     train.run(chosen, folder, hub)
     gate = results(evaluate.run(chosen, folder, hub)).gate
     assert gate["verdict"] == "reject"
+    config = json.loads((tmp_path / "train/model/config.json").read_text())
+    assert "site" not in "".join(config["features"])  # the model does not see it
     worst = gate["slices"][0]
     assert worst["regressed"]
-    assert {one["column"] for one in gate["slices"]} == {"label", "legs"}
+    assert {one["column"] for one in gate["slices"]} == {"label", "legs", "site"}
     assert any("legs = 4" in reason for reason in gate["reasons"])
 
 

@@ -352,7 +352,7 @@ def test_widgets_when_a_text_is_given_then_it_becomes_a_row() -> None:
     widgets = TASK.widgets([])
     assert [name for name, _ in widgets.inputs] == ["Textbox"]
     shown = TASK.answer.output(LABELS)
-    assert shown == ("Label", {"label": "Prediction", "num_top_classes": 3})
+    assert shown == ("LabelSet", {"label": "Prediction", "num_top_classes": 3})
     assert widgets.to_row(["where is my card"]) == {"text": "where is my card"}
 
 

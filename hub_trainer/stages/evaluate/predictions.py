@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.answers import Answer, Prediction, plain_estimate
+from hub_trainer.answers.decisions import Sought, decide, thresholds_for
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.model_folder import download_model
 from hub_trainer.inputs import load_input
@@ -130,16 +131,41 @@ def _baselines(
     found: list[tuple[Against, str, Sequence[Prediction]]] = [
         ("baseline", told, [constant] * len(truth.rows))
     ]
+    deciding = _deciding(trained, task)
+    rows = [*truth.rows, *deciding.rows]
     pinned = trained.pins.base_model
     if pinned is not None and recipe.train.method_facts.needs_weights:
         base_dir = download_model(trained.hub, pinned.repo_id, pinned.commit_sha)
-        base = task.predict_base(Splits(train, [], truth.names), truth.rows, base_dir)
+        base = task.predict_base(Splits(train, [], truth.names), rows, base_dir)
         if base is not None:  # a body without letters says nothing
-            found.append(("base", base.description, answer.over(base.predictions, truth.names)))
-    probe = probe_answers(task, train, truth.rows, seed=recipe.train.seed)
+            said = deciding.sealed(answer.over(base.predictions, truth.names))
+            found.append(("base", base.description, said))
+    probe = probe_answers(task, train, rows, seed=recipe.train.seed)
     if probe:
-        found.append(("probe", probe.description, probe.predictions))
+        found.append(("probe", probe.description, deciding.sealed(probe.predictions)))
     return found
+
+
+@dataclass(frozen=True)
+class _Deciding:
+    """Rows on which a baseline chooses a threshold of its own, as the model did: none without."""
+
+    sought: Sought
+    rows: Sequence[Row]
+    column: str
+
+    def sealed(self, found: Sequence[Prediction]) -> list[Prediction]:
+        """Of predictions of the sealed rows and then of these, the former as decided so."""
+        split = len(found) - len(self.rows)
+        truth = [row[self.column] for row in self.rows]
+        return decide(found[:split], thresholds_for(found[split:], truth, self.sought))
+
+
+def _deciding(trained: TrainedRound, task: PredictingTask) -> _Deciding:
+    sought = Sought.of(trained.recipe.evaluate)
+    chooses = sought.sensitivity is not None
+    rows = read_rows(trained.prepared.folder / "validation.parquet") if chooses else []
+    return _Deciding(sought, rows, task.answer.column)
 
 
 def _validation(trained: TrainedRound, task: PredictingTask) -> ValidationResult:

@@ -11,6 +11,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins
 from hub_trainer.recipe import Recipe
+from hub_trainer.recipe.columns import unseen
 from hub_trainer.rows.store import read_rows, read_table
 from hub_trainer.stats import GateRule
 from hub_trainer.tasks import Row
@@ -59,13 +60,14 @@ class TrainedRound:
         """Each value of the columns that the recipe names. Raises DataError for a missing one."""
         columns: dict[str, list[Any]] = {}
         for column in self.recipe.evaluate.slices:
-            if column not in rows[0]:
+            held = next((one for one in (column, unseen(column)) if one in rows[0]), None)
+            if held is None:
                 raise DataError(
                     f"evaluate.slices names {column}, which the test rows do not have.",
                     got=", ".join(rows[0]),
                     do="name a column of the data, or remove it from evaluate.slices",
                 )
-            columns[column] = [row[column] for row in rows]
+            columns[column] = [row[held] for row in rows]
         return columns
 
 

@@ -2,6 +2,7 @@
 
 from hub_trainer.cards import decide_licence, draft_card
 from hub_trainer.cards.licences import HUB_LICENCES
+from hub_trainer.cards.notices import notice_problem
 from hub_trainer.errors import HubError, Problem
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import PinnedRepo
@@ -27,10 +28,21 @@ def publish_problems(recipe: Recipe, hub: Hub) -> list[Problem]:
     decision = decide_licence(
         section.license, works, name=section.license_name, link=section.license_link
     )
+    problems += _notice_problems(recipe, hub)
     refused = hub.card_problems(draft_card(recipe, decision.in_card, ()))
     problems += licence_problems(decision)
     problems += [Problem("publish", f"publish: the Hub refuses the card: {r}") for r in refused]
     return problems
+
+
+def _notice_problems(recipe: Recipe, hub: Hub) -> list[Problem]:
+    _, datasets = _sources(recipe, hub)
+    cards = [
+        (one.repo_id, hub.card_data(Repo(one.repo_id, "dataset"), one.commit_sha))
+        for one in datasets
+    ]
+    missing = notice_problem(recipe.publish.notice, cards)
+    return [missing] if missing else []
 
 
 def _permission_problems(recipe: Recipe, hub: Hub) -> list[Problem]:
