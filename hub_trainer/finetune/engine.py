@@ -22,8 +22,9 @@ from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
-from hub_trainer.finetune.progress import ProgressCallback, StepProgress
+from hub_trainer.finetune.progress import EvaluationCallback, ProgressCallback, StepProgress
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
+from hub_trainer.finetune.watching import watch_here
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
 
@@ -41,7 +42,8 @@ class Setting:
     def trainer(self, args: TrainingArguments) -> FitTrainer:
         """A fresh trainer."""
         stopping = self.plan.early_stopping
-        callbacks = list(self.watchers)
+        watch = watch_here()
+        callbacks = [*self.watchers, *([EvaluationCallback(watch)] if watch else [])]
         if stopping is not None:
             callbacks.append(EarlyStoppingCallback(stopping.patience, stopping.min_delta))
         return FitTrainer(
