@@ -15,6 +15,7 @@ import yaml
 
 from hub_trainer.errors import ExitCode, Interrupted, TrainingError, UsageError
 from hub_trainer.ranks import EXPECTED_PROCESSES
+from hub_trainer.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,20 @@ def launch_train(config_file: Path, arguments: Sequence[str]) -> None:
 def num_processes(config_file: Path) -> int:
     """How many processes a config starts. Raises UsageError for what cannot be trained here."""
     return _assert_can_run(_read_config(config_file), str(config_file))
+
+
+def assert_no_search(recipe: Recipe, processes: int, where: str) -> None:
+    """Raise UsageError for a search that would choose settings for other batches.
+
+    A trial runs in one process, and several processes take batches several times as large.
+    """
+    if recipe.tune.is_on and processes > 1:
+        raise UsageError(
+            "A search tries settings in one process each; its choice would not suit several.",
+            where=where,
+            got=f"tune.trials {recipe.tune.trials or 'null'} and {processes} processes",
+            do="Search on one process, write what it chose into the recipe, set tune.trials: 0.",
+        )
 
 
 def train_command(

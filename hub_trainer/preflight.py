@@ -27,6 +27,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.recipe import Recipe, RecipeFile, load_recipe
 from hub_trainer.recipe.schema import DatasetSource
+from hub_trainer.recipe.search import end_problems
 from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.rows.store import read_rows
 from hub_trainer.rows.worker import open_reader
@@ -111,7 +112,7 @@ def check_recipe(
         return report
     look = _Look(recipe_file, hub, report)
     how = look.recipe.train.estimator or look.recipe.train.method
-    report.say(f"recipe      {path}: {look.recipe.task} by {how}")
+    report.say(f"recipe      {path}: {look.recipe.task} by {how}{_searched(look.recipe)}")
     _check_curate(look)
     inspector = open_inspector(f"{__name__}:import_task", task=look.recipe.task)
     with tempfile.TemporaryDirectory(prefix="hub-trainer-check-") as scratch:
@@ -122,6 +123,16 @@ def check_recipe(
         _judge(look, opened, inspector, Path(scratch) / "judged")
     _check_disk(report, Path.cwd())
     return report
+
+
+def _searched(recipe: Recipe) -> str:
+    """What is searched, in words."""
+    tune = recipe.tune
+    if not tune.is_on:
+        return ""
+    budget = [f"{tune.trials:,} trials"] if tune.trials else []
+    budget += [f"{tune.minutes:g} minutes"] if tune.minutes else []
+    return f", after a search of {' or '.join(budget)} over {', '.join(tune.search)}"
 
 
 def named_splits(recipe: Recipe) -> Iterator[tuple[str, DatasetSource]]:
@@ -290,10 +301,13 @@ class _Judging:
         task, folders = task_of(self.recipe), None
         if base:
             folders = ModelFolders(Path(base["model"]), base["base"] and Path(base["base"]))
-        if is_generation(task):
-            found = task.recipe_problems(self.recipe, folders)
-        else:
-            found = task.recipe_problems(self.recipe, folders.model if folders else None)
+
+        def judge(recipe: Recipe) -> list[Problem]:
+            if is_generation(task):
+                return task.recipe_problems(recipe, folders)
+            return task.recipe_problems(recipe, folders.model if folders else None)
+
+        found = judge(self.recipe) or end_problems(self.recipe, judge)
         if base and not any(problem.key == "base_model" for problem in found):
             found += look_at_weights(self.recipe.task, **base)
         self.add(found, ExitCode.RECIPE)

@@ -64,6 +64,37 @@ class FitReport:
 
 
 @dataclass(frozen=True)
+class TuneReport:
+    """A search over settings: what was tried, what is chosen, and by which score."""
+
+    metric: str
+    """On the validation rows; what chose is no measurement."""
+    score: float
+    search: Mapping[str, Mapping[str, Any]]
+    """Key of the recipe -> its range, as the recipe writes it."""
+    chosen: Mapping[str, Any]
+    """Key of the recipe -> the value that the train stage takes."""
+    importances: Mapping[str, float]
+    """Key -> share of the scores' variance that it explains; empty where that is unknown."""
+    best_trial: int
+    trials: Mapping[str, int]
+    """How many were done, pruned, failed, and cut off, which were tried again."""
+    seconds: float
+    """Over all processes of the search, one after the other."""
+    written_score: float | None = None
+    """Of the settings as the recipe has them, where they were tried as the first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As tune.json and round.json hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TuneReport":
+        """What `to_json` wrote."""
+        return cls(**_known(cls, content))
+
+
+@dataclass(frozen=True)
 class BaselineResult:
     """What is reached without this round's training."""
 

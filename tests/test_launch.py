@@ -8,7 +8,13 @@ import pytest
 import yaml
 
 from hub_trainer.errors import Interrupted, TrainingError, UsageError
-from hub_trainer.launch import assert_can_train_here, launch_train, train_command
+from hub_trainer.launch import (
+    assert_can_train_here,
+    assert_no_search,
+    launch_train,
+    train_command,
+)
+from tests.tasks.factory import recipe
 
 SHIPPED = sorted((Path(__file__).parents[1] / "accelerate_configs").glob("*.yaml"))
 
@@ -151,6 +157,16 @@ def test_process_when_launched_by_accelerate_then_it_refuses_too(
     assert message in str(caught.value)
     assert_can_train_here({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"})
     assert_can_train_here({"LOCAL_WORLD_SIZE": "8", "ACCELERATE_USE_CPU": "True"})
+
+
+def test_search_when_several_processes_train_then_it_is_refused() -> None:
+    searched = {"trials": 5, "search": {"train.last_n": {"low": 1, "high": 2}}}
+    with pytest.raises(UsageError, match="A search tries settings") as caught:
+        assert_no_search(recipe("text-classification", tune=searched), 2, "ddp.yaml")
+    assert caught.value.got == "tune.trials 5 and 2 processes"
+    assert "set tune.trials: 0" in str(caught.value.do)
+    assert_no_search(recipe("text-classification", tune=searched), 1, "cpu.yaml")
+    assert_no_search(recipe("text-classification"), 2, "ddp.yaml")
 
 
 @pytest.mark.parametrize(("code", "error"), [(75, Interrupted), (1, TrainingError)])

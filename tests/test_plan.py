@@ -23,8 +23,9 @@ from hub_trainer.plan import (
     count_sizes,
     planned_writes,
 )
-from hub_trainer.plan.forecast import amount_of, by_record
+from hub_trainer.plan.forecast import amount_of, by_record, search_of
 from hub_trainer.plan.table import duration, render_plan
+from hub_trainer.recipe import SearchRange, TuneSection
 from hub_trainer.tasks import ModelFolders, Splits, load_task
 from hub_trainer.tasks.image_classification import TASK as IMAGE_TASK
 from hub_trainer.tasks.text_classification import TASK
@@ -181,6 +182,28 @@ def test_time_when_nothing_can_be_tried_then_the_last_round_or_unknown(tmp_path:
     assert "trained in another way" in by_record(chosen, amount, last, otherwise="")[1]
 
 
+TUNE = TuneSection(trials=5, workers=2, search={"train.lora.r": SearchRange(low=1, high=8)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds", "expected"),
+    [
+        ({}, 200.0, 600.0),
+        ({"minutes": 2}, 200.0, 120.0),
+        ({"minutes": 2}, None, 120.0),
+        ({"trials": None, "minutes": 2}, 200.0, 120.0),
+        ({}, None, None),
+    ],
+)
+def test_search_when_planned_then_its_time_is_that_of_its_trials_and_at_most_its_minutes(
+    changes: dict[str, Any], seconds: float | None, expected: float | None
+) -> None:
+    found = search_of(TUNE.model_copy(update=changes), seconds)
+    assert found is not None
+    assert found["seconds"] == expected
+    assert search_of(TuneSection(), 200.0) is None
+
+
 def test_table_when_several_processes_train_then_it_says_what_each_holds() -> None:
     planned = {
         "recipe": {"task": "text-classification", "train": {"method": "full"}},
@@ -200,6 +223,7 @@ def test_table_when_several_processes_train_then_it_says_what_each_holds() -> No
         "memory_basis": "counted",
         "seconds": 200.0,
         "time_basis": "a few steps",
+        "tune": search_of(TUNE, 200.0),
         "writes": [
             {
                 "repo_type": "model",
@@ -218,6 +242,8 @@ def test_table_when_several_processes_train_then_it_says_what_each_holds() -> No
         "2 exact duplicates",
         "1,000,000, of which 1,000 learn (0.1%)",
         "about 3 min (a few steps)",
+        "about 10 min (trials as long as the training): 5 trials, 2 side by side, over"
+        " train.lora.r",
         "memory of each process",
         "4.0 MB",
         "README.md some kB",

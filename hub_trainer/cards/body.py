@@ -18,6 +18,7 @@ from hub_trainer.cards.results import (
     limits_section,
     results_section,
 )
+from hub_trainer.cards.search import search_section
 from hub_trainer.cards.writing import training_lines
 from hub_trainer.reports import Results
 
@@ -37,6 +38,7 @@ def render_body(facts: CardFacts) -> str:
         "Limits": limits_section(facts, decision_limits(facts)),
         "Training data": _data_section(facts),
         "Training": _training_section(facts),
+        "Search over settings": search_section(facts.tune) if facts.tune else "",
         "Contributors": _contributors_section(facts),
         "Licence": _licence_section(facts),
     }
@@ -216,7 +218,7 @@ def _listed(counts: Mapping[str, Any]) -> str:
 
 
 def _training_section(facts: CardFacts) -> str:
-    fit, train = facts.fit, facts.recipe.train
+    fit, train = facts.fit, facts.train
     settings = to_yaml(facts.recipe.model_dump(mode="json", exclude_unset=True))
     rows = [
         _how(facts),
@@ -247,7 +249,7 @@ def _training_section(facts: CardFacts) -> str:
 
 def _how(facts: CardFacts) -> list[str]:
     """What learned: an estimator with its arguments, or parts of a network."""
-    train, estimator = facts.recipe.train, facts.presentation.estimator
+    train, estimator = facts.train, facts.presentation.estimator
     if estimator is None:
         return ["method", f"{train.method}: {_method(facts)}"]
     given = ", ".join(f"{name}={value}" for name, value in train.estimator_arguments.items())
@@ -255,7 +257,7 @@ def _how(facts: CardFacts) -> list[str]:
 
 
 def _method(facts: CardFacts) -> str:
-    method, base = facts.recipe.train.method_facts, facts.base_model
+    method, base = facts.train.method_facts, facts.base_model
     if base and base.relation == "adapter":
         weights = "quantised" if method.quantized else "frozen"
         return f"low-rank adapters learned over {weights} weights, and are published by themselves"

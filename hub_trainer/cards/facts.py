@@ -7,8 +7,9 @@ from typing import Any, Literal
 from hub_trainer.answers import Answer, load_answer
 from hub_trainer.cards.licences import LicenceDecision
 from hub_trainer.hub import PUBLIC_ENDPOINT
-from hub_trainer.recipe import Recipe
-from hub_trainer.reports import FitReport, Results
+from hub_trainer.recipe import Recipe, TrainSection
+from hub_trainer.recipe.search import with_settings
+from hub_trainer.reports import FitReport, Results, TuneReport
 
 Relation = Literal["finetune", "adapter"]
 
@@ -75,6 +76,8 @@ class CardFacts:
     presentation: Presentation
     has_curve: bool = False
     """Whether a picture of the training curve goes with the card."""
+    tune: TuneReport | None = None
+    """The search over settings; None where there was none."""
     thumbnails: Thumbnails | None = None
     """None for rows that are nothing to look at."""
 
@@ -82,6 +85,12 @@ class CardFacts:
     def repo_id(self) -> str:
         """The model repo."""
         return self.recipe.publish.repo_id
+
+    @property
+    def train(self) -> TrainSection:
+        """The settings that the model was trained with, with what a search chose."""
+        train = self.recipe.train
+        return with_settings(train, self.tune.chosen) if self.tune else train
 
     @property
     def writes(self) -> bool:

@@ -48,13 +48,13 @@ def writing_of(facts: CardFacts) -> WritingResult:
 
 def training_tags(facts: CardFacts) -> list[str]:
     """Tags for how it learned: sft, dpo or kto, and lora or qlora."""
-    method = facts.recipe.train.method_facts
+    method = facts.train.method_facts
     return [_kind(facts)[0], *([method.name] if method.adapter else [])]
 
 
 def training_lines(facts: CardFacts) -> list[list[str]]:
     """Rows of the table of settings: the loss, and what holds the model to its start."""
-    language = facts.recipe.train.language
+    language = facts.train.language
     kind, usual = _kind(facts)
     loss = (language.loss_type if language else None) or usual
     lines = [["learned from", _learned_from(facts)], ["loss", f"{kind}, {loss}"]]

@@ -1,11 +1,12 @@
 """The command line: parse, call one function, print, exit with the right code."""
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +30,9 @@ from hub_trainer.cli.output import (
 from hub_trainer.errors import ExitCode, UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Hub, use_endpoint
 from hub_trainer.ranks import is_main_process, is_part_of_a_run
+
+if TYPE_CHECKING:
+    from hub_trainer.recipe import Recipe
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.")]
 Overrides = Annotated[
@@ -147,7 +151,7 @@ def run(
 
         hub = Hub()
         recipe_file = load_recipe(recipe, overrides or [])
-        launch = _launcher(accelerate_config, recipe, overrides or [])
+        launch = _launcher(accelerate_config, recipe, overrides or [], recipe_file.recipe)
         start = start_round(recipe_file, hub, round_dir=round_dir, fresh=fresh)
         for line in start.lines():
             say(line)
@@ -163,12 +167,14 @@ def run(
             raise typer.Exit(ExitCode.NOT_PROMOTED)
 
 
-def _assert_can_train_here() -> None:
+def _assert_can_train_here(recipe: "Recipe") -> None:
     """All processes of a launcher find the same fault; the first one says so."""
-    from hub_trainer.launch import assert_can_train_here
+    from hub_trainer.launch import assert_can_train_here, assert_no_search
 
     try:
         assert_can_train_here()
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        assert_no_search(recipe, processes, "the config of accelerate launch")
     except UsageError as error:
         if is_main_process():
             raise
@@ -188,10 +194,10 @@ def _stage_command(stage: str, what: str) -> None:
             from hub_trainer.loop import result_of_start, run_until, start_round
             from hub_trainer.recipe import load_recipe
 
-            if stage == "train":
-                _assert_can_train_here()
-            hub = Hub()
             recipe_file = load_recipe(recipe, overrides or [])
+            if stage == "train":
+                _assert_can_train_here(recipe_file.recipe)
+            hub = Hub()
             start = start_round(recipe_file, hub, round_dir=round_dir)
             if stage == "publish" and start.pins is None and not start.is_here:
                 say(start.reason)  # it would only send the last round again
@@ -209,6 +215,7 @@ def _stage_command(stage: str, what: str) -> None:
 
 _stage_command("collect", "Fetch the rows of the recipe's datasets at pinned commits.")
 _stage_command("prepare", "Clean, deduplicate and split the rows; keep the test split sealed.")
+_stage_command("tune", "Search the settings that the recipe names, on validation rows.")
 _stage_command("train", "Fine-tune; resumes by itself. Runs under `accelerate launch -m` too.")
 _stage_command("evaluate", "Measure on the sealed test split and ask the gate.")
 _stage_command("publish", "Publish behind the gate: main, or a pull request.")
@@ -459,12 +466,13 @@ def quickstart(
 
 
 def _launcher(
-    config: Path | None, recipe: Path, overrides: list[str]
+    config: Path | None, recipe: Path, overrides: list[str], checked: "Recipe"
 ) -> Callable[[Path], None] | None:
     if config is None:
         return None
-    from hub_trainer.launch import launch_train, train_command
+    from hub_trainer.launch import assert_no_search, launch_train, num_processes, train_command
 
+    assert_no_search(checked, num_processes(config), str(config))
     train_command(config, [])  # a config that cannot be read stops the round before it begins
 
     def launch(round_dir: Path) -> None:

@@ -22,9 +22,10 @@ from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
-from hub_trainer.finetune.progress import ProgressCallback, StepProgress
+from hub_trainer.finetune.progress import EvaluationCallback, ProgressCallback, StepProgress
 from hub_trainer.finetune.proximal import ProximalSteps, zero_share
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
+from hub_trainer.finetune.watching import watch_here
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
 
@@ -42,7 +43,8 @@ class Setting:
     def trainer(self, args: TrainingArguments) -> FitTrainer:
         """A fresh trainer."""
         stopping = self.plan.early_stopping
-        callbacks = list(self.watchers)
+        watch = watch_here()
+        callbacks = [*self.watchers, *([EvaluationCallback(watch)] if watch else [])]
         if self.plan.l1:
             callbacks.append(ProximalSteps(self.plan.l1))
         if stopping is not None:

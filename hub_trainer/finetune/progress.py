@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hub_trainer.finetune.watching import Watch
+
 TIMES = ("_runtime", "_per_second", "_time")
 """Last parts of names of figures that say how long something took."""
 
@@ -97,6 +99,23 @@ class ProgressCallback(TrainerCallback):
     def _figures(self) -> str:
         shown = ("loss", "learning_rate", "eval_loss")
         return " ".join(f"{key} {self.logged[key]:.4g}" for key in shown if key in self.logged)
+
+
+class EvaluationCallback(TrainerCallback):
+    """Tells a watcher of each evaluation, by the figure that chooses the checkpoint."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.count = 0
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell of it."""
+        del state, control
+        name = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+        self.count += 1
+        self.watch(self.count, float(kwargs["metrics"][name]), bool(args.greater_is_better))
 
 
 def _evaluation_line(state: TrainerState, logs: Mapping[str, Any]) -> str:

@@ -58,6 +58,8 @@ class RoundRecord:
     """Path -> sha256 of each file that makes the model; none in records of version 1."""
     repo: dict[str, Any] | None = None
     """`hub_id` and `owner` of the model repo when the round was sent."""
+    tune: dict[str, Any] | None = None
+    """What a search over settings tried and chose; None where there was none."""
     commit_sha: str | None = None
     """Filled in when it is read back; a commit cannot name itself."""
     pull_request: int | None = None

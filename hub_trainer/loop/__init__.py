@@ -46,6 +46,7 @@ __all__ = [
     "run_round",
     "run_stage",
     "run_until",
+    "stages_of",
     "start_round",
     "start_space",
     "verified_repo",
@@ -54,7 +55,7 @@ __all__ = [
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share done in [0, 1], and what is being done."""
 
-ROUND_STAGES = ("collect", "prepare", "train", "evaluate", "publish")
+ROUND_STAGES = ("collect", "prepare", "tune", "train", "evaluate", "publish")
 UPSTREAM_READY = ".upstream-ready"
 UPSTREAM_SECONDS = 24 * 3600
 ALMOST = 0.99
@@ -81,7 +82,7 @@ def run_round(
     hub.assert_can_write(Repo(recipe_file.recipe.publish.repo_id))
     with claimed(round_dir):
         pin_round(recipe_file.recipe, round_dir, hub)
-        for stage in ROUND_STAGES:
+        for stage in stages_of(recipe_file.recipe):
             told = progress
             if stage == "train" and launch_train:
                 launch_train(round_dir)
@@ -103,13 +104,19 @@ def run_until(
         (round_dir / UPSTREAM_READY).unlink(missing_ok=True)
         begin_round(start_round(recipe_file, hub, round_dir=round_dir))
         pin_round(recipe_file.recipe, round_dir, hub)
-        for earlier in ROUND_STAGES[: ROUND_STAGES.index(stage)]:
+        for earlier in stages_of(recipe_file.recipe, before=stage):
             run_stage(earlier, recipe_file.recipe, round_dir, hub, progress=progress)
         (round_dir / UPSTREAM_READY).touch()
     else:
         _wait_for_upstream(round_dir / UPSTREAM_READY)
     run_stage(stage, recipe_file.recipe, round_dir, hub, progress=progress)
     return round_result(round_dir)
+
+
+def stages_of(recipe: Recipe, *, before: str | None = None) -> list[str]:
+    """The stages of a recipe's round in order, all or those before one."""
+    stages = ROUND_STAGES[: ROUND_STAGES.index(before)] if before else ROUND_STAGES
+    return [stage for stage in stages if stage != "tune" or recipe.tune.is_on]
 
 
 def run_stage(

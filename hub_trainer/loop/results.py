@@ -12,7 +12,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord, load_pins, read_rounds
 from hub_trainer.loop.start import Start, verified_repo
 from hub_trainer.recipe import RecipeFile
-from hub_trainer.reports import FitReport, Results
+from hub_trainer.reports import FitReport, Results, TuneReport
 from hub_trainer.stats import readable
 
 FIT_KEYS: tuple[str, ...] = (
@@ -57,6 +57,7 @@ def round_result(round_dir: Path) -> dict[str, Any]:
         "left_out": {
             stage: _outputs(round_dir, stage).get("left_out") for stage in ("collect", "prepare")
         },
+        "tune": _outputs(round_dir, "tune").get("tune"),
         "train": {key: fit.get(key) for key in FIT_KEYS} if fit else None,
     }
 
@@ -84,6 +85,7 @@ def result_of_record(record: RoundRecord, hub: Hub | None = None) -> dict[str, A
         "primary": record.primary,
         "num_examples": record.gate.get("num_examples"),
         "round_dir": None,
+        "tune": record.tune,
         "train": {key: record.train.get(key) for key in FIT_KEYS},
         "created_at": record.created_at,
         "datasets": record.datasets,
@@ -135,6 +137,8 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
         return _counted(rows)
     if stage == "prepare":
         return _counted(outputs["rows"])
+    if stage == "tune":
+        return _tuned(TuneReport.from_json(outputs["tune"]))
     if stage == "train":
         fit = FitReport.from_json(outputs["fit"])
         done = f"{fit.rows:,} rows fitted"
@@ -162,6 +166,17 @@ def _threshold(chosen: Mapping[str, Any] | None) -> str:
         f"; {chosen['name']} from probability {readable(chosen['threshold'])} on: sensitivity "
         f"{value} [{low}, {high}] on {chosen['num_positive']:,} such validation rows"
     )
+
+
+def _tuned(tune: TuneReport) -> str:
+    counts = [(state.replace("_", " "), count) for state, count in tune.trials.items() if count]
+    tried = ", ".join(f"{count:,} {state}" for state, count in counts)
+    found = ", ".join(f"{key.removeprefix('train.')} {_short(v)}" for key, v in tune.chosen.items())
+    return f"trials: {tried}; {found}, by {tune.metric} {readable(tune.score)} on validation rows"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _examples(count: int, num_rows: int | None) -> str:

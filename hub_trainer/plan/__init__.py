@@ -10,10 +10,10 @@ from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.base_models import assert_sound, base_folders
 from hub_trainer.cards import EXAMPLES_FIGURE, FIGURES
 from hub_trainer.hub import Hub
-from hub_trainer.launch import num_processes
+from hub_trainer.launch import assert_no_search, num_processes
 from hub_trainer.lineage import Pins, pin_round, read_rounds
 from hub_trainer.loop import run_stage
-from hub_trainer.plan.forecast import Subject, amount_of, forecast, num_outputs
+from hub_trainer.plan.forecast import Subject, amount_of, forecast, num_outputs, search_of
 from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.rows.left_out import total_of
 from hub_trainer.rows.store import read_rows
@@ -31,6 +31,7 @@ def plan_round(
     """Collect and prepare in a folder that is thrown away, and count from there."""
     recipe = recipe_file.recipe
     processes = num_processes(accelerate_config) if accelerate_config else 1
+    assert_no_search(recipe, processes, str(accelerate_config))
     last = next(reversed(read_rounds(hub, recipe.publish.repo_id)), None)
     with tempfile.TemporaryDirectory(prefix="hub-trainer-plan-") as scratch:
         round_dir = Path(scratch)
@@ -68,6 +69,7 @@ def plan_round(
             "memory_basis": seen.memory_basis,
             "seconds": seen.seconds,
             "time_basis": seen.time_basis,
+            "tune": search_of(recipe.tune, seen.seconds),
             "writes": planned_writes(recipe, pins, files),
         }
 

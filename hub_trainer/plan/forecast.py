@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hub_trainer.artifacts import Artifact
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.lineage import RoundRecord
-from hub_trainer.recipe import Recipe
+from hub_trainer.recipe import Recipe, TuneSection
 from hub_trainer.rows.store import read_rows
 from hub_trainer.tasks import ModelFolders, Preview, Splits, is_generation, task_of
 
@@ -183,6 +183,21 @@ def _by_sample(subject: Subject, amount: Amount) -> Forecast:
     seconds = round(fitted.seconds * len(splits.train) / max(len(some.train), 1), 2)
     told = f"{len(some.train):,} rows fitted here"
     return Forecast({"runtime": peak, "sum": peak}, f"as it is after {told}", seconds, told)
+
+
+def search_of(tune: TuneSection, seconds: float | None) -> dict[str, Any] | None:
+    """The search before training, each trial as long as training itself; None for none.
+
+    Pruned trials are shorter, and trials side by side on the same cores longer.
+    """
+    if not tune.is_on:
+        return None
+    at_most = 60 * tune.minutes if tune.minutes else None
+    if tune.trials and seconds is not None:
+        needed = -(-tune.trials // tune.workers) * seconds
+        at_most = needed if at_most is None else min(at_most, needed)
+    limits = {"trials": tune.trials, "minutes": tune.minutes, "workers": tune.workers}
+    return {**limits, "keys": list(tune.search), "seconds": at_most and round(at_most, 1)}
 
 
 def _silent(share: float, doing: str) -> None:

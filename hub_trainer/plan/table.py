@@ -56,7 +56,17 @@ def _lines(planned: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         share = counts["trainable"] / max(counts["total"], 1)
         told = f"{counts['total']:,}, of which {counts['trainable']:,} learn ({share:.1%})"
         yield "parameters", told
+    if planned["tune"]:
+        yield "search", _search(planned["tune"])
     yield "training", f"{duration(planned['seconds'])} ({planned['time_basis']})"
+
+
+def _search(tune: Mapping[str, Any]) -> str:
+    limits = [f"{tune['trials']:,} trials"] if tune["trials"] else []
+    limits += [f"{tune['minutes']:g} minutes"] if tune["minutes"] else []
+    side = f", {tune['workers']} side by side" if tune["workers"] > 1 else ""
+    told = f"{duration(tune['seconds'])} (trials as long as the training)"
+    return f"{told}: {' or '.join(limits)}{side}, over {', '.join(tune['keys'])}"
 
 
 def _inputs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -16,9 +16,11 @@ from hub_trainer.recipe.schema import (
     Recipe,
     RepoRef,
     ReviewSection,
+    SearchRange,
     ServeSection,
     SpeechSection,
     TrainSection,
+    TuneSection,
 )
 
 __all__ = [
@@ -37,9 +39,11 @@ __all__ = [
     "RecipeFile",
     "RepoRef",
     "ReviewSection",
+    "SearchRange",
     "ServeSection",
     "SpeechSection",
     "TrainSection",
+    "TuneSection",
     "json_schema",
     "load_recipe",
 ]

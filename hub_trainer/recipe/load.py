@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from hub_trainer.errors import Problem, RecipeError, UsageError
 from hub_trainer.recipe.arguments import nearest, training_argument_types
 from hub_trainer.recipe.schema import REPO_ID, Recipe
+from hub_trainer.recipe.search import search_problems
 
 MAX_RECIPE_BYTES = 1_000_000
 INDEX = re.compile(r"\[(\d+)\]")
@@ -46,6 +47,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> RecipeFile:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
         problems += _problems(error, lines)
+    problems += [replace(one, line=_line_of(one.key, lines)) for one in search_problems(raw)]
     if problems:
         raise RecipeError(problems, source=str(path))
     return RecipeFile(path, recipe, lines)
@@ -258,7 +260,8 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
-        model = _section(model.model_fields[part].annotation) or model
+        field = model.model_fields.get(part)  # none for the keys of a map
+        model = (_section(field.annotation) if field else None) or model
     return list(model.model_fields)
 
 

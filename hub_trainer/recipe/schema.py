@@ -300,11 +300,93 @@ class TrainSection(Section):
         return self
 
 
-class TuneSection(Section):
-    """Search over settings before the round's own training."""
+class SearchRange(Section):
+    """The values of one setting that are tried: from `low` to `high`, or `choices`."""
 
-    trials: Literal[0] = 0
-    """Settings to try; only 0, no search, is available."""
+    low: int | float | None = None
+    """The smallest value."""
+    high: int | float | None = None
+    """The largest value."""
+    log: bool = False
+    """Spread the tries evenly over orders of magnitude, as suits a learning rate."""
+    step: int | float | None = Field(None, gt=0)
+    """Distance of one value to the next; null is any value, and 1 where all are whole numbers."""
+    choices: list[bool | int | float | str | None] = Field(default_factory=list)
+    """The values one by one, in place of `low` and `high`."""
+
+    @property
+    def ends(self) -> list[Any]:
+        """The values that are checked before any is tried: both ends, or all choices."""
+        return self.choices or [self.low, self.high]
+
+    @model_validator(mode="after")
+    def _holds_two_values(self) -> "SearchRange":
+        spans = self.low is not None or self.high is not None
+        if spans and self.choices:
+            raise ValueError("has low and high, and choices; write one or the other")
+        if not spans:
+            if len({repr(one) for one in self.choices}) < max(2, len(self.choices)):
+                raise ValueError("needs low and high, or two choices or more that differ")
+            if self.log or self.step:
+                raise ValueError("log and step change nothing beside choices; remove them")
+            return self
+        if self.low is None or self.high is None or self.low >= self.high:
+            raise ValueError(f"needs low below high, got {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs low above 0, got {self.low}")
+        if self.log and self.step:
+            raise ValueError("log and step do not go together; remove one")
+        if self.step and self.high - self.low < self.step:
+            raise ValueError(f"step {self.step} is wider than from {self.low} to {self.high}")
+        return self
+
+
+class TuneSection(Section):
+    """Search over settings of `train` before the round's own training."""
+
+    trials: int | None = Field(0, ge=0)
+    """Settings to try; 0 searches nothing, and null tries as many as `minutes` leave time for."""
+    minutes: float | None = Field(None, gt=0)
+    """Minutes after which no trial begins any more; null is no limit."""
+    workers: int = Field(1, gt=0)
+    """Processes that try settings side by side."""
+    search: dict[str, SearchRange] = Field(default_factory=dict)
+    """What is tried: key of the recipe, as in `train.arguments.learning_rate` -> its values."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is searched."""
+        return self.trials != 0
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _by_whole_keys(cls, value: Any) -> Any:
+        """Nested as an override nests it, `{train: {lora: {r: ...}}}`, is the same."""
+        return flat_keys(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _has_a_budget(self) -> "TuneSection":
+        if self.trials is None and self.minutes is None:
+            raise ValueError("trials: null needs minutes, or the search would never end")
+        if self.trials == 0 and self.minutes is not None:
+            raise ValueError("minutes changes nothing with trials: 0; write trials: null")
+        if self.is_on and not self.search:
+            raise ValueError("names nothing to search; write search, or trials: 0")
+        return self
+
+
+def flat_keys(nested: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> the mapping of a range, however the keys above it are nested; what is written
+    twice is joined, the later over the earlier."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        name, inner = f"{prefix}{key}", value.values() if isinstance(value, dict) else ()
+        is_above = bool(inner) and all(isinstance(one, dict) for one in inner)
+        for whole, one in (flat_keys(value, f"{name}.") if is_above else {name: value}).items():
+            earlier = found.get(whole)
+            joins = isinstance(earlier, dict) and isinstance(one, dict)
+            found[whole] = {**earlier, **one} if joins else one  # type: ignore[dict-item]
+    return found
 
 
 class Threshold(Section):

@@ -35,6 +35,7 @@ from hub_trainer.finetune.model_folder import (
 )
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, Pins, load_pins
+from hub_trainer.lineage.tuned import tuned_recipe
 from hub_trainer.ranks import EXPECTED_PROCESSES
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
@@ -58,6 +59,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     prepared = _prepared(round_dir)
     pins = load_pins(round_dir)
     assert pins is not None
+    recipe = tuned_recipe(recipe, round_dir)
     folder, inputs = round_dir / "train", _inputs(recipe, prepared, pins)
     done = find_artifact(folder, inputs)
     if done:

@@ -66,7 +66,9 @@ def write_recipe(path: Path, kind: str, **changes: Any) -> Path:
         },
     }
     for section, value in changes.items():
-        content[section] = {**content[section], **value} if isinstance(value, dict) else value
+        content[section] = (
+            {**content.get(section, {}), **value} if isinstance(value, dict) else value
+        )
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 

@@ -7,6 +7,7 @@ import pytest
 
 from hub_trainer.artifacts import find_artifact
 from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.lineage import read_record
 from tests.cli.conftest import Cli
 from tests.cli.seeded import OWNER, TABLE, TEXT, commit, parquet, write_recipe
 from tests.tasks.factory import table_rows, text_rows
@@ -105,6 +106,41 @@ def test_stages_when_called_one_by_one_then_give_what_run_gives(cli: Cli) -> Non
     assert run.json["metrics"] == told.json["metrics"]
     assert (run.json["verdict"], run.json["round_dir"]) == ("promote", str(folder))
     assert "train:" not in run.err
+
+
+def test_run_when_settings_are_searched_then_the_record_and_the_card_say_what_was_chosen(
+    cli: Cli, hub: Hub
+) -> None:
+    key = "train.estimator_arguments.C"
+    searched = {"trials": 2, "search": {key: {"low": 0.01, "high": 10.0, "log": True}}}
+    recipe = write_recipe(cli.folder / "tuned.yaml", "table", tune=searched)
+    checked = cli("check", recipe, f"tune.search.{key}.low=-1.5", f"tune.search.{key}.log=false")
+    assert checked.code == 2
+    assert f"tune.search.{key}: with -1.5, train.estimator_arguments: The 'C' param" in checked.err
+    planned = cli("plan", recipe, "--json").json
+    assert (planned["tune"]["trials"], planned["tune"]["keys"]) == (2, [key])
+    ran = cli("run", recipe, "--json")
+    assert ran.code in (0, 6), ran.err
+    tune = ran.json["tune"]
+    assert "tune        done in" in ran.err
+    assert tune["trials"]["done"] == 2
+    trained = find_artifact(cli.folder / ran.json["round_dir"] / "train")
+    assert trained is not None
+    chosen = tune["chosen"][key]
+    assert trained.manifest["inputs"]["train"]["estimator_arguments"] == {"C": chosen}
+    record = read_record(hub, f"{OWNER}/tuned-model", ran.json["model"]["commit_sha"])
+    assert record is not None
+    assert (record.tune, record.recipe["train"]["estimator_arguments"]) == (tune, {})
+    again = cli("run", recipe, "--json")
+    assert (again.json["start"], again.json["tune"]) == ("nothing new", tune)
+    off = cli("tune", recipe, "tune.trials=0")
+    assert off.code == 2
+    assert "The recipe asks for no search." in off.err
+    config = cli.folder / "two.yaml"
+    config.write_text("{use_cpu: true, num_processes: 2}")
+    several = cli("run", recipe, "train.seed=1", "--accelerate-config", config)
+    assert several.code == 2
+    assert "A search tries settings in one process each" in several.err
 
 
 def test_run_when_main_holds_what_no_round_made_then_every_command_stops(

@@ -11,6 +11,7 @@ from typing import Any
 from hub_trainer.artifacts import Artifact, Draft, make_artifact, write_durably
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, load_pins, pinned_ratings, read_rounds
+from hub_trainer.lineage.tuned import tuned_recipe
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import RESULTS_FORM, Results
 from hub_trainer.stages.evaluate.predictions import measure_predictions
@@ -49,7 +50,9 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     }
     num_looks, in_a_row = count_looks(verdicts)  # type: ignore[arg-type]
     rule = GateRule(recipe.gate.alpha, recipe.gate.min_slice_change, num_looks, in_a_row)
-    measured = TrainedRound(recipe, trained, prepared, pins, hub, rule, progress)
+    measured = TrainedRound(
+        tuned_recipe(recipe, round_dir), trained, prepared, pins, hub, rule, progress
+    )
 
     def make(draft: Draft) -> None:
         logger.debug("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])

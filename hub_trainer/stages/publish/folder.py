@@ -186,6 +186,7 @@ def _facts(
             machine_annotated=machine_annotated(hub, [*learned_from, *_rated(finished)]),
             estimator=_estimator(folder),
         ),
+        tune=finished.tune,
         has_curve=(folder / CURVE_FIGURE).exists(),
     )
 
@@ -214,7 +215,7 @@ def _base_model(finished: FinishedRound, hub: Hub, folder: Path) -> BaseModel | 
     base = finished.pins.base_model
     if base is None:
         return None
-    if not finished.recipe.train.method_facts.needs_weights:
+    if not finished.train.method_facts.needs_weights:
         return BaseModel(base.repo_id, base.commit_sha, None, base.repo_id)
     repo_id, commit_sha, relation = base.repo_id, base.commit_sha, "finetune"
     if is_adapter(folder):
@@ -265,6 +266,7 @@ def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord
         hashes=file_hashes(folder),
         baselines=found["baselines"],
         written=found["writing"],
+        tune=finished.tune.to_json() if finished.tune else None,
     )
 
 

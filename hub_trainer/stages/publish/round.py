@@ -10,8 +10,9 @@ from typing import Any
 from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.errors import UsageError
 from hub_trainer.lineage import Pins, load_pins
-from hub_trainer.recipe import Recipe
-from hub_trainer.reports import FitReport, Results
+from hub_trainer.lineage.tuned import read_tuned, tuned_recipe
+from hub_trainer.recipe import Recipe, TrainSection
+from hub_trainer.reports import FitReport, Results, TuneReport
 from hub_trainer.stages.publish.proof import Expected, spread_indexes
 from hub_trainer.stats import readable
 
@@ -38,6 +39,16 @@ class FinishedRound:
     def fit(self) -> FitReport:
         """What train has done."""
         return FitReport.from_json(_read_json(self.artifacts["train"].folder / "fit.json"))
+
+    @cached_property
+    def tune(self) -> TuneReport | None:
+        """What the search over settings has found; None where there was none."""
+        return read_tuned(self.recipe, self.round_dir)
+
+    @cached_property
+    def train(self) -> TrainSection:
+        """The settings that the model was trained with."""
+        return tuned_recipe(self.recipe, self.round_dir).train
 
     @property
     def collected(self) -> dict[str, Any]:
