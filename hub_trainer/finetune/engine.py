@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import os
 import resource
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from hub_trainer.errors import TrainingError
-from hub_trainer.finetune.arguments import assert_world_size, training_arguments
+from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
 from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid_checkpoint
 from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.interrupts import stop_on_sigterm
@@ -74,7 +73,7 @@ def fine_tune(
         evaluates=data.validation is not None,
         metric_for_best=plan.metric_for_best,
     )
-    assert_world_size(int(os.environ.get("WORLD_SIZE", "1")))
+    assert_as_asked(args)
     folder = out_dir / "checkpoints"
     with args.main_process_first(local=False):
         stale = clear_for(folder, run_digest) if args.process_index == 0 else 0

@@ -239,7 +239,7 @@ def _head_names(model: nn.Module) -> list[str]:
 
 
 def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
-    blocks = list(_blocks(base_of(model)))
+    blocks = list(blocks_of(model))
     if last_n is None or not 0 < last_n <= len(blocks):
         problem = f"train.last_n must be from 1 to {len(blocks)} for {type(model).__name__}"
         found = "nothing" if last_n is None else str(last_n)
@@ -255,8 +255,10 @@ def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
             parameter.requires_grad_(True)
 
 
-def _blocks(body: nn.Module) -> Iterator[nn.Module]:
+def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     """The body's repeated blocks in order; stages of a pyramid are opened into their layers."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    body = base_of(inner)
     lists = [m for m in body.modules() if isinstance(m, nn.ModuleList) and _repeats(m)]
     if not lists:
         raise TrainingError(
