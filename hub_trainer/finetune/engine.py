@@ -15,6 +15,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
+from hub_trainer.finetune.batch_norms import shared_norms
 from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid_checkpoint
 from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.interrupts import stop_on_sigterm
@@ -80,7 +81,8 @@ def fine_tune(
     with ExitStack() as stack:
         if plan.around is not None:
             stack.enter_context(plan.around(model))
-        run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()))
+        norms = stack.enter_context(shared_norms(model)) if args.world_size > 1 else None
+        run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()), norms)
         watchers = _watchers(plan, out_dir, on_progress)
         for watcher in watchers:
             stack.callback(watcher.close)

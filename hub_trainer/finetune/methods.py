@@ -257,20 +257,25 @@ def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     """The body's repeated blocks in order; stages of a pyramid are opened into their layers."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    body = base_of(inner)
-    lists = [m for m in body.modules() if isinstance(m, nn.ModuleList) and _repeats(m)]
+    lists = block_lists(model)
     if not lists:
         raise TrainingError(
             "No repeated blocks were found in this model.",
-            got=type(body).__name__,
+            got=type(model).__name__,
             do="use method head, full or lora",
         )
     for child in max(lists, key=lambda found: sum(p.numel() for p in found.parameters())):
-        yield from _open_stage(child)
+        yield from open_stage(child)
 
 
-def _open_stage(block: nn.Module) -> Iterator[nn.Module]:
+def block_lists(model: Any) -> list[nn.ModuleList]:
+    """Lists of modules of one kind in the model's body, its adapter or not."""
+    body = base_of(model.get_base_model() if hasattr(model, "get_base_model") else model)
+    return [m for m in body.modules() if isinstance(m, nn.ModuleList) and _repeats(m)]
+
+
+def open_stage(block: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a stage of a pyramid; any other block is its own."""
     if not type(block).__name__.endswith("Stage"):
         yield block
         return

@@ -41,7 +41,7 @@ def gathered_fraction(
     model, _ = _without_memory(auto_name, model_dir, base_dir, train, num_labels)
     sizes = sorted(sum(p.numel() for p in block.parameters()) for block in blocks_of(model))
     total = sum(p.numel() for p in model.parameters())
-    return float(total - sum(sizes[:-2])) / total
+    return float(total - sum(sizes[:-2])) / float(total)
 
 
 def _without_memory(

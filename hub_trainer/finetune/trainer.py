@@ -27,12 +27,14 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainingArguments,
+    set_seed,
 )
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
 from hub_trainer.errors import Interrupted, TrainingError
 from hub_trainer.finetune import checkpoints
+from hub_trainer.finetune.batch_norms import SharedNorms
 from hub_trainer.finetune.batches import (
     NUM_ROWS,
     TOKENS,
@@ -87,6 +89,8 @@ class Run:
     checkpoints: Path
     digest: str
     stop: StopRequest
+    norms: SharedNorms | None = None
+    """Batch norms that several processes share."""
 
 
 class FitTrainer(Trainer):
@@ -112,6 +116,8 @@ class FitTrainer(Trainer):
             eval_dataset=data.validation,
             callbacks=callbacks,
         )
+        # Each process drops out other units, as if they were rows of one process.
+        set_seed(args.seed + args.process_index)
         self.remove_callback(PrinterCallback)
         refuse_sharding(fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
         self.objective = plan.objective or default_objective(model, args.label_smoothing_factor)
@@ -141,7 +147,7 @@ class FitTrainer(Trainer):
         rows = self.data.train
         draws = PooledBatches(len(rows), shape, lengths=self.data.lengths, seed=seed)
         self._steps_per_epoch = draws.num_batches
-        return self._loader(rows, draws)
+        return self._loader(DrawnRows(rows, varies=self.data.augmented), draws)
 
     def get_eval_dataloader(self, eval_dataset: RowSource | None = None) -> DataLoader[Any]:
         """Every row once over all processes, longest first, so that memory runs out early."""
@@ -150,12 +156,13 @@ class FitTrainer(Trainer):
         args = self.args
         shape = BatchShape(args.per_device_eval_batch_size, 1, args.world_size, args.process_index)
         lengths = self.data.validation_lengths if rows is self.data.validation else None
-        return self._loader(rows, OrderedDraws(len(rows), shape, lengths=lengths))
+        draws = OrderedDraws(len(rows), shape, lengths=lengths)
+        return self._loader(DrawnRows(rows, varies=False), draws)
 
-    def _loader(self, rows: RowSource, draws: PooledBatches | OrderedDraws) -> DataLoader[Any]:
+    def _loader(self, rows: DrawnRows, draws: PooledBatches | OrderedDraws) -> DataLoader[Any]:
         args = self.args
         return DataLoaderShard(
-            DrawnRows(rows),
+            rows,
             device=args.device,
             batch_sampler=draws,
             collate_fn=DrawCollate(self.data.collate),
@@ -200,6 +207,8 @@ class FitTrainer(Trainer):
         """This draw's share of the weighted mean over the whole batch, on all processes."""
         for module in self.resting:
             module.training = False
+        if self.run.norms is not None:
+            self.run.norms.counted = bool(inputs.get(NUM_ROWS, 1))
         with record_function("forward"):
             if isinstance(self.objective, RunsModel):
                 outputs = self.objective.outputs(model, inputs)
