@@ -54,7 +54,7 @@ def changed(folder: Path, name: str, **changes: Any) -> Path:
     return written(folder, content)
 
 
-@pytest.mark.parametrize("name", sorted(set(SHIPPED) - {*SPLIT, *DEEPSPEED}))
+@pytest.mark.parametrize("name", sorted(set(SHIPPED) - {*DEEPSPEED}))
 @pytest.mark.usefixtures("eight_gpus")
 def test_config_when_shipped_then_accelerate_reads_it(name: str) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
@@ -251,6 +251,20 @@ def test_process_when_options_of_the_launcher_change_the_file_then_they_count(
     wanted = asked(environment)
     assert wanted is not None
     assert (wanted.processes, wanted.machines, wanted.on_cpu) == (3, 1, True)
+
+
+@pytest.mark.usefixtures("eight_gpus")
+def test_process_when_fsdp_is_asked_for_then_accelerate_does_not_do_it_too(
+    parent: list[str],
+) -> None:
+    parent += [*ACCELERATE, "--config_file", str(SHIPPED["hsdp"]), "-m", "hub_trainer"]
+    environment = {"WORLD_SIZE": "8", "ACCELERATE_USE_FSDP": "true"}
+    environment["ACCELERATE_USE_PARALLELISM_CONFIG"] = "true"
+    assert_can_train_here(environment)
+    assert set(environment) == {"WORLD_SIZE", "HUB_TRAINER_ASKED"}
+    wanted = asked(environment)
+    assert wanted is not None
+    assert wanted.sharding == Sharding(4, replicas=2)
 
 
 @pytest.mark.usefixtures("eight_gpus")

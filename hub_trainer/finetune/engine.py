@@ -23,7 +23,9 @@ from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import ProgressCallback, StepProgress
+from hub_trainer.finetune.sharding import is_split, put_together, skeleton, split
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
+from hub_trainer.ranks import asked
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
 
@@ -75,34 +77,44 @@ def fine_tune(
         metric_for_best=plan.metric_for_best,
     )
     assert_as_asked(args)
+    wanted = asked()
+    sharding = wanted.sharding if wanted else None
+    empty = skeleton(model) if sharding else None
     folder = out_dir / "checkpoints"
     with args.main_process_first(local=False):
         stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
     with ExitStack() as stack:
         if plan.around is not None:
             stack.enter_context(plan.around(model))
+        if sharding is not None:
+            split(model, sharding, args.device, compute=torch.bfloat16 if args.bf16 else None)
+            data = plan.prepare(model, data) if plan.prepare else data
         norms = stack.enter_context(shared_norms(model)) if args.world_size > 1 else None
         run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()), norms)
         watchers = _watchers(plan, out_dir, on_progress)
         for watcher in watchers:
             stack.callback(watcher.close)
-        encoder_seconds = 0.0
-        if _may_cache(data, plan):
-            cached = stack.enter_context(cached_features(model, data, args))
-            if cached is not None:
-                data, encoder_seconds = cached.data, cached.seconds
+        data, encoder_seconds = _cached(model, data, plan, args, stack)
         setting = Setting(model, data, plan, run, [*watchers])
         trainer, resumed_from = _train(setting, args)
         trainer.counts.seconds += encoder_seconds
     if stale:
         trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")
+    if empty is not None:
+        model = put_together(model, empty)
     _check_finite(model)
     model.eval()
     return model, _report(trainer, trainable, resumed_from)
 
 
-def _may_cache(data: FitData, plan: FitPlan) -> bool:
-    return METHODS[plan.method].head_only and not data.augmented
+def _cached(
+    model: nn.Module, data: FitData, plan: FitPlan, args: TrainingArguments, stack: ExitStack
+) -> tuple[FitData, float]:
+    """Features in place of rows where the head alone learns, and the seconds they took."""
+    if data.augmented or not METHODS[plan.method].head_only or is_split(model):
+        return data, 0.0
+    cached = stack.enter_context(cached_features(model, data, args))
+    return (data, 0.0) if cached is None else (cached.data, cached.seconds)
 
 
 def _check_plan(data: FitData, plan: FitPlan) -> None:

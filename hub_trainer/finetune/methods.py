@@ -261,7 +261,7 @@ def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     if not lists:
         raise TrainingError(
             "No repeated blocks were found in this model.",
-            got=type(model).__name__,
+            got=type(base_of(model)).__name__,
             do="use method head, full or lora",
         )
     for child in max(lists, key=lambda found: sum(p.numel() for p in found.parameters())):

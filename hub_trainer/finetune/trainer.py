@@ -8,7 +8,10 @@ import json
 import math
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,14 @@ from hub_trainer.finetune.interrupts import StopRequest
 from hub_trainer.finetune.methods import resting_modules, trainable_state
 from hub_trainer.finetune.objective import default_objective
 from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource, RunsModel
+from hub_trainer.finetune.sharded_state import (
+    load_optimizer,
+    load_schedule,
+    load_weights,
+    save_schedule,
+    save_sharded,
+)
+from hub_trainer.finetune.sharding import evened, is_split, whole
 
 WEIGHTS = "trained.safetensors"
 COUNTS = "counts.json"
@@ -119,7 +130,9 @@ class FitTrainer(Trainer):
         # Each process drops out other units, as if they were rows of one process.
         set_seed(args.seed + args.process_index)
         self.remove_callback(PrinterCallback)
-        refuse_sharding(fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
+        self.is_split = is_split(model)
+        # Upstream's name for a model that places itself and reduces its own gradients.
+        self.is_distributed_loading_by_transformers = self.is_split
         self.objective = plan.objective or default_objective(model, args.label_smoothing_factor)
         self.resting = resting_modules(model)
         self.counts = Counts(bit_reproducible=args.device.type == "cpu")
@@ -239,17 +252,32 @@ class FitTrainer(Trainer):
     ) -> torch.Tensor:
         if not isinstance(self.objective, RunsModel):
             return super().training_step(model, inputs, num_items)
-        *early, last = self.objective.parts(inputs)
+        parts = [
+            part if counts else part | {WEIGHT: torch.zeros_like(part[WEIGHT])}
+            for part, counts in evened(self.objective.parts(inputs), model)
+        ]
         losses = []
-        for part in early:
-            with self.accelerator.no_sync(model):
+        for part in parts[:-1]:
+            alone = (
+                self._defer_fsdp_gradient_reduction
+                if self.is_split
+                else partial(self.accelerator.no_sync, model)
+            )
+            with alone():
                 losses.append(super().training_step(model, part, num_items))
-        losses.append(super().training_step(model, last, num_items))
+        losses.append(super().training_step(model, parts[-1], num_items))
         return torch.stack(losses).sum()
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Within, copies of a split model keep their gradients to themselves; parts never do."""
+        self.model.set_requires_all_reduce(False)
+        yield
+        self.model.set_requires_all_reduce(True)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm, or a step without gradients where it is not finite on any process."""
-        norm = super()._get_grad_norm(model, grad_norm)
+        norm = whole(super()._get_grad_norm(model, grad_norm))
         if math.isfinite(norm):
             self._skips = 0
             return norm
@@ -443,10 +471,15 @@ class FitTrainer(Trainer):
 
     def _write_state(self, folder: Path) -> None:
         self._save_rng_state(str(folder))
+        if self.is_split:
+            save_sharded(folder, self.model, self.optimizer.optimizer)
         if not self.args.should_save:
             return
-        save_file(trainable_state(self.model), folder / WEIGHTS)
-        self._save_optimizer_and_scheduler(str(folder))
+        if self.is_split:
+            save_schedule(folder, self.optimizer.optimizer, self.lr_scheduler)
+        else:
+            save_file(trainable_state(self.model), folder / WEIGHTS)
+            self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         (folder / COUNTS).write_text(json.dumps(dataclasses.asdict(self.counts)), encoding="utf-8")
         for callback in [*self.callback_handler.callbacks, self.control]:
@@ -481,6 +514,14 @@ class FitTrainer(Trainer):
             self.state.best_model_checkpoint = str(best)
         return found
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_split:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        optimizer = self.optimizer.optimizer
+        load_optimizer(Path(checkpoint), self.model, optimizer)
+        load_schedule(Path(checkpoint), optimizer, self.lr_scheduler)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         del model
         load_trained(self.model, Path(resume_from_checkpoint))
@@ -496,19 +537,18 @@ class FitTrainer(Trainer):
         load_trained(self.model, best)
 
 
-def refuse_sharding(*, fsdp: bool, deepspeed: bool) -> None:
-    """A checkpoint of one process would hold its own shard only and resume wrongly."""
-    if fsdp or deepspeed:
-        raise TrainingError(
-            "A model sharded by FSDP or DeepSpeed cannot be checkpointed by this engine yet.",
-            where="FSDP" if fsdp else "DeepSpeed",
-            do="use accelerate_configs/ddp.yaml, cpu.yaml or single_gpu.yaml",
-        )
-
-
 @torch.no_grad()
 def load_trained(model: nn.Module, checkpoint: Path) -> None:
     """Put a checkpoint's weights into the parameters that training changes, exactly those."""
+    if (checkpoint / WEIGHTS).exists() == is_split(model):
+        raise TrainingError(
+            "The checkpoint is of a model that was split over processes, or the model now is.",
+            where=str(checkpoint),
+            do="go on with the accelerate file that it was begun with; num_processes may differ",
+        )
+    if is_split(model):
+        load_weights(checkpoint, model)
+        return
     saved = load_file(checkpoint / WEIGHTS)
     state = trainable_state(model)
     if saved.keys() != state.keys():

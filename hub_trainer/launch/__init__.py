@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hub_trainer.errors import ExitCode, Interrupted, TrainingError
 from hub_trainer.launch.files import read_asked, read_config
-from hub_trainer.launch.here import assert_can_train_here, assert_devices, devices, refuse_split
+from hub_trainer.launch.here import assert_can_train_here, assert_devices, devices
 from hub_trainer.ranks import ASKED, EXPECTED_PROCESSES
 
 __all__ = ["assert_can_train_here", "launch_train", "read_asked", "train_command"]
@@ -48,7 +48,6 @@ def train_command(
     """
     config, wanted = read_config(config_file), read_asked(config_file)
     assert_devices(wanted)
-    refuse_split(wanted)
     if wanted.on_cpu is None and not devices()[0]:
         log.warning("%s asks for GPUs and there is none: training runs on the CPU.", config_file)
     target = ["-m", "hub_trainer", "train", *arguments]

@@ -39,7 +39,6 @@ def assert_can_train_here(environment: MutableMapping[str, str] = os.environ) ->
             " accelerate launch starts one process where several on the CPU are asked for.",
         )
     assert_devices(wanted, environment)
-    refuse_split(wanted)
     for name in TAKEN_OVER:
         environment.pop(name, None)
     wanted.write(environment)
@@ -68,18 +67,6 @@ def assert_devices(wanted: Asked, environment: Mapping[str, str] = os.environ) -
         got=f"{processes} processes, {_told(gpus, cores)}",
         do=do if on_gpus else f"{do} To share the cores all the same, set {OVERSUBSCRIBE}=1.",
     )
-
-
-def refuse_split(wanted: Asked) -> None:
-    """A checkpoint of one process would hold its own shard only and resume wrongly."""
-    if wanted.sharding is not None:
-        raise UsageError(
-            "Models that are split over devices cannot be trained yet.",
-            where=wanted.where,
-            got="FSDP",
-            do="Use accelerate_configs/ddp.yaml, which gives each device the whole model, with"
-            " method lora or qlora where memory is short; both work today.",
-        )
 
 
 def devices() -> tuple[int, int]:

@@ -7,6 +7,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ import torch
 from torch import distributed
 
 
-def together(count: int, target: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
-    """What `target(*arguments)` gives back in each of so many processes, by rank."""
+def together(
+    count: int, target: Callable[..., Any], folder: Path, *arguments: Any, **options: Any
+) -> list[Any]:
+    """What `target(*arguments, **options)` gives back in each of so many processes, by rank."""
+    target = partial(target, *arguments, **options)
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("fork")
     processes = [
-        context.Process(target=_process, args=(rank, count, port, folder, target, arguments))
+        context.Process(target=_process, args=(rank, count, port, folder, target))
         for rank in range(count)
     ]
     for process in processes:
@@ -51,8 +55,7 @@ def _process(
     count: int,
     port: int,
     folder: Path,
-    target: Callable[..., Any],
-    arguments: tuple[Any, ...],
+    target: Callable[[], Any],
 ) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
@@ -60,7 +63,7 @@ def _process(
     torch.set_num_threads(1)
     _forget_the_state_of_one_process()
     try:
-        result: Any = target(*arguments)
+        result: Any = target()
     except BaseException:
         result = Failure(f"rank {rank}\n{traceback.format_exc()}")
     staged = folder / f"result-{rank}.part"
