@@ -218,6 +218,7 @@ def test_table_when_several_processes_train_then_it_says_what_each_holds() -> No
         "epochs": 1.0,
         "batch": 16,
         "processes": 2,
+        "sharding": None,
         "parameters": {"total": 1_000_000, "trainable": 1000, "quantized": 0},
         "memory_mb": {"weights": 4.0, "exchange": 1.0, "runtime": 500.0, "sum": 505.0},
         "memory_basis": "counted",
@@ -250,6 +251,10 @@ def test_table_when_several_processes_train_then_it_says_what_each_holds() -> No
         "model org/m: one commit",
     ):
         assert words in " ".join(shown.split())
+    planned["sharding"] = {"shards": 4, "replicas": 2}
+    console.print(render_plan(planned))
+    split = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2 processes, the model split over 4, 2 times" in " ".join(split.split())
     planned["writes"][0]["sizes"] = {}  # a model made in training has no size before it
     console.print(render_plan(planned))
     shown = console.file.getvalue()  # type: ignore[attr-defined]

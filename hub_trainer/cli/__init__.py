@@ -470,9 +470,9 @@ def _launcher(
 ) -> Callable[[Path], None] | None:
     if config is None:
         return None
-    from hub_trainer.launch import assert_no_search, launch_train, num_processes, train_command
+    from hub_trainer.launch import assert_no_search, launch_train, read_asked, train_command
 
-    assert_no_search(checked, num_processes(config), str(config))
+    assert_no_search(checked, read_asked(config).processes, str(config))
     train_command(config, [])  # a config that cannot be read stops the round before it begins
 
     def launch(round_dir: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from hub_trainer.errors import Problem, RecipeError, TrainingError
+from hub_trainer.ranks import asked
 from hub_trainer.recipe.arguments import argument_faults
 
 
@@ -34,18 +35,38 @@ def training_arguments(
     return args
 
 
-def assert_world_size(expected: int) -> None:
-    """Stop unless as many processes run as were asked for: launchers fall back silently."""
+def assert_as_asked(args: TrainingArguments) -> None:
+    """Stop unless what runs is what was asked for: launchers fall back silently.
+
+    Every difference is in the one error. How the model is split is held against it by
+    `sharding.assert_split`, once it is.
+    """
     from accelerate import PartialState
 
     # Without the hint the first state made on a machine without accelerators is of one process.
-    running = PartialState(cpu=not torch.accelerator.is_available()).num_processes
-    if running != expected:
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    processes, where = int(os.environ.get("WORLD_SIZE", "1")), "the launcher's WORLD_SIZE"
+    device = None
+    wanted = asked()
+    if wanted is not None:
+        processes, where = wanted.processes, wanted.where
+        on_gpu = not wanted.on_cpu and torch.accelerator.is_available()
+        device = str(torch.accelerator.current_accelerator()) if on_gpu else "cpu"
+    faults = []
+    if state.num_processes != processes:
+        faults.append(f"{processes} processes were asked for, {state.num_processes} are running")
+    if device is not None and args.device.type != device:
+        faults.append(f"device {device} was asked for, {args.device.type} is used")
+    alone = str(state.distributed_type).endswith("NO")
+    if processes > 1 and alone:
+        faults.append(f"processes that train together were asked for, {processes} train alone")
+    if faults:
         raise TrainingError(
-            f"{expected} processes were asked for.",
-            got=f"{running} running",
-            do=f"start it with torchrun --nproc_per_node {expected}: accelerate launch --cpu"
-            " --num_processes starts one process and says nothing",
+            "What runs is not what was asked for.",
+            where=where,
+            got="; ".join(faults),
+            do="start it by `hub-trainer run RECIPE --accelerate-config FILE` or by torchrun:"
+            " accelerate launch --cpu --num_processes starts one process and says nothing",
         )
 
 
@@ -81,7 +102,10 @@ def _check_rhythm(settings: Mapping[str, Any], *, evaluates: bool) -> None:
 
 
 def _defaults(seed: int) -> dict[str, Any]:
-    on_cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
+    on_cpu = (
+        not torch.accelerator.is_available()
+        or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    )
     return {
         "seed": seed,
         "report_to": "none",

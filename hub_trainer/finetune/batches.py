@@ -26,7 +26,7 @@ OURS = (WEIGHT, ROWS, TOKENS, NUM_ROWS)
 
 @dataclass(frozen=True)
 class Draw:
-    """One micro-batch: its rows and the seed of whatever their transforms do at random."""
+    """One micro-batch: its rows and the seed of the epoch, from which each row has its own."""
 
     rows: tuple[int, ...]
     seed: int
@@ -116,11 +116,11 @@ class OrderedDraws:
 
 def _cut(batch: NDArray[np.int64], shape: BatchShape, *, seed: int, epoch: int) -> Iterator[Draw]:
     parts = np.array_split(batch, shape.slots)
+    of_epoch = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     for i in range(shape.accumulation):
         part = parts[i * shape.num_processes + shape.process_index]
         rows = part if len(part) else batch[:1]
-        transforms = np.random.SeedSequence([seed, epoch, int(rows[0])]).generate_state(1)
-        yield Draw(tuple(rows.tolist()), int(transforms[0]), counted=len(part) > 0)
+        yield Draw(tuple(rows.tolist()), of_epoch, counted=len(part) > 0)
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,15 @@ class Drawn:
 
 @dataclass(frozen=True)
 class DrawnRows:
-    """A row source that a loader asks for draws; random transforms depend on the draw alone.
+    """A row source that a loader asks for draws; what is random of a row depends on the row alone.
 
-    So the same rows come out whatever was read ahead, in whichever worker, before or after a
-    resume.
+    On seed and epoch beside it, and so on no rank: the same rows come out however a batch is cut,
+    whatever was read ahead, in whichever worker, before or after a resume.
     """
 
     source: RowSource
+    varies: bool = True
+    """Whether rows differ from epoch to epoch; those that do not may be read together."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -148,10 +150,17 @@ class DrawnRows:
         return self.source[index]
 
     def __getitems__(self, draw: Draw) -> Drawn:
-        read = getattr(self.source, "__getitems__", None)
-        with _random_state_of(draw.seed):
-            rows = read(list(draw.rows)) if read else [self.source[i] for i in draw.rows]
-        return Drawn([dict(row) for row in rows], draw)
+        read = None if self.varies else getattr(self.source, "__getitems__", None)
+        if read is not None:
+            return Drawn([dict(row) for row in read(list(draw.rows))], draw)
+        return Drawn([dict(self._row(index, draw.seed)) for index in draw.rows], draw)
+
+    def _row(self, index: int, seed: int) -> Mapping[str, Any]:
+        if not self.varies:
+            return self.source[index]
+        own = np.random.SeedSequence([seed, index]).generate_state(1)
+        with _random_state_of(int(own[0])):
+            return self.source[index]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def depths_of(model: nn.Module, new_blocks: int = 0) -> dict[nn.Parameter, int]:
     """
     body = base_of(model)
     try:
-        blocks = list(blocks_of(body))
+        blocks = list(blocks_of(model))
     except TrainingError as error:
         text = "train.layer_decay: this model has no repeated blocks, so no depth; remove it"
         raise RecipeError([Problem("train.layer_decay", text)], source="train") from error

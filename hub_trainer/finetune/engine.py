@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import os
 import resource
 import sys
 from collections.abc import Callable
@@ -15,7 +14,8 @@ from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from hub_trainer.errors import TrainingError
-from hub_trainer.finetune.arguments import assert_world_size, training_arguments
+from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
+from hub_trainer.finetune.batch_norms import shared_norms
 from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid_checkpoint
 from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.interrupts import stop_on_sigterm
@@ -24,8 +24,10 @@ from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import EvaluationCallback, ProgressCallback, StepProgress
 from hub_trainer.finetune.proximal import ProximalSteps, zero_share
+from hub_trainer.finetune.sharding import is_split, put_together, skeleton, split
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
 from hub_trainer.finetune.watching import watch_here
+from hub_trainer.ranks import asked
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
 
@@ -81,27 +83,32 @@ def fine_tune(
         evaluates=data.validation is not None,
         metric_for_best=plan.metric_for_best,
     )
-    assert_world_size(int(os.environ.get("WORLD_SIZE", "1")))
+    assert_as_asked(args)
+    wanted = asked()
+    sharding = wanted.sharding if wanted else None
+    empty = skeleton(model) if sharding else None
     folder = out_dir / "checkpoints"
     with args.main_process_first(local=False):
         stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
     with ExitStack() as stack:
         if plan.around is not None:
             stack.enter_context(plan.around(model))
-        run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()))
+        if sharding is not None:
+            split(model, sharding, args.device, compute=torch.bfloat16 if args.bf16 else None)
+            data = plan.prepare(model, data) if plan.prepare else data
+        norms = stack.enter_context(shared_norms(model)) if args.world_size > 1 else None
+        run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()), norms)
         watchers = _watchers(plan, out_dir, on_progress)
         for watcher in watchers:
             stack.callback(watcher.close)
-        encoder_seconds = 0.0
-        if _may_cache(data, plan):
-            cached = stack.enter_context(cached_features(model, data, args))
-            if cached is not None:
-                data, encoder_seconds = cached.data, cached.seconds
+        data, encoder_seconds = _cached(model, data, plan, args, stack)
         setting = Setting(model, data, plan, run, [*watchers])
         trainer, resumed_from = _train(setting, args)
         trainer.counts.seconds += encoder_seconds
     if stale:
         trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")
+    if empty is not None:
+        model = put_together(model, empty)
     _check_finite(model)
     if plan.l1:
         told = f"{zero_share(model):.1%} of the weights that learned are exactly zero"
@@ -110,8 +117,14 @@ def fine_tune(
     return model, _report(trainer, trainable, resumed_from)
 
 
-def _may_cache(data: FitData, plan: FitPlan) -> bool:
-    return METHODS[plan.method].head_only and not data.augmented
+def _cached(
+    model: nn.Module, data: FitData, plan: FitPlan, args: TrainingArguments, stack: ExitStack
+) -> tuple[FitData, float]:
+    """Features in place of rows where the head alone learns, and the seconds they took."""
+    if data.augmented or not METHODS[plan.method].head_only or is_split(model):
+        return data, 0.0
+    cached = stack.enter_context(cached_features(model, data, args))
+    return (data, 0.0) if cached is None else (cached.data, cached.seconds)
 
 
 def _check_plan(data: FitData, plan: FitPlan) -> None:

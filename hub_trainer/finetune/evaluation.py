@@ -13,6 +13,7 @@ from torch import nn
 from hub_trainer.finetune.batches import NUM_ROWS, OURS, ROWS, WEIGHT
 from hub_trainer.finetune.objective import IGNORED
 from hub_trainer.finetune.plan import Batch, Objective, RunsModel
+from hub_trainer.finetune.sharding import rest
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def evaluate_draws(
         if batch[NUM_ROWS]:
             references = batch["labels"].cpu().numpy()
             rows += zip(batch[ROWS], kept.cpu().numpy(), references, strict=True)
+    rest(model)
     total, amount = np.sum(gather_object([sums.tolist()]), axis=0)
     rows = sorted(gather_object(rows), key=lambda row: row[0])
     _, predictions, references = zip(*rows, strict=True)

@@ -244,7 +244,7 @@ def _head_names(model: nn.Module) -> list[str]:
 
 
 def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
-    blocks = list(blocks_of(base_of(model)))
+    blocks = list(blocks_of(model))
     if last_n is None or not 0 < last_n <= len(blocks):
         problem = f"train.last_n must be from 1 to {len(blocks)} for {type(model).__name__}"
         found = "nothing" if last_n is None else str(last_n)
@@ -261,7 +261,7 @@ def _thaw_last_blocks(model: nn.Module, last_n: int | None) -> None:
 
 
 def _renew_last_blocks(model: nn.Module, new_blocks: int) -> None:
-    blocks = list(blocks_of(base_of(model)))
+    blocks = list(blocks_of(model))
     if new_blocks >= len(blocks):
         key = "train.hybrid.new_blocks"
         text = f"{key} must leave some of the base's {len(blocks)} blocks, found {new_blocks}"
@@ -279,20 +279,27 @@ def renew(model: Any, part: nn.Module) -> None:
         model._init_weights(module)
 
 
-def blocks_of(body: nn.Module) -> Iterator[nn.Module]:
+def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     """The body's repeated blocks in order; stages of a pyramid are opened into their layers."""
-    lists = [m for m in body.modules() if isinstance(m, nn.ModuleList) and _repeats(m)]
+    lists = block_lists(model)
     if not lists:
         raise TrainingError(
             "No repeated blocks were found in this model.",
-            got=type(body).__name__,
+            got=type(base_of(model)).__name__,
             do="use method head, full or lora",
         )
     for child in max(lists, key=lambda found: sum(p.numel() for p in found.parameters())):
-        yield from _open_stage(child)
+        yield from open_stage(child)
 
 
-def _open_stage(block: nn.Module) -> Iterator[nn.Module]:
+def block_lists(model: Any) -> list[nn.ModuleList]:
+    """Lists of modules of one kind in the model's body, its adapter or not."""
+    body = base_of(model.get_base_model() if hasattr(model, "get_base_model") else model)
+    return [m for m in body.modules() if isinstance(m, nn.ModuleList) and _repeats(m)]
+
+
+def open_stage(block: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a stage of a pyramid; any other block is its own."""
     if not type(block).__name__.endswith("Stage"):
         yield block
         return

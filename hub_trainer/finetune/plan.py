@@ -118,4 +118,7 @@ class FitPlan:
     """None: cross-entropy, binary cross-entropy or squared error, by the type of `labels`."""
     around: Callable[[nn.Module], AbstractContextManager[Any]] | None = None
     """Entered with the model to train, its adapter on, and left when training ends."""
+    prepare: Callable[[nn.Module, FitData], FitData] | None = None
+    """Rows with what a model says of them before its first step, where it is split: no process
+    could hold it whole earlier."""
     profile: bool = False

@@ -8,8 +8,10 @@ import json
 import math
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,14 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainingArguments,
+    set_seed,
 )
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
 from hub_trainer.errors import Interrupted, TrainingError
 from hub_trainer.finetune import checkpoints
+from hub_trainer.finetune.batch_norms import SharedNorms
 from hub_trainer.finetune.batches import (
     NUM_ROWS,
     TOKENS,
@@ -56,6 +60,14 @@ from hub_trainer.finetune.interrupts import StopRequest
 from hub_trainer.finetune.methods import resting_modules, trainable_state
 from hub_trainer.finetune.objective import default_objective
 from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource, RunsModel
+from hub_trainer.finetune.sharded_state import (
+    load_optimizer,
+    load_schedule,
+    load_weights,
+    save_schedule,
+    save_sharded,
+)
+from hub_trainer.finetune.sharding import evened, is_split, whole
 
 WEIGHTS = "trained.safetensors"
 COUNTS = "counts.json"
@@ -89,6 +101,8 @@ class Run:
     checkpoints: Path
     digest: str
     stop: StopRequest
+    norms: SharedNorms | None = None
+    """Batch norms that several processes share."""
 
 
 class FitTrainer(Trainer):
@@ -114,8 +128,12 @@ class FitTrainer(Trainer):
             eval_dataset=data.validation,
             callbacks=callbacks,
         )
+        # Each process drops out other units, as if they were rows of one process.
+        set_seed(args.seed + args.process_index)
         self.remove_callback(PrinterCallback)
-        refuse_sharding(fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
+        self.is_split = is_split(model)
+        # Upstream's name for a model that places itself and reduces its own gradients.
+        self.is_distributed_loading_by_transformers = self.is_split
         self.objective = plan.objective or default_objective(
             model, args.label_smoothing_factor, plan
         )
@@ -145,7 +163,7 @@ class FitTrainer(Trainer):
         rows = self.data.train
         draws = PooledBatches(len(rows), shape, lengths=self.data.lengths, seed=seed)
         self._steps_per_epoch = draws.num_batches
-        return self._loader(rows, draws)
+        return self._loader(DrawnRows(rows, varies=self.data.augmented), draws)
 
     def get_eval_dataloader(self, eval_dataset: RowSource | None = None) -> DataLoader[Any]:
         """Every row once over all processes, longest first, so that memory runs out early."""
@@ -154,12 +172,13 @@ class FitTrainer(Trainer):
         args = self.args
         shape = BatchShape(args.per_device_eval_batch_size, 1, args.world_size, args.process_index)
         lengths = self.data.validation_lengths if rows is self.data.validation else None
-        return self._loader(rows, OrderedDraws(len(rows), shape, lengths=lengths))
+        draws = OrderedDraws(len(rows), shape, lengths=lengths)
+        return self._loader(DrawnRows(rows, varies=False), draws)
 
-    def _loader(self, rows: RowSource, draws: PooledBatches | OrderedDraws) -> DataLoader[Any]:
+    def _loader(self, rows: DrawnRows, draws: PooledBatches | OrderedDraws) -> DataLoader[Any]:
         args = self.args
         return DataLoaderShard(
-            DrawnRows(rows),
+            rows,
             device=args.device,
             batch_sampler=draws,
             collate_fn=DrawCollate(self.data.collate),
@@ -204,6 +223,8 @@ class FitTrainer(Trainer):
         """This draw's share of the weighted mean over the whole batch, on all processes."""
         for module in self.resting:
             module.training = False
+        if self.run.norms is not None:
+            self.run.norms.counted = bool(inputs.get(NUM_ROWS, 1))
         with record_function("forward"):
             if isinstance(self.objective, RunsModel):
                 outputs = self.objective.outputs(model, inputs)
@@ -258,17 +279,32 @@ class FitTrainer(Trainer):
     ) -> torch.Tensor:
         if not isinstance(self.objective, RunsModel):
             return super().training_step(model, inputs, num_items)
-        *early, last = self.objective.parts(inputs)
+        parts = [
+            part if counts else part | {WEIGHT: torch.zeros_like(part[WEIGHT])}
+            for part, counts in evened(self.objective.parts(inputs), model)
+        ]
         losses = []
-        for part in early:
-            with self.accelerator.no_sync(model):
+        for part in parts[:-1]:
+            alone = (
+                self._defer_fsdp_gradient_reduction
+                if self.is_split
+                else partial(self.accelerator.no_sync, model)
+            )
+            with alone():
                 losses.append(super().training_step(model, part, num_items))
-        losses.append(super().training_step(model, last, num_items))
+        losses.append(super().training_step(model, parts[-1], num_items))
         return torch.stack(losses).sum()
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Within, copies of a split model keep their gradients to themselves; parts never do."""
+        self.model.set_requires_all_reduce(False)
+        yield
+        self.model.set_requires_all_reduce(True)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm, or a step without gradients where it is not finite on any process."""
-        norm = super()._get_grad_norm(model, grad_norm)
+        norm = whole(super()._get_grad_norm(model, grad_norm))
         if math.isfinite(norm):
             self._skips = 0
             return norm
@@ -462,10 +498,15 @@ class FitTrainer(Trainer):
 
     def _write_state(self, folder: Path) -> None:
         self._save_rng_state(str(folder))
+        if self.is_split:
+            save_sharded(folder, self.model, self.optimizer.optimizer)
         if not self.args.should_save:
             return
-        save_file(trainable_state(self.model), folder / WEIGHTS)
-        self._save_optimizer_and_scheduler(str(folder))
+        if self.is_split:
+            save_schedule(folder, self.optimizer.optimizer, self.lr_scheduler)
+        else:
+            save_file(trainable_state(self.model), folder / WEIGHTS)
+            self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         (folder / COUNTS).write_text(json.dumps(dataclasses.asdict(self.counts)), encoding="utf-8")
         for callback in [*self.callback_handler.callbacks, self.control]:
@@ -500,6 +541,14 @@ class FitTrainer(Trainer):
             self.state.best_model_checkpoint = str(best)
         return found
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_split:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        optimizer = self.optimizer.optimizer
+        load_optimizer(Path(checkpoint), self.model, optimizer)
+        load_schedule(Path(checkpoint), optimizer, self.lr_scheduler)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         del model
         load_trained(self.model, Path(resume_from_checkpoint))
@@ -515,19 +564,18 @@ class FitTrainer(Trainer):
         load_trained(self.model, best)
 
 
-def refuse_sharding(*, fsdp: bool, deepspeed: bool) -> None:
-    """A checkpoint of one process would hold its own shard only and resume wrongly."""
-    if fsdp or deepspeed:
-        raise TrainingError(
-            "A model sharded by FSDP or DeepSpeed cannot be checkpointed by this engine yet.",
-            where="FSDP" if fsdp else "DeepSpeed",
-            do="use accelerate_configs/ddp.yaml, cpu.yaml or single_gpu.yaml",
-        )
-
-
 @torch.no_grad()
 def load_trained(model: nn.Module, checkpoint: Path) -> None:
     """Put a checkpoint's weights into the parameters that training changes, exactly those."""
+    if (checkpoint / WEIGHTS).exists() == is_split(model):
+        raise TrainingError(
+            "The checkpoint is of a model that was split over processes, or the model now is.",
+            where=str(checkpoint),
+            do="go on with the accelerate file that it was begun with; num_processes may differ",
+        )
+    if is_split(model):
+        load_weights(checkpoint, model)
+        return
     saved = load_file(checkpoint / WEIGHTS)
     state = trainable_state(model)
     if saved.keys() != state.keys():

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.base_models import assert_sound, base_folders
 from hub_trainer.cards import EXAMPLES_FIGURE, FIGURES
 from hub_trainer.hub import Hub
-from hub_trainer.launch import assert_no_search, num_processes
+from hub_trainer.launch import assert_no_search, read_asked
 from hub_trainer.lineage import Pins, pin_round, read_rounds
 from hub_trainer.loop import run_stage
 from hub_trainer.plan.forecast import Subject, amount_of, forecast, num_outputs, search_of
+from hub_trainer.ranks import Sharding
 from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.rows.left_out import total_of
 from hub_trainer.rows.store import read_rows
@@ -30,7 +32,8 @@ def plan_round(
 ) -> dict[str, Any]:
     """Collect and prepare in a folder that is thrown away, and count from there."""
     recipe = recipe_file.recipe
-    processes = num_processes(accelerate_config) if accelerate_config else 1
+    wanted = read_asked(accelerate_config) if accelerate_config else None
+    processes, sharding = (wanted.processes, wanted.sharding) if wanted else (1, None)
     assert_no_search(recipe, processes, str(accelerate_config))
     last = next(reversed(read_rounds(hub, recipe.publish.repo_id)), None)
     with tempfile.TemporaryDirectory(prefix="hub-trainer-plan-") as scratch:
@@ -43,10 +46,10 @@ def plan_round(
         rows = prepared.outputs["rows"]
         labels = prepared.outputs["label_names"]
         task, base = task_of(recipe), _base_model(recipe, pins, hub)
-        sizes = base and count_sizes(recipe, base, labels)
+        sizes = base and count_sizes(recipe, base, labels, sharding)
         preview = _preview(recipe, base, prepared) if is_generation(task) and base else None
         amount = amount_of(recipe.train.arguments, rows, processes)
-        subject = Subject(recipe, base, prepared, preview, last)
+        subject = Subject(recipe, base, prepared, preview, last, is_split=sharding is not None)
         seen = forecast(subject, amount, sizes[1] if sizes else None)
         files = file_sizes(recipe, base, sizes[0] if sizes else None)
         has_steps = task.card().auto_class is not None
@@ -64,6 +67,7 @@ def plan_round(
             "epochs": amount.epochs if has_steps else None,
             "batch": amount.batch if has_steps else None,
             "processes": processes,
+            "sharding": sharding and asdict(sharding),
             "parameters": sizes and sizes[0],
             "memory_mb": seen.memory_mb,
             "memory_basis": seen.memory_basis,
@@ -90,18 +94,23 @@ def _base_model(recipe: Recipe, pins: Pins, hub: Hub) -> ModelFolders | None:
 
 
 def count_sizes(
-    recipe: Recipe, base: ModelFolders, names: Sequence[str]
+    recipe: Recipe, base: ModelFolders, names: Sequence[str], sharding: Sharding | None = None
 ) -> tuple[dict[str, int], dict[str, float]] | None:
-    """Parameters, and MiB in training; None for what is no model of transformers."""
+    """Parameters, and MiB of a device in training; None for what is no model of transformers."""
     task = task_of(recipe)
     auto_name = task.card().auto_class
     if auto_name is None:
         return None
-    from hub_trainer.finetune.sizes import count_parameters, estimate_memory
+    from hub_trainer.finetune import sizes
 
     outputs = 0 if is_generation(task) else num_outputs(task.answer.name, names)
-    found = count_parameters(auto_name, base.model, base.base, recipe.train, num_labels=outputs)
-    return found, estimate_memory(found, recipe.train, is_language=is_generation(task))
+    model = (auto_name, base.model, base.base, recipe.train)
+    found = sizes.count_parameters(*model, num_labels=outputs)
+    memory = sizes.estimate_memory(found, recipe.train, is_language=is_generation(task))
+    if sharding is not None:
+        gathered = sizes.gathered_fraction(*model, num_labels=outputs)
+        memory = sizes.split_memory(memory, gathered, sharding)
+    return found, memory
 
 
 def _preview(recipe: Recipe, base: ModelFolders, prepared: Artifact) -> Preview:

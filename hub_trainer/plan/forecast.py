@@ -58,6 +58,8 @@ class Subject:
     """The training rows in tokens, of a language model."""
     last: RoundRecord | None
     """The last round on the Hub."""
+    is_split: bool = False
+    """Whether FSDP splits the model over the processes."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def forecast(subject: Subject, amount: Amount, weights_mb: Mapping[str, float] |
     memory = {kind: value for kind, value in weights_mb.items() if kind != "sum"}
     if trial.activation_bytes is not None:
         memory["activations"] = round(trial.activation_bytes / 2**20, 1)
-    if amount.processes > 1:
+    if amount.processes > 1 and not subject.is_split:
         memory["exchange"] = weights_mb["gradients"]
     memory["runtime"] = round(runtime, 1)
     memory["sum"] = round(sum(memory.values()), 1)

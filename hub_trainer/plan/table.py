@@ -15,6 +15,7 @@ KINDS = {
     "optimizer": "optimizer (Adam)",
     "activations": "activations",
     "exchange": "exchange of gradients",
+    "gathered": "weights gathered to compute",
     "runtime": "Python and libraries",
     "sum": "sum",
 }
@@ -99,7 +100,11 @@ def _batch(planned: Mapping[str, Any]) -> str:
     told = f"{planned['batch']:,} rows a step"
     if processes == 1:
         return told
-    return f"{told} over {processes} processes, each with the whole model"
+    split = planned["sharding"]
+    if split is None:
+        return f"{told} over {processes} processes, each with the whole model"
+    copies = f", {split['replicas']} times" if split["replicas"] > 1 else ""
+    return f"{told} over {processes} processes, the model split over {split['shards']}{copies}"
 
 
 def _memory(planned: Mapping[str, Any]) -> RenderableType:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hub_trainer.artifacts import find_artifact
 from hub_trainer.hub import Changes, Hub, Repo
@@ -196,6 +197,32 @@ def test_run_when_training_is_launched_then_each_stage_is_told_once_and_no_libra
 
 
 STAGES = ("collect", "prepare", "train", "evaluate", "publish")
+
+
+@pytest.mark.slow
+def test_run_when_two_processes_split_the_model_then_it_publishes_what_one_process_does(
+    cli: Cli,
+) -> None:
+    config = yaml.safe_load((ACCELERATE / "fsdp2.yaml").read_text())
+    path = cli.folder / "two.yaml"
+    path.write_text(yaml.safe_dump({**config, "use_cpu": True, "num_processes": 2}))
+    recipe = write_recipe(cli.folder / "alone.yaml", "text")
+    split = write_recipe(cli.folder / "split.yaml", "text")
+    planned = cli("plan", split, "--accelerate-config", path, "--json")
+    assert planned.json["sharding"]["shards"] == 2
+    assert {"gathered", "weights"} <= set(planned.json["memory_mb"])
+    alone = cli.run("run", recipe, "--json")
+    rows = alone.json["train"]["rows"]
+    told = cli.run("run", split, "--accelerate-config", path, "--json")
+    assert told.code in (0, 6), told.err
+    assert told.json["train"]["num_processes"] == 2
+    assert told.json["train"]["rows"] == rows
+    models = [
+        cli.folder / ran.json["round_dir"] / "train" / "model" / "model.safetensors"
+        for ran in (alone, told)
+    ]
+    assert models[0].stat().st_size == models[1].stat().st_size
+    assert not [*models[1].parent.glob("*.distcp"), *models[1].parent.parent.glob("checkpoints")]
 
 
 @pytest.mark.slow

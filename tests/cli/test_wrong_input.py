@@ -426,13 +426,13 @@ def test_check_when_done_then_its_last_line_says_what_is_next(cli: Cli) -> None:
     assert "error: publish.repo_id" in told.err
 
 
-def test_accelerate_config_when_it_splits_the_model_then_refused_before_a_round_begins(
+def test_accelerate_config_when_its_gpus_are_missing_then_refused_before_a_round_begins(
     cli: Cli,
 ) -> None:
     recipe = write_recipe(cli.folder / "sharded.yaml", "text")
     config = Path(__file__).parents[2] / "accelerate_configs" / "fsdp2.yaml"
     told = cli("run", recipe, "--accelerate-config", config)
-    assert_says(told, 2, "cannot be trained yet", "fsdp2.yaml", "ddp.yaml")
+    assert_says(told, 2, "GPUs are asked for and there is none", "fsdp2.yaml", "use_cpu: true")
     assert not (cli.folder / "rounds").exists()
 
 

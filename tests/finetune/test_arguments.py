@@ -1,12 +1,16 @@
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import IntervalStrategy
 from transformers.trainer_utils import SaveStrategy
 
 from hub_trainer.errors import ExitCode, RecipeError, TrainingError
-from hub_trainer.finetune.arguments import assert_world_size, training_arguments
+from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
+from hub_trainer.ranks import ASKED, Asked
 
 
 def made(tmp_path: Path, *, evaluates: bool = True, **arguments: Any) -> Any:
@@ -113,9 +117,26 @@ def test_a_value_that_transformers_refuses_is_a_recipe_error(tmp_path: Path) -> 
     assert "zigzag" in str(caught.value)
 
 
-def test_world_size_when_a_launcher_started_fewer_processes_says_so() -> None:
-    assert_world_size(1)
-    with pytest.raises(TrainingError, match="2 processes were asked for") as caught:
-        assert_world_size(2)
-    assert caught.value.got == "1 running"
-    assert "torchrun --nproc_per_node 2" in str(caught.value.do)
+def test_what_runs_when_it_is_not_what_was_asked_for_then_every_difference_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = made(tmp_path)
+    assert_as_asked(args)
+    monkeypatch.setenv(ASKED, json.dumps(asdict(Asked("my.yaml", 2))))
+    args.__dict__["_setup_devices"] = torch.device("meta")
+    with pytest.raises(TrainingError, match="not what was asked for") as caught:
+        assert_as_asked(args)
+    assert caught.value.where == "my.yaml"
+    assert caught.value.got == (
+        "2 processes were asked for, 1 are running; device cpu was asked for, meta is used;"
+        " processes that train together were asked for, 2 train alone"
+    )
+    assert "torchrun" in str(caught.value.do)
+
+
+def test_device_when_the_launcher_asks_for_the_cpu_then_no_gpu_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert made(tmp_path).use_cpu

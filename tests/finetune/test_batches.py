@@ -156,7 +156,22 @@ def noises(num_workers: int) -> list[Any]:
     return list(loader)
 
 
-def test_random_transforms_depend_on_the_draw_and_leave_the_generators_alone() -> None:
+@pytest.mark.parametrize(("micro", "accumulation", "processes"), [(2, 2, 1), (2, 1, 2)])
+def test_random_transforms_when_a_batch_is_cut_then_each_row_is_what_it_was(
+    micro: int, accumulation: int, processes: int
+) -> None:
+    def by_row(draws: list[Draw]) -> dict[int, Any]:
+        read = [DrawnRows(RandomRows()).__getitems__(draw) for draw in draws]
+        return {row["input_ids"][0]: row["noise"] for drawn in read for row in drawn.rows}
+
+    whole = by_row(draws_of(12, BatchShape(4)))
+    shapes = [BatchShape(micro, accumulation, processes, index) for index in range(processes)]
+    assert by_row([draw for shape in shapes for draw in draws_of(12, shape)]) == whole
+    assert len({tuple(noise) for noise in whole.values()}) == 12
+    assert by_row(draws_of(12, BatchShape(4), epoch=1)) != whole
+
+
+def test_random_transforms_depend_on_the_row_and_leave_the_generators_alone() -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     first = DrawnRows(RandomRows()).__getitems__(Draw((1, 2), seed=5))

@@ -54,10 +54,10 @@ def test_depths_when_blocks_are_new_then_they_count_as_the_head() -> None:
 def test_depths_when_of_any_model_then_every_block_has_one_and_none_is_skipped(name: str) -> None:
     model = MODELS[name]()
     found = depths_of(model)
-    count = len(list(blocks_of(base_of(model))))
+    count = len(list(blocks_of(model)))
     assert set(found) == set(model.parameters())
     assert set(found.values()) == set(range(count + 2))
-    for number, block in enumerate(blocks_of(base_of(model))):
+    for number, block in enumerate(blocks_of(model)):
         assert {found[parameter] for parameter in block.parameters()} == {count - number}
 
 
@@ -72,7 +72,7 @@ def test_hybrid_when_applied_then_only_the_last_block_is_new_and_everything_lear
 ) -> None:
     before = weights_of(MODELS[name]())
     model, report = apply_method(MODELS[name](), "hybrid", new_blocks=1)
-    last = list(blocks_of(base_of(model)))[-1]
+    last = list(blocks_of(model))[-1]
     inside = {id(parameter) for parameter in last.parameters()}
     changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     matrices = {n for n, p in model.named_parameters() if id(p) in inside and p.ndim > 1}

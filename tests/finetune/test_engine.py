@@ -22,7 +22,7 @@ from hub_trainer.finetune.checkpoints import newest_valid_checkpoint
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan
 from hub_trainer.finetune.progress import StepProgress
-from hub_trainer.finetune.trainer import FitTrainer, refuse_sharding
+from hub_trainer.finetune.trainer import FitTrainer
 from hub_trainer.reports import FitReport
 from tests.finetune.tiny import (
     IMAGE_MODELS,
@@ -648,12 +648,3 @@ def test_a_head_checkpoint_holds_the_head_alone(tmp_path: Path) -> None:
 def test_tensorboard_logs_go_into_the_round_folder(tmp_path: Path) -> None:
     trained(tmp_path, plan(arguments={"report_to": "tensorboard"}))
     assert list((tmp_path / "logs").rglob("events.*"))
-
-
-@pytest.mark.parametrize("kind", ["FSDP", "DeepSpeed"])
-def test_sharded_models_are_refused(kind: str) -> None:
-    refuse_sharding(fsdp=False, deepspeed=False)
-    with pytest.raises(TrainingError, match="sharded by FSDP or DeepSpeed") as caught:
-        refuse_sharding(fsdp=kind == "FSDP", deepspeed=kind == "DeepSpeed")
-    assert caught.value.where == kind
-    assert "ddp.yaml" in str(caught.value.do)

@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM
 from hub_trainer.finetune import sizes
 from hub_trainer.finetune.language.folders import load_language_model, save_adapter
 from hub_trainer.finetune.methods import apply_method
-from hub_trainer.finetune.sizes import count_parameters, estimate_memory
+from hub_trainer.finetune.sizes import count_parameters, estimate_memory, split_memory
+from hub_trainer.ranks import Sharding
 from hub_trainer.recipe import TrainSection
 from tests.tasks.language import language_base
 
@@ -80,3 +81,20 @@ def test_memory_when_planned_then_frozen_weights_have_the_precision_of_training(
         "sum": 20.0,
     }
     assert estimate_memory(counts, train, is_language=False)["weights"] == 12.0
+
+
+def test_memory_when_the_model_is_split_then_each_device_holds_its_part_and_what_is_gathered(
+    base_dir: Path,
+) -> None:
+    train = TrainSection(method="full")
+    model = AutoModelForCausalLM.from_pretrained(base_dir)
+    blocks = [sum(p.numel() for p in block.parameters()) for block in model.model.layers]
+    total = sum(p.numel() for p in model.parameters())
+    fraction = sizes.gathered_fraction(CAUSAL, base_dir, None, train, num_labels=0)
+    assert fraction == pytest.approx((total - sum(blocks) + sum(sorted(blocks)[-2:])) / total)
+    whole = {"weights": 80.0, "gradients": 80.0, "optimizer": 160.0, "sum": 320.0}
+    parts = {"weights": 10.0, "gradients": 10.0, "optimizer": 20.0}
+    assert split_memory(whole, 0.25, Sharding(8)) == {**parts, "gathered": 20.0, "sum": 60.0}
+    kept = split_memory(whole, 0.25, Sharding(8, reshard_after_forward=False))
+    assert kept == {**parts, "gathered": 80.0, "sum": 120.0}
+    assert split_memory(whole, 0.25, Sharding(8, offload=True))["sum"] == 20.0

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hub_trainer.finetune.language.forwards import replaced_forwards
+from hub_trainer.finetune.forwards import replaced_forwards
 
 
 def lean_norms(model: nn.Module) -> AbstractContextManager[int]:

@@ -18,6 +18,7 @@ from hub_trainer.finetune.language.losses import DpoLossType, KtoLossType, dpo_l
 from hub_trainer.finetune.language.packing import Part
 from hub_trainer.finetune.language.scoring import answer_log_probs
 from hub_trainer.finetune.plan import Batch, Summed
+from hub_trainer.finetune.sharding import evened, rest
 
 LossType = Literal["nll"] | DpoLossType | KtoLossType
 OF_ROWS = (WEIGHT, "num_learned", "reference", "mismatched_reference", "labels")
@@ -45,9 +46,10 @@ class LanguageObjective:
         found = torch.zeros(2, dtype=torch.float64, device=draws[0][WEIGHT].device)
         model.train()
         for draw in draws:
+            ratios = self._mismatched_ratios(model, draw)
             if draw[NUM_ROWS]:
-                ratios = self._mismatched_ratios(model, draw)
                 found += torch.stack([ratios.sum(), torch.ones_like(ratios).sum()])
+        rest(model)
         total, count = summed(found)
         for draw in draws:
             draw["kl"] = (total / count).clamp_min(0)
@@ -93,8 +95,10 @@ class LanguageObjective:
             ratios = self._mismatched_ratios(model, batch)
             kept[:, 2] = ratios
             batch["kl"] = ratios.mean().clamp_min(0)
-        for part in self.parts(batch):
+        for part, counts in evened(self.parts(batch), model):
             members, found = part["part"].members, self.outputs(model, part)
+            if not counts:
+                continue
             losses[members] = self.losses(found, part).to(losses.dtype)
             if self.loss_type == "nll":
                 kept[members, 0] = found[:, 0].double()
@@ -134,8 +138,10 @@ class LanguageObjective:
     def _mismatched_ratios(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """(B,) of the answers to other prompts."""
         ratios = -batch["mismatched_reference"]
-        for part in batch["mismatched"]:
-            ratios[part.members] += answer_log_probs(model, part)[:, 0]
+        for part, counts in evened(batch["mismatched"], model):
+            found = answer_log_probs(model, part)[:, 0]
+            if counts:
+                ratios[part.members] += found
         return ratios
 
     def _lengths(self, part: Part, outputs: torch.Tensor) -> torch.Tensor:

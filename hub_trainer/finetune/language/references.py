@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from hub_trainer.artifacts import write_durably
 from hub_trainer.finetune.evaluation import evaluation_mode
-from hub_trainer.finetune.language.packing import Packing, Row, mismatched, pack
+from hub_trainer.finetune.language.packing import Packing, Part, Row, mismatched, pack
 from hub_trainer.finetune.language.scoring import answer_log_probs, scoring
+from hub_trainer.finetune.sharding import evened, is_split, rest
 
 Scores = NDArray[np.float64]
 POOL_PARTS = 16
@@ -56,16 +58,27 @@ def score_rows(model: nn.Module, rows: Sequence[Row], packing: Packing) -> Score
     learning = {module: module.training for module in model.modules()}
     evaluation_mode(model)
     with scoring(model, dense=packing.dense):
-        for pool in _pools(mine, rows, packing.budget):
-            for part in pack([rows[i] for i in pool], packing):
-                scores = answer_log_probs(model, part.to(device)).double().cpu().numpy()
-                members = part.members.tolist()
-                found += [(pool[m], row) for m, row in zip(members, scores, strict=True)]
+        for (pool, part), counts in evened(_parts(mine, rows, packing), model):
+            scores = answer_log_probs(model, part.to(device)).double().cpu().numpy()
+            members = part.members.tolist() if counts else []
+            found += [(pool[m], row) for m, row in zip(members, scores, strict=counts)]
+    rest(model)
     for module, mode in learning.items():
         module.training = mode
     if count > 1:
         found = gather_object(found)
     return np.stack([scores for _, scores in sorted(found, key=lambda pair: pair[0])])
+
+
+def _parts(
+    indices: Sequence[int], rows: Sequence[Row], packing: Packing
+) -> list[tuple[list[int], Part]]:
+    """Each part with the rows that it was packed from; a process without rows has the first one."""
+    return [
+        (pool, part)
+        for pool in _pools(indices or [0], rows, packing.budget)
+        for part in pack([rows[i] for i in pool], packing)
+    ]
 
 
 def _pools(indices: Sequence[int], rows: Sequence[Row], budget: int) -> list[list[int]]:
@@ -89,10 +102,14 @@ def _this_process() -> tuple[int, int]:
 def _digest(model: nn.Module, rows: Sequence[Row], packing: Packing) -> str:
     """Digest of every weight and every token, and of how they are computed."""
     digest = hashlib.blake2b(repr((packing.dense, len(rows))).encode(), digest_size=16)
+    rest(model)
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        content = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(memoryview(content.numpy()))
+    if is_split(model):
+        digest.update(repr(gather_object([digest.hexdigest()])).encode())
     for row in rows:
         kept = (row["prompt"], row["answers"], row["trained"], row.get("mismatched"))
         digest.update(repr(kept).encode())

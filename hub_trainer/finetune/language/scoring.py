@@ -25,27 +25,43 @@ EXACT_TOLERANCE = 2e-3
 
 def answer_log_probs(model: nn.Module, part: Part) -> torch.Tensor:
     """(R, K) sums over the learned tokens of each answer; (N,) tokens become their sums."""
-    hidden, head = _hidden_and_head(model, part)
-    found = token_log_probs(hidden, head, part.targets)
+    found = _token_log_probs(model, part)
     sums = found.new_zeros(len(part.members) * part.num_answers)
     return sums.index_add(0, part.places, found).view(-1, part.num_answers)
 
 
-def _hidden_and_head(model: nn.Module, part: Part) -> tuple[torch.Tensor, Head]:
-    """(N, D) what the output layer gets for the learned tokens; it runs for one token only."""
-    layer, caught = output_layer(model), []
+def _token_log_probs(model: nn.Module, part: Part) -> torch.Tensor:
+    """(N,) of the learned tokens, made where the output layer is called; the model returns them.
 
-    def catch(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    Only there are the weights of a split model whole, and only through its own output does its
+    backward pass gather them again. The layer itself runs for one token.
+    """
+    layer, shape, caught = output_layer(model), logit_shape(model), []
+    device = part.input_ids.device.type
+    low = torch.is_autocast_enabled(device)
+
+    def score(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         hidden = args[0]
-        caught.append(hidden.reshape(-1, hidden.shape[-1])[part.sources])
+        chosen = hidden.reshape(-1, hidden.shape[-1])[part.sources]
+        # As exact as it is outside of the model, where its own casts do not reach.
+        with torch.autocast(device, enabled=low):
+            head = Head(layer.weight, layer.bias, shape)
+            caught.append(token_log_probs(chosen, head, part.targets))
         return (hidden[:1, :1], *args[1:])
 
-    handle = layer.register_forward_pre_hook(catch)
+    def give_back(*_: Any) -> torch.Tensor:
+        return caught.pop()
+
+    handles = [
+        layer.register_forward_pre_hook(score),
+        model.register_forward_hook(give_back, prepend=True),
+    ]
     try:
-        model(**part.model_inputs(), use_cache=False)
+        found: torch.Tensor = model(**part.model_inputs(), use_cache=False)
     finally:
-        handle.remove()
-    return caught[0], Head(layer.weight, layer.bias, logit_shape(model))
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def output_layer(model: nn.Module) -> nn.Linear:

@@ -23,6 +23,7 @@ from hub_trainer.finetune.language.references import with_references
 from hub_trainer.finetune.language.scoring import can_be_dense, output_layer, scoring
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.progress import StepProgress
+from hub_trainer.ranks import asked
 from hub_trainer.reports import FitReport
 
 TOKENS_PER_PASS = {"cpu": 1536, "cuda": 16384}
@@ -70,27 +71,26 @@ def fine_tune_language_model(
     """As `fine_tune`, by SFT, DPO or KTO as the kind of the rows has it.
 
     The model as it comes in is the reference of preference losses. It is run once over the rows
-    before training, and not in training.
+    before training, and not in training: where it is to be split, once it is.
     """
     check_classes(data.train)
     objective = make_objective(data.train, plan)
     check_batch(data.train.kind, objective.loss_type, _rows_per_batch(plan.fit))
     state = PartialState(cpu=not torch.accelerator.is_available())
-    if not getattr(model, "is_quantized", False):
+    wanted = asked()
+    to_be_split = wanted is not None and wanted.sharding is not None
+    if not getattr(model, "is_quantized", False) and not to_be_split:
         model.to(state.device)
     budget = plan.tokens_per_pass or tokens_per_pass(state.device.type)
     packing = Packing(budget, dense=can_be_dense(model))
-    prepare = _Prepare(model, objective, packing, plan.max_length, out_dir)
-    rows = FitData(
-        prepare.rows(data.train),
-        None if data.validation is None else prepare.rows(data.validation),
-        PackingCollate(packing),
-    )
+    prepare = _Prepare(data, objective, packing, plan.max_length, out_dir)
+    rows = prepare.encoded() if to_be_split else prepare.prepared(model)
     fit = replace(
         plan.fit,
         objective=objective,
         compute_metrics=objective.metrics,
         around=lambda trained: _around(trained, packing),
+        prepare=lambda split, _: prepare.prepared(split),
     )
     return fine_tune(
         model, rows, fit, out_dir=out_dir, run_digest=run_digest, on_progress=on_progress
@@ -144,20 +144,33 @@ def _rows_per_batch(fit: FitPlan) -> int:
 
 @dataclass(frozen=True)
 class _Prepare:
-    model: nn.Module
+    data: LanguageData
     objective: LanguageObjective
     packing: Packing
     max_length: int
     out_dir: Path
 
-    def rows(self, encoded: Encoded) -> Sequence[dict[str, Any]]:
+    def encoded(self) -> FitData:
+        """The rows as they are."""
+        held = self.data.validation
+        collate = PackingCollate(self.packing)
+        return FitData(self.data.train.rows, held.rows if held else None, collate)
+
+    def prepared(self, model: nn.Module) -> FitData:
         """Rows with what the loss needs of the reference."""
+        held = self.data.validation
+        train = self._rows(model, self.data.train)
+        return replace(
+            self.encoded(), train=train, validation=self._rows(model, held) if held else None
+        )
+
+    def _rows(self, model: nn.Module, encoded: Encoded) -> Sequence[dict[str, Any]]:
         if encoded.kind == "sft":
             return encoded.rows
         rows = encoded.rows
         if self.objective.loss_type == "kto":
             rows = with_mismatched(rows, block=8, max_length=self.max_length)
-        return with_references(self.model, rows, self.packing, self.out_dir / "references")
+        return with_references(model, rows, self.packing, self.out_dir / "references")
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""Several processes over gloo in a test, forked from it: what is imported is imported once."""
+
+import multiprocessing
+import os
+import pickle
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+
+def together(
+    count: int, target: Callable[..., Any], folder: Path, *arguments: Any, **options: Any
+) -> list[Any]:
+    """What `target(*arguments, **options)` gives back in each of so many processes, by rank."""
+    target = partial(target, *arguments, **options)
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_process, args=(rank, count, port, folder, target))
+        for rank in range(count)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+    results = [_result(folder / f"result-{rank}") for rank in range(count)]
+    failed = [result for result in results if isinstance(result, Failure)]
+    assert not failed, "\n".join(map(str, failed))
+    return results
+
+
+class Failure(str):
+    """The traceback of a process that did not come to its end."""
+
+
+def _result(path: Path) -> Any:
+    return pickle.loads(path.read_bytes()) if path.exists() else Failure(f"no {path.name}")
+
+
+def _process(
+    rank: int,
+    count: int,
+    port: int,
+    folder: Path,
+    target: Callable[[], Any],
+) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    torch.set_num_threads(1)
+    _forget_the_state_of_one_process()
+    try:
+        result: Any = target()
+    except BaseException:
+        result = Failure(f"rank {rank}\n{traceback.format_exc()}")
+    staged = folder / f"result-{rank}.part"
+    staged.write_bytes(pickle.dumps(result))
+    staged.rename(folder / f"result-{rank}")
+    if distributed.is_initialized() and not isinstance(result, Failure):
+        distributed.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _forget_the_state_of_one_process() -> None:
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
