@@ -123,10 +123,10 @@ class TextClassification:
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
         problems += loss_problems(recipe.train, self.head.problem_type)
-        if self.head is not HEADS["label"]:
-            problems += unused_problems(self, recipe, ("train.arguments.label_smoothing_factor",))
         if self.head is HEADS["number"]:
             problems += unused_problems(self, recipe, ("train.class_weights",))
+        if self.head is not HEADS["label"]:
+            problems += unused_problems(self, recipe, ("train.arguments.label_smoothing_factor",))
         if base_dir is None:
             return problems
         return problems + base_problems(
