@@ -369,3 +369,20 @@ def test_walk_of_a_row_when_it_names_files_then_they_exist_and_each_stands_once(
     assert len(named) > 40
     assert [name for name in named if not (ROOT / "hub_trainer" / name).exists()] == []
     assert len(named) == len(set(named))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_table_when_it_begins_then_it_has_a_head(page: Path) -> None:
+    """Without a line of dashes under its first row a table is shown as bars and words."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    first = [
+        number
+        for number, line in enumerate(lines)
+        if line.lstrip().startswith("|") and (number == 0 or "|" not in lines[number - 1])
+    ]
+    broken = [
+        number + 1
+        for number in first
+        if not re.fullmatch(r"[\s|:-]+", lines[number + 1] if number + 1 < len(lines) else "x")
+    ]
+    assert broken == []
