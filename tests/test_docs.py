@@ -386,3 +386,15 @@ def test_table_when_it_begins_then_it_has_a_head(page: Path) -> None:
         if not re.fullmatch(r"[\s|:-]+", lines[number + 1] if number + 1 < len(lines) else "x")
     ]
     assert broken == []
+
+
+def test_commands_of_the_hub_client_when_named_then_it_has_them() -> None:
+    """What a message or a page tells people to type: `hf repo delete` is gone from the client."""
+    named = re.compile(r"\bhf ((?:auth|repos?) [a-z-]+)")
+    sources = [*PAGES, *(ROOT / "hub_trainer").rglob("*.py")]
+    found = {match for page in sources for match in named.findall(page.read_text("utf-8"))}
+    assert {"repos delete", "auth login"} <= found
+    for words in sorted(found):
+        command = [str(Path(sys.executable).with_name("hf")), *words.split(), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"hf {words}: {done.stderr}"

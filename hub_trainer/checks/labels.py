@@ -25,6 +25,8 @@ CERTAIN = 0.01
 """How improbable rows must be without a wrong label before anybody is troubled."""
 MIN_LEAD = 2.0
 """Standard errors by which a judge must do better than one that always answers alike."""
+FEW_ROWS = 20
+"""Under so many a person decides: a judge errs on one of ten rows, and honest ones bring few."""
 NUM_CHANCE_TRIALS = 199
 MAX_CHANCE_ROWS = 4_000
 _GRID = np.linspace(0.0, 1.0, 201)
@@ -92,13 +94,15 @@ class LabelQuality:
     def blocks(self, max_wrong_fraction: float) -> Literal["refuse", "human"] | None:
         """refuse, human or None.
 
-        Refused: even the lower end of the interval is over the limit. A person decides when at
-        least one label is wrong for certain and the limit may be exceeded.
+        Refused: even the lower end of the interval is over the limit, of rows that nobody reads in
+        a minute. A person decides when at least one label is wrong for certain and the limit may be
+        exceeded.
         """
         is_chance = self.p_value > CERTAIN or self.low * self.num_rows < 0.5
         if is_chance or self.high <= max_wrong_fraction:
             return None
-        return "refuse" if self.low > max_wrong_fraction else "human"
+        is_surely_over = self.low > max_wrong_fraction and self.num_rows >= FEW_ROWS
+        return "refuse" if is_surely_over else "human"
 
 
 def judge_labels(held_out: Scored, new: Scored, *, seed: int = 0) -> LabelQuality:

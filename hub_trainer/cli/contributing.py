@@ -13,6 +13,8 @@ from hub_trainer.contribute import foresee, propose, send
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
 
+PERSONAL = "personal data"
+"""Name of the check for it."""
 MAX_LABELS = 8
 
 
@@ -28,7 +30,8 @@ def contribute_file(
     """Propose a file's rows, and give what `--json` shows.
 
     Without a terminal nobody is asked: what a person would look at goes ahead, and what review
-    would refuse is an error unless `yes`.
+    would refuse is an error unless `yes`. So is personal data, which a pull request shows to all
+    who see the dataset, whatever becomes of it.
     """
     with progress_bars() as report:
         report("contribute", 0.0, f"reading {path.name}")
@@ -42,6 +45,7 @@ def contribute_file(
         passed = len(checks) - len(failed)
         report("contribute", 1.0, f"{passed} of {len(checks)} of review's checks passed")
     refused = [check for check in failed if check.blocks == "refuse"]
+    private = [check for check in failed if check.name == PERSONAL]
     for check in failed:
         does = "would refuse" if check.blocks == "refuse" else "would ask a person"
         say(f"review {does}: {check.name}: {check.detail}", style="yellow")
@@ -55,10 +59,14 @@ def contribute_file(
     asked = sys.stdin.isatty() and not yes and not dry_run
     if refused and not yes and not asked:
         raise _would_be_refused(refused, dataset_id, path)
+    if private and not yes and not asked and not dry_run:
+        raise _would_be_seen(private, dataset_id, path)
     if dry_run:
         say("Nothing was sent. Leave out --dry-run to open the pull request.")
         return {**told, "pull_request": None}
-    if asked and not typer.confirm("Open the pull request?", default=not refused, err=True):
+    if asked and not typer.confirm(
+        "Open the pull request?", default=not (refused or private), err=True
+    ):
         say("Nothing was sent.")
         return {**told, "pull_request": None}
     made = send(hub, proposal, checks)
@@ -72,6 +80,17 @@ def _would_be_refused(refused: Sequence[Check], dataset_id: str, path: Path) -> 
         where=str(path),
         got="; ".join(f"{check.name}: {check.detail}" for check in refused),
         do="Correct the rows; or open the pull request all the same: "
+        f"hub-trainer contribute {dataset_id} {path} --yes",
+    )
+
+
+def _would_be_seen(private: Sequence[Check], dataset_id: str, path: Path) -> DataError:
+    return DataError(
+        "These rows hold personal data, which a pull request shows to all who see the dataset: "
+        "nothing was sent.",
+        where=str(path),
+        got="; ".join(check.detail for check in private),
+        do="Take it out of the rows; or, where everybody may know it, "
         f"hub-trainer contribute {dataset_id} {path} --yes",
     )
 

@@ -142,7 +142,7 @@ def _ways_to_join(labels: Mapping[str, int], wanted: Beginning, repo_id: str) ->
         return []
     return [
         f"to make one label of those, write them alike in {wanted.data}, remove {wanted.out} and"
-        f" {repo_id} (hf repo delete {repo_id} --repo-type dataset), and give this command again"
+        f" {repo_id} (hf repos delete {repo_id} --type dataset), and give this command again"
     ]
 
 

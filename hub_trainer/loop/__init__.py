@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.artifacts import Artifact
-from hub_trainer.errors import TrainingError
+from hub_trainer.errors import RecipeError, TrainingError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import pin_round, published_round
 from hub_trainer.loop.claim import claimed
@@ -28,6 +28,7 @@ from hub_trainer.loop.start import (
     verified_repo,
 )
 from hub_trainer.recipe import Recipe, RecipeFile
+from hub_trainer.tasks import task_of
 
 if TYPE_CHECKING:
     from hub_trainer.space.process import RunningSpace
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ROUND_STAGES",
     "Start",
+    "assert_offered",
     "begin_round",
     "curate_ratings",
     "pull_request_page",
@@ -76,10 +78,11 @@ def run_round(
 ) -> dict[str, Any]:
     """All stages of a round; each does nothing when it was done with the same inputs.
 
-    Raises HubError before the first one when the token may not publish. `launch_train` runs the
-    train stage in processes of its own.
+    Raises HubError before the first one when the token may not publish, and RecipeError for what
+    the task does not offer. `launch_train` runs the train stage in processes of its own.
     """
     hub.assert_can_write(Repo(recipe_file.recipe.publish.repo_id))
+    assert_offered(recipe_file)
     with claimed(round_dir):
         pin_round(recipe_file.recipe, round_dir, hub)
         for stage in stages_of(recipe_file.recipe):
@@ -102,6 +105,7 @@ def run_until(
     """One stage, after those that it stands on; in several processes only rank 0 prepares."""
     if int(os.environ.get("RANK", "0")) == 0:
         (round_dir / UPSTREAM_READY).unlink(missing_ok=True)
+        assert_offered(recipe_file)
         begin_round(start_round(recipe_file, hub, round_dir=round_dir))
         pin_round(recipe_file.recipe, round_dir, hub)
         for earlier in stages_of(recipe_file.recipe, before=stage):
@@ -111,6 +115,16 @@ def run_until(
         _wait_for_upstream(round_dir / UPSTREAM_READY)
     run_stage(stage, recipe_file.recipe, round_dir, hub, progress=progress)
     return round_result(round_dir)
+
+
+def assert_offered(recipe_file: RecipeFile) -> None:
+    """Raise RecipeError for what the task does not offer: the round would end in training by it."""
+    if problems := task_of(recipe_file.recipe).recipe_problems(recipe_file.recipe, None):
+        placed = [
+            recipe_file.problem(one.key, one.message.removeprefix(f"{one.key}: "))
+            for one in problems
+        ]
+        raise RecipeError(placed, source=str(recipe_file.path))
 
 
 def stages_of(recipe: Recipe, *, before: str | None = None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from hub_trainer.checks.card import check_card
 from hub_trainer.checks.comment import MARKER, has_comment, render_comment
 from hub_trainer.checks.contributor import check_contributor, merged_rows
+from hub_trainer.checks.curated import as_curated, is_curated
 from hub_trainer.checks.files import FileChanges, check_files, compare_listings, data_files
 from hub_trainer.checks.opening import Opened, open_added
 from hub_trainer.checks.policy import Policy, find_policy
@@ -125,8 +126,10 @@ def review_pull_request(
         opened = open_added(hub, main, head, added, policy=policy, work_dir=work_dir)
         checks += opened.checks
         if opened.rows:
-            author = request.author
-            checks.append(_check_contributor(hub, repo, author, opened, main, policy))
+            people = (repo.repo_id.split("/")[0], str(hub.user()["name"]))
+            if is_curated(request.title, added, author=request.author, people=people):
+                checks = as_curated(checks)
+            checks.append(_check_contributor(hub, repo, request.author, opened, main, policy))
     return Verdict(
         number=number,
         sha=head_sha,

@@ -94,6 +94,12 @@ def test_verdict_when_chance_explains_it_then_nobody_is_troubled(
     assert LabelQuality(0.2, low, 0.4, p_value, 0.3, 0.1, 50).blocks(0.1) == right
 
 
+def test_verdict_when_rows_are_few_then_a_person_decides() -> None:
+    """Three honest rows of which a judge errs on two are read in a minute."""
+    few, many = (LabelQuality(0.9, 0.44, 1.0, 0.005, 0.67, 0.1, n) for n in (3, 20))
+    assert (few.blocks(0.1), many.blocks(0.1)) == ("human", "refuse")
+
+
 def test_judge_when_no_better_than_a_constant_then_may_not_judge() -> None:
     names = ("a", "b", "c", "d", "e")
     rng = np.random.default_rng(0)

@@ -219,7 +219,12 @@ def test_contribute_when_review_would_refuse_then_says_so_before_it_sends(
     assert (dry.code, dry.json["pull_request"], dry.json["rows"]) == (0, None, 31)
     assert dry.json["warnings"] == ["personal data: email in 1 rows"]
     assert hub.pull_requests(repo, status=None) == []
-    sent = cli("contribute", repo.repo_id, "fresh.csv", "--json")
+    told = cli("contribute", repo.repo_id, "fresh.csv", "--json")
+    assert told.code == 3
+    assert "hold personal data, which a pull request shows to all who see the dataset" in told.err
+    assert "email in 1 rows" in told.err
+    assert hub.pull_requests(repo, status=None) == []
+    sent = cli("contribute", repo.repo_id, "fresh.csv", "--yes", "--json")
     assert sent.json["pull_request"] == 1, sent.err
     assert (
         cli("contribute", repo.repo_id, "copies.csv", "--yes", "--json").json["pull_request"] == 2
@@ -249,7 +254,7 @@ def test_labels_when_they_differ_in_case_then_init_says_how_to_join_them(
     told = cli(*args, "--base-model", TEXT_BASE)
     assert told.code == 0, told.err
     assert "write them alike in mixed.csv, remove mixed.yaml" in told.json["notes"][-1]
-    assert f"hf repo delete {OWNER}/mixed --repo-type dataset" in told.json["notes"][-1]
+    assert f"hf repos delete {OWNER}/mixed --type dataset" in told.json["notes"][-1]
 
 
 def test_number_when_no_model_is_there_then_contribute_says_what_can_be_done(

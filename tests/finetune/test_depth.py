@@ -12,7 +12,7 @@ from torch import nn
 from hub_trainer.errors import Interrupted, RecipeError
 from hub_trainer.finetune.depth import depths_of, sleepers, with_falling_rates
 from hub_trainer.finetune.engine import fine_tune
-from hub_trainer.finetune.methods import apply_method, base_of, blocks_of
+from hub_trainer.finetune.methods import apply_method, blocks_of
 from hub_trainer.finetune.plan import FitPlan
 from hub_trainer.finetune.progress import StepProgress
 from tests.finetune.tiny import (

@@ -7,12 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from hub_trainer.errors import HubError, UsageError
+from hub_trainer.errors import HubError, RecipeError, UsageError
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import RoundRecord, load_pins, write_pins
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.loop import Start, begin_round, read_status, result_of_start, start_round
+from hub_trainer.loop import (
+    Start,
+    assert_offered,
+    begin_round,
+    read_status,
+    result_of_start,
+    start_round,
+)
 from hub_trainer.loop.claim import claimed
+from hub_trainer.recipe import load_recipe
 from tests.lineage.published import (
     BASE,
     CARD,
@@ -281,3 +289,23 @@ def test_status_when_main_is_not_what_a_round_published_then_both_are_told(
     assert len(records) == 1
     assert fault is not None
     assert "evil.py added" in str(fault.got)
+
+
+def test_round_when_the_task_does_not_offer_a_setting_then_it_does_not_begin(
+    tmp_path: Path,
+) -> None:
+    """`check` says it; a round that was not checked would end in training by it."""
+    path = tmp_path / "cats.yaml"
+    path.write_text(
+        "task: tabular-classification\n"
+        "collect: {datasets: [a/rows]}\n"
+        "train: {estimator: logistic}\n"
+        "evaluate: {metrics: [accuracy], primary: accuracy}\n"
+        "publish: {repo_id: a/model}\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        assert_offered(load_recipe(path))
+    [problem] = caught.value.problems
+    assert (problem.key, problem.line) == ("train.estimator", 3)
+    assert "'logistic'" in problem.message
+    assert "logistic_regression" in problem.message

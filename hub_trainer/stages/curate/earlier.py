@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from hub_trainer.checks.curated import FILE_PREFIX, TITLE
 from hub_trainer.checks.review_context import Tip, load_tip
 from hub_trainer.hub import Hub, PullRequest, Repo
 
-TITLE = "Add examples that raters agree on"
-FILE_PREFIX = "ratings-"
 MAX_LOOKED_AT = 50
 """Earlier pull requests that are read, the newest ones."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import Answer
 from hub_trainer.checks.comment import inert
+from hub_trainer.checks.curated import FILE_PREFIX, TITLE
 from hub_trainer.checks.joining import Destination
 from hub_trainer.checks.review_context import Tip
 from hub_trainer.errors import DataError, UsageError
@@ -16,7 +17,7 @@ from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import RawSplit
 from hub_trainer.rows.canonical import own_cells
 from hub_trainer.rows.own_schema import OwnSchema, in_own_schema
-from hub_trainer.stages.curate.earlier import FILE_PREFIX, TITLE, Earlier
+from hub_trainer.stages.curate.earlier import Earlier
 from hub_trainer.tasks import Row
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.checks.curated import as_curated
 from hub_trainer.checks.inspection import inspect_files
 from hub_trainer.checks.review_context import fetch_files, whole_split
 from hub_trainer.checks.screening import KNOWN, REPEATED, screen, screen_files
@@ -97,7 +98,7 @@ class _Vetting:
             return Vetted(None, dict(left_out), (), waiting)
         file = self._build(kept)
         found = inspect_files(self._lay_out(file, "final"), self.stand, split=self.split)
-        return Vetted(file, dict(left_out), found.checks, waiting)
+        return Vetted(file, dict(left_out), as_curated(found.checks), waiting)
 
     def _unfit(self, rows: Sequence[Row], closed: Sequence[Earlier]) -> dict[int, str]:
         """Place of a row -> why it is not proposed."""
