@@ -104,7 +104,9 @@ def _mending(verdict: Verdict, failed: Sequence[Check], dataset_id: str) -> str:
     if not failed or verdict.closes:
         return ""
     advice = dict.fromkeys(ADVICE[check.name] for check in failed if check.name in ADVICE)
-    open_still = "This pull request stays open. Put the mended file in the place of the old one:"
+    open_still = "This pull request stays open. Put the mended rows in the place of the old ones:"
+    mend = f"hub-trainer contribute {dataset_id} FILE --pr {int(verdict.number)}"
+    plainly = "or, with a file in the dataset's own schema, and nothing of ours installed:"
     target = f"{dataset_id} {_in_place(verdict.files)} --repo-type dataset"
     push = f"hf upload {target} --revision refs/pr/{int(verdict.number)}"
     again = "Then it is reviewed again. To see beforehand what a review says of a file:"
@@ -112,8 +114,9 @@ def _mending(verdict: Verdict, failed: Sequence[Check], dataset_id: str) -> str:
     how = "Rows are counted from 1, over the added files in the order of their paths."
     command = f"hub-trainer contribute {dataset_id} FILE --dry-run"
     lines = [f"- {line}" for line in advice]
-    told = [*(["What mends it:", "", *lines] if lines else []), *([f"- {how}"] if counted else [])]
-    return "\n".join([*told, "", open_still, "", f"    {push}", "", again, "", f"    {command}"])
+    told = [*(["What mends it:", "", *lines] if lines else []), *(["", how] if counted else [])]
+    ways = [open_still, "", f"    {mend}", "", plainly, "", f"    {push}", "", again]
+    return "\n".join([*told, "", *ways, "", f"    {command}"])
 
 
 def _in_place(files: Sequence[str]) -> str:

@@ -59,9 +59,21 @@ def check_duplicates(counts: Mapping[str, int], *, max_fraction: float) -> list[
 
 def check_personal_data(new: Traces, base: Traces) -> list[Check]:
     """Secrets never come in; personal data not beyond what the dataset holds of its nature."""
+    beyond = new.beyond(base)
     return [
-        Check("secrets", not new.secrets, _counted(new.secrets) or "none found"),
-        Check("personal data", not new.beyond(base), _counted(new.counts) or "none found", "human"),
+        Check(
+            "secrets",
+            not new.secrets,
+            _counted(new.secrets) or "none found",
+            rows=new.rows_of(new.secrets),
+        ),
+        Check(
+            "personal data",
+            not beyond,
+            _counted(new.counts) or "none found",
+            "human",
+            new.rows_of(beyond),
+        ),
     ]
 
 
@@ -141,4 +153,6 @@ def check_left_out(rows: Sequence[int]) -> Check:
 
 
 def _counted(found: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} in {count} rows" for name, count in found.items())
+    return ", ".join(
+        f"{name} in {count} row{'' if count == 1 else 's'}" for name, count in found.items()
+    )

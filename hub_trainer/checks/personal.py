@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hub_trainer.privacy import SECRET_KINDS, find_personal_data
 
 CHANCE = 0.01
+MAX_NUMBERS = 100
+"""Of rows that are named of a kind."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Traces:
     """Group -> its rows."""
     found: Mapping[str, Mapping[str, int]]
     """Kind -> group -> its rows that hold such."""
+    numbers: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Kind -> numbers of the first such rows, from 1."""
 
     def to_json(self) -> dict[str, Any]:
         """For another process."""
@@ -36,6 +40,10 @@ class Traces:
     def secrets(self) -> dict[str, int]:
         """The same of secrets alone."""
         return {kind: count for kind, count in self.counts.items() if kind in SECRET_KINDS}
+
+    def rows_of(self, kinds: Iterable[str]) -> tuple[int, ...]:
+        """Numbers of rows that hold one of these, from 1."""
+        return tuple(sorted({row for kind in kinds for row in self.numbers.get(kind, ())}))
 
     def beyond(self, base: "Traces") -> dict[str, int]:
         """Kinds, secrets apart, that more rows hold than the dataset explains, with their rows."""
@@ -82,4 +90,8 @@ def find_traces(rows: Sequence[Mapping[str, Any]], groups: Iterable[str]) -> Tra
     places = {
         kind: Counter(of_row[number] for number in of_kind) for kind, of_kind in found.items()
     }
-    return Traces(dict(Counter(of_row)), {kind: dict(groups) for kind, groups in places.items()})
+    return Traces(
+        dict(Counter(of_row)),
+        {kind: dict(groups) for kind, groups in places.items()},
+        {kind: [place + 1 for place in of_kind[:MAX_NUMBERS]] for kind, of_kind in found.items()},
+    )

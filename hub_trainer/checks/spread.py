@@ -38,7 +38,9 @@ def check_known_labels(base: Mapping[str, int], new: Mapping[str, int]) -> Check
     """Labels that no row of the dataset has: a new class is for its owner to open."""
     unknown = sorted(new.keys() - base.keys())
     num_rows = sum(new[name] for name in unknown)
-    detail = f"{len(unknown)} labels that the dataset does not have, in {num_rows} rows"
+    labels = "1 label" if len(unknown) == 1 else f"{len(unknown)} labels"
+    rows = "1 row" if num_rows == 1 else f"{num_rows} rows"
+    detail = f"{labels} that the dataset does not have, in {rows}"
     return Check("known labels", not unknown, detail if unknown else "all known", "human")
 
 

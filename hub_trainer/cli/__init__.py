@@ -379,16 +379,22 @@ def contribute(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what review would say; send nothing.")
     ] = False,
+    pr: Annotated[
+        int | None,
+        typer.Option("--pr", help="Put the rows in the place of those of this pull request."),
+    ] = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
 ) -> None:
     """Propose rows to a dataset: a pull request in the dataset's own schema."""
     with errors_shown(as_json):
         use_endpoint(endpoint)
-        from hub_trainer.cli.contributing import contribute_file
+        from hub_trainer.cli.contributing import Sending, contribute_file
 
         columns = dict(pair_of(text) for text in column or [])
-        told = contribute_file(Hub(), dataset, file, columns=columns, yes=yes, dry_run=dry_run)
+        told = contribute_file(
+            Hub(), dataset, file, columns=columns, sending=Sending(yes, dry_run, pr)
+        )
         if as_json:
             print_json(told)
 

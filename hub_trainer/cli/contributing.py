@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,31 @@ PERSONAL = "personal data"
 MAX_LABELS = 8
 
 
+@dataclass(frozen=True)
+class Sending:
+    """What becomes of rows that were checked."""
+
+    yes: bool = False
+    """They are sent whatever review would say; nobody is asked."""
+    dry_run: bool = False
+    """They are not sent."""
+    into: int | None = None
+    """The pull request in which they take the place of others; None opens one."""
+
+
 def contribute_file(
     hub: Hub,
     dataset_id: str,
     path: Path,
     *,
     columns: Mapping[str, str],
-    yes: bool = False,
-    dry_run: bool = False,
+    sending: Sending = Sending(),
 ) -> dict[str, Any]:
     """Propose a file's rows, and give what `--json` shows.
 
     Without a terminal nobody is asked: what a person would look at goes ahead, and what review
-    would refuse is an error unless `yes`. So is personal data, which a pull request shows to all
-    who see the dataset, whatever becomes of it.
+    would refuse is an error unless `sending.yes`. So is personal data, which a pull request shows
+    to all who see the dataset, whatever becomes of it.
     """
     with progress_bars() as report:
         report("contribute", 0.0, f"reading {path.name}")
@@ -56,12 +68,12 @@ def contribute_file(
         "warnings": [f"{check.name}: {check.detail}" for check in failed],
         "would_refuse": [check.name for check in refused],
     }
-    asked = sys.stdin.isatty() and not yes and not dry_run
-    if refused and not yes and not asked:
+    asked = sys.stdin.isatty() and not sending.yes and not sending.dry_run
+    if refused and not sending.yes and not asked:
         raise _would_be_refused(refused, dataset_id, path)
-    if private and not yes and not asked and not dry_run:
+    if private and not (sending.yes or asked or sending.dry_run):
         raise _would_be_seen(private, dataset_id, path)
-    if dry_run:
+    if sending.dry_run:
         say("Nothing was sent. Leave out --dry-run to open the pull request.")
         return {**told, "pull_request": None}
     if asked and not typer.confirm(
@@ -69,8 +81,9 @@ def contribute_file(
     ):
         say("Nothing was sent.")
         return {**told, "pull_request": None}
-    made = send(hub, proposal, checks)
-    say(f"Pull request {made.pull_request} proposes {made.rows:,} rows: {made.url}")
+    made = send(hub, proposal, checks, into=sending.into)
+    does = "proposes" if sending.into is None else "now proposes"
+    say(f"Pull request {made.pull_request} {does} {made.rows:,} rows: {made.url}")
     return {**told, **made.to_dict()}
 
 

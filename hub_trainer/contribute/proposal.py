@@ -130,16 +130,28 @@ def propose(
     return Proposal(repo, tip, there, split, files, rows, labels, tuple(checks), tuple(notes))
 
 
-def send(hub: Hub, proposal: Proposal, checks: Sequence[Check] | None = None) -> Contribution:
-    """Open the pull request; `checks` are those of a foresight, where there was one."""
+def send(
+    hub: Hub,
+    proposal: Proposal,
+    checks: Sequence[Check] | None = None,
+    *,
+    into: int | None = None,
+) -> Contribution:
+    """Open the pull request; `checks` are those of a foresight, where there was one.
+
+    With the number of an open one in `into`, the files take the place of those that it adds.
+    """
     repo, files = proposal.dataset, proposal.files
     digest = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()
+    old = () if into is None else _added_by(hub, proposal, into)
     made = hub.commit(
         repo,
-        Changes(files=files),
+        Changes(files=files, deletions=tuple(path for path in old if path not in files)),
         message=f"Add {proposal.rows} rows",
         run_id=f"contribute-{digest}",
-        pull_request=_describe(proposal.rows, proposal.labels, proposal.tip),
+        pull_request=_describe(proposal.rows, proposal.labels, proposal.tip)
+        if into is None
+        else into,
     )
     assert made.pull_request is not None, "a commit that opens a pull request has its number"
     url = hub.discussion_page(repo, made.pull_request)
@@ -148,6 +160,20 @@ def send(hub: Hub, proposal: Proposal, checks: Sequence[Check] | None = None) ->
     return Contribution(
         made.pull_request, url, proposal.path, proposal.rows, proposal.labels, warnings
     )
+
+
+def _added_by(hub: Hub, proposal: Proposal, number: int) -> list[str]:
+    """Files that an open pull request adds to the dataset. Raises UsageError for a closed one."""
+    request = hub.pull_request(proposal.dataset, number)
+    if request.status != "open" or request.head_sha is None:
+        raise UsageError(
+            f"Pull request {number} is not open.",
+            where=hub.discussion_page(proposal.dataset, number),
+            got=request.status,
+            do="Leave out --pr to open another.",
+        )
+    there = {file.path for file in hub.list_files(proposal.dataset, request.head_sha)}
+    return sorted(there - set(proposal.tip.names))
 
 
 def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str) -> None:

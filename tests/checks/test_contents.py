@@ -8,7 +8,7 @@ from hub_trainer.checks.contents import (
     check_text,
 )
 from hub_trainer.checks.labels import LabelQuality
-from hub_trainer.checks.personal import Traces
+from hub_trainer.checks.personal import NO_TRACES, Traces, find_traces
 from hub_trainer.checks.verdict import decide
 
 COUNTS = dict.fromkeys(
@@ -62,7 +62,7 @@ def test_personal_data_when_as_usual_for_the_dataset_then_passes() -> None:
     assert decide(check_personal_data(traces(100, phone=30), base)) == "human"
     new = check_personal_data(traces(100, email=1), traces(1000))
     assert decide(new) == "human"
-    assert new[1].detail == "email in 1 rows"
+    assert new[1].detail == "email in 1 row"
 
 
 def test_personal_data_when_its_label_has_it_then_more_of_that_label_bring_more() -> None:
@@ -118,3 +118,12 @@ def test_label_quality_when_many_look_wrong_then_the_figures_are_named() -> None
         "the published model disagrees with 24% of the labels (it errs on 5% of held-out rows); "
         "20% look wrong (14% to 27%), at most 10%"
     )
+
+
+def test_personal_data_when_found_then_its_rows_are_named() -> None:
+    rows = [{"text": text} for text in ("hi", "call 0171 5550 123", "write to ann.smith@gmail.com")]
+    new = find_traces(rows, ["a"] * 3)
+    secrets, personal = check_personal_data(new, NO_TRACES)
+    assert (secrets.passed, secrets.rows) == (True, ())
+    assert 3 in personal.rows
+    assert 1 not in personal.rows

@@ -28,7 +28,7 @@ def test_request_when_looked_at_then_is_curates_only_in_every_sign(
 
 def test_checks_when_curated_then_judges_ask_a_person_and_all_others_stay() -> None:
     doubt = Check("label quality", False, "40% look wrong", "refuse", (3, 4))
-    secret = Check("secrets", False, "a token in 1 rows", "refuse")
+    secret = Check("secrets", False, "a token in 1 row", "refuse")
     agreed = Check("labels one by one", True, "none stands out")
     softer, other, passed = as_curated([doubt, secret, agreed])
     assert (softer.outcome, softer.rows) == ("human", (3, 4))

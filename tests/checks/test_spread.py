@@ -38,5 +38,5 @@ def test_spread_when_so_few_are_of_one_label_that_the_dataset_stays_then_passes(
 def test_label_when_unknown_then_a_person_decides_and_its_name_is_not_repeated() -> None:
     check = check_known_labels({"a": 1}, {"a": 3, "@evil": 2})
     assert (check.passed, check.blocks) == (False, "human")
-    assert check.detail == "1 labels that the dataset does not have, in 2 rows"
+    assert check.detail == "1 label that the dataset does not have, in 2 rows"
     assert check_known_labels({"a": 1, "b": 1}, {"a": 1}).passed

@@ -217,12 +217,12 @@ def test_contribute_when_review_would_refuse_then_says_so_before_it_sends(
     Path("fresh.csv").write_text(texts(30, seed=7) + "write to jo@example.org,Ham\n")
     dry = cli("contribute", repo.repo_id, "fresh.csv", "--dry-run", "--json")
     assert (dry.code, dry.json["pull_request"], dry.json["rows"]) == (0, None, 31)
-    assert dry.json["warnings"] == ["personal data: email in 1 rows"]
+    assert dry.json["warnings"] == ["personal data: email in 1 row"]
     assert hub.pull_requests(repo, status=None) == []
     told = cli("contribute", repo.repo_id, "fresh.csv", "--json")
     assert told.code == 3
     assert "hold personal data, which a pull request shows to all who see the dataset" in told.err
-    assert "email in 1 rows" in told.err
+    assert "email in 1 row" in told.err
     assert hub.pull_requests(repo, status=None) == []
     sent = cli("contribute", repo.repo_id, "fresh.csv", "--yes", "--json")
     assert sent.json["pull_request"] == 1, sent.err

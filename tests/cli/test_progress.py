@@ -56,7 +56,11 @@ def test_contribute_when_nothing_is_sent_then_its_progress_is_shown_too(
     monkeypatch.setattr(contributing, "propose", lambda *_, **__: found)
     monkeypatch.setattr(contributing, "foresee", lambda *_: checks)
     contributing.contribute_file(
-        Hub("http://127.0.0.1:9"), "ann/mail", Path("new.csv"), columns={}, dry_run=True
+        Hub("http://127.0.0.1:9"),
+        "ann/mail",
+        Path("new.csv"),
+        columns={},
+        sending=contributing.Sending(dry_run=True),
     )
     told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert told[0] == "30 rows for ann/mail: ham 30"

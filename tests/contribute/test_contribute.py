@@ -10,7 +10,7 @@ import pytest
 
 from hub_trainer.checks import joining
 from hub_trainer.checks.spread import check_known_labels
-from hub_trainer.contribute import Contribution, contribute, proposal, propose
+from hub_trainer.contribute import Contribution, contribute, proposal, propose, send
 from hub_trainer.contribute.foresight import _with_names
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
@@ -611,3 +611,32 @@ def test_turns_when_called_as_sharegpt_calls_them_then_as_the_dataset_does(
     said[1]["from"] = "bob"
     file.write_text(json.dumps({"messages": said}) + "\n")
     assert _error(shop, file, repo).got == "a turn is by no known speaker"
+
+
+def test_pull_request_when_mended_then_the_new_rows_stand_in_the_place_of_the_old(
+    shop: Shop, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\nfirst of mine,ham\nsecond of mine,spam\n")
+    made = contribute(shop.alice, shop.texts.repo_id, file)
+    count = len(shop.alice.pull_requests(shop.texts, status=None))
+    file.write_text("text,label\nfirst of mine,ham\nmended one,ham\nthird,spam\n")
+    again = send(shop.alice, propose(shop.alice, shop.texts.repo_id, file), into=made.pull_request)
+    assert again.pull_request == made.pull_request
+    assert len(shop.alice.pull_requests(shop.texts, status=None)) == count
+    head = shop.alice.pull_request(shop.texts, made.pull_request).head_sha
+    assert head is not None
+    names = {one.path for one in shop.alice.list_files(shop.texts, head)}
+    assert (again.path in names, made.path in names) == (True, False)
+    assert [row["text"] for row in shop.rows_of(shop.texts, again)][1] == "mended one"
+
+
+def test_pull_request_when_closed_then_it_is_not_mended(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\nfirst of mine,ham\n")
+    made = contribute(shop.alice, shop.texts.repo_id, file)
+    shop.alice.close(shop.texts, made.pull_request, "no")
+    proposed = propose(shop.alice, shop.texts.repo_id, file)
+    with pytest.raises(UsageError, match="is not open") as caught:
+        send(shop.alice, proposed, into=made.pull_request)
+    assert caught.value.do == "Leave out --pr to open another."
