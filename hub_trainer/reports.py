@@ -42,6 +42,9 @@ class FitReport:
     checkpoint_seconds: float = 0.0
     per_device_train_batch_size: int | None = None
     gradient_accumulation_steps: int | None = None
+    fused: dict[str, Any] | None = None
+    """What a soup of checkpoints gave: method, metric, score, parts by step, and whether it was
+    kept; None where none was made."""
     notes: tuple[str, ...] = ()
     """What a reader should know: skipped steps, memory that ran out, another environment."""
 

@@ -7,7 +7,7 @@ import resource
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.arguments import assert_world_size, training_arguments
 from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid_checkpoint
 from hub_trainer.finetune.features import cached_features
+from hub_trainer.finetune.fuse import fuse_checkpoints
 from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.plan import FitData, FitPlan
@@ -77,6 +78,8 @@ def fine_tune(
         metric_for_best=plan.metric_for_best,
     )
     assert_world_size(int(os.environ.get("WORLD_SIZE", "1")))
+    if plan.fuse is not None:
+        args.save_total_limit = max(plan.fuse.checkpoints, args.save_total_limit or 0)
     folder = out_dir / "checkpoints"
     with args.main_process_first(local=False):
         stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
@@ -94,12 +97,14 @@ def fine_tune(
                 data, encoder_seconds = cached.data, cached.seconds
         setting = Setting(model, data, plan, run, [*watchers])
         trainer, resumed_from = _train(setting, args)
+        fused = fuse_checkpoints(trainer, plan.fuse.method) if plan.fuse else None
         trainer.counts.seconds += encoder_seconds
     if stale:
         trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")
     _check_finite(model)
     model.eval()
-    return model, _report(trainer, trainable, resumed_from)
+    report = replace(_report(trainer, trainable, resumed_from), fused=fused)
+    return model, replace(report, best_metric=fused["score"]) if fused and fused["kept"] else report
 
 
 def _may_cache(data: FitData, plan: FitPlan) -> bool:
@@ -109,11 +114,13 @@ def _may_cache(data: FitData, plan: FitPlan) -> bool:
 def _check_plan(data: FitData, plan: FitPlan) -> None:
     if not len(data.train):
         raise TrainingError("There is nothing to train on: the training split is empty.")
-    if plan.early_stopping is not None and data.validation is None:
+    wanted = {"early_stopping": plan.early_stopping, "fuse": plan.fuse}
+    needing = [name for name, value in wanted.items() if value is not None]
+    if needing and data.validation is None:
         raise TrainingError(
-            "Early stopping needs a validation split.",
-            where="train.early_stopping",
-            do="give a validation split or remove early_stopping",
+            f"{needing[0].replace('_', ' ').capitalize()} needs a validation split.",
+            where=f"train.{needing[0]}",
+            do=f"give a validation split or remove {needing[0]}",
         )
 
 

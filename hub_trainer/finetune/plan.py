@@ -76,6 +76,14 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class Fuse:
+    """Make one model of the run's last checkpoints."""
+
+    method: str
+    checkpoints: int
+
+
+@dataclass(frozen=True)
 class FitPlan:
     """How to train: the method, any `TrainingArguments` by their own names, and the metrics."""
 
@@ -97,4 +105,6 @@ class FitPlan:
     """None: cross-entropy, binary cross-entropy or squared error, by the type of `labels`."""
     around: Callable[[nn.Module], AbstractContextManager[Any]] | None = None
     """Entered with the model to train, its adapter on, and left when training ends."""
+    fuse: Fuse | None = None
+    """None: the best checkpoint as it is."""
     profile: bool = False

@@ -21,6 +21,7 @@ FIXED = {
     "train.seed": "a seed is no setting that can be better; the search would choose luck",
     "train.profile": "it changes nothing of the model",
     "train.language.train_on": "it says what is learned, and scores would not be comparable",
+    "train.fuse.checkpoints": "it changes what is kept, and not how the model learns",
     "train.language.merge": "it changes nothing of what is learned",
     "train.language.loss_type": "losses of two kinds are not comparable",
     "train.speech.language": "it says what is learned, and scores would not be comparable",

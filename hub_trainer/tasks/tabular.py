@@ -52,7 +52,13 @@ from hub_trainer.tasks import (
 from hub_trainer.tasks.outlines import Kind as ColumnKind
 
 MAX_CHOICES = 200
-UNUSED_KEYS = ("train.arguments", "train.profile", "prepare.max_length", *LANGUAGE_KEYS)
+UNUSED_KEYS = (
+    "train.arguments",
+    "train.fuse",
+    "train.profile",
+    "prepare.max_length",
+    *LANGUAGE_KEYS,
+)
 
 USAGE = f"""\
 import json

@@ -22,6 +22,7 @@ SET: dict[str, dict[str, Any]] = {
     "speech": {"speech": {"language": "de"}},
     "arguments": {"arguments": {"learning_rate": 1e-3}},
     "early_stopping": {"early_stopping": {"patience": 2}},
+    "fuse": {"fuse": {"method": "greedy_soup"}},
     "class_weights": {"class_weights": True},
     "profile": {"profile": True},
     "seed": {"seed": 3},
