@@ -35,8 +35,10 @@ from hub_trainer.finetune.classifier_checks import argument_problems, base_probl
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, output_order
 from hub_trainer.finetune.label_scores import (
+    FloatArray,
     LabelledRows,
     device,
+    frozen_features,
     label_scores,
     nearest_mean_scores,
 )
@@ -198,6 +200,11 @@ class AudioClassification:
             "the untouched base model: the label whose training rows have the nearest mean features"
         )
         return BasePredictions(description, label_predictions(scores, names))
+
+    def features(self, rows: Sequence[Row], base_dir: Path) -> FloatArray:
+        """(N, D) what a base model makes of each row, frozen."""
+        body = _encoder(load_body(base_dir)).to(device())
+        return frozen_features(body, sound_batches(load_extractor(base_dir), rows), len(rows))
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A sound to record or to upload."""

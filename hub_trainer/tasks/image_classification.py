@@ -39,8 +39,10 @@ from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, outp
 from hub_trainer.finetune.label_scores import (
     BATCH_SIZE,
     Batches,
+    FloatArray,
     LabelledRows,
     device,
+    frozen_features,
     label_scores,
     nearest_mean_scores,
 )
@@ -184,6 +186,11 @@ class ImageClassification:
             "the untouched base model: the label whose training rows have the nearest mean features"
         )
         return BasePredictions(description, label_predictions(scores, names))
+
+    def features(self, rows: Sequence[Row], base_dir: Path) -> FloatArray:
+        """(N, D) what a base model makes of each row, frozen."""
+        body = load_body(base_dir).to(device())
+        return frozen_features(body, _batches(_processor(base_dir), rows), len(rows))
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A picture to upload."""
