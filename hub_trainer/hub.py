@@ -313,6 +313,19 @@ class Hub:
             )
             return [model.id for model in models]
 
+    def downloads(self, repo: Repo) -> int:
+        """How often the Hub says that it was downloaded of late."""
+        return int(self._info(repo).downloads or 0)
+
+    def find_models(self, tag: str, *, max_parameters: int, limit: int) -> list[tuple[str, int]]:
+        """(repo, downloads) of models with safetensors under a pipeline tag, most loaded first."""
+        size = f"min:0,max:{max_parameters}"
+        with self._errors(f"the models for {tag}"):
+            found = self._api.list_models(
+                filter=[tag, "safetensors"], num_parameters=size, sort="downloads", limit=limit
+            )
+            return [(str(one.id), int(one.downloads or 0)) for one in found]
+
     def create_repo(
         self,
         repo: Repo,

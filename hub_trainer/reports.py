@@ -45,6 +45,9 @@ class FitReport:
     threshold: Mapping[str, Any] | None = None
     """The threshold of the label that is looked for, what was wanted of it, and its sensitivity and
     specificity on the validation rows; None for a model that gives the likeliest label."""
+    fused: dict[str, Any] | None = None
+    """What a soup of checkpoints gave: method, metric, score, parts by step, and whether it was
+    kept; None where none was made."""
     notes: tuple[str, ...] = ()
     """What a reader should know: skipped steps, memory that ran out, another environment."""
 
@@ -73,16 +76,17 @@ class TuneReport:
     search: Mapping[str, Mapping[str, Any]]
     """Key of the recipe -> its range, as the recipe writes it."""
     chosen: Mapping[str, Any]
-    """Key of the recipe -> the value that the train stage takes."""
+    """Key of the recipe -> the value that the train stage takes; none where no trial was better
+    than the recipe as it is, which then stays."""
     importances: Mapping[str, float]
     """Key -> share of the scores' variance that it explains; empty where that is unknown."""
-    best_trial: int
+    best_trial: int | None
     trials: Mapping[str, int]
     """How many were done, pruned, failed, and cut off, which were tried again."""
     seconds: float
     """Over all processes of the search, one after the other."""
     written_score: float | None = None
-    """Of the settings as the recipe has them, where they were tried as the first."""
+    """Of the recipe as it is, which is tried beside the trials; None where that failed."""
 
     def to_json(self) -> dict[str, Any]:
         """As tune.json and round.json hold it."""

@@ -21,6 +21,7 @@ from hub_trainer.cards.results import (
 from hub_trainer.cards.search import search_section
 from hub_trainer.cards.writing import training_lines
 from hub_trainer.reports import Results
+from hub_trainer.stats import readable
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MAX_NOTICE = 500
@@ -231,6 +232,7 @@ def _training_section(facts: CardFacts) -> str:
         ["largest memory", f"{fit.peak_mb:,.0f} MiB"],
     ]
     rows += [["tokens", f"{fit.tokens:,}"]] if fit.tokens else []
+    rows += [["soup of checkpoints", _soup(fit.fused)]] if fit.fused else []
     rows += training_lines(facts) if facts.writes else []
     notes = "\n".join(f"- {escape(note, 500)}." for note in fit.notes)
     versions = "\n".join(f"{package}=={version}" for package, version in facts.versions.items())
@@ -244,6 +246,20 @@ def _training_section(facts: CardFacts) -> str:
             "`round.json` holds the whole recipe, the commits of everything that went in and all "
             "metrics, so that the round can be run again.",
         ]
+    )
+
+
+def _soup(fused: Mapping[str, Any]) -> str:
+    """What a mean of checkpoints gave, and each of them."""
+    parts = ", ".join(
+        f"{readable(part['score'])} at step {part['step']:,}"
+        + ("" if part["taken"] else " (left out)")
+        for part in fused["parts"]
+    )
+    verdict = "kept" if fused["kept"] else "no better than the best of them, and not kept"
+    return (
+        f"{fused['method']}: {fused['metric']} {readable(fused['score'])} on validation rows, of "
+        f"{parts}; {verdict}"
     )
 
 

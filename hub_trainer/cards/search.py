@@ -18,13 +18,13 @@ STATES = {
 def search_section(tune: TuneReport) -> str:
     """A table of the settings, and the score that chose, told as what it is."""
     rows = [
-        [name(key), escape(_range(searched), 200), escape(_value(tune.chosen[key]), 100), weight]
+        [name(key), escape(_range(searched), 200), escape(_chosen(tune, key), 100), weight]
         for key, searched in tune.search.items()
         for weight in [f"{tune.importances[key]:.0%}" if key in tune.importances else "unknown"]
     ]
     counts = [f"{count:,} {STATES[state]}" for state, count in tune.trials.items() if count]
     written = tune.written_score
-    beside = f"; the settings as the recipe has them scored {readable(written)}" if written else ""
+    beside = "" if written is None else f", where the recipe as it is scored {readable(written)}"
     return (
         f"{table(['setting', 'tried', 'chosen', 'importance'], rows, numbers_from=3)}\n\n"
         f"Trials: {', '.join(counts)}. Chosen by {tune.metric} {readable(tune.score)} on the "
@@ -32,6 +32,10 @@ def search_section(tune: TuneReport) -> str:
         "above are of the sealed rows, which the search never read. Importance is the share of the "
         "scores' variance that a setting explains (fANOVA)."
     )
+
+
+def _chosen(tune: TuneReport, key: str) -> str:
+    return _value(tune.chosen[key]) if tune.chosen else "the recipe's own"
 
 
 def _range(searched: Mapping[str, Any]) -> str:

@@ -304,6 +304,38 @@ def status(
             print_json(told)
 
 
+@app.command(**_shown(ROUND, "suggest recipe.yaml --base-model org/a --base-model org/b"))
+def suggest(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    base_model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model to look at, as org/name; repeatable. The Hub's otherwise."),
+    ] = None,
+    max_parameters: Annotated[
+        int, typer.Option(min=1, help="Of models that the Hub finds.")
+    ] = 200_000_000,
+    limit: Annotated[int, typer.Option(min=1, help="Models that the Hub finds at most.")] = 8,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank base models for a recipe: a linear probe on each, size, licence, language."""
+    with errors_shown(as_json):
+        use_endpoint(endpoint)
+        from hub_trainer.recipe import load_recipe
+        from hub_trainer.suggest import Wanted, suggest_models
+        from hub_trainer.suggest.table import render_suggestions
+
+        recipe_file = load_recipe(recipe, overrides or [])
+        wanted = Wanted(base_model or (), max_parameters, limit)
+        found = suggest_models(recipe_file, Hub(), wanted, tell=say)
+        people.print(render_suggestions(found), highlight=False)
+        if as_json:
+            print_json({"task": recipe_file.recipe.task, "models": [o.to_json() for o in found]})
+        if all(one.problems for one in found):
+            raise typer.Exit(ExitCode.RECIPE)
+
+
 @app.command("schema", **_shown(ROUND, "schema > recipe.schema.json"))
 def schema_command() -> None:
     """Print the JSON schema of a recipe, for editors."""

@@ -20,7 +20,7 @@ from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.heads import HEADS, Head, label_predictions, output_order
 from hub_trainer.finetune.label_scores import Batches, label_scores
 from hub_trainer.finetune.methods import base_of, merge_adapter, renew
-from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan, Loss
+from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan, Fuse, Loss
 from hub_trainer.finetune.progress import StepProgress
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.reports import FitReport
@@ -259,6 +259,7 @@ def plan_of(
         compute_metrics=compute_metrics,
         metric_for_best=metric_for_best,
         profile=train.profile,
+        fuse=Fuse(**train.fuse.model_dump()) if train.fuse else None,
     )
     if train.early_stopping is None:
         return plan

@@ -6,7 +6,7 @@ import resource
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
 from hub_trainer.finetune.batch_norms import shared_norms
 from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid_checkpoint
 from hub_trainer.finetune.features import cached_features
+from hub_trainer.finetune.fuse import fuse_checkpoints
 from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.plan import FitData, FitPlan
@@ -71,7 +72,9 @@ def fine_tune(
     The model that comes back holds the best weights and is in evaluation mode; under an adapter
     it is the PEFT model.
     """
-    _check_plan(data, plan)
+    wanted = asked()
+    sharding = wanted.sharding if wanted else None
+    _check_plan(data, plan, is_split=sharding is not None)
     set_seed(plan.seed)
     model, trainable = apply_method(
         model, plan.method, lora=plan.lora, last_n=plan.last_n, new_blocks=plan.new_blocks
@@ -84,9 +87,9 @@ def fine_tune(
         metric_for_best=plan.metric_for_best,
     )
     assert_as_asked(args)
-    wanted = asked()
-    sharding = wanted.sharding if wanted else None
     empty = skeleton(model) if sharding else None
+    if plan.fuse is not None:
+        args.save_total_limit = max(plan.fuse.checkpoints, args.save_total_limit or 0)
     folder = out_dir / "checkpoints"
     with args.main_process_first(local=False):
         stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
@@ -104,17 +107,25 @@ def fine_tune(
         data, encoder_seconds = _cached(model, data, plan, args, stack)
         setting = Setting(model, data, plan, run, [*watchers])
         trainer, resumed_from = _train(setting, args)
+        fused = fuse_checkpoints(trainer, plan.fuse.method) if plan.fuse else None
         trainer.counts.seconds += encoder_seconds
     if stale:
         trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")
     if empty is not None:
         model = put_together(model, empty)
     _check_finite(model)
-    if plan.l1:
-        told = f"{zero_share(model):.1%} of the weights that learned are exactly zero"
-        trainer.counts.notes.append(f"{told}, by train.l1 = {plan.l1:g}")
+    _note_zeros(trainer, model)
     model.eval()
-    return model, _report(trainer, trainable, resumed_from)
+    report = replace(_report(trainer, trainable, resumed_from), fused=fused)
+    return model, replace(report, best_metric=fused["score"]) if fused and fused["kept"] else report
+
+
+def _note_zeros(trainer: FitTrainer, model: nn.Module) -> None:
+    """How many weights an L1 penalty has made zero."""
+    strength = trainer.plan.l1
+    if strength:
+        told = f"{zero_share(model):.1%} of the weights that learned are exactly zero"
+        trainer.counts.notes.append(f"{told}, by train.l1 = {strength:g}")
 
 
 def _cached(
@@ -131,14 +142,22 @@ def _may_cache(data: FitData, plan: FitPlan) -> bool:
     return METHODS[plan.method].head_only and not data.augmented
 
 
-def _check_plan(data: FitData, plan: FitPlan) -> None:
+def _check_plan(data: FitData, plan: FitPlan, *, is_split: bool) -> None:
     if not len(data.train):
         raise TrainingError("There is nothing to train on: the training split is empty.")
-    if plan.early_stopping is not None and data.validation is None:
+    if plan.fuse is not None and is_split:
         raise TrainingError(
-            "Early stopping needs a validation split.",
-            where="train.early_stopping",
-            do="give a validation split or remove early_stopping",
+            "Checkpoints of a split model are not fused.",
+            where="train.fuse",
+            do="remove fuse, or train on one process or by ddp.yaml",
+        )
+    wanted = {"early_stopping": plan.early_stopping, "fuse": plan.fuse}
+    needing = [name for name, value in wanted.items() if value is not None]
+    if needing and data.validation is None:
+        raise TrainingError(
+            f"{needing[0].replace('_', ' ').capitalize()} needs a validation split.",
+            where=f"train.{needing[0]}",
+            do=f"give a validation split or remove {needing[0]}",
         )
 
 

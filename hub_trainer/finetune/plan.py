@@ -86,6 +86,14 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Fuse:
+    """Make one model of the run's last checkpoints."""
+
+    method: str
+    checkpoints: int
+
+
+@dataclass(frozen=True)
 class FitPlan:
     """How to train: the method, any `TrainingArguments` by their own names, and the metrics."""
 
@@ -121,4 +129,6 @@ class FitPlan:
     prepare: Callable[[nn.Module, FitData], FitData] | None = None
     """Rows with what a model says of them before its first step, where it is split: no process
     could hold it whole earlier."""
+    fuse: Fuse | None = None
+    """None: the best checkpoint as it is."""
     profile: bool = False

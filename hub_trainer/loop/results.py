@@ -172,6 +172,7 @@ def _tuned(tune: TuneReport) -> str:
     counts = [(state.replace("_", " "), count) for state, count in tune.trials.items() if count]
     tried = ", ".join(f"{count:,} {state}" for state, count in counts)
     found = ", ".join(f"{key.removeprefix('train.')} {_short(v)}" for key, v in tune.chosen.items())
+    found = found or "no trial was better than the recipe as it is"
     return f"trials: {tried}; {found}, by {tune.metric} {readable(tune.score)} on validation rows"
 
 

@@ -223,6 +223,15 @@ class EarlyStopping(Section):
     """Smallest improvement of the primary metric that counts as one."""
 
 
+class FuseSection(Section):
+    """Checkpoints of the run that become one model, where that is better on validation rows."""
+
+    method: Literal["greedy_soup", "uniform_soup"]
+    """A mean of weights: of those that make it no worse, best first, or of all."""
+    checkpoints: int = Field(5, gt=1)
+    """The last so many checkpoints, with the best, that are kept for it; each takes disk space."""
+
+
 class TrainSection(Section):
     """How the base model is changed."""
 
@@ -256,6 +265,8 @@ class TrainSection(Section):
     """Any TrainingArguments key, its own name."""
     early_stopping: EarlyStopping | None = None
     """Stop when the primary metric on the validation split stands still; null never stops early."""
+    fuse: FuseSection | None = None
+    """Make one model of several checkpoints; null takes the best checkpoint."""
     class_weights: bool = False
     """Weigh rare labels up, so that each label counts the same; where rows have sets of labels, so
     that having one counts as much as not having it."""
@@ -291,6 +302,8 @@ class TrainSection(Section):
     def _method_has_its_keys(self) -> "TrainSection":
         if self.method_facts.last_blocks != (self.last_n is not None):
             raise ValueError("last_n goes with method: last_n, and that method needs it")
+        if self.fuse is not None and self.arguments.get("eval_strategy") == "no":
+            raise ValueError("fuse needs validation figures; remove it, or eval_strategy: no")
         if self.lora is not None and not self.method_facts.adapter:
             raise ValueError(f"lora changes nothing under method: {self.method}; remove one")
         if self.hybrid is not None and not self.method_facts.new_blocks:

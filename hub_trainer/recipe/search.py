@@ -21,6 +21,7 @@ FIXED = {
     "train.seed": "a seed is no setting that can be better; the search would choose luck",
     "train.profile": "it changes nothing of the model",
     "train.language.train_on": "it says what is learned, and scores would not be comparable",
+    "train.fuse.checkpoints": "it changes what is kept, and not how the model learns",
     "train.language.merge": "it changes nothing of what is learned",
     "train.language.loss_type": "losses of two kinds are not comparable",
     "train.speech.language": "it says what is learned, and scores would not be comparable",
@@ -76,35 +77,10 @@ def with_settings(train: TrainSection, settings: Mapping[str, Any]) -> TrainSect
     return TrainSection.model_validate(content)
 
 
-def written_settings(train: TrainSection, search: Mapping[str, SearchRange]) -> dict[str, Any]:
-    """The values that the recipe itself has at the searched keys, where it has all of them and the
-    search could choose them; else none."""
-    found: dict[str, Any] = {}
-    for key, one in search.items():
-        value: Any = train.model_dump(mode="json")
-        for name in key.split(".")[1:]:
-            value = value.get(name, ...) if isinstance(value, dict) else ...
-        if not _holds(one, value):
-            return {}
-        found[key] = value
-    return found
-
-
 def is_whole(key: str, searched: SearchRange) -> bool:
     """Whether only whole numbers are tried from `low` to `high`."""
     numbers = [one for one in (searched.low, searched.high, searched.step) if one is not None]
     return "float" not in _kind(key) and all(isinstance(one, int) for one in numbers)
-
-
-def _holds(searched: SearchRange, value: Any) -> bool:
-    if searched.choices:
-        return any(value == one and type(value) is type(one) for one in searched.choices)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    assert searched.low is not None
-    assert searched.high is not None
-    steps = (value - searched.low) / searched.step if searched.step else 0
-    return searched.low <= value <= searched.high and abs(steps - round(steps)) < 1e-9
 
 
 def _kind(key: str) -> str:

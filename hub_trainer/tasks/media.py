@@ -34,8 +34,10 @@ from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, output_order
 from hub_trainer.finetune.label_scores import (
     Batches,
+    FloatArray,
     LabelledRows,
     device,
+    frozen_features,
     label_scores,
     nearest_mean_scores,
 )
@@ -217,6 +219,12 @@ class MediaClassification:
             "the untouched base model: the label whose training rows have the nearest mean features"
         )
         return BasePredictions(description, label_predictions(scores, names))
+
+    def features(self, rows: Sequence[Row], base_dir: Path) -> FloatArray:
+        """(N, D) what a base model makes of each row, frozen."""
+        body = self.models.body(load_body(base_dir)).to(device())
+        batches = self.models.batches(self.models.processor(base_dir), rows)
+        return frozen_features(body, batches, len(rows))
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A file to give, as it is: Gradio would decode it in a way of its own."""

@@ -15,6 +15,8 @@ class Starter:
     """Those of a task that writes; others have the usual ones of their answer."""
     train_on_base: Mapping[str, Any] | None = None
     """The training where a base model is named and none is usual; None when none can be used."""
+    base_tags: tuple[str, ...] = ()
+    """Pipeline tags under which the Hub lists models to start from; none where none is used."""
 
 
 def _arguments(rate: float, epochs: int, batch: int) -> dict[str, Any]:
@@ -29,24 +31,29 @@ STARTERS: Mapping[str, Starter] = {
     "text-classification": Starter(
         base_model="sentence-transformers/all-MiniLM-L6-v2",
         train={"method": "full", "arguments": _arguments(1.0e-4, 3, 32)},
+        base_tags=("fill-mask", "feature-extraction", "sentence-similarity"),
     ),
     "token-classification": Starter(
         base_model="sentence-transformers/all-MiniLM-L6-v2",
         train={"method": "full", "arguments": _arguments(2.0e-4, 4, 16)},
+        base_tags=("fill-mask", "feature-extraction", "sentence-similarity"),
     ),
     "image-classification": Starter(
         base_model=None,
         train={"method": "scratch", "arguments": _arguments(2.0e-3, 15, 32)},
         train_on_base={"method": "full", "arguments": _arguments(1.0e-4, 5, 32)},
+        base_tags=("image-feature-extraction", "image-classification"),
     ),
     "audio-classification": Starter(
         base_model=None,
         train={"method": "scratch", "arguments": _arguments(2.0e-3, 15, 32)},
         train_on_base={"method": "full", "arguments": _arguments(1.0e-4, 5, 8)},
+        base_tags=("audio-classification", "feature-extraction"),
     ),
     "automatic-speech-recognition": Starter(
         base_model="openai/whisper-tiny.en",
         train={"method": "full", "arguments": _arguments(1.0e-5, 3, 8)},
+        base_tags=("automatic-speech-recognition",),
     ),
     "tabular-classification": Starter(
         base_model=None,
@@ -60,5 +67,6 @@ STARTERS: Mapping[str, Starter] = {
         base_model="HuggingFaceTB/SmolLM2-135M-Instruct",
         train={"method": "full", "arguments": _arguments(5.0e-5, 2, 8)},
         metrics=("completion_loss", "perplexity"),
+        base_tags=("text-generation",),
     ),
 }

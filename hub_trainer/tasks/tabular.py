@@ -58,6 +58,7 @@ from hub_trainer.tasks.outlines import Kind as ColumnKind
 MAX_CHOICES = 200
 UNUSED_KEYS = (
     "train.arguments",
+    "train.fuse",
     "train.profile",
     "prepare.max_length",
     *TORCH_KEYS,

@@ -30,8 +30,10 @@ from hub_trainer.finetune.example_weights import example_weights, positive_weigh
 from hub_trainer.finetune.heads import HEADS, RowHead, output_order
 from hub_trainer.finetune.label_scores import (
     Batches,
+    FloatArray,
     batches_by_length,
     device,
+    frozen_features,
     label_scores,
 )
 from hub_trainer.finetune.plan import FitData
@@ -221,6 +223,11 @@ class TextClassification:
         batches = partial(_batches, load_tokenizer(base_dir, None))
         body = load_body(base_dir).to(device())
         return BasePredictions(*untouched(self.answer, body, batches, splits, rows))
+
+    def features(self, rows: Sequence[Row], base_dir: Path) -> FloatArray:
+        """(N, D) what a base model makes of each row, frozen."""
+        body = load_body(base_dir).to(device())
+        return frozen_features(body, _batches(load_tokenizer(base_dir, None), rows), len(rows))
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for each text."""

@@ -37,6 +37,27 @@ from tests.cards.evidence import (
 )
 from tests.cards.test_markdown import HOSTILE
 
+SOUP = {
+    "method": "greedy_soup",
+    "metric": "accuracy",
+    "parts": [
+        {"step": 20, "score": 0.9, "taken": True},
+        {"step": 1010, "score": 0.8, "taken": False},
+    ],
+    "score": 0.92,
+    "kept": True,
+}
+
+
+@pytest.mark.parametrize(("kept", "told"), [(True, "; kept"), (False, ", and not kept")])
+def test_training_when_a_soup_was_made_then_says_what_each_part_gave(kept: bool, told: str) -> None:
+    fit = FitReport.from_json({**FIT, "fused": {**SOUP, "kept": kept}})
+    card = render_card(facts(fit=fit))
+    assert "greedy_soup: accuracy 0.9200 on validation rows, of 0.9000 at step 20, " in card
+    assert "0.8000 at step 1,010 (left out); " in card
+    assert told in card
+
+
 HEADINGS = ["How to use", "How to rate", "Results", "Per label", "Confusion", "Examples"]
 HEADINGS += ["Limits", "Training data", "Training", "Contributors", "Licence"]
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d\.\d{4}(?!\d)")

@@ -38,10 +38,16 @@ def test_card_when_settings_were_searched_then_a_table_says_what_was_chosen() ->
     assert "| `train.method` | head, full | head | 12% |" in lines
     assert "9 done, 2 pruned, as they fell behind the median of the others, 1 cut off" in section
     assert "accuracy 0.9123 on the validation rows" in section
-    assert "the settings as the recipe has them scored 0.8750" in section
+    assert ", where the recipe as it is scored 0.8750: the validation score" in section
     assert "the validation score that chose, not a measurement" in section
     assert "| method" in card
     assert "head: only the head learned" in card
+
+
+def test_card_when_the_recipe_was_best_then_it_says_that_its_own_settings_stay() -> None:
+    found = TuneReport.from_json({**FOUND, "chosen": {}, "best_trial": None, "score": 0.95})
+    card = render_card(facts(recipe=recipe(), tune=found))
+    assert card.count("| the recipe's own") == 3
 
 
 def test_card_when_nothing_was_searched_then_it_has_no_such_section() -> None:

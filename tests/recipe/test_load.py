@@ -211,3 +211,12 @@ def test_schema_when_compared_with_the_shipped_file_then_the_same() -> None:
     assert json.loads(shipped.read_text()) == json_schema(), (
         "run: hub-trainer schema > recipes/recipe.schema.json"
     )
+
+
+def test_fuse_when_nothing_is_evaluated_then_says_so(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        "num_train_epochs: 3}", 'eval_strategy: "no"}\n  fuse: {method: greedy_soup}'
+    )
+    assert problems_of(write(tmp_path, text)) == [
+        "8: train: fuse needs validation figures; remove it, or eval_strategy: no"
+    ]

@@ -8,7 +8,7 @@ import yaml
 
 from hub_trainer.errors import Problem, RecipeError
 from hub_trainer.recipe import Recipe, TrainSection, load_recipe
-from hub_trainer.recipe.search import end_problems, is_whole, with_settings, written_settings
+from hub_trainer.recipe.search import end_problems, is_whole, with_settings
 
 RATE = {"low": "1e-5", "high": "1e-3", "log": True}
 KEY = "train.arguments.learning_rate"
@@ -137,23 +137,6 @@ def test_settings_when_put_in_then_the_rest_of_the_section_stays() -> None:
     assert changed.arguments == {"weight_decay": 0.1, "learning_rate": 1e-3}
     assert changed.lora is not None
     assert (changed.lora.r, changed.method, train.lora) == (4, "lora", None)
-
-
-@pytest.mark.parametrize(
-    ("written", "range_", "found"),
-    [
-        ({"lora": {"r": 8}}, {"low": 4, "high": 8}, {"train.lora.r": 8}),
-        ({"lora": {"r": 5}}, {"low": 4, "high": 8, "step": 2}, {}),
-        ({"lora": {"r": 16}}, {"low": 4, "high": 8}, {}),
-        ({"lora": {"r": 8}}, {"choices": [4, 8]}, {"train.lora.r": 8}),
-        ({}, {"low": 4, "high": 8}, {}),
-    ],
-)
-def test_settings_when_the_recipe_has_them_in_range_then_they_are_known(
-    tmp_path: Path, written: Any, range_: Any, found: Any
-) -> None:
-    recipe = searched(tmp_path, {"train.lora.r": range_}, train={"method": "lora", **written})
-    assert written_settings(recipe.train, recipe.tune.search) == found
 
 
 @pytest.mark.parametrize(

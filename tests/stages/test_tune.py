@@ -337,19 +337,21 @@ def test_search_when_the_minutes_are_over_then_no_trial_begins_but_one_is_made(
 
 
 @pytest.mark.usefixtures("scripted")
-def test_search_when_the_recipes_own_settings_can_be_chosen_then_they_are_tried_first(
-    tmp_path: Path, no_hub: Hub
+@pytest.mark.parametrize(("high", "own"), [(2, True), (6, False)])
+def test_search_when_no_trial_is_better_than_the_recipe_then_the_recipe_stays(
+    tmp_path: Path, no_hub: Hub, high: int, own: bool
 ) -> None:
-    chosen = table_recipe(trials=3)
-    own = {**chosen.train.estimator_arguments, "max_depth": 3}
-    train_section = chosen.train.model_copy(update={"estimator_arguments": own})
-    chosen = chosen.model_copy(update={"train": train_section})
+    search = {DEPTH: {"choices": [1, high]}}
+    chosen = table_recipe(trials=6, search=search)
     tune.run(chosen, table_round(tmp_path), no_hub)
     found = read_tuned(chosen, tmp_path)
     assert found is not None
-    assert trials_of(tmp_path)[0]["settings"] == {DEPTH: 3}
-    assert found.written_score == 0.3
-    assert found.score >= 0.3
+    assert (found.written_score, found.trials["done"]) == (0.3, 6)
+    assert found.score == (0.3 if own else 0.6)
+    assert found.chosen == ({} if own else {DEPTH: 6})
+    assert (found.best_trial is None) is own
+    expected = chosen.train.estimator_arguments | ({} if own else {"max_depth": 6})
+    assert tuned_recipe(chosen, tmp_path).train.estimator_arguments == expected
 
 
 def test_search_when_a_process_cannot_start_then_says_what_it_said(

@@ -26,6 +26,7 @@ SET: dict[str, dict[str, Any]] = {
     "layer_decay": {"layer_decay": 0.9},
     "l1": {"l1": 0.1},
     "loss": {"loss": "focal"},
+    "fuse": {"fuse": {"method": "greedy_soup"}},
     "class_weights": {"class_weights": True},
     "profile": {"profile": True},
     "seed": {"seed": 3},

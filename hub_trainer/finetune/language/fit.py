@@ -29,7 +29,7 @@ from hub_trainer.finetune.language.tune import (
     LanguagePlan,
     fine_tune_language_model,
 )
-from hub_trainer.finetune.plan import EarlyStopping, FitPlan
+from hub_trainer.finetune.plan import EarlyStopping, FitPlan, Fuse
 from hub_trainer.finetune.positions import longest_input
 from hub_trainer.recipe import TrainSection
 from hub_trainer.recipe.schema import LanguageSection
@@ -130,6 +130,7 @@ def plan_of(fit: LanguageFit, max_length: int) -> LanguagePlan:
         l1=train.l1,
         early_stopping=EarlyStopping(stopping.patience, stopping.min_change) if stopping else None,
         profile=train.profile,
+        fuse=Fuse(**train.fuse.model_dump()) if train.fuse else None,
     )
     return LanguagePlan(
         plan,

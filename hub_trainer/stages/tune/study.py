@@ -26,7 +26,8 @@ from hub_trainer.stages.tune.worker import Attempt
 STUDY = "study.db"
 WHY, SECONDS, REPEATS, CUT_OFF = "why", "seconds", "repeats", "cut_off"
 """Attributes of a trial; a trial that was cut off counts for nothing and is begun again."""
-SPENT = "spent_seconds"
+SPENT, WRITTEN = "spent_seconds", "written_score"
+"""Attributes of the study."""
 MAX_REPEATS = 1
 """Of a trial whose process died: it may be its settings that kill it."""
 FIRST_ONES = 4
@@ -43,7 +44,7 @@ class Study:
         self, folder: Path, search: Mapping[str, SearchRange], *, maximizes: bool, seed: int
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.seed = seed
+        self.seed, self.maximizes = seed, maximizes
         self.space = {key: distribution(key, one) for key, one in search.items()}
         self.study = optuna.create_study(
             storage=f"sqlite:///{folder / STUDY}",
@@ -89,10 +90,29 @@ class Study:
         """The best trial so far; the first of equals."""
         return self.study.best_trial if self.trials(TrialState.COMPLETE) else None
 
-    def enqueue(self, settings: Mapping[str, Any]) -> None:
-        """Try these first, where nothing has been tried."""
-        if settings and not self.trials():
-            self.study.enqueue_trial(dict(settings))
+    @property
+    def knows_written(self) -> bool:
+        """Whether the recipe as it is has been tried."""
+        return WRITTEN in self.study.user_attrs
+
+    @property
+    def written_score(self) -> float | None:
+        """What the recipe as it is scored; None where that failed."""
+        found: float | None = self.study.user_attrs.get(WRITTEN)
+        return found
+
+    def keep_written(self, score: float | None) -> None:
+        """Keep what the recipe as it is scored."""
+        self.study.set_user_attr(WRITTEN, score)
+
+    @property
+    def prefers_written(self) -> bool:
+        """Whether no trial is better than the recipe as it is."""
+        best, score = self.best, self.written_score
+        if best is None or best.value is None or score is None:
+            return False
+        value = float(best.value)
+        return score >= value if self.maximizes else score <= value
 
     def begin(self) -> Attempt:
         """The next trial: one that was cut off, or new settings.
