@@ -23,6 +23,7 @@ from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import ProgressCallback, StepProgress
+from hub_trainer.finetune.replicas import assert_same
 from hub_trainer.finetune.sharding import is_split, put_together, skeleton, split
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
 from hub_trainer.ranks import asked
@@ -77,6 +78,8 @@ def fine_tune(
         metric_for_best=plan.metric_for_best,
     )
     assert_as_asked(args)
+    if args.world_size > 1:
+        assert_same(model, args.device, when="before the first step", frozen=True)
     wanted = asked()
     sharding = wanted.sharding if wanted else None
     empty = skeleton(model) if sharding else None

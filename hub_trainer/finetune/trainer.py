@@ -36,7 +36,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
 from hub_trainer.errors import Interrupted, TrainingError
-from hub_trainer.finetune import checkpoints
+from hub_trainer.finetune import checkpoints, replicas
 from hub_trainer.finetune.batch_norms import SharedNorms
 from hub_trainer.finetune.batches import (
     NUM_ROWS,
@@ -142,6 +142,7 @@ class FitTrainer(Trainer):
         self._saved_at = time.monotonic()
         self._saved_step = self._ended_step = -1
         self._skips = 0
+        self._compared = False
         self._checkpoint_bytes = 0
         self._last_loss = torch.zeros(())
 
@@ -197,6 +198,7 @@ class FitTrainer(Trainer):
         with record_function("data"):
             draws, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if isinstance(self.objective, RunsModel):
+            self.model.train()
             self.objective.prepare(self.model, draws, self._summed)
         amounts = [(self.objective.amounts(draw) * draw[WEIGHT]).sum() for draw in draws]
         counted = [[draw[NUM_ROWS], draw[TOKENS]] for draw in draws]
@@ -384,6 +386,9 @@ class FitTrainer(Trainer):
         """
         self._count_step()
         step = self.state.global_step
+        if self.args.world_size > 1 and (not self._compared or step % replicas.EVERY_STEPS == 0):
+            replicas.assert_same(self.model, self.args.device, when=f"step {step}")
+            self._compared = True
         epoch_ended = step == self._ended_step
         self._ended_step = step
         last_of_epoch = self.control.should_training_stop or step % self._steps_per_epoch == 0
