@@ -2,17 +2,19 @@
 
 import copy
 import gc
+import json
 import resource
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
+from hub_trainer.artifacts import write_durably
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
 from hub_trainer.finetune.batch_norms import shared_norms
@@ -20,6 +22,7 @@ from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid
 from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
+from hub_trainer.finetune.peers import watched_peers
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import ProgressCallback, StepProgress
@@ -29,6 +32,9 @@ from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
 from hub_trainer.ranks import asked
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
+
+SHORTAGE = "shortage.json"
+"""Beside the checkpoints: how small the draws became when memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,15 @@ def fine_tune(
     with args.main_process_first(local=False):
         stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
     with ExitStack() as stack:
+        peers = stack.enter_context(watched_peers(args.process_index, args.world_size))
         if plan.around is not None:
             stack.enter_context(plan.around(model))
         if sharding is not None:
             split(model, sharding, args.device, compute=torch.bfloat16 if args.bf16 else None)
             data = plan.prepare(model, data) if plan.prepare else data
         norms = stack.enter_context(shared_norms(model)) if args.world_size > 1 else None
-        run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()), norms)
+        stop = stack.enter_context(stop_on_sigterm())
+        run = Run(folder, run_digest, stop, norms, peers=peers)
         watchers = _watchers(plan, out_dir, on_progress)
         for watcher in watchers:
             stack.callback(watcher.close)
@@ -145,7 +153,10 @@ def _train(setting: Setting, args: TrainingArguments) -> tuple[FitTrainer, int |
     start = newest_valid_checkpoint(run.checkpoints, run_digest=run.digest)
     resumed_from = start.step if start else None
     if start is not None:
-        args = _cut_as_in(start, args)
+        args, rows = _cut_as_in(start, args)
+        run = replace(run, batch_rows=rows)
+    run, args = _after_shortage(run, args)
+    setting = replace(setting, run=run)
     trainer = setting.trainer(args)
     trainer.check_evaluation()
     while not _ran(trainer, start):
@@ -173,11 +184,15 @@ def _ran(trainer: FitTrainer, start: Checkpoint | None) -> bool:
 
 
 def _smaller(trainer: FitTrainer) -> TrainingArguments:
-    """Half the micro-batch and more accumulation, from the last completed step; same batches."""
+    """Half the micro-batch and more accumulation, from the last completed step; same batches.
+
+    Several processes are all begun anew with it, from the last checkpoint: those that still wait
+    in an exchange could not be reached in any other way.
+    """
     args = trainer.args
     micro, total = _cut(args)[0], _cut(args)[0] * _cut(args)[1]
     smaller = next((size for size in range(micro // 2, 0, -1) if total % size == 0), None)
-    if smaller is None or args.world_size > 1:
+    if smaller is None:
         raise TrainingError(
             "The accelerator's memory is not enough for a step of training.",
             where=f"step {trainer.state.global_step + 1}",
@@ -185,23 +200,48 @@ def _smaller(trainer: FitTrainer) -> TrainingArguments:
             do="lower per_device_train_batch_size and raise gradient_accumulation_steps,"
             " or set activation_checkpointing, or use method lora or head",
         )
-    trainer.model.zero_grad(set_to_none=True)
-    trainer.counts.notes.append(
+    note = (
         f"out of memory at step {trainer.state.global_step + 1}: per_device_train_batch_size"
         f" {micro} -> {smaller}, gradient_accumulation_steps {_cut(args)[1]} -> {total // smaller}"
     )
+    run = trainer.run
+    if run.peers is not None:
+        shortage = {"run_digest": run.digest, "per_device_train_batch_size": smaller, "note": note}
+        write_durably(run.checkpoints / SHORTAGE, json.dumps(shortage).encode())
+        run.peers.begin_again()
+    trainer.model.zero_grad(set_to_none=True)
+    trainer.counts.notes.append(note)
     trainer.save_checkpoint()
     return _with_cut(args, smaller, total // smaller)
 
 
-def _cut_as_in(start: Checkpoint, args: TrainingArguments) -> TrainingArguments:
-    """The cut that the checkpoint was made with, if a batch holds as many rows."""
-    micro = start.environment.get("per_device_train_batch_size", 0)
-    accumulation = start.environment.get("gradient_accumulation_steps", 0)
-    same_processes = start.environment.get("num_processes") == args.world_size
-    if same_processes and micro * accumulation == _cut(args)[0] * _cut(args)[1]:
-        return _with_cut(args, micro, accumulation)
-    return args
+def _after_shortage(run: Run, args: TrainingArguments) -> tuple[Run, TrainingArguments]:
+    """The smaller draws that an earlier life of this run was begun anew with, and its note."""
+    try:
+        found = json.loads((run.checkpoints / SHORTAGE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return run, args
+    micro, accumulation = _cut(args)
+    smaller = found["per_device_train_batch_size"]
+    if found["run_digest"] != run.digest or smaller >= micro:
+        return run, args
+    args = _with_cut(args, smaller, -(-micro * accumulation // smaller))
+    rows = run.batch_rows or micro * accumulation * args.world_size
+    return replace(run, batch_rows=rows, notes=(found["note"],)), args
+
+
+def _cut_as_in(start: Checkpoint, args: TrainingArguments) -> tuple[TrainingArguments, int]:
+    """The cut that the checkpoint was made with, or one into as small draws, and a batch's rows."""
+    made = start.environment
+    micro, accumulation = _cut(args)
+    before = made.get("num_processes", args.world_size)
+    rows = made.get("batch_rows", micro * accumulation * before)
+    micro = min(made.get("per_device_train_batch_size", micro), rows)
+    if before == args.world_size:
+        accumulation = made.get("gradient_accumulation_steps", accumulation)
+    else:
+        accumulation = -(-rows // (micro * args.world_size))
+    return _with_cut(args, micro, accumulation), rows
 
 
 def _cut(args: TrainingArguments) -> tuple[int, int]:

@@ -48,7 +48,7 @@ def evaluate_draws(
     """The weighted mean loss, and predictions beside references, gathered over processes."""
     evaluation_mode(model)
     runs = objective if isinstance(objective, RunsModel) else None
-    if runs is not None:
+    if runs is not None and runs.sees_all_draws:
         batches = list(batches)
         runs.prepare(model, batches, _summed)
     rows: list[tuple[int, NDArray[Any], NDArray[Any]]] = []

@@ -38,6 +38,10 @@ class Objective(Protocol):
 class RunsModel(Protocol):
     """An objective that runs the model itself: on parts of a draw, and not only for logits."""
 
+    @property
+    def sees_all_draws(self) -> bool:
+        """Whether a draw of an evaluation depends on the others; they are then held in memory."""
+
     def prepare(self, model: nn.Module, draws: Sequence[Batch], summed: Summed) -> None:
         """Before a step or an evaluation, add to its draws what depends on all of them; `summed`
         adds up a tensor over processes."""

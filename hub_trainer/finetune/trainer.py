@@ -58,6 +58,7 @@ from hub_trainer.finetune.evaluation import (
 from hub_trainer.finetune.interrupts import StopRequest
 from hub_trainer.finetune.methods import resting_modules, trainable_state
 from hub_trainer.finetune.objective import default_objective
+from hub_trainer.finetune.peers import Peers
 from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource, RunsModel
 from hub_trainer.finetune.sharded_state import (
     load_optimizer,
@@ -102,6 +103,12 @@ class Run:
     stop: StopRequest
     norms: SharedNorms | None = None
     """Batch norms that several processes share."""
+    peers: Peers | None = None
+    """The other processes, if there are any."""
+    batch_rows: int | None = None
+    """Rows of a batch as it was begun, on another number of processes."""
+    notes: tuple[str, ...] = ()
+    """What became of this run before it was begun anew."""
 
 
 class FitTrainer(Trainer):
@@ -135,8 +142,10 @@ class FitTrainer(Trainer):
         self.is_distributed_loading_by_transformers = self.is_split
         self.objective = plan.objective or default_objective(model, args.label_smoothing_factor)
         self.resting = resting_modules(model)
-        self.counts = Counts(bit_reproducible=args.device.type == "cpu")
-        self.environment = environment_of(args)
+        self.counts = Counts(bit_reproducible=args.device.type == "cpu", notes=list(run.notes))
+        cut = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        batch_rows = run.batch_rows or cut * args.world_size
+        self.environment = environment_of(args) | {"batch_rows": batch_rows}
         self._pending = (0, 0)
         self._clock: float | None = None
         self._saved_at = time.monotonic()
@@ -156,6 +165,7 @@ class FitTrainer(Trainer):
             args.gradient_accumulation_steps,
             args.world_size,
             args.process_index,
+            self.run.batch_rows,
         )
         seed = args.seed if args.data_seed is None else args.data_seed
         rows = self.data.train
@@ -498,6 +508,7 @@ class FitTrainer(Trainer):
         """Go on from a verified checkpoint; say so where the environment is another one."""
         saved = json.loads((checkpoint.path / COUNTS).read_text(encoding="utf-8"))
         self.counts = Counts(**saved)
+        self.counts.notes += [note for note in self.run.notes if note not in self.counts.notes]
         self.counts.notes.append(f"resumed from step {checkpoint.step}")
         changed = sorted(
             key
@@ -507,6 +518,12 @@ class FitTrainer(Trainer):
         if changed:
             self.counts.bit_reproducible = False
             self.counts.notes.append(f"resumed in another environment: {', '.join(changed)}")
+        if "num_processes" in changed:
+            self.counts.notes.append(
+                f"from step {checkpoint.step} on {self.args.world_size} processes: the same batches"
+                f" of {self.environment['batch_rows']} rows, added up in another order, with other"
+                " dropout; no longer bit for bit what it would have been"
+            )
         self._checkpoint_bytes = checkpoints.size_bytes(checkpoint.path)
         self._saved_step = checkpoint.step
         self.train(resume_from_checkpoint=str(checkpoint.path))

@@ -34,6 +34,11 @@ class LanguageObjective:
     class_weights: tuple[float, float] = (1.0, 1.0)
     """Weights of desirable and undesirable answers."""
 
+    @property
+    def sees_all_draws(self) -> bool:
+        """KTO's KL is that of all rows."""
+        return self.loss_type == "kto"
+
     def amounts(self, batch: Batch) -> torch.Tensor:
         """(B,) learned tokens for SFT, one for each preference or rating."""
         learned: torch.Tensor = batch["num_learned"]
