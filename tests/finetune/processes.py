@@ -22,6 +22,7 @@ def together(
     folder: Path,
     *arguments: Any,
     alive: int | None = None,
+    device: str = "cpu",
     seconds: float = 120,
     **options: Any,
 ) -> list[Any]:
@@ -37,7 +38,7 @@ def together(
         port = free.getsockname()[1]
     context = multiprocessing.get_context("fork")
     processes = [
-        context.Process(target=_process, args=(rank, count, port, folder, target))
+        context.Process(target=_process, args=(rank, count, port, folder, target, device))
         for rank in range(count)
     ]
     for process in processes:
@@ -68,10 +69,11 @@ def _process(
     port: int,
     folder: Path,
     target: Callable[[], Any],
+    device: str,
 ) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
-    os.environ |= {"MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    os.environ |= {"MASTER_PORT": str(port), "ACCELERATE_USE_CPU": str(device == "cpu")}
     torch.set_num_threads(1)
     _forget_the_state_of_one_process()
     try:
