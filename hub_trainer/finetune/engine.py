@@ -122,10 +122,14 @@ def _cached(
     model: nn.Module, data: FitData, plan: FitPlan, args: TrainingArguments, stack: ExitStack
 ) -> tuple[FitData, float]:
     """Features in place of rows where the head alone learns, and the seconds they took."""
-    if data.augmented or not METHODS[plan.method].head_only or is_split(model):
+    if is_split(model) or not _may_cache(data, plan):
         return data, 0.0
     cached = stack.enter_context(cached_features(model, data, args))
     return (data, 0.0) if cached is None else (cached.data, cached.seconds)
+
+
+def _may_cache(data: FitData, plan: FitPlan) -> bool:
+    return METHODS[plan.method].head_only and not data.augmented
 
 
 def _check_plan(data: FitData, plan: FitPlan) -> None:
