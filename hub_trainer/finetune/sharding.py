@@ -179,4 +179,4 @@ def _recompute_activations(model: Any) -> None:
             got=type(model).__name__,
             do="set it to false",
         )
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
