@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: install quickstart test check format clean
+.PHONY: install quickstart test gpu check format clean
 
 install: $(STAMP)
 
@@ -21,6 +21,10 @@ quickstart: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# What needs GPUs, on a machine with 2 or more of them (4 for hsdp); nothing else runs it.
+gpu: $(STAMP)
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check hub_trainer spaces tests

@@ -42,6 +42,8 @@ class BatchShape:
     accumulation: int = 1
     num_processes: int = 1
     process_index: int = 0
+    rows: int | None = None
+    """Rows of a batch, where they are fewer than the draws could hold."""
 
     @property
     def slots(self) -> int:
@@ -51,7 +53,7 @@ class BatchShape:
     @property
     def total(self) -> int:
         """Rows per batch."""
-        return self.micro_batch * self.slots
+        return self.rows or self.micro_batch * self.slots
 
 
 class PooledBatches:

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import json
 import resource
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
+from hub_trainer.artifacts import write_durably
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
 from hub_trainer.finetune.batch_norms import shared_norms
@@ -21,16 +23,21 @@ from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.fuse import fuse_checkpoints
 from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
+from hub_trainer.finetune.peers import watched_peers
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
 from hub_trainer.finetune.progress import EvaluationCallback, ProgressCallback, StepProgress
 from hub_trainer.finetune.proximal import ProximalSteps, zero_share
+from hub_trainer.finetune.replicas import assert_same
 from hub_trainer.finetune.sharding import is_split, put_together, skeleton, split
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
 from hub_trainer.finetune.watching import watch_here
 from hub_trainer.ranks import asked
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
+
+SHORTAGE = "shortage.json"
+"""Beside the checkpoints: how small the draws became when memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -79,28 +86,23 @@ def fine_tune(
     model, trainable = apply_method(
         model, plan.method, lora=plan.lora, last_n=plan.last_n, new_blocks=plan.new_blocks
     )
-    args = training_arguments(
-        plan.arguments,
-        output_dir=out_dir / "logs",
-        seed=plan.seed,
-        evaluates=data.validation is not None,
-        metric_for_best=plan.metric_for_best,
-    )
-    assert_as_asked(args)
+    args = _arguments(data, plan, out_dir)
+    if args.world_size > 1:
+        assert_same(model, args.device, when="before the first step", frozen=True)
     empty = skeleton(model) if sharding else None
-    if plan.fuse is not None:
-        args.save_total_limit = max(plan.fuse.checkpoints, args.save_total_limit or 0)
     folder = out_dir / "checkpoints"
     with args.main_process_first(local=False):
         stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
     with ExitStack() as stack:
+        peers = stack.enter_context(watched_peers(args.process_index, args.world_size))
         if plan.around is not None:
             stack.enter_context(plan.around(model))
         if sharding is not None:
             split(model, sharding, args.device, compute=torch.bfloat16 if args.bf16 else None)
             data = plan.prepare(model, data) if plan.prepare else data
         norms = stack.enter_context(shared_norms(model)) if args.world_size > 1 else None
-        run = Run(folder, run_digest, stack.enter_context(stop_on_sigterm()), norms)
+        stop = stack.enter_context(stop_on_sigterm())
+        run = Run(folder, run_digest, stop, norms, peers=peers)
         watchers = _watchers(plan, out_dir, on_progress)
         for watcher in watchers:
             stack.callback(watcher.close)
@@ -118,6 +120,20 @@ def fine_tune(
     model.eval()
     report = replace(_report(trainer, trainable, resumed_from), fused=fused)
     return model, replace(report, best_metric=fused["score"]) if fused and fused["kept"] else report
+
+
+def _arguments(data: FitData, plan: FitPlan, out_dir: Path) -> TrainingArguments:
+    args = training_arguments(
+        plan.arguments,
+        output_dir=out_dir / "logs",
+        seed=plan.seed,
+        evaluates=data.validation is not None,
+        metric_for_best=plan.metric_for_best,
+    )
+    assert_as_asked(args)
+    if plan.fuse is not None:
+        args.save_total_limit = max(plan.fuse.checkpoints, args.save_total_limit or 0)
+    return args
 
 
 def _note_zeros(trainer: FitTrainer, model: nn.Module) -> None:
@@ -175,7 +191,10 @@ def _train(setting: Setting, args: TrainingArguments) -> tuple[FitTrainer, int |
     start = newest_valid_checkpoint(run.checkpoints, run_digest=run.digest)
     resumed_from = start.step if start else None
     if start is not None:
-        args = _cut_as_in(start, args)
+        args, rows = _cut_as_in(start, args)
+        run = replace(run, batch_rows=rows)
+    run, args = _after_shortage(run, args)
+    setting = replace(setting, run=run)
     trainer = setting.trainer(args)
     trainer.check_evaluation()
     while not _ran(trainer, start):
@@ -203,11 +222,15 @@ def _ran(trainer: FitTrainer, start: Checkpoint | None) -> bool:
 
 
 def _smaller(trainer: FitTrainer) -> TrainingArguments:
-    """Half the micro-batch and more accumulation, from the last completed step; same batches."""
+    """Half the micro-batch and more accumulation, from the last completed step; same batches.
+
+    Several processes are all begun anew with it, from the last checkpoint: those that still wait
+    in an exchange could not be reached in any other way.
+    """
     args = trainer.args
     micro, total = _cut(args)[0], _cut(args)[0] * _cut(args)[1]
     smaller = next((size for size in range(micro // 2, 0, -1) if total % size == 0), None)
-    if smaller is None or args.world_size > 1:
+    if smaller is None:
         raise TrainingError(
             "The accelerator's memory is not enough for a step of training.",
             where=f"step {trainer.state.global_step + 1}",
@@ -215,23 +238,48 @@ def _smaller(trainer: FitTrainer) -> TrainingArguments:
             do="lower per_device_train_batch_size and raise gradient_accumulation_steps,"
             " or set activation_checkpointing, or use method lora or head",
         )
-    trainer.model.zero_grad(set_to_none=True)
-    trainer.counts.notes.append(
+    note = (
         f"out of memory at step {trainer.state.global_step + 1}: per_device_train_batch_size"
         f" {micro} -> {smaller}, gradient_accumulation_steps {_cut(args)[1]} -> {total // smaller}"
     )
+    run = trainer.run
+    if run.peers is not None:
+        shortage = {"run_digest": run.digest, "per_device_train_batch_size": smaller, "note": note}
+        write_durably(run.checkpoints / SHORTAGE, json.dumps(shortage).encode())
+        run.peers.begin_again()
+    trainer.model.zero_grad(set_to_none=True)
+    trainer.counts.notes.append(note)
     trainer.save_checkpoint()
     return _with_cut(args, smaller, total // smaller)
 
 
-def _cut_as_in(start: Checkpoint, args: TrainingArguments) -> TrainingArguments:
-    """The cut that the checkpoint was made with, if a batch holds as many rows."""
-    micro = start.environment.get("per_device_train_batch_size", 0)
-    accumulation = start.environment.get("gradient_accumulation_steps", 0)
-    same_processes = start.environment.get("num_processes") == args.world_size
-    if same_processes and micro * accumulation == _cut(args)[0] * _cut(args)[1]:
-        return _with_cut(args, micro, accumulation)
-    return args
+def _after_shortage(run: Run, args: TrainingArguments) -> tuple[Run, TrainingArguments]:
+    """The smaller draws that an earlier life of this run was begun anew with, and its note."""
+    try:
+        found = json.loads((run.checkpoints / SHORTAGE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return run, args
+    micro, accumulation = _cut(args)
+    smaller = found["per_device_train_batch_size"]
+    if found["run_digest"] != run.digest or smaller >= micro:
+        return run, args
+    args = _with_cut(args, smaller, -(-micro * accumulation // smaller))
+    rows = run.batch_rows or micro * accumulation * args.world_size
+    return replace(run, batch_rows=rows, notes=(found["note"],)), args
+
+
+def _cut_as_in(start: Checkpoint, args: TrainingArguments) -> tuple[TrainingArguments, int]:
+    """The cut that the checkpoint was made with, or one into as small draws, and a batch's rows."""
+    made = start.environment
+    micro, accumulation = _cut(args)
+    before = made.get("num_processes", args.world_size)
+    rows = made.get("batch_rows", micro * accumulation * before)
+    micro = min(made.get("per_device_train_batch_size", micro), rows)
+    if before == args.world_size:
+        accumulation = made.get("gradient_accumulation_steps", accumulation)
+    else:
+        accumulation = -(-rows // (micro * args.world_size))
+    return _with_cut(args, micro, accumulation), rows
 
 
 def _cut(args: TrainingArguments) -> tuple[int, int]:

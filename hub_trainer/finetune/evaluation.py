@@ -48,6 +48,9 @@ def evaluate_draws(
     """The weighted mean loss, and predictions beside references, gathered over processes."""
     evaluation_mode(model)
     runs = objective if isinstance(objective, RunsModel) else None
+    if runs is not None and runs.sees_all_draws:
+        batches = list(batches)
+        runs.prepare(model, batches, _summed)
     rows: list[tuple[int, NDArray[Any], NDArray[Any]]] = []
     sums = torch.zeros(2, dtype=torch.float64)
     for batch in batches:
@@ -68,6 +71,11 @@ def evaluate_draws(
     rows = sorted(gather_object(rows), key=lambda row: row[0])
     _, predictions, references = zip(*rows, strict=True)
     return Evaluation(float(total / max(amount, 1e-12)), _stack(predictions), _stack(references))
+
+
+def _summed(values: torch.Tensor) -> torch.Tensor:
+    everywhere: list[list[float]] = gather_object([values.tolist()])
+    return torch.tensor(everywhere, dtype=values.dtype, device=values.device).sum(0)
 
 
 def evaluation_mode(model: nn.Module) -> None:

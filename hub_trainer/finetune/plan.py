@@ -39,9 +39,13 @@ class Objective(Protocol):
 class RunsModel(Protocol):
     """An objective that runs the model itself: on parts of a draw, and not only for logits."""
 
+    @property
+    def sees_all_draws(self) -> bool:
+        """Whether a draw of an evaluation depends on the others; they are then held in memory."""
+
     def prepare(self, model: nn.Module, draws: Sequence[Batch], summed: Summed) -> None:
-        """Before a step, add to its draws what depends on all of them; `summed` adds up a
-        tensor over processes."""
+        """Before a step or an evaluation, add to its draws what depends on all of them; `summed`
+        adds up a tensor over processes."""
 
     def parts(self, batch: Batch) -> list[Batch]:
         """A draw in pieces, each for one forward and one backward pass; at least one."""
@@ -50,7 +54,7 @@ class RunsModel(Protocol):
         """What `losses` takes of a piece."""
 
     def evaluated(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) losses and (B, ...) predictions of a whole draw."""
+        """(B,) losses and (B, ...) predictions of a whole draw, once it is prepared."""
 
 
 @dataclass(frozen=True)

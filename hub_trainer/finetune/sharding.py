@@ -92,29 +92,36 @@ def assert_split(model: nn.Module, sharding: Sharding) -> None:
 
 
 def skeleton(model: nn.Module) -> nn.Module:
-    """The model without memory for its parameters, for `put_together`."""
+    """The model without memory for its parameters, for `put_together`; those that stay whole are
+    shared.
+    """
     memo: dict[int, Any] = {
         id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
-        for p in model.parameters()
         if p.is_floating_point()
+        else p
+        for p in model.parameters()
     }
     return copy.deepcopy(model, memo)
 
 
 @torch.no_grad()
 def put_together(model: nn.Module, empty: nn.Module) -> nn.Module:
-    """The skeleton filled with the whole weights of a split model, in the CPU's memory."""
+    """The skeleton filled with the whole weights of a split model, in the CPU's memory.
+
+    Where some weights were never split, with them.
+    """
     rest(model)
     parameters = dict(model.named_parameters())
-    places = {id(p): name for name, p in empty.named_parameters()}
+    places = {id(p): name for name, p in empty.named_parameters() if p.is_meta}
+    kept = next((p.device for p in empty.parameters() if not p.is_meta), torch.device("cpu"))
     whole: dict[int, nn.Parameter] = {}
     for key, name in places.items():
         parameter = parameters[name]
         full = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
-        whole[key] = nn.Parameter(full.cpu(), requires_grad=parameter.requires_grad)
+        whole[key] = nn.Parameter(full.to(kept), requires_grad=parameter.requires_grad)
     for module in empty.modules():
         for name, parameter in module._parameters.items():
-            if parameter is not None:
+            if parameter is not None and id(parameter) in whole:
                 module._parameters[name] = whole[id(parameter)]
     for (_, empty_buffer), (_, buffer) in zip(
         empty.named_buffers(), model.named_buffers(), strict=True
@@ -172,4 +179,4 @@ def _recompute_activations(model: Any) -> None:
             got=type(model).__name__,
             do="set it to false",
         )
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})

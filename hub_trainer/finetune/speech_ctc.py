@@ -50,6 +50,11 @@ class CtcObjective:
         labels: torch.Tensor = batch["labels"]
         return (labels != IGNORED).sum(dim=1).float()
 
+    @property
+    def sees_all_draws(self) -> bool:
+        """Each draw is by itself."""
+        return False
+
     def prepare(self, model: nn.Module, draws: Sequence[Batch], summed: Summed) -> None:
         """Nothing depends on other draws."""
 

@@ -36,7 +36,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
 from hub_trainer.errors import Interrupted, TrainingError
-from hub_trainer.finetune import checkpoints
+from hub_trainer.finetune import checkpoints, replicas
 from hub_trainer.finetune.batch_norms import SharedNorms
 from hub_trainer.finetune.batches import (
     NUM_ROWS,
@@ -59,6 +59,7 @@ from hub_trainer.finetune.evaluation import (
 from hub_trainer.finetune.interrupts import StopRequest
 from hub_trainer.finetune.methods import resting_modules, trainable_state
 from hub_trainer.finetune.objective import default_objective
+from hub_trainer.finetune.peers import Peers
 from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource, RunsModel
 from hub_trainer.finetune.sharded_state import (
     load_optimizer,
@@ -103,6 +104,12 @@ class Run:
     stop: StopRequest
     norms: SharedNorms | None = None
     """Batch norms that several processes share."""
+    peers: Peers | None = None
+    """The other processes, if there are any."""
+    batch_rows: int | None = None
+    """Rows of a batch as it was begun, on another number of processes."""
+    notes: tuple[str, ...] = ()
+    """What became of this run before it was begun anew."""
 
 
 class FitTrainer(Trainer):
@@ -138,13 +145,16 @@ class FitTrainer(Trainer):
             model, args.label_smoothing_factor, plan
         )
         self.resting = resting_modules(model)
-        self.counts = Counts(bit_reproducible=args.device.type == "cpu")
-        self.environment = environment_of(args)
+        self.counts = Counts(bit_reproducible=args.device.type == "cpu", notes=list(run.notes))
+        cut = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        batch_rows = run.batch_rows or cut * args.world_size
+        self.environment = environment_of(args) | {"batch_rows": batch_rows}
         self._pending = (0, 0)
         self._clock: float | None = None
         self._saved_at = time.monotonic()
         self._saved_step = self._ended_step = -1
         self._skips = 0
+        self._compared = False
         self._checkpoint_bytes = 0
         self._last_loss = torch.zeros(())
 
@@ -158,6 +168,7 @@ class FitTrainer(Trainer):
             args.gradient_accumulation_steps,
             args.world_size,
             args.process_index,
+            self.run.batch_rows,
         )
         seed = args.seed if args.data_seed is None else args.data_seed
         rows = self.data.train
@@ -200,6 +211,7 @@ class FitTrainer(Trainer):
         with record_function("data"):
             draws, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if isinstance(self.objective, RunsModel):
+            self.model.train()
             self.objective.prepare(self.model, draws, self._summed)
         amounts = [(self.objective.amounts(draw) * draw[WEIGHT]).sum() for draw in draws]
         counted = [[draw[NUM_ROWS], draw[TOKENS]] for draw in draws]
@@ -411,6 +423,9 @@ class FitTrainer(Trainer):
         """
         self._count_step()
         step = self.state.global_step
+        if self.args.world_size > 1 and (not self._compared or step % replicas.EVERY_STEPS == 0):
+            replicas.assert_same(self.model, self.args.device, when=f"step {step}")
+            self._compared = True
         epoch_ended = step == self._ended_step
         self._ended_step = step
         last_of_epoch = self.control.should_training_stop or step % self._steps_per_epoch == 0
@@ -520,6 +535,7 @@ class FitTrainer(Trainer):
         """Go on from a verified checkpoint; say so where the environment is another one."""
         saved = json.loads((checkpoint.path / COUNTS).read_text(encoding="utf-8"))
         self.counts = Counts(**saved)
+        self.counts.notes += [note for note in self.run.notes if note not in self.counts.notes]
         self.counts.notes.append(f"resumed from step {checkpoint.step}")
         changed = sorted(
             key
@@ -529,6 +545,12 @@ class FitTrainer(Trainer):
         if changed:
             self.counts.bit_reproducible = False
             self.counts.notes.append(f"resumed in another environment: {', '.join(changed)}")
+        if "num_processes" in changed:
+            self.counts.notes.append(
+                f"from step {checkpoint.step} on {self.args.world_size} processes: the same batches"
+                f" of {self.environment['batch_rows']} rows, added up in another order, with other"
+                " dropout; no longer bit for bit what it would have been"
+            )
         self._checkpoint_bytes = checkpoints.size_bytes(checkpoint.path)
         self._saved_step = checkpoint.step
         self.train(resume_from_checkpoint=str(checkpoint.path))

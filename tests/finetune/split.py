@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import PartialState
 
 from hub_trainer.finetune.engine import fine_tune
@@ -35,7 +36,8 @@ def ask(sharding: Sharding | None) -> None:
     """As a launcher would have: this process and its siblings hold one model in parts."""
     if sharding is not None:
         processes = sharding.shards * sharding.replicas
-        Asked("a test", processes, on_cpu=True, sharding=sharding).write()
+        on_cpu = not torch.cuda.is_available()
+        Asked("a test", processes, on_cpu=on_cpu, sharding=sharding).write()
 
 
 def classifier(
@@ -81,7 +83,7 @@ def language_model(
 ) -> Result:
     """Rows of unequal lengths and weights, in other numbers of passes on each process."""
     ask(sharding)
-    PartialState(cpu=True)
+    PartialState(cpu=not torch.cuda.is_available())
     kind = loss.split()[0]
     rate = 0.05 if method == "lora" else 3e-3
     arguments = {"num_train_epochs": 1, "learning_rate": rate, **more}

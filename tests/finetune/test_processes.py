@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 pytestmark = pytest.mark.slow
 
 
-def run(folder: Path, *arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *arguments: object, processes: int = 2, script: Path = SCRIPT
+) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone"]
         launcher += ["--nproc_per_node", str(processes)]
     return subprocess.run(
-        [*launcher, str(SCRIPT), str(folder), *map(str, arguments)],
+        [*launcher, str(script), str(folder), *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
@@ -63,3 +66,34 @@ def test_two_processes_stop_together_and_go_on_to_the_same_bits(tmp_path: Path) 
     assert report_of(cut)["bit_reproducible"]
     weights = [load_file(folder / "model.safetensors") for folder in (whole, cut)]
     assert same_weights(*weights)
+
+
+SHORT = Path(__file__).with_name("short_of_memory.py")
+
+
+def test_memory_when_it_is_short_on_one_process_then_all_begin_again_under_the_launcher(
+    tmp_path: Path,
+) -> None:
+    finished = run(tmp_path, script=SHORT)
+    assert finished.returncode == 0, finished.stderr
+    report = report_of(tmp_path)
+    assert report["per_device_train_batch_size"] == 4
+    assert report["gradient_accumulation_steps"] == 2
+    assert report["resumed_from"] == 2
+    assert report["steps"] == 4
+    assert "out of memory at step 3" in " ".join(report["notes"])
+
+
+def test_process_when_it_is_killed_then_the_launcher_and_all_others_are_down_in_half_a_minute(
+    tmp_path: Path,
+) -> None:
+    finished = run(tmp_path, 2, script=SHORT)
+    ended = time.time()
+    assert finished.returncode != 0
+    last = (tmp_path / "checkpoints" / "checkpoint-1").stat().st_mtime
+    assert ended - last < 30
+    assert "rank      : 1" in finished.stderr
+    assert "Signal 9" in finished.stderr
+    again = run(tmp_path, script=SHORT)
+    assert again.returncode == 0, again.stderr
+    assert report_of(tmp_path)["resumed_from"] == 2

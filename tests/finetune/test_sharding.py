@@ -7,8 +7,16 @@ import pytest
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
 
 from hub_trainer.errors import TrainingError
+from hub_trainer.finetune.engine import fine_tune
+from hub_trainer.finetune.methods import quantization_config
+from hub_trainer.finetune.plan import FitPlan
 from hub_trainer.finetune.sharding import (
     assert_split,
     evened,
@@ -22,7 +30,7 @@ from hub_trainer.finetune.sharding import (
 from hub_trainer.ranks import Sharding
 from tests.finetune.processes import together
 from tests.finetune.split import ask, assert_equal, classifier, language_model
-from tests.finetune.tiny import MODELS, bert, largest_difference, llama, weights_of
+from tests.finetune.tiny import MODELS, bert, largest_difference, llama, text_data, weights_of
 
 TWO, HYBRID = Sharding(2), Sharding(2, replicas=2)
 KEPT = Sharding(2, reshard_after_forward=False, activation_checkpointing=True)
@@ -138,3 +146,40 @@ def test_model_when_split_and_put_together_then_nothing_is_lost(tmp_path: Path) 
         assert found["whole"]
         assert found["difference"] == 0
         assert found["learns"]
+
+
+def in_four_bits(folder: Path, micro: int, sharding: Sharding | None = None) -> Any:
+    ask(sharding)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder / "base", quantization_config=quantization_config(), device_map="cpu"
+    )
+    arguments = {"per_device_train_batch_size": micro, "max_steps": 3, "logging_steps": 1}
+    plan = FitPlan("qlora", {**arguments, "learning_rate": 0.01, "eval_strategy": "no"})
+    out = folder / ("split" if sharding else "alone")
+    trained, report = fine_tune(model, text_data(41), plan, out_dir=out)
+    whole_in_bits = [p for p in trained.parameters() if p.dtype == torch.uint8]
+    assert len(whole_in_bits) == 14
+    learned = {n: p.detach() for n, p in trained.named_parameters() if p.requires_grad}
+    return learned, report.history
+
+
+@pytest.mark.slow
+def test_quantized_base_when_it_is_split_then_its_bits_stay_whole_and_all_else_learns_the_same(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        pad_token_id=0,
+        num_labels=3,
+    )
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "base")
+    alone = in_four_bits(tmp_path, 8)
+    found = together(2, in_four_bits, tmp_path, tmp_path, 4, TWO)
+    assert largest_difference(alone[0], found[0][0]) < 1e-3
+    losses = [[e["loss"] for e in history if "loss" in e] for history in (alone[1], found[0][1])]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

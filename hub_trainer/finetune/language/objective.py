@@ -34,19 +34,23 @@ class LanguageObjective:
     class_weights: tuple[float, float] = (1.0, 1.0)
     """Weights of desirable and undesirable answers."""
 
+    @property
+    def sees_all_draws(self) -> bool:
+        """KTO's KL is that of all rows."""
+        return self.loss_type == "kto"
+
     def amounts(self, batch: Batch) -> torch.Tensor:
         """(B,) learned tokens for SFT, one for each preference or rating."""
         learned: torch.Tensor = batch["num_learned"]
         return learned if self.loss_type == "nll" else torch.ones_like(learned)
 
     def prepare(self, model: nn.Module, draws: Sequence[Batch], summed: Summed) -> None:
-        """KTO's KL is of the whole step, so the cut into draws and processes changes nothing."""
+        """KTO's KL is of all draws, so the cut into draws and processes changes nothing."""
         if self.loss_type != "kto":
             return
         found = torch.zeros(2, dtype=torch.float64, device=draws[0][WEIGHT].device)
-        model.train()
         for draw in draws:
-            ratios = self._mismatched_ratios(model, draw)
+            draw["ratios"] = ratios = self._mismatched_ratios(model, draw)
             if draw[NUM_ROWS]:
                 found += torch.stack([ratios.sum(), torch.ones_like(ratios).sum()])
         rest(model)
@@ -92,9 +96,7 @@ class LanguageObjective:
         losses = torch.zeros(len(batch[WEIGHT]), device=device)
         kept = torch.zeros(len(losses), 3, dtype=torch.float64, device=device)
         if self.loss_type == "kto":
-            ratios = self._mismatched_ratios(model, batch)
-            kept[:, 2] = ratios
-            batch["kl"] = ratios.mean().clamp_min(0)
+            kept[:, 2] = batch["ratios"]
         for part, counts in evened(self.parts(batch), model):
             members, found = part["part"].members, self.outputs(model, part)
             if not counts:
