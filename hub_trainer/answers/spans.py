@@ -21,6 +21,7 @@ from hub_trainer.answers.label import (
 )
 from hub_trainer.answers.label_names import alike_notes, in_order, named
 from hub_trainer.answers.measuring import ByStatistics
+from hub_trainer.answers.partial_spans import partial_sections
 from hub_trainer.answers.span_lines import NOTHING_THERE, mended, span_lines
 from hub_trainer.answers.span_reading import (
     assert_tags,
@@ -36,6 +37,7 @@ from hub_trainer.answers.tags import OUTSIDE, is_tag, spans_of_tags, type_of
 from hub_trainer.answers.words import words_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
+from hub_trainer.metrics.partial_spans import partial_matches
 from hub_trainer.metrics.spans import (
     SPAN_METRICS,
     Span,
@@ -286,8 +288,13 @@ class Spans(ByStatistics):
                 for key, metric in SPAN_METRICS.items()
             }
             counts = {"support": int(support), "predicted": int(predicted)}
-            rows.append({"label": name, **figures, **counts})
-        return {"per_type": rows, "mistakes": _mistakes(truth, given)}
+            nearly = {way: one["f1"] for way, one in partial_matches(*own).items()}
+            rows.append({"label": name, **figures, **counts, "partial_f1": nearly})
+        return {
+            "per_type": rows,
+            "mistakes": _mistakes(truth, given),
+            "partial": partial_matches(truth, given),
+        }
 
     def draw(self, detail: Mapping[str, Any], folder: Path) -> None:
         """There is no picture of spans."""
@@ -302,6 +309,7 @@ class Spans(ByStatistics):
         return [
             Section("Per type", header, rows, text=text),
             Section("Mistakes", ["what", "spans"], mistakes),
+            *partial_sections(detail),
         ]
 
     def limits(

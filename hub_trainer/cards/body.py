@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hub_trainer.cards.decision import decision_limits, decision_section
+from hub_trainer.cards.decision import decision_limits, decision_section, slices_section
 from hub_trainer.cards.facts import CardFacts
+from hub_trainer.cards.importance import importance_limits, importance_section
 from hub_trainer.cards.markdown import code_block, escape, fence, name, one_line, table
 from hub_trainer.cards.metadata import to_yaml
 from hub_trainer.cards.results import (
@@ -34,9 +35,11 @@ def render_body(facts: CardFacts) -> str:
         "How to rate": _rating_section(facts),
         "Results": results_section(facts),
         "Decision": decision_section(facts),
+        "Slices": slices_section(facts),
         **answer_sections(facts),
+        "Columns": importance_section(facts),
         "Examples": examples_section(facts),
-        "Limits": limits_section(facts, decision_limits(facts)),
+        "Limits": limits_section(facts, decision_limits(facts) + importance_limits(facts)),
         "Training data": _data_section(facts),
         "Training": _training_section(facts),
         "Search over settings": search_section(facts.tune) if facts.tune else "",

@@ -5,6 +5,8 @@ from hub_trainer.cards.markdown import name, table
 from hub_trainer.cards.results import estimate
 from hub_trainer.stats import readable
 
+MAX_SLICES = 40
+
 
 def decision_section(facts: CardFacts) -> str:
     """The threshold in words, and a table of what it reaches; nothing where there is none."""
@@ -27,6 +29,30 @@ def decision_section(facts: CardFacts) -> str:
         ["rows without it", "", *(f"{one['num_negative']:,}" for one in both)],
     ]
     return f"{told}\n\n{table(['', 'wanted', 'on validation rows', 'on sealed rows'], rows)}"
+
+
+def slices_section(facts: CardFacts) -> str:
+    """Sensitivity and specificity in each part of the sealed rows that the recipe names."""
+    found = facts.results.detail.get("positive_slices") or []
+    if not found:
+        return ""
+    rows = [
+        [
+            name(one["column"]),
+            name(one["value"]),
+            f"{one['num_positive']:,}",
+            estimate(one["sensitivity"]),
+            f"{one['num_negative']:,}",
+            estimate(one["specificity"]),
+        ]
+        for one in found[:MAX_SLICES]
+    ]
+    label = name(str(found[0]["name"]))
+    more = len(found) - len(rows)
+    told = f"Of {label}, in each part of the sealed rows; a wide interval is one of few rows."
+    told += f" Parts that are not shown: {more:,}." if more else ""
+    header = ["column", "value", "with it", "sensitivity", "without", "specificity"]
+    return f"{told}\n\n{table(header, rows, numbers_from=2)}"
 
 
 def decision_limits(facts: CardFacts) -> list[str]:

@@ -12,7 +12,7 @@ NOTICE_OF_TAG: Mapping[str, str] = {
     **dict.fromkeys(
         ("medical", "medicine", "health", "healthcare", "clinical", "biomedical"), MEDICAL
     ),
-    **dict.fromkeys(("biometrics", "face-recognition", "facial-recognition"), BIOMETRIC),
+    **dict.fromkeys(("biometric", "biometrics", "faces", "face-recognition"), BIOMETRIC),
 }
 """Tag of a dataset's card -> an example of the notice that a model of it needs."""
 

@@ -227,12 +227,18 @@ def estimators_table() -> str:
     rows = [
         (
             f"`{name}`{', the default' if name == DEFAULT_ESTIMATOR else ''}",
-            ", ".join(f"`{kind[name].__name__}`" for kind in ESTIMATORS.values() if name in kind),
+            ", ".join(
+                f"`{_class_name(kind[name])}`" for kind in ESTIMATORS.values() if name in kind
+            ),
             ", ".join(f"`{key}={value}`" for key, value in DEFAULT_ARGUMENTS[name].items()),
         )
         for name in dict.fromkeys(name for kind in ESTIMATORS.values() for name in kind)
     ]
-    return markdown_table(("estimator", "classes of scikit-learn", "our defaults"), rows)
+    return markdown_table(("estimator", "classes", "our defaults"), rows)
+
+
+def _class_name(found: Any) -> str:
+    return found if isinstance(found, str) else str(found.__name__)
 
 
 def estimator_arguments_table() -> str:

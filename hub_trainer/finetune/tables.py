@@ -4,14 +4,17 @@ An estimator's name stands for a classifier or a regressor, as the answer wants.
 """
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -23,12 +26,16 @@ from sklearn.ensemble import (
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from skops.io import dump, load
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from hub_trainer.answers import Answer
 from hub_trainer.errors import DataError, Problem, TrainingError
+from hub_trainer.finetune import boosted
 from hub_trainer.inputs.table_features import Features, Row, encoder_of, table_of
 from hub_trainer.recipe.arguments import nearest
 
@@ -42,20 +49,33 @@ TRUSTED_TYPES = (
 
 DEFAULT_ESTIMATOR = "hist_gradient_boosting"
 Kind = Literal["classifier", "regressor"]
-ESTIMATORS: Mapping[Kind, Mapping[str, type[BaseEstimator]]] = {
+NEIGHBOURS = "nearest_neighbours"
+PERCEPTRON = "multi_layer_perceptron"
+ESTIMATORS: Mapping[Kind, Mapping[str, type[BaseEstimator] | str]] = {
     "classifier": {
         DEFAULT_ESTIMATOR: HistGradientBoostingClassifier,
         "random_forest": RandomForestClassifier,
         "extra_trees": ExtraTreesClassifier,
         "logistic_regression": LogisticRegression,
+        NEIGHBOURS: KNeighborsClassifier,
+        PERCEPTRON: MLPClassifier,
+        boosted.NAME: "LGBMClassifier",
     },
     "regressor": {
         DEFAULT_ESTIMATOR: HistGradientBoostingRegressor,
         "random_forest": RandomForestRegressor,
         "extra_trees": ExtraTreesRegressor,
         "ridge": Ridge,
+        NEIGHBOURS: KNeighborsRegressor,
+        PERCEPTRON: MLPRegressor,
+        boosted.NAME: "LGBMRegressor",
     },
 }
+"""Name -> the estimator, or its name in LightGBM, which need not be there."""
+TAKE_GAPS = frozenset({DEFAULT_ESTIMATOR, boosted.NAME})
+"""Estimators that need no gap filled."""
+NO_WEIGHTS = frozenset({NEIGHBOURS})
+"""Estimators for which every row counts the same."""
 OWNED_ARGUMENTS = {
     "random_state": "write train.seed",
     "early_stopping": "write train.early_stopping",
@@ -64,6 +84,9 @@ OWNED_ARGUMENTS = {
     "warm_start": "remove it: a model is fitted once",
     "verbose": "remove it: a stage prints nothing",
     "categorical_features": "remove it: features are encoded before the estimator",
+    "algorithm": "remove it: every row is compared",
+    "objective": "remove it: the task says what is learned",
+    "boosting_type": "remove it: trees are boosted",
 }
 DEFAULT_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     DEFAULT_ESTIMATOR: {"early_stopping": False},
@@ -71,6 +94,9 @@ DEFAULT_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "extra_trees": {"n_estimators": 300},
     "ridge": {},
     "logistic_regression": {"max_iter": 1000},
+    NEIGHBOURS: {"algorithm": "brute"},
+    PERCEPTRON: {"max_iter": 300},
+    boosted.NAME: {"verbosity": -1, "deterministic": True, "force_row_wise": True},
 }
 
 
@@ -110,17 +136,19 @@ def estimator_problems(
         text = f"train.estimator: {name!r} is not offered; there are {', '.join(offered)}."
         text += nearest(name, offered)
         return [Problem("train.estimator", text)]
-    known = inspect.signature(offered[name]).parameters
+    if isinstance(offered[name], str) and (missing := boosted.missing_problems("train.estimator")):
+        return missing
+    made = _class_of(name, kind)
+    known = inspect.signature(made).parameters
     problems = []
     for key in arguments:
         path = f"train.estimator_arguments.{key}"
         if key in OWNED_ARGUMENTS:
             problems.append(Problem(path, f"{path}: cannot be set; {OWNED_ARGUMENTS[key]}"))
         elif key not in known:
-            cls = offered[name].__name__
-            text = f"{path}: is not an argument of {cls}.{nearest(key, known)}"
+            text = f"{path}: is not an argument of {made.__name__}.{nearest(key, known)}"
             problems.append(Problem(path, text))
-    return problems or _value_problems(offered[name](**arguments))
+    return problems or _value_problems(made(**arguments))
 
 
 def fit_pipeline(
@@ -136,7 +164,10 @@ def fit_pipeline(
             f"{what} or more in the training rows.",
             got=", ".join(sorted(map(str, set(values)))) or "no rows",
         )
-    encoder = encoder_of(features, gaps_are_kept=fit.estimator == DEFAULT_ESTIMATOR)
+    if fit.estimator in NO_WEIGHTS:
+        train = _counted(train)
+        values = train.values
+    encoder = encoder_of(features, gaps_are_kept=fit.estimator in TAKE_GAPS)
     estimator = _estimator(fit)
     encoded = encoder.fit_transform(table_of(train.rows, features))
     options: dict[str, Any] = {}
@@ -148,7 +179,9 @@ def fit_pipeline(
             "y_val": [held[i] for i in kept],
             "sample_weight_val": [validation.weights[i] for i in kept],
         }
-    estimator.fit(encoded, values, sample_weight=np.asarray(train.weights), **options)
+    if fit.estimator not in NO_WEIGHTS:
+        options["sample_weight"] = np.asarray(train.weights)
+    estimator = _fitted(estimator, encoded, values, options)
     return Pipeline([("encoder", encoder), ("estimator", estimator)])
 
 
@@ -175,9 +208,15 @@ def estimator_of(pipeline: Pipeline) -> Any:
 
 
 def num_parameters(estimator: Any) -> int:
-    """Fitted numbers: coefficients, or nodes of trees."""
+    """Fitted numbers: coefficients, nodes of trees, or the rows that are compared."""
+    if isinstance(estimator, TransformedTargetRegressor):
+        return num_parameters(estimator.regressor_)
     if isinstance(estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         return sum(len(tree.nodes) for stage in estimator._predictors for tree in stage)
+    if isinstance(estimator, KNeighborsClassifier | KNeighborsRegressor):
+        return int(estimator._fit_X.size)
+    if isinstance(estimator, MLPClassifier | MLPRegressor):
+        return sum(layer.size for layer in (*estimator.coefs_, *estimator.intercepts_))
     if hasattr(estimator, "estimators_"):
         return sum(tree.tree_.node_count for tree in estimator.estimators_)
     return int(estimator.coef_.size + np.size(estimator.intercept_))
@@ -211,11 +250,12 @@ def hub_config(
 ) -> dict[str, Any]:
     """config.json: the Hub's form for scikit-learn models, and what the features are."""
     packages = ("scikit-learn", "skops", "numpy", "pandas")
+    shown = table_of([example], features)
     return {
         "sklearn": {
-            "columns": list(features),
+            "columns": list(shown.columns),
             "environment": [f"{name}={version(name)}" for name in packages],
-            "example_input": {name: [example[name]] for name in features},
+            "example_input": {name: shown[name].tolist() for name in shown.columns},
             "model": {"file": MODEL_FILE},
             "model_format": "skops",
             "task": task,
@@ -227,23 +267,69 @@ def hub_config(
     }
 
 
+def _class_of(name: str, kind: Kind) -> Any:
+    """The class of an estimator."""
+    found = ESTIMATORS[kind][name]
+    return getattr(import_module(boosted.NAME), found) if isinstance(found, str) else found
+
+
+def _counted(rows: AnsweredRows) -> AnsweredRows:
+    """The rows that count at all."""
+    kept = [index for index, weight in enumerate(rows.weights) if weight > 0]
+    return AnsweredRows([rows.rows[i] for i in kept], [1.0] * len(kept), rows.answer)
+
+
+def _fitted(estimator: Any, encoded: Any, values: Sequence[Any], options: dict[str, Any]) -> Any:
+    """The fitted estimator, of scikit-learn's own types alone.
+
+    Raises DataError for arguments that do not suit the rows.
+    """
+    neighbours = getattr(estimator, "n_neighbors", 0)
+    try:
+        if neighbours > len(values):
+            raise ValueError(f"n_neighbors is {neighbours} for {len(values)} training rows")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a perceptron that has not converged
+            estimator.fit(encoded, values, **options)
+    except ValueError as error:
+        raise DataError(
+            "The estimator cannot be fitted to these rows.",
+            where="train.estimator_arguments",
+            got=str(error).splitlines()[0],
+            do="Change them, or take another train.estimator.",
+        ) from None
+    if type(estimator).__module__.startswith(boosted.NAME):
+        return boosted.as_scikit_learn(estimator, encoded, values)
+    inner = getattr(estimator, "regressor_", estimator)
+    if isinstance(inner, MLPClassifier | MLPRegressor):
+        del inner._optimizer  # what only goes on with fitting, of a type that is not trusted
+    return estimator
+
+
 def _estimator(fit: TableFit) -> Any:
-    arguments = {**DEFAULT_ARGUMENTS[fit.estimator], **fit.arguments, "random_state": fit.seed}
-    estimator = ESTIMATORS[fit.kind][fit.estimator]
+    estimator = _class_of(fit.estimator, fit.kind)
+    arguments = {**DEFAULT_ARGUMENTS[fit.estimator], **fit.arguments}
+    if "random_state" in inspect.signature(estimator).parameters:
+        arguments["random_state"] = fit.seed
     if fit.patience is not None:
         arguments |= {
             "early_stopping": True,
             "n_iter_no_change": fit.patience,
             "tol": max(fit.min_change, 1e-7),
         }
-    return estimator(**arguments)
+    made = estimator(**arguments)
+    if isinstance(made, MLPRegressor):  # it learns targets of any size in units of their spread
+        return TransformedTargetRegressor(made, transformer=StandardScaler())
+    return made
 
 
 def _value_problems(estimator: Any) -> list[Problem]:
     """scikit-learn's own check of the values, which it would make only when fitting."""
+    key = "train.estimator_arguments"
+    if not hasattr(estimator, "_parameter_constraints"):
+        return boosted.value_problems(estimator, key)
     try:
         estimator._validate_params()
     except ValueError as error:
-        key = "train.estimator_arguments"
         return [Problem(key, f"{key}: {str(error).splitlines()[0]}")]
     return []

@@ -19,10 +19,13 @@ from hub_trainer.inputs import (
     near_tables,
 )
 from hub_trainer.inputs.cleaning import clean_text
+from hub_trainer.inputs.dates import holds_dates, read_date
 from hub_trainer.inputs.table_features import encode_tables, find_features
 from hub_trainer.recipe.columns import is_feature
 
 LARGEST_WHOLE = 2**63 - 1
+MAX_TOLD = 3
+"""Rows that are named of those that have no date."""
 
 
 class _Table:
@@ -45,7 +48,7 @@ class _Table:
     # --- columns
 
     def read(self, column: Column, where: str) -> pa.ChunkedArray:
-        """Numbers, booleans and texts; NaN, infinity, blank cells and gap words are null.
+        """Numbers, booleans, dates and texts; NaN, infinity, blank cells and gap words are null.
 
         White space around a category does not make another one of it.
         """
@@ -64,9 +67,12 @@ class _Table:
         if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
             values = pc.utf8_trim_whitespace(values.cast(pa.string()))
             gaps = pc.is_in(values, pa.array(["", *sorted(column.gap_words)], pa.string()))
-            return pc.if_else(gaps, pa.scalar(None, pa.string()), values)
+            values = pc.if_else(gaps, pa.scalar(None, pa.string()), values)
+            return _only_dates(values, column.notes) if holds_dates(values.to_pylist()) else values
+        if types.is_date(kind) or types.is_timestamp(kind):
+            return values.cast(pa.string())
         raise DataError(
-            "A feature is neither number, text nor boolean.",
+            "A feature is neither number, text, date nor boolean.",
             where=where,
             got=str(kind),
             do="Write it as numbers or texts, or leave it out: drop_columns in the recipe.",
@@ -163,6 +169,19 @@ class _Table:
         except (ValueError, RecursionError):
             return None
         return row if isinstance(row, dict) else None
+
+
+def _only_dates(values: Any, notes: list[str]) -> Any:
+    """The dates of a column; a text among them that is none becomes a gap, and is told."""
+    texts = values.to_pylist()
+    wrong = [n for n, text in enumerate(texts) if text is not None and read_date(text) is None]
+    if not wrong:
+        return values
+    told = ", ".join(f"row {number + 1} {texts[number]!r:.40}" for number in wrong[:MAX_TOLD])
+    more = f" and {len(wrong) - MAX_TOLD:,} more" if len(wrong) > MAX_TOLD else ""
+    notes.append(f"holds dates, but {told}{more} is none: they are gaps")
+    none = set(wrong)
+    return pa.chunked_array([[None if n in none else t for n, t in enumerate(texts)]], pa.string())
 
 
 def _clean(value: Any) -> Any:

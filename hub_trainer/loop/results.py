@@ -149,7 +149,8 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
         primary, verdict = outputs["primary"], outputs["gate"]["verdict"]
         value = outputs["metrics"][primary]["value"]
         examples = _examples(outputs["num_examples"], outputs.get("num_rows"))
-        return f"{primary} {readable(value)} on {examples}; the gate says {verdict}"
+        told = f"{primary} {readable(value)} on {examples}; the gate says {verdict}"
+        return "; ".join([told, *(f"warning: {one}" for one in outputs.get("warnings") or ())])
     if stage == "publish":
         number = outputs["pull_request"]
         where = f"pull request {number}" if number else "main"

@@ -12,6 +12,8 @@ from hub_trainer.answers.label_names import alike_labels, plain_label
 from hub_trainer.answers.words import joined, words_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column, Input, load_input
+from hub_trainer.inputs.dates import holds_dates
+from hub_trainer.inputs.table_features import holds_texts
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer, is_feature, unseen
 from hub_trainer.rows.counters import NAMELESS, counted_columns
@@ -83,7 +85,7 @@ class CanonicalRows:
     label_names: tuple[str, ...] | None
     """In the order of the dataset's classes; None when its labels are plain values."""
     features: Mapping[str, str]
-    """A table's features: number, category or boolean."""
+    """A table's features: number, category, date or boolean."""
     dropped: Mapping[str, int]
     """Reason -> rows that were left out."""
     first_dropped: Sequence[tuple[int, str]] = ()
@@ -404,7 +406,9 @@ def _feature_kinds(table: "pa.Table", names: Mapping[str, str], spec: RowSpec) -
             continue
         kind = table.schema.field(name).type
         word = "boolean" if pa.types.is_boolean(kind) else "number"
-        kinds[name] = "category" if pa.types.is_string(kind) else word
+        if pa.types.is_string(kind):
+            word = "date" if holds_dates(table[name].to_pylist()) else "category"
+        kinds[name] = word
     return kinds
 
 
@@ -431,6 +435,9 @@ def _feature_notes(
 def _category_notes(name: str, column: Any) -> Iterator[str]:
     """Categories that hardly repeat, and those that differ only in case."""
     counts = Counter(value for value in column.to_pylist() if value is not None)
+    if counts.total() >= MIN_CATEGORIES and holds_texts(list(counts.elements())):
+        yield f"the column {name!r} holds texts, of which the model sees how often each word comes"
+        return
     if counts.total() >= MIN_CATEGORIES and len(counts) > counts.total() / 2:
         yield (
             f"the column {name!r} has {len(counts):,} different texts in {counts.total():,} rows, "

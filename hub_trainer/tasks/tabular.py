@@ -23,6 +23,7 @@ from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.model_folder import CONFIG, file_stamp, read_config
 from hub_trainer.finetune.tables import (
     DEFAULT_ESTIMATOR,
+    NO_WEIGHTS,
     TRUSTED_TYPES,
     AnsweredRows,
     Kind,
@@ -36,6 +37,7 @@ from hub_trainer.finetune.tables import (
     save_pipeline,
     with_threshold,
 )
+from hub_trainer.inputs.dates import EXAMPLE
 from hub_trainer.inputs.table_features import Features, find_features, table_of, typical_row
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
@@ -56,6 +58,11 @@ from hub_trainer.tasks import (
 from hub_trainer.tasks.outlines import Kind as ColumnKind
 
 MAX_CHOICES = 200
+WRITTEN: Mapping[str, Mapping[str, Any]] = {
+    "date": {"placeholder": EXAMPLE},
+    "text": {"lines": 3, "max_length": 20_000},
+}
+"""Kinds of features that a person writes -> the arguments of the box for it."""
 UNUSED_KEYS = (
     "train.arguments",
     "train.fuse",
@@ -126,6 +133,9 @@ class Tabular:
             text = f"base_model: {self.name} starts from none; remove it"
             problems.append(Problem("base_model", text))
         estimator = train.estimator or DEFAULT_ESTIMATOR
+        if train.class_weights and estimator in NO_WEIGHTS:
+            text = f"train.class_weights: changes nothing with {estimator}; remove it"
+            problems.append(Problem("train.class_weights", text))
         if train.early_stopping is not None and estimator != DEFAULT_ESTIMATOR:
             text = f"train.early_stopping: changes nothing with {estimator}; remove it"
             problems.append(Problem("train.early_stopping", text))
@@ -276,6 +286,8 @@ def _input(
         return "Number", {"label": name, "value": typical}
     if kind == "boolean":
         return "Checkbox", {"label": name, "value": bool(typical)}
+    if kind in WRITTEN:
+        return "Textbox", {"label": name, "value": typical, **WRITTEN[kind]}
     found = {str(row[name]) for row in examples if row.get(name) is not None}
     choices = sorted(found)[:MAX_CHOICES]
     return "Dropdown", {"label": name, "choices": choices, "value": str(typical)}
@@ -283,7 +295,7 @@ def _input(
 
 def _row_reader(features: Features) -> Callable[[Sequence[Any]], dict[str, Any]]:
     def read(values: Sequence[Any]) -> dict[str, Any]:
-        row = dict(zip(features, values, strict=True))
+        row = {name: None if one == "" else one for name, one in zip(features, values, strict=True)}
         if all(value is None for value in row.values()):
             raise DataError("There is no value to go by.", do="fill in one field or more")
         table_of([row], features)

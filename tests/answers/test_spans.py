@@ -257,7 +257,8 @@ def test_detail_when_there_are_mistakes_then_each_kind_is_counted() -> None:
     assert rows == {"Disease": (1, 1), "Gene": (2, 2)}
     said = [one.text for one in SPANS.limits(detail, {"train": {"Gene": 9, "Disease": 1}})]
     assert said[0].startswith("The weakest type is")
-    assert [one.title for one in SPANS.sections(detail)] == ["Per type", "Mistakes"]
+    titles = [one.title for one in SPANS.sections(detail)]
+    assert titles == ["Per type", "Mistakes", "Nearly right", "Nearly right by type"]
 
 
 def test_fit_linear_when_words_are_known_then_their_commonest_tag() -> None:

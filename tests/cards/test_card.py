@@ -448,10 +448,14 @@ CHOSEN = {**REACHED, "threshold": 0.125, "wanted": 0.95, "sensitivity": estimate
 
 
 def test_card_when_a_threshold_decides_then_says_what_was_wanted_and_what_it_reaches() -> None:
-    made = facts(
-        fit=FitReport.from_json({**FIT, "threshold": CHOSEN}), results=results(positive=REACHED)
-    )
+    of_a = {"column": "site", "value": "x", **REACHED}
+    found = results(positive=REACHED, positive_slices=[of_a] * 41)
+    made = facts(fit=FitReport.from_json({**FIT, "threshold": CHOSEN}), results=found)
     card = render_card(made)
+    parts = table_under(card, "Slices")
+    shown = ["40", "0.8000 [0.7500, 0.8500]", "60", "0.9000 [0.8500, 0.9500]"]
+    assert parts == [["`site`", "`x`", *shown]] * 40
+    assert "Parts that are not shown: 1." in card
     section = card.split("## Decision")[1].split("\n## ")[0]
     assert "where the probability of that is 0.1250 or more" in section
     assert "at which 95% of the validation rows with the label are given it" in section
@@ -480,3 +484,25 @@ def test_card_when_a_tables_threshold_decides_then_says_who_applies_it() -> None
     assert "surely below" not in three
     two = render_card(facts(**changes, prepared={**PREPARED, "label_names": LABELS[:2]}))
     assert "`predict` of the model in `model.skops` decides so" in two
+
+
+def test_card_when_columns_were_exchanged_then_says_what_each_is_worth_and_warns() -> None:
+    columns = [
+        {"column": "grade | final", **estimate(0.41), "share": 0.97},
+        *({"column": f"c{n}", **estimate(0.01), "share": 0.01} for n in range(24)),
+    ]
+    found = {"measure": "the probability of the right answer", "num_rows": 100, "repeats": 5}
+    leak = {"column": "grade | final", "share": 0.97}
+    leaking = {**found, "columns": columns, "leak": leak}
+    told = render_card(facts(results=results(importance=leaking)))
+    section = told.split("## Columns\n")[1].split("\n## ")[0]
+    assert "![What is lost without each column](figures/importance.png)" in section
+    assert "What is lost of the probability of the right answer when" in section
+    assert "5 columns that are worth less are not shown." in section
+    assert section.count("| `c") == 19
+    assert "0.4100 [0.3600, 0.4600]" in section
+    assert "alone explains 97% of what it tells: if that column is made from the answer" in told
+    plain = {**found, "columns": columns[1:3], "leak": None}
+    innocent = render_card(facts(results=results(importance=plain)))
+    assert "alone explains" not in innocent
+    assert "are not shown" not in innocent

@@ -110,6 +110,18 @@ CHOSEN = {
         (
             "evaluate",
             {
+                "primary": "accuracy",
+                "gate": {"verdict": "promote"},
+                "metrics": {"accuracy": {"value": 1.0}},
+                "num_examples": 60,
+                "warnings": ["the column 'x' alone explains 97% of what is told"],
+            },
+            "accuracy 1.0000 on 60 sealed examples; the gate says promote; "
+            "warning: the column 'x' alone explains 97% of what is told",
+        ),
+        (
+            "evaluate",
+            {
                 "primary": "perplexity",
                 "gate": {"verdict": "hold"},
                 "metrics": {"perplexity": {"value": 9.5}},

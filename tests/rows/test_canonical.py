@@ -229,8 +229,20 @@ def test_drop_columns_when_it_changes_nothing_then_is_an_error() -> None:
         canonical({"text": ["a"], "label": ["x"], "b": [1]}, drop_columns=["b"])
 
 
+def test_feature_when_dates_hold_a_mistake_then_it_is_a_gap_and_the_row_is_named() -> None:
+    days = ["2024-01-01"] * 19 + ["soon"]
+    found = canonical({"seen": days, "a": range(20), "label": ["x", "y"] * 10}, "table")
+    assert found.features == {"seen": "date", "a": "number"}
+    assert found.table["seen"].to_pylist()[-1] is None
+    assert "the column 'seen' holds dates, but row 20 'soon' is none: they are gaps" in found.notes
+    remarks = [f"a remark of several words {chr(97 + n)}" for n in range(20)]
+    said = canonical({"seen": remarks, "label": ["x", "y"] * 10}, "table")
+    assert said.features == {"seen": "category"}
+    assert any("of which the model sees how often each word comes" in n for n in said.notes)
+
+
 def test_feature_when_of_another_kind_then_proposes_to_drop_it() -> None:
-    with pytest.raises(DataError, match="neither number, text nor boolean") as caught:
-        canonical({"seen": pa.array([0], pa.timestamp("s")), "label": ["x"]}, "table")
+    with pytest.raises(DataError, match="neither number, text, date nor boolean") as caught:
+        canonical({"seen": pa.array([[0]]), "label": ["x"]}, "table")
     assert "column seen" in str(caught.value)
     assert "drop_columns" in str(caught.value)

@@ -95,7 +95,7 @@ def test_run_when_it_is_the_first_round_then_compares_with_a_constant(
     made = evaluated(tmp_path, hub, name)
     found = results(made)
     assert (found.answer, found.writing) == ("label", None)
-    assert set(found.detail) == {"per_label", "confusion", "calibration"}
+    assert set(found.detail) == {"per_label", "confusion", "calibration", "importance"}
     assert found.published is None
     assert found.comparison is None
     assert found.num_examples == 200
@@ -123,6 +123,8 @@ def test_run_when_it_is_the_first_round_then_compares_with_a_constant(
     assert (counts[0][0] + counts[1][1]) / 200 == pytest.approx(accuracy["value"])
     assert 0 <= found.detail["calibration"]["ece"] < 0.2
     assert (made.folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert (made.folder / "importance.png").read_bytes().startswith(b"\x89PNG")
+    assert made.outputs["warnings"] == []
     assert made.outputs["metrics"] == found.metrics
     assert made.outputs["gate"]["verdict"] == "promote"
 
@@ -172,7 +174,7 @@ def test_run_when_a_threshold_is_wanted_then_all_go_by_decided_labels(
     tmp_path: Path, hub: Hub, name: str
 ) -> None:
     measured = {"metrics": ["specificity", "sensitivity"], "primary": "specificity"}
-    measured |= {"positive": "small", "threshold": {"sensitivity": 1.0}}
+    measured |= {"positive": "small", "threshold": {"sensitivity": 1.0}, "slices": ["legs"]}
     made = evaluated(tmp_path, hub, name, evaluate=measured)
     found, rows = results(made), pq.read_table(made.folder / "predictions.parquet").to_pylist()
     chosen = json.loads((tmp_path / "round/train/fit.json").read_text())["threshold"]
@@ -184,6 +186,11 @@ def test_run_when_a_threshold_is_wanted_then_all_go_by_decided_labels(
     specificity = oracle.recall_score(truth, given, pos_label=False)
     assert found.metrics["specificity"]["value"] == pytest.approx(specificity)
     assert found.detail["positive"]["specificity"] == found.metrics["specificity"]
+    parts = found.detail["positive_slices"]
+    assert [(one["column"], one["value"]) for one in parts] == [("legs", n) for n in "234"]
+    assert sum(one["num_negative"] for one in parts) == 200 - sum(truth)
+    right = sum(one["specificity"]["value"] * one["num_negative"] for one in parts)
+    assert right / (200 - sum(truth)) == pytest.approx(specificity)
     assert found.validation.metrics is not None
     assert found.validation.metrics["sensitivity"]["value"] == 1 == chosen["wanted"]
     probe = found.baselines[-1].metrics

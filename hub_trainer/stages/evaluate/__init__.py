@@ -14,6 +14,7 @@ from hub_trainer.lineage import Pins, load_pins, pinned_ratings, read_rounds
 from hub_trainer.lineage.tuned import tuned_recipe
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import RESULTS_FORM, Results
+from hub_trainer.stages.evaluate.importance import leak_told
 from hub_trainer.stages.evaluate.predictions import measure_predictions
 from hub_trainer.stages.evaluate.trained_round import Progress, TrainedRound, finished
 from hub_trainer.stages.evaluate.writing import measure_writing
@@ -84,4 +85,9 @@ def _essentials(results: Results) -> dict[str, Any]:
     content = results.to_json()
     keys = ("metrics", "published", "primary", "num_examples", "num_rows", "comparison")
     gate = {key: results.gate[key] for key in ("verdict", "reasons")}
-    return {**{key: content[key] for key in keys}, "gate": gate}
+    leak = leak_told(results.detail.get("importance"))
+    return {
+        **{key: content[key] for key in keys},
+        "gate": gate,
+        "warnings": [leak] if leak else [],
+    }

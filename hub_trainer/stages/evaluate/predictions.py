@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.answers import Answer, Prediction, plain_estimate
-from hub_trainer.answers.decisions import Sought, decide, thresholds_for
+from hub_trainer.answers.decisions import Sought, decide, reached_of, thresholds_for
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.model_folder import download_model
 from hub_trainer.inputs import load_input
 from hub_trainer.reports import Metrics, Results, ValidationResult
 from hub_trainer.rows.store import ROW_ID, read_rows
+from hub_trainer.stages.evaluate.importance import FIGURE, draw_importance, measure_importance
 from hub_trainer.stages.evaluate.probe import probe_answers
 from hub_trainer.stages.evaluate.trained_round import TrainedRound, cut, write_table
 from hub_trainer.stages.evaluate.verdict import Candidate, Measurement, judge
@@ -84,7 +85,13 @@ def measure_predictions(trained: TrainedRound, task: PredictingTask, folder: Pat
     )
     detail = answer.detail(references, new, names)
     _write_predictions(truth, new, published, folder / "predictions.parquet")
+    if "positive" in detail and trained.recipe.evaluate.slices:
+        detail["positive_slices"] = _positive_slices(trained, truth, new)
     answer.draw(detail, folder)
+    if load_input(task.modality).has_features:
+        of = measure_importance(task, trained.model_dir, truth.rows, seed=truth.seed)
+        draw_importance(of, folder / FIGURE)
+        detail["importance"] = of
     return replace(
         judge(trained, measured, num_examples=len(truth.rows)),
         answer=answer.name,
@@ -92,6 +99,20 @@ def measure_predictions(trained: TrainedRound, task: PredictingTask, folder: Pat
         validation=_validation(trained, task),
         examples=_examples(trained, task),
     )
+
+
+def _positive_slices(
+    trained: TrainedRound, truth: Truth, found: Sequence[Prediction]
+) -> list[dict[str, Any]]:
+    """Sensitivity and specificity of each value of the columns that the recipe compares."""
+    positive, references = str(trained.recipe.evaluate.positive), truth.references
+    measured = []
+    for column, values in trained.slices(truth.rows).items():
+        for value in sorted(set(values), key=str):
+            of = [index for index, one in enumerate(values) if one == value]
+            reached = reached_of([found[i] for i in of], [references[i] for i in of], positive)
+            measured.append({"column": column, "value": str(value), **reached})
+    return measured
 
 
 def _truth(trained: TrainedRound, task: PredictingTask, rows: Sequence[Row]) -> Truth:
