@@ -94,6 +94,8 @@ def test_process_when_it_is_killed_then_the_launcher_and_all_others_are_down_in_
     assert ended - last < 30
     assert "rank      : 1" in finished.stderr
     assert "Signal 9" in finished.stderr
+    assert not (tmp_path / "report.json").exists()
     again = run(tmp_path, script=SHORT)
     assert again.returncode == 0, again.stderr
-    assert report_of(tmp_path)["resumed_from"] == 2
+    # From step 1 for two steps, when memory ran out, and then anew.
+    assert report_of(tmp_path)["resumed_from"] == 3
