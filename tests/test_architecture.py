@@ -180,6 +180,8 @@ INPUT_PLACES = {"inputs", "tasks", "finetune", "local_hub"}
 INPUT_WORDS = {
     "rows/turns.py": "parts of a message, as chat formats call them",
     "rows/columns.py": "names of a dataset's columns",
+    "rows/examples.py": "names of the columns of language data",
+    "space/chat/service.py": "names of the columns of a rated dialogue",
 }
 """Files in which the name of an input is something else, and what."""
 

@@ -34,6 +34,8 @@ class _Audio:
     """A sound; `sounds` decodes it wherever its samples are looked at."""
 
     name = "audio"
+    identity = "audio"
+    dialogue = None
     noun = "a sound"
     plural = "sounds"
     is_tokenized = False
@@ -45,6 +47,7 @@ class _Audio:
     altered = "hub_trainer.inputs.altered_sounds"
     repeats_by_chance = False
     has_features = False
+    has_formats = False
     signs_are_rare = True
 
     # --- columns
@@ -96,9 +99,7 @@ class _Audio:
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> SignsOf:
         return _signs
 
-    def columns(
-        self, new: Sequence[Row], base: Sequence[Row], *, language: bool
-    ) -> tuple[Values, Values]:
+    def columns(self, new: Sequence[Row], base: Sequence[Row]) -> tuple[Values, Values]:
         return _figures(new[:MAX_SOUNDS]), _figures(base[:MAX_SOUNDS])
 
     def features(

@@ -34,6 +34,8 @@ class _Image:
     """A picture; `pictures` decodes it wherever its pixels are looked at."""
 
     name = "image"
+    identity = "image"
+    dialogue = None
     noun = "a picture"
     plural = "pictures"
     is_tokenized = False
@@ -45,6 +47,7 @@ class _Image:
     altered = "hub_trainer.inputs.altered_images"
     repeats_by_chance = False
     has_features = False
+    has_formats = False
     signs_are_rare = True
 
     # --- columns
@@ -94,9 +97,7 @@ class _Image:
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> None:
         """None: the signs of pictures are patches of them."""
 
-    def columns(
-        self, new: Sequence[Row], base: Sequence[Row], *, language: bool
-    ) -> tuple[Values, Values]:
+    def columns(self, new: Sequence[Row], base: Sequence[Row]) -> tuple[Values, Values]:
         return _figures(new[:MAX_PICTURES]), _figures(base[:MAX_PICTURES])
 
     def features(

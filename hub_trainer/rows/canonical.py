@@ -66,7 +66,7 @@ class RowSpec:
     @property
     def grouping(self) -> "Answer":
         """What rows are grouped by: the answer; for language data the kind of example."""
-        return load_answer("label") if EXAMPLE in self.kinds else self.answer
+        return load_answer("label") if self.input.has_formats else self.answer
 
     @property
     def answer(self) -> "Answer":
@@ -99,7 +99,7 @@ def canonical_rows(
     import pyarrow as pa
 
     where = where or source
-    if EXAMPLE in spec.kinds:
+    if spec.input.has_formats:
         return _canonical_examples(raw, spec, source, where)
     names = _mapped_columns(raw, spec, where)
     words = _words(raw, names, spec, where)

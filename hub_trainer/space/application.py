@@ -55,7 +55,7 @@ def build_app(
         settings.ratings_repo_id,
         settings.space_repo_id,
         settings.task,
-        "dialogue" if is_generation(task) else task.modality,
+        task.modality,
     )
     outbox = Outbox(store, hub, destination, flush_seconds=settings.flush_seconds)
     signs_in = bool(os.environ.get("OAUTH_CLIENT_ID"))

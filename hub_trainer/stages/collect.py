@@ -13,6 +13,7 @@ from hub_trainer.answers.label_names import in_order
 from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
+from hub_trainer.inputs.language_examples import KIND_OF
 from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.schema import DatasetSource
@@ -25,7 +26,6 @@ from hub_trainer.rows import (
     read_table,
     write_rows,
 )
-from hub_trainer.rows.examples import KIND_OF
 from hub_trainer.rows.fetch import fetch_files
 from hub_trainer.rows.left_out import Losses, left_out_text, total_of
 from hub_trainer.tasks import Task, is_generation, task_of

@@ -81,7 +81,7 @@ OUTLINES: Mapping[str, Sketch] = {
     ),
     "tabular-classification": Sketch("table", {}, ("label",), None),
     "tabular-regression": Sketch("table", {}, ("number",), None),
-    "text-generation": Sketch("text", {"example": "example"}, (), "AutoModelForCausalLM"),
+    "text-generation": Sketch("prompt", {"example": "example"}, (), "AutoModelForCausalLM"),
 }
 """What is known of a task before it is loaded; one without a row here is loaded for it."""
 NO_ANSWERS = Sketch("text", {}, (), None)

@@ -12,10 +12,11 @@ from hub_trainer.finetune.language.generate import Sampling
 from hub_trainer.finetune.language.preview import read_rows
 from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
+from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.metrics import metric_names
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.reports import FitReport
-from hub_trainer.rows.examples import example_of, example_row
+from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FORMATS
 from hub_trainer.tasks import (
     Likelihood,
@@ -63,7 +64,7 @@ class TextGeneration:
 
     name: str = "text-generation"
     family: Literal["generation"] = "generation"
-    modality: str = "text"
+    modality: str = "prompt"
     methods: frozenset[str] = frozenset({"last_n", "full", "lora", "qlora", "scratch"})
     augmentations: frozenset[str] = frozenset()
     metrics: frozenset[str] = metric_names("answers", "likelihoods")

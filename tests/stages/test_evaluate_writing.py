@@ -450,7 +450,7 @@ def push_ratings(hub: Hub, name: str) -> PinnedRepo:
     said = [rated("prefer", f"r{n}", f"p{n}", (new, old)) for n in range(12)]
     said += [rated("prefer", f"s{n}", f"q{n}", (old, new), "anonymous") for n in range(50)]
     said += [rated("prefer", "r0", "p20", (old, new)), rated("tie", "r1", "p21", (new, old))]
-    content = pack_shard(said, modality="dialogue", task="text-generation", epoch="e1")
+    content = pack_shard(said, modality="prompt", task="text-generation", epoch="e1")
     repo = Repo(f"{name}-ratings", "dataset")
     hub.create_repo(repo)
     path = shard_path("ada/space", "e1", 1, len(said), content)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hub_trainer.artifacts import write_artifact
+from hub_trainer.inputs.language_examples import answer_text, asked_and_answers, example_of
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.rows.examples import answer_text, asked_and_answers, example_of, example_row
+from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.tasks import Likelihood, ModelFolders, WrittenAnswer
 
@@ -20,7 +21,7 @@ class FakeWriter:
 
     name = "text-generation"
     family = "generation"
-    modality = "text"
+    modality = "prompt"
     columns: ClassVar[Mapping[str, str]] = {"example": "example"}
 
     def __init__(self) -> None:

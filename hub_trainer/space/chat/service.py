@@ -16,9 +16,9 @@ from typing import Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.language.decoding import Ending
+from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.ratings import Generation, Pair, RatingRefused
 from hub_trainer.rows import row_id
-from hub_trainer.rows.examples import example_of
 from hub_trainer.space.chat.opinions import answer_opinion, pair_opinion
 from hub_trainer.space.chat.texts import MAX_MESSAGE_CHARACTERS, checked
 from hub_trainer.space.raters import Rater
@@ -227,7 +227,7 @@ class ChatService:
         return Generation(
             generation_id=secrets.token_hex(16),
             row=kept,
-            row_id=row_id(kept, "text"),
+            row_id=row_id(kept, self._task.modality),
             model=model.name,
             prediction=text,
             scores={},

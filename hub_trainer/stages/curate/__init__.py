@@ -7,8 +7,8 @@ from typing import Any
 
 from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.hub import Hub, Repo
+from hub_trainer.inputs.language_examples import Kind
 from hub_trainer.recipe import Recipe, RepoRef
-from hub_trainer.rows.formats import Kind
 from hub_trainer.stages.curate.answers import agreed_answers
 from hub_trainer.stages.curate.creation import Origin, create_dataset
 from hub_trainer.stages.curate.curate_context import (

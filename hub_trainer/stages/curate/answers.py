@@ -7,9 +7,8 @@ from typing import Any
 from hub_trainer.artifacts import Draft
 from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import UsageError
+from hub_trainer.inputs.language_examples import KIND_OF, Kind, as_prompts
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows.examples import KIND_OF, as_prompts
-from hub_trainer.rows.formats import Kind
 from hub_trainer.stages.curate.curate_context import CurateContext
 from hub_trainer.stages.curate.signals import (
     SIGNALS_FOR,

@@ -10,8 +10,9 @@ from hub_trainer.cards import CardLicence, card_licence
 from hub_trainer.cards.metadata import to_yaml
 from hub_trainer.errors import Problem
 from hub_trainer.hub import Changes, Commit, Hub, Repo
+from hub_trainer.inputs.language_examples import Kind
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows.formats import FINISHED, Kind
+from hub_trainer.rows.formats import FINISHED
 from hub_trainer.rows.store import WEIGHT
 from hub_trainer.stages.curate.curate_context import target_source
 from hub_trainer.tasks import outline_for

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hub_trainer.duplicates import content_keys
+from hub_trainer.inputs.language_examples import Content, Kind
 from hub_trainer.ratings import count_ratings, last_about
 from hub_trainer.recipe import CurateSection
 from hub_trainer.rows.examples import example_row
-from hub_trainer.rows.formats import FINISHED, Kind, detect_format
+from hub_trainer.rows.formats import FINISHED, detect_format
 from hub_trainer.rows.store import WEIGHT
-from hub_trainer.rows.turns import Content
 
 ShardRow = Mapping[str, Any]
 SIGNAL_OF: Mapping[str, Literal["thumb", "pair", "edit"]] = {

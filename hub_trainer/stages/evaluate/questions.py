@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.inputs.language_examples import answer_text, as_text, asked_and_answers, example_of
 from hub_trainer.metrics import metric_spec
 from hub_trainer.metrics.answers import Sealed, can_be_scored
-from hub_trainer.rows.examples import answer_text, as_text, asked_and_answers, example_of
 
 NUM_REPEATED = 8
 FEWEST = 2

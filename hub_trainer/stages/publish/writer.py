@@ -69,7 +69,7 @@ def _likelihood(model: Any, tokenizer: Any, row: dict[str, Any]) -> tuple[float,
 
     from hub_trainer.finetune.language.serving import first_answer
     from hub_trainer.finetune.positions import longest_input
-    from hub_trainer.rows.examples import example_of
+    from hub_trainer.inputs.language_examples import example_of
 
     longest = longest_input(tokenizer, model.config, model)
     tokens = first_answer(tokenizer, example_of(row), longest)
