@@ -79,7 +79,7 @@ class ReviewContext:
     def answer(self) -> str:
         """Name of the answer by which rows are grouped; for language data it is their kind."""
         spec = self.base.answer["spec"]
-        return RowSpec(spec["modality"], spec["kinds"]).grouping.name
+        return RowSpec(spec["modality"], spec["kinds"]).answer.name
 
     @property
     def unused_columns(self) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class _Prompt:
         return {"prompt": str(row["prompt"])}
 
     def plain_features(self, known: Sequence[Row], asked: Sequence[Row]) -> PlainFeatures | None:
-        return TEXT.plain_features(known, asked)
+        """None: what is written to a prompt no linear model of its words can say."""
 
     # --- review
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,8 +49,11 @@ from hub_trainer.reports import FitReport
 from hub_trainer.sounds import as_wav, decode, inspect, sound_problem
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    PLAIN,
+    Asked,
     BasePredictions,
     ModelCard,
+    ModelFolders,
     Progress,
     Row,
     Splits,
@@ -98,7 +101,7 @@ class AudioClassification:
 
     name: str = "audio-classification"
     answer: Answer = load_answer("label")
-    family: Literal["prediction"] = "prediction"
+    converses: None = None
     modality: str = "audio"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset(AUGMENTATIONS)
@@ -109,15 +112,15 @@ class AudioClassification:
         """`audio` (the encoded file) and `label`."""
         return {"audio": "audio", "label": "label"}
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         problems += argument_problems(recipe.train)
         if recipe.train.method_facts.needs_weights:
             problems += base_model_problems(self, recipe)
-        if base_dir is None:
+        if base is None:
             return problems
-        return problems + base_problems(AutoModelForAudioClassification, recipe.train, base_dir)
+        return problems + base_problems(AutoModelForAudioClassification, recipe.train, base.model)
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
@@ -135,23 +138,23 @@ class AudioClassification:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Fine-tune a classifier that `pipeline()` loads."""
         train = recipe.train
         auto_class = AutoModelForAudioClassification
-        if base_dir is None:
+        if base is None:
             seconds = np.quantile([inspect(row["audio"]).seconds for row in splits.train], HEARD)
             names = HEAD.outputs(splits.label_names)
             config, extractor = _small_architecture(names, float(seconds))
         else:
-            config = labelled_config(base_dir, splits.label_names)
-            extractor = load_extractor(base_dir)
-        if base_dir is None or not train.method_facts.needs_weights:
+            config = labelled_config(base.model, splits.label_names)
+            extractor = load_extractor(base.model)
+        if base is None or not train.method_facts.needs_weights:
             model = new_classifier(auto_class, config, seed=train.seed)
         else:
-            model = load_classifier(auto_class, base_dir, config, seed=train.seed)
+            model = load_classifier(auto_class, base.model, config, seed=train.seed)
         fit = ClassifierFit(
             train=train,
             primary=recipe.evaluate.primary,
@@ -164,32 +167,40 @@ class AudioClassification:
         save_classifier(tuned, extractor, out_dir / "model")
         return report
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> FitData:
         """Sounds as the base's feature extractor makes them."""
-        return _fit_data(splits, recipe, load_extractor(base_dir), splits.label_names)
+        return _fit_data(splits, recipe, load_extractor(base.model), splits.label_names)
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
         """What `pipeline("audio-classification")` says of each row, for every label."""
+        del asked
         if not rows:
             return []
-        model, extractor = _loaded(model_dir, file_stamp(model_dir))
+        model, extractor = _loaded(folders.model, file_stamp(folders.model))
         scores = label_scores(model, sound_batches(extractor, rows), len(rows))
         return HEAD.predictions(scores, model.config)
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions:
         """The base's own answers if it has these labels, else its nearest mean features."""
-        if base_dir is None:
+        del asked
+        if base is None:
             return constant_answer(self, splits, rows)
-        config = AutoConfig.from_pretrained(base_dir)
+        config = AutoConfig.from_pretrained(base.model)
         if knows_outputs(config, splits.label_names, HEAD.problem_type):
-            return BasePredictions("the base model as it is", self.predict(base_dir, rows))
-        extractor = load_extractor(base_dir)
+            return BasePredictions("the base model as it is", self.predict(base, rows))
+        extractor = load_extractor(base.model)
         names = splits.label_names
         known = LabelledRows(splits.train, label_ids(splits.train, names), len(names))
         scores = nearest_mean_scores(
-            _encoder(load_body(base_dir)).to(device()),
+            _encoder(load_body(base.model)).to(device()),
             partial(sound_batches, extractor),
             known,
             rows,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import (
@@ -51,8 +51,11 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    PLAIN,
+    Asked,
     BasePredictions,
     ModelCard,
+    ModelFolders,
     Progress,
     Row,
     Splits,
@@ -88,7 +91,7 @@ class ImageClassification:
 
     name: str = "image-classification"
     answer: Answer = load_answer("label")
-    family: Literal["prediction"] = "prediction"
+    converses: None = None
     modality: str = "image"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch"})
     augmentations: frozenset[str] = frozenset(AUGMENTATIONS)
@@ -99,15 +102,15 @@ class ImageClassification:
         """`image` (the encoded file) and `label`."""
         return {"image": "image", "label": "label"}
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         problems += argument_problems(recipe.train)
         if recipe.train.method_facts.needs_weights:
             problems += base_model_problems(self, recipe)
-        if base_dir is None:
+        if base is None:
             return problems
-        return problems + base_problems(AutoModelForImageClassification, recipe.train, base_dir)
+        return problems + base_problems(AutoModelForImageClassification, recipe.train, base.model)
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
@@ -125,21 +128,21 @@ class ImageClassification:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Fine-tune a classifier that `pipeline()` loads."""
         train = recipe.train
         auto_class = AutoModelForImageClassification
-        if base_dir is None:
+        if base is None:
             config, processor = _small_architecture(HEAD.outputs(splits.label_names))
         else:
-            config = labelled_config(base_dir, splits.label_names)
-            processor = _processor(base_dir)
-        if base_dir is None or not train.method_facts.needs_weights:
+            config = labelled_config(base.model, splits.label_names)
+            processor = _processor(base.model)
+        if base is None or not train.method_facts.needs_weights:
             model = new_classifier(auto_class, config, seed=train.seed)
         else:
-            model = load_classifier(auto_class, base_dir, config, seed=train.seed)
+            model = load_classifier(auto_class, base.model, config, seed=train.seed)
         fit = ClassifierFit(
             train=train,
             primary=recipe.evaluate.primary,
@@ -153,32 +156,40 @@ class ImageClassification:
         save_classifier(tuned, processor, out_dir / "model")
         return report
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> FitData:
         """Pictures as the base's processor makes them."""
-        return _fit_data(splits, recipe, _processor(base_dir), splits.label_names)
+        return _fit_data(splits, recipe, _processor(base.model), splits.label_names)
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
         """What `pipeline("image-classification")` says of each row, for every label."""
+        del asked
         if not rows:
             return []
-        model, processor = _loaded(model_dir, file_stamp(model_dir))
+        model, processor = _loaded(folders.model, file_stamp(folders.model))
         scores = label_scores(model, _batches(processor, rows), len(rows))
         return HEAD.predictions(scores, model.config)
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions:
         """The base's own answers if it has these labels, else its nearest mean features."""
-        if base_dir is None:
+        del asked
+        if base is None:
             return constant_answer(self, splits, rows)
-        config = AutoConfig.from_pretrained(base_dir)
+        config = AutoConfig.from_pretrained(base.model)
         if knows_outputs(config, splits.label_names, HEAD.problem_type):
-            return BasePredictions("the base model as it is", self.predict(base_dir, rows))
-        processor = _processor(base_dir)
+            return BasePredictions("the base model as it is", self.predict(base, rows))
+        processor = _processor(base.model)
         names = splits.label_names
         known = LabelledRows(splits.train, label_ids(splits.train, names), len(names))
         scores = nearest_mean_scores(
-            load_body(base_dir).to(device()), partial(_batches, processor), known, rows
+            load_body(base.model).to(device()), partial(_batches, processor), known, rows
         )
         description = (
             "the untouched base model: the label whose training rows have the nearest mean features"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.artifacts import write_durably
@@ -39,8 +39,11 @@ from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import feature_names
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    PLAIN,
+    Asked,
     BasePredictions,
     ModelCard,
+    ModelFolders,
     Progress,
     Row,
     Splits,
@@ -82,7 +85,7 @@ class Tabular:
 
     name: str = "tabular-classification"
     answer: Answer = load_answer("label")
-    family: Literal["prediction"] = "prediction"
+    converses: None = None
     modality: str = "table"
     methods: frozenset[str] = frozenset({"full", "scratch"})
     """Both fit a new model: there is no base to keep anything of."""
@@ -103,9 +106,9 @@ class Tabular:
         """Which estimators learn its answer."""
         return KINDS[self.answer.name]
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
-        del base_dir
+        del base
         train = recipe.train
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         if self.kind == "regressor":
@@ -133,11 +136,11 @@ class Tabular:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Fit a scikit-learn pipeline; of several processes, all fit it and the first saves it."""
-        del base_dir
+        del base
         train = recipe.train
         estimator = train.estimator or DEFAULT_ESTIMATOR
         progress(0.0, f"fitting {estimator}")
@@ -167,21 +170,28 @@ class Tabular:
         best = self._best(recipe.evaluate.primary, splits, found) if found else None
         return _report(train.method, len(splits.train), seconds, pipeline["estimator"], best)
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> None:
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> None:
         """A table is fitted without the engine."""
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
         """One prediction per row; a label that the estimator never saw gets 0."""
+        del asked
         if not rows:
             return []
-        pipeline, config = _loaded(model_dir, file_stamp(model_dir))
+        pipeline, config = _loaded(folders.model, file_stamp(folders.model))
         return _predictions(pipeline, config["features"], rows, config["label_names"])
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions:
         """What is commonest in the training rows."""
-        del base_dir
+        del asked, base
         return constant_answer(self, splits, rows)
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:

@@ -16,7 +16,7 @@ from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.read import read_split
 from hub_trainer.rows.written import number_text, parse_json, plain_values
 
-SPEC = RowSpec("prompt", {"example": "example"})
+SPEC = RowSpec("prompt", {"example": "completion"})
 
 
 def read(folder: Path, name: str, content: str | bytes, **limits: int) -> CanonicalRows:

@@ -43,7 +43,7 @@ class RunningChat:
     @property
     def task(self) -> Any:
         """The model."""
-        return self.service._task
+        return self.service._converses
 
 
 class WordyTask:
@@ -53,8 +53,11 @@ class WordyTask:
     """
 
     name = "text-generation"
-    modality = "text"
-    family = "generation"
+    modality = "prompt"
+
+    @property
+    def converses(self) -> "WordyTask":
+        return self
 
     def __init__(self) -> None:
         self.gate = threading.Event()

@@ -217,7 +217,10 @@ def test_prompts_when_of_dialogues_are_the_only_message_of_a_person() -> None:
         "test",
     )
     assert examples._prompts(rows, load_input("prompt")) == [{"text": "Hi"}]
-    assert examples._prompts(canonical_examples([{"text": "A story."}], "test"), load_input("prompt")) == []  # type: ignore[arg-type]
+    assert (
+        examples._prompts(canonical_examples([{"text": "A story."}], "test"), load_input("prompt"))
+        == []
+    )  # type: ignore[arg-type]
 
 
 def _started(hub: Hub, recipe: Recipe, tmp_path: Path) -> serve.RunningSpace:

@@ -28,7 +28,7 @@ from hub_trainer.stages.curate.proposal import (
     propose,
 )
 from hub_trainer.stages.curate.vetting import vet, vet_first
-from hub_trainer.tasks import is_generation, task_of
+from hub_trainer.tasks import task_of
 
 Progress = Callable[[float, str], None]
 
@@ -47,8 +47,8 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     ratings, source = ratings_ref(recipe), target_source(recipe)
     test = recipe.prepare.test_split
     task = task_of(recipe)
-    shas = _resolve(hub, [ratings, source] if is_generation(task) else [ratings])
-    repos = [test] if is_generation(task) else [source, test]
+    shas = _resolve(hub, [ratings, source] if task.converses else [ratings])
+    repos = [test] if task.converses else [source, test]
     shas |= {
         key_of(ref): hub.resolve(Repo(ref.repo_id, "dataset"), ref.revision) for ref in repos if ref
     }
@@ -95,7 +95,7 @@ def _proposed(hub: Hub, source: RepoRef) -> list[tuple[int, str, str | None]]:
 def _curate(context: CurateContext, draft: Draft, progress: Progress) -> None:
     progress(0.0, "reading ratings and rows")
     kind: Kind | None = None
-    if is_generation(context.task):
+    if context.task.converses:
         kind, agreed = agreed_answers(context, draft)
         examples, skipped = agreed.examples, agreed.skipped
     else:
@@ -159,7 +159,7 @@ def _propose(context: CurateContext, draft: Draft, examples: Sequence[Mapping[st
         what = f"{counted(file.rows, 'example')} {'is' if file.rows == 1 else 'are'} not proposed"
         _nothing(draft, f"{what}, as review would refuse: {why}.")
         return
-    if is_generation(context.task):
+    if context.task.converses:
         numbers = answer_numbers(context.recipe, draft.outputs)
     else:
         numbers = prediction_numbers(context.recipe, draft.outputs, context.task.answer)

@@ -1,5 +1,6 @@
 """Ratings of predictions: what raters agree on becomes examples with the agreed answer."""
 
+from hub_trainer.answers import load_answer
 from hub_trainer.artifacts import Draft
 from hub_trainer.duplicates import content_keys
 from hub_trainer.stages.curate.crowd import (
@@ -11,21 +12,22 @@ from hub_trainer.stages.curate.crowd import (
     summarise,
 )
 from hub_trainer.stages.curate.curate_context import CurateContext
-from hub_trainer.tasks import PredictingTask, predicting
+from hub_trainer.tasks import Task
 
 
 def agreed_predictions(context: CurateContext, draft: Draft) -> Outcome:
     """What the crowd agrees on; the numbers go into the draft's outputs."""
-    task = predicting(context.task)
+    task = context.task
     ratings = read_votes(context.read_ratings(), task, context.recipe.curate)
     known = _known_rows(context, task) if ratings.votes else KnownRows({}, frozenset())
-    aggregation = aggregate(ratings, known, context.recipe.curate, task.answer)
+    answer = load_answer(task.answer.name)
+    aggregation = aggregate(ratings, known, context.recipe.curate, answer)
     outcome = examples_of(ratings, aggregation, known, task)
     draft.outputs.update(summarise(ratings, outcome))
     return outcome
 
 
-def _known_rows(context: CurateContext, task: PredictingTask) -> KnownRows:
+def _known_rows(context: CurateContext, task: Task) -> KnownRows:
     """Read the dataset's rows and the sealed ones, as content keys."""
     rows, sealed, answer = context.dataset_rows(), context.sealed_rows(), task.answer
     answers_of: dict[str, set[str]] = {}

@@ -17,7 +17,7 @@ from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.rows.store import feature_names
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.ranges import ranges_of
-from hub_trainer.tasks import Row, answer_in_rows, is_generation, task_of
+from hub_trainer.tasks import Row, task_of
 
 NUM_EXAMPLES = 6
 NUM_TABLE_ROWS = 200
@@ -38,7 +38,7 @@ def shown_rows(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -
     if not prepared.exists() or not _may_show_rows(recipe, hub):
         return ShownRows()
     rows = read_rows(prepared)
-    if is_generation(task):
+    if task.converses:
         return ShownRows(_prompts(rows, load_input(task.modality)))
     shown = _one_of_each(rows, load_input(task.modality), task.answer)
     return ShownRows(shown, asked=_rows_to_ask(rows, recipe))
@@ -56,7 +56,7 @@ def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
 def _rows_to_ask(rows: Sequence[Row], recipe: Recipe) -> list[Row]:
     """Training rows without their answers, of each label in turn, so that none can be guessed."""
     task = task_of(recipe)
-    shown, answer = load_input(task.modality), answer_in_rows(task)
+    shown, answer = load_input(task.modality), task.answer
     rng = random.Random(recipe.train.seed)  # noqa: S311 - no secret
     groups = answer.strata([row[answer.column] for row in rows])
     of_group: dict[str, list[Row]] = {}
