@@ -53,7 +53,8 @@ def content_keys(rows: Sequence[Row], modality: str) -> list[str]:
 
     Labels do not count.
     """
-    prefix, normal = modality.encode() + b"\0", _near(modality).normal
+    prefix = load_input(modality).identity.encode() + b"\0"
+    normal = _near(modality).normal
     contents = _contents(rows, modality)
     return [hashlib.sha256(prefix + normal(content)).hexdigest() for content in contents]
 

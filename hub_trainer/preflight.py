@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hub_trainer.answers.label_names import in_order
 from hub_trainer.base_models import FetchedBase, fetch_base, open_inspector
 from hub_trainer.errors import (
     DataError,
@@ -24,11 +23,11 @@ from hub_trainer.errors import (
     ProblemsError,
 )
 from hub_trainer.hub import Hub, Repo
+from hub_trainer.inputs import load_input
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.recipe import Recipe, RecipeFile, load_recipe
 from hub_trainer.recipe.schema import DatasetSource
 from hub_trainer.recipe.search import end_problems
-from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.rows.store import read_rows
 from hub_trainer.rows.worker import open_reader
 from hub_trainer.sandbox import Sandbox
@@ -36,7 +35,6 @@ from hub_trainer.tasks import (
     ModelFolders,
     Preview,
     Segment,
-    is_generation,
     load_task,
     outline_for,
     task_of,
@@ -303,9 +301,7 @@ class _Judging:
             folders = ModelFolders(Path(base["model"]), base["base"] and Path(base["base"]))
 
         def judge(recipe: Recipe) -> list[Problem]:
-            if is_generation(task):
-                return task.recipe_problems(recipe, folders)
-            return task.recipe_problems(recipe, folders.model if folders else None)
+            return task.recipe_problems(recipe, folders)
 
         found = judge(self.recipe) or end_problems(self.recipe, judge)
         if base and not any(problem.key == "base_model" for problem in found):
@@ -319,17 +315,14 @@ class _Judging:
         rows = read_rows(Path(split["rows"]))
         good = _good_rows(task, rows, split["where"])
         first = "the first " if len(rows) >= FIRST_ROWS else ""  # often sorted by label
-        if is_generation(task):
-            kinds = ", ".join(in_order({row["label"] for row in rows}))
-        else:
-            answer, column = task.answer, task.answer.column
-            values = [row[column] for row in good]
-            names = answer.names(values, split["label_names"] or ())
-            kinds = answer.overview(values, names)
-            knows_all = split["key"].startswith("collect.") and (split["label_names"] or not first)
-            if knows_all:
-                measurable = partial(answer.assert_measurable, self.recipe.evaluate.metrics, names)
-                self.guarded("evaluate.positive", measurable)
+        answer, column = task.answer, task.answer.column
+        values = [row[column] for row in good]
+        names = answer.names(values, split["label_names"] or ())
+        kinds = answer.overview(values, names)
+        knows_all = split["key"].startswith("collect.") and (split["label_names"] or not first)
+        if knows_all:
+            measurable = partial(answer.assert_measurable, self.recipe.evaluate.metrics, names)
+            self.guarded("evaluate.positive", measurable)
         self.lines.append(f"data        {split['where']}: {first}{len(rows)} rows read, {kinds}")
         self.lines.extend(f"            note: {note}" for note in split["notes"])
         return good
@@ -341,17 +334,17 @@ class _Judging:
         folders: ModelFolders | None,
     ) -> Preview | None:
         """The first example of language data, as the base model will read it."""
-        from hub_trainer.stages.evaluate.questions import assert_answerable
+        from hub_trainer.answers.completion_asking import assert_answerable
 
-        task = task_of(self.recipe)
-        if not is_generation(task):
+        converses = task_of(self.recipe).converses
+        if converses is None:
             return None
         if split["is_sealed"]:
             answerable = partial(assert_answerable, rows, self.recipe.evaluate.metrics)
             self.guarded("evaluate.metrics", answerable)
         if folders is None:
             return None
-        return self.guarded(split["key"], partial(task.preview, rows, self.recipe, folders))
+        return self.guarded(split["key"], partial(converses.preview, rows, self.recipe, folders))
 
 
 def _preview_from(content: Mapping[str, Any]) -> Preview:
@@ -382,7 +375,7 @@ def _good_rows(task: Any, rows: Sequence[dict[str, Any]], where: str) -> list[di
 
 
 def _check_curate(look: _Look) -> None:
-    if outline_for(look.recipe).columns.keys() == {EXAMPLE}:
+    if load_input(outline_for(look.recipe).modality).dialogue:
         from hub_trainer.stages.curate.answers import assert_no_gold
 
         look.guarded("curate.gold", partial(assert_no_gold, look.recipe))

@@ -162,8 +162,8 @@ class Results:
     num_examples: int
     gate: Mapping[str, Any]
     """The gate's decision, with `alpha` and `look`."""
-    answer: str | None = None
-    """Name of what the model predicts; None for one that writes."""
+    answer: str = "label"
+    """Name of what the model predicts."""
     num_rows: int | None = None
     """Sealed rows, where several ask one question."""
     published: Metrics | None = None
@@ -176,7 +176,7 @@ class Results:
     detail: Mapping[str, Any] = field(default_factory=dict)
     """What the answer says beyond the metrics."""
     writing: WritingResult | None = None
-    """None for a model that predicts."""
+    """None for a model that nobody talks with."""
 
     @property
     def base(self) -> BaselineResult | None:
@@ -207,6 +207,8 @@ class Results:
         if content.get("form", 0) < RESULTS_FORM:
             content = _from_flat_results(content)
         known = _known(cls, content)
+        if content.get("writing"):  # what is written was of no named kind once
+            known["answer"] = content.get("answer") or "completion"
         comparison, writing = content.get("comparison"), content.get("writing")
         return cls(
             **{

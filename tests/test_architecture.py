@@ -116,18 +116,16 @@ def test_recipe_when_shipped_then_a_run_vouches_or_it_says_that_none_does(
     assert {"data", "seed", "num_examples", "versions"} <= set(expected)
 
 
-ANSWER_WORDS = {"label", "labels", "spans", "tags", "transcript"}
+ANSWER_WORDS = {"label", "labels", "spans", "tags", "transcript", "completion"}
 ANSWER_PLACES = {"answers", "tasks", "finetune", "local_hub", "metrics"}
 ONE_LABEL = {
     "checks/probe.py": "a judge of labels by their shares",
     "contribute/creation.py": "language data: a thumb",
     "contribute/media_files.py": "a folder's name is a label",
-    "preflight.py": "language data: the kind of example",
     "quickstart/crowd.py": "one story, of labels",
     "quickstart/seed.py": "one story, of labels",
     "rows/examples.py": "language data: the kind of example",
     "space/components.py": "what Gradio calls it",
-    "stages/collect.py": "language data: the kind of example",
     "stages/curate/answers.py": "language data: the kind of example",
 }
 """Files in which a row has one label by their nature, and why."""
@@ -146,7 +144,7 @@ def _knows_an_answer(tree: ast.AST) -> list[str]:
             found += [f"{node.lineno}: [label]"] if node.slice.value == "label" else []
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
             names = {getattr(one, "id", "") for one in ast.walk(node.args[1])}
-            kinds = names & {"Label", "Labels", "Number", "Spans", "Transcript"}
+            kinds = names & {"Label", "Labels", "Number", "Spans", "Transcript", "Completion"}
             found += [f"{node.lineno}: isinstance"] if kinds else []
     return found
 
@@ -180,6 +178,8 @@ INPUT_PLACES = {"inputs", "tasks", "finetune", "local_hub"}
 INPUT_WORDS = {
     "rows/turns.py": "parts of a message, as chat formats call them",
     "rows/columns.py": "names of a dataset's columns",
+    "rows/examples.py": "names of the columns of language data",
+    "space/chat/service.py": "names of the columns of a rated dialogue",
 }
 """Files in which the name of an input is something else, and what."""
 

@@ -138,7 +138,7 @@ def test_trial_when_a_small_classifier_is_tried_then_seconds_and_activations_are
     rows = text_rows(24)
     names = sorted({row["label"] for row in rows})
     base = text_base(tmp_path)
-    data = TASK.fit_data(Splits(rows, [], names), chosen, base)
+    data = TASK.fit_data(Splits(rows, [], names), chosen, ModelFolders(base))
     tried = try_classifier(str(TASK.card().auto_class), base, chosen.train, data, num_labels=3)
     assert tried.activation_bytes
     assert tried.activation_bytes > 10_000
@@ -154,7 +154,7 @@ def test_trial_when_the_model_is_too_large_then_it_is_laid_out_without_memory(
     chosen = recipe("image-classification", train__method="full")
     rows, base = image_rows(9), image_base(tmp_path)
     names = sorted({row["label"] for row in rows})
-    data = IMAGE_TASK.fit_data(Splits(rows, [], names), chosen, base)
+    data = IMAGE_TASK.fit_data(Splits(rows, [], names), chosen, ModelFolders(base))
     auto_class = str(IMAGE_TASK.card().auto_class)
     tried = try_classifier(auto_class, base, chosen.train, data, num_labels=3)
     assert tried.step_seconds is None

@@ -65,12 +65,17 @@ def test_results_when_of_form_2_then_what_only_one_kind_has_is_in_its_place() ->
     assert found.validation.num_examples == content["validation"]["num_examples"]
     content = old_results("results_v2_writing")
     found = Results.from_json(content)
-    assert (found.answer, found.detail) == (None, {})
+    assert (found.answer, found.detail) == ("completion", {})
     assert found.writing is not None
     for key in ("sampling", "answers", "num_scored", "win_rate", "crowd"):
         assert getattr(found.writing, key) == content[key], key
     assert found.base is not None
     assert found.base.metrics == content["base"]["metrics"]
+
+
+def test_results_when_written_before_completions_had_a_name_then_they_get_it() -> None:
+    plain = Results.from_json(old_results("results_v2_writing")).to_json()
+    assert Results.from_json({**plain, "answer": None}).answer == "completion"
 
 
 def test_results_when_of_form_1_then_the_base_model_is_its_only_baseline() -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hub_trainer.inputs import Column
+from hub_trainer.inputs import Column, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from hub_trainer.recipe.schema import EvaluateSection
     from hub_trainer.stats import Aggregation, Comparison, Estimate
     from hub_trainer.stats.intervals import FloatArray
 
@@ -29,6 +30,7 @@ ANSWERS: Mapping[str, str] = {
     "number": "hub_trainer.answers.number",
     "spans": "hub_trainer.answers.spans",
     "transcript": "hub_trainer.answers.transcript",
+    "completion": "hub_trainer.answers.completion",
 }
 """Name of an answer -> module that holds its `ANSWER`."""
 
@@ -39,14 +41,52 @@ SAME = "That is what the model said."
 
 
 @dataclass(frozen=True)
+class Written:
+    """How a model came to the end of a text."""
+
+    num_tokens: int
+    finished: bool
+    """It ended by itself, and was not cut at the largest number of tokens."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely a row's own answer is to a model."""
+
+    log_prob: float
+    """Natural logarithm, summed over tokens."""
+    num_tokens: int
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a model says of one row."""
 
     value: Any
-    """str for a label or a transcript, frozenset of names for labels, float for a number, words
-    with their tags for spans."""
+    """str for a label, a transcript or a completion, frozenset of names for labels, float for a
+    number, words with their tags for spans; None where nothing was asked."""
     scores: Mapping[str, float] = field(default_factory=lambda: NOTHING)
     """A probability per name, where there are names."""
+    written: Written | None = None
+    """Of a completion."""
+    likelihood: Likelihood | None = None
+    """Of the row's own answer, where that was asked."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Sealed rows as what models are asked, and what is known of each right answer."""
+
+    rows: Sequence[Mapping[str, Any]]
+    references: Sequence[Any]
+    num_rows: int | None = None
+    """Sealed rows, where several may ask one question; None where each is a question."""
+    answered: Sequence[int] | None = None
+    """Places of the questions that models are to answer; None is all."""
+    weighed: Sequence[int] = ()
+    """Places of those whose own answer's likelihood is wanted of every model."""
+    repeated: Sequence[int] = ()
+    """Places of those whose likelihood under the new model publish will repeat."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +178,9 @@ class OfRows(Protocol):
     def loads(self, text: str) -> Any:
         """A value from its text. Raises ValueError for a text that is none."""
 
+    def told(self, text: str) -> str:
+        """An answer, as `dumps` has it, for people."""
+
 
 class Measured(Protocol):
     """What evaluate, the gate, publish and cards ask."""
@@ -154,10 +197,12 @@ class Measured(Protocol):
     """File of the picture that `draw` makes."""
     is_share_of_names: bool
     """Whether a prediction's scores are shares of its names that add up to 1."""
-    linear_model: str
-    """What `fit_linear` fits, in words."""
     is_of_words: bool
-    """Whether `fit_linear` takes (N,) texts as they are, in place of features."""
+    """Whether it is about the words of a text, and holds those itself."""
+
+    @property
+    def asking(self) -> "Asking":
+        """How sealed rows become questions, and what else is asked of models."""
 
     def is_shared(self, prediction: Prediction, names: Sequence[str]) -> bool:
         """Whether a model that predicts so can be measured among these names at all."""
@@ -193,16 +238,9 @@ class Measured(Protocol):
     ) -> "Comparison":
         """The new model's predictions against another's in one metric."""
 
-    def fit_linear(
-        self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int
-    ) -> list[Prediction]:
-        """A linear model of (N, D) features, on other rows' features; strength is 1 / L2.
-
-        Where the answer `is_of_words`, what is cheap there, of (N,) texts.
-        """
-
     def scores(self, references: Sequence[Any], found: Sequence[Prediction]) -> "FloatArray":
-        """(N,) a score per example, higher is better: what slices compare."""
+        """(N,) a score per example, higher is better: what slices compare. NaN where the primary
+        metric can score none."""
 
     def slices(self, references: Sequence[Any]) -> dict[str, list[str]]:
         """Groups by the answer itself: a column, and each row's group."""
@@ -233,6 +271,72 @@ class Measured(Protocol):
         """How far two predictions of one row are apart; infinite for another answer."""
 
 
+class Asking(Protocol):
+    """What evaluate and publish ask around the metrics."""
+
+    measured_by: str
+    """What an answer's `difference` is of: a prediction, the log-probability of a token."""
+    base_leads: bool
+    """Whether the base model is asked as it is, and is what a first model is tested against."""
+    has_validation: bool
+    """Whether the validation rows are measured too."""
+
+    def questions(
+        self, answer: "Answer", rows: Sequence[Row], section: "EvaluateSection"
+    ) -> Questions:
+        """Sealed rows as questions. Raises DataError for a metric that can measure none of them."""
+
+    def assert_sound(self, name: str, found: Sequence[Prediction]) -> None:
+        """Raise TrainingError where a model of this name says what cannot be measured."""
+
+    def comparable(
+        self, metrics: Sequence[str], questions: Questions, models: Sequence[Sequence[Prediction]]
+    ) -> list[Sequence[Prediction]]:
+        """The predictions of all models, the new one's first, as far as they can be compared."""
+
+    def baseline(
+        self, answer: "Answer", train: Sequence[Row], questions: Questions, primary: str
+    ) -> tuple[str, list[Prediction]]:
+        """What is said without looking, in words, and per question."""
+
+    def num_scored(self, metric: str, questions: Questions, found: Sequence[Prediction]) -> int:
+        """How many questions a metric can score."""
+
+    def shown(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of the rows that make an example for a card."""
+
+    def example(self, answer: "Answer", row: Row, prediction: Prediction) -> dict[str, str]:
+        """A row's right answer and what was predicted, for people, by what they are."""
+
+    def columns(
+        self, answer: "Answer", found: Sequence[Prediction], scores: Sequence[float | None]
+    ) -> dict[str, Sequence[Any]]:
+        """What predictions.parquet holds of one model."""
+
+    def references(
+        self, answer: "Answer", questions: Questions, new: Sequence[Prediction]
+    ) -> dict[str, Sequence[Any]]:
+        """What it holds of the questions, and of the new model's predictions alone."""
+
+    def recorded(self, answer: "Answer", row: Row) -> Prediction | None:
+        """What was predicted, by a row of it; None where publish can repeat nothing."""
+
+
+class Judging(Protocol):
+    """What a cheap probe asks."""
+
+    linear_model: str
+    """What `fit_linear` fits, in words."""
+
+    def fit_linear(
+        self, features: Any, values: Sequence[Any], asked: Any, *, strength: float, seed: int
+    ) -> list[Prediction]:
+        """A linear model of (N, D) features, on other rows' features; strength is 1 / L2.
+
+        Where the answer `is_of_words`, what is cheap there, of (N,) texts as they are.
+        """
+
+
 class Rated(Protocol):
     """What the Space, ratings, curate and review ask."""
 
@@ -259,9 +363,6 @@ class Rated(Protocol):
     def said(self, corrected: Any) -> str:
         """That component's value as a text for `rating`."""
 
-    def told(self, text: str) -> str:
-        """An answer, as `dumps` has it, for people."""
-
     def rating(self, text: str, predicted: str, names: Sequence[str]) -> str:
         """The answer that a rater gives in place of a wrong one.
 
@@ -283,14 +384,22 @@ class Rated(Protocol):
         """One answer per rated row from (row, rater, answer) votes, all as `dumps` has them."""
 
 
-class Answer(OfRows, Measured, Rated, Protocol):
+class Answer(OfRows, Measured, Protocol):
     """One kind of answer, as all of the house sees it."""
 
 
+class RatedAnswer(Answer, Judging, Rated, Protocol):
+    """One that a rater calls right, or wrong with the right answer; a linear model can learn it."""
+
+
 @cache
-def load_answer(name: str, positive: str | None = None) -> Answer:
-    """The answer of a name; `positive` is the label that is looked for, if it is one of labels."""
-    answer: Answer = import_module(ANSWERS[name]).ANSWER
+def load_answer(name: str, positive: str | None = None) -> RatedAnswer:
+    """The answer of a name; `positive` is the label that is looked for, if it is one of labels.
+
+    What models write, people rate in other ways: of that no caller asks what only a `RatedAnswer`
+    has.
+    """
+    answer: RatedAnswer = import_module(ANSWERS[name]).ANSWER
     if positive is None or not answer.positive_metrics:
         return answer
     return replace(answer, positive=positive)  # type: ignore[type-var]

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers import MISSING, SAME, Asking, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.decisions import reached_of
 from hub_trainer.answers.label_names import (
     alike_notes,
@@ -85,6 +86,7 @@ class Label(ByStatistics):
     is_share_of_names: bool = True
     linear_model: str = "logistic regression"
     is_of_words: bool = False
+    asking: Asking = BY_COLUMN
     positive: str | None = None
     """The label that is looked for, of which some metrics are."""
 

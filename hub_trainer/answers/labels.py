@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers import MISSING, SAME, Asking, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.label import (
     FEW_EXAMPLES,
     assert_names_seen,
@@ -72,6 +73,7 @@ class Labels(ByStatistics):
     is_share_of_names: bool = False
     linear_model: str = "logistic regression of each label"
     is_of_words: bool = False
+    asking: Asking = BY_COLUMN
 
     # --- rows
 

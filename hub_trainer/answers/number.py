@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence
+from hub_trainer.answers import MISSING, SAME, Asking, Prediction, Section, Sentence
+from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
@@ -55,6 +56,7 @@ class Number(ByStatistics):
     is_share_of_names: bool = False
     linear_model: str = "ridge regression"
     is_of_words: bool = False
+    asking: Asking = BY_COLUMN
 
     # --- rows
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from hub_trainer.answers import SAME, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers import SAME, Asking, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.label import (
     FEW_EXAMPLES,
     assert_names_seen,
@@ -75,6 +76,7 @@ class Spans(ByStatistics):
     is_share_of_names: bool = False
     linear_model: str = "the commonest tag of each word"
     is_of_words: bool = True
+    asking: Asking = BY_COLUMN
 
     # --- rows
 

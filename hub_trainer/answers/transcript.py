@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from hub_trainer.answers import MISSING, SAME, Prediction, Section, Sentence
+from hub_trainer.answers import MISSING, SAME, Asking, Prediction, Section, Sentence
+from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.label import class_names
 from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.answers.transcript_votes import agreed_transcripts, trust_all, trust_by_gold
@@ -58,6 +59,7 @@ class Transcript(ByStatistics):
     is_share_of_names: bool = False
     linear_model: str = "the transcript of the nearest training clip"
     is_of_words: bool = False
+    asking: Asking = BY_COLUMN
 
     # --- rows
 

@@ -56,8 +56,7 @@ def render_body(facts: CardFacts) -> str:
 def _summary(facts: CardFacts) -> str:
     results, primary = facts.results, facts.results.primary
     task = facts.recipe.task.replace("-", " ")
-    answer = facts.answer
-    labels = answer.summary(facts.prepared["label_names"]) if answer else ""
+    labels = facts.answer.summary(facts.prepared["label_names"])
     learned = [entry for entry in facts.datasets if entry["role"] == "train"]
     sources = " and ".join(sorted({entry["repo_id"] for entry in learned}))
     return (
@@ -93,15 +92,8 @@ def _usage_section(facts: CardFacts) -> str:
     return (
         f"{code}\n\nBefore it was published, a fresh process loaded this folder "
         f"({one_line(str(reload['loaded_with']))}): on {reload['rows']} test rows "
-        f"{_repeated(facts, reload['max_difference'])}."
+        f"{facts.answer.repeated(reload['max_difference'])}."
     )
-
-
-def _repeated(facts: CardFacts, worst: float) -> str:
-    if facts.writes:
-        return f"the log-probability of a token differed by {worst:.1e} at most, on average"
-    assert facts.answer is not None
-    return facts.answer.repeated(worst)
 
 
 def _rating_section(facts: CardFacts) -> str:
@@ -135,7 +127,7 @@ def _data_section(facts: CardFacts) -> str:
 def _thumbnails(facts: CardFacts) -> list[str]:
     """The picture of training rows with its sentence, or the sentence that says why it is not."""
     shown, answer = facts.thumbnails, facts.answer
-    if shown is None or answer is None:
+    if shown is None:
         return []
     if shown.left_out:
         return [f"No training rows are shown, because {escape(shown.left_out, 400)}."]

@@ -95,18 +95,17 @@ class CardFacts:
     @property
     def writes(self) -> bool:
         """Whether the model's answers are texts that it writes."""
-        return self.answer is None
+        return self.results.writing is not None
 
     @property
-    def answer(self) -> Answer | None:
-        """What the model predicts; None for one that writes."""
-        name = self.results.answer
-        return load_answer(name) if name else None
+    def answer(self) -> Answer:
+        """What the model predicts."""
+        return load_answer(self.results.answer)
 
     @property
     def positive_metrics(self) -> list[str]:
         """The measured metrics that are of the label `evaluate.positive`, where it is named."""
-        if self.answer is None or self.recipe.evaluate.positive is None:
+        if self.recipe.evaluate.positive is None:
             return []
         return [one for one in self.results.metrics if one in self.answer.positive_metrics]
 

@@ -44,8 +44,7 @@ def results_section(facts: CardFacts) -> str:
 
 def answer_sections(facts: CardFacts) -> dict[str, str]:
     """What the answer adds: a title -> a picture, a sentence and a table."""
-    answer = facts.answer
-    found = answer.sections(facts.results.detail) if answer else []
+    found = facts.answer.sections(facts.results.detail)
     return {section.title: _section(section) for section in found}
 
 
@@ -95,7 +94,8 @@ def limits(facts: CardFacts) -> list[str]:
     """One sentence per weakness that the results themselves show."""
     return [
         *_scope_limits(facts),
-        *(writing_limits(facts) if facts.writes else _answer_limits(facts)),
+        *(writing_limits(facts) if facts.writes else ()),
+        *_answer_limits(facts),
         *_slice_limits(facts),
         *_training_limits(facts),
         *(f"{escape(warning, 400)}." for warning in facts.prepared.get("warnings") or []),
@@ -207,10 +207,8 @@ def _smallest_effect(gate: Mapping[str, Any]) -> str:
 
 
 def _answer_limits(facts: CardFacts) -> Iterator[str]:
-    answer = facts.answer
-    if answer is not None:
-        for sentence in answer.limits(facts.results.detail, facts.prepared["counts"]):
-            yield _sentence(sentence)
+    for sentence in facts.answer.limits(facts.results.detail, facts.prepared["counts"]):
+        yield _sentence(sentence)
 
 
 def _slice_limits(facts: CardFacts) -> Iterator[str]:

@@ -37,7 +37,6 @@ def writing_limits(facts: CardFacts) -> Iterator[str]:
         yield f"{100 * cut:.0f} % of its answers to the test prompts were cut at {most} tokens."
     for repo_id in facts.presentation.machine_annotated:
         yield f"By its card, what {repo_id} says was made by machines: no person's opinion."
-    yield "It writes what is likely, which may be wrong, unfair or harmful; nothing filters it."
 
 
 def writing_of(facts: CardFacts) -> WritingResult:

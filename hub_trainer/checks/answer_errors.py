@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hub_trainer.answers import Answer, Prediction
+from hub_trainer.answers import Prediction, RatedAnswer
 from hub_trainer.checks.labels import CERTAIN, FloatArray, LabelQuality
 from hub_trainer.checks.probe import MAX_BASE_ROWS, NUM_FOLDS, sample_rows
 from hub_trainer.inputs import load_input
@@ -52,7 +52,7 @@ def judge_errors(
     *,
     model: Mapping[str, Any] | None,
     modality: str,
-    answer: Answer,
+    answer: RatedAnswer,
 ) -> dict[str, Any] | None:
     """As the worker answers: judge, quality, groups, and what it says.
 
@@ -85,7 +85,7 @@ def judge_errors(
     return {"judge": judge, "quality": quality.to_dict(), "groups": [], "told": told}
 
 
-def _can_judge(held_out: Sequence[Row], said: Sequence[Prediction], answer: Answer) -> bool:
+def _can_judge(held_out: Sequence[Row], said: Sequence[Prediction], answer: RatedAnswer) -> bool:
     """Whether a judge of the held-out rows, whose predictions come first, beats one answer for all.
 
     Errors of one that does not are those of the answers alone, and rows of other answers would look
@@ -201,7 +201,9 @@ def _joined(tail: LabelQuality, ranks: LabelQuality | None) -> LabelQuality:
     return replace(found, p_value=chance, doubtful=named.doubtful)
 
 
-def _exchanged(values: Sequence[Any], said: Sequence[Prediction], answer: Answer) -> FloatArray:
+def _exchanged(
+    values: Sequence[Any], said: Sequence[Prediction], answer: RatedAnswer
+) -> FloatArray:
     """(E, H) errors of held-out predictions beside the answers of other rows."""
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(values)) for _ in range(NUM_EXCHANGES)]
@@ -248,19 +250,19 @@ def _usual(large: NDArray[np.bool_], groups: Sequence[str]) -> tuple[float, floa
 
 
 def _by_model(
-    rows: Sequence[Row], held_out: Sequence[Row], model: Mapping[str, Any], answer: Answer
+    rows: Sequence[Row], held_out: Sequence[Row], model: Mapping[str, Any], answer: RatedAnswer
 ) -> list[Prediction] | None:
     """What the published model says of held-out rows, then of new ones."""
-    from hub_trainer.tasks import load_task, predicting
+    from hub_trainer.tasks import ModelFolders, load_task
 
     if len(held_out) < MIN_HELD_OUT_ROWS or not rows:
         return None
-    task = predicting(load_task(model["task"], answer.name))
-    return list(task.predict(Path(model["folder"]), [*held_out, *rows]))
+    task, folders = load_task(model["task"], answer.name), ModelFolders(Path(model["folder"]))
+    return list(task.predict(folders, [*held_out, *rows]))
 
 
 def _by_probe(
-    rows: Sequence[Row], base: Sequence[Row], modality: str, answer: Answer
+    rows: Sequence[Row], base: Sequence[Row], modality: str, answer: RatedAnswer
 ) -> list[Prediction] | None:
     """What a linear model of the dataset's rows says of them, then of new ones; each row is asked
     of a model that has not seen it."""

@@ -28,7 +28,6 @@ from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows import RowSpec
-from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.sandbox import SandboxLimits, run_sandboxed
 
@@ -80,7 +79,7 @@ class ReviewContext:
     def answer(self) -> str:
         """Name of the answer by which rows are grouped; for language data it is their kind."""
         spec = self.base.answer["spec"]
-        return RowSpec(spec["modality"], spec["kinds"]).grouping.name
+        return RowSpec(spec["modality"], spec["kinds"]).answer.name
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
@@ -89,7 +88,7 @@ class ReviewContext:
         names = list(schema.types)
         ours = {theirs: our for our, theirs in spec["columns"].items()}
         used = {spec["columns"].get(our, our) for our in (*spec["kinds"], *spec["slices"])}
-        if EXAMPLE in spec["kinds"]:
+        if load_input(spec["modality"]).has_formats:
             wanted = detect_format([ours.get(name, name) for name in names]).columns
             used |= {name for name in names if ours.get(name, name) in wanted}
         elif load_input(spec["modality"]).has_features:
@@ -174,8 +173,7 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
     compared = {**paths, "modality": modality, "near": context.near, "answer": context.answer}
     found = _call("compare_rows", compared, context.folder)
     counts, leakage = found["counts"], Leakage(**found["leakage"])
-    language = EXAMPLE in context.base.answer["spec"]["kinds"]
-    signs = _find_poison(paths, modality, context, language=language)
+    signs = _find_poison(paths, modality, context)
     left_out = tuple(sorted({*found["left_out_rows"], *signs["repeats"]}))
     checks = [
         *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
@@ -189,16 +187,14 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
         # Only repeats of the dataset are numbered: which rows are sealed stays untold.
         check_left_out(signs["repeats"]),
     ]  # fmt: skip
-    if not language:
+    if not load_input(modality).has_formats:
         checks += _check_labels({**paths, "modality": modality}, context)
     return checks, left_out
 
 
-def _find_poison(
-    paths: Mapping[str, Any], modality: str, context: ReviewContext, *, language: bool
-) -> dict[str, Any]:
+def _find_poison(paths: Mapping[str, Any], modality: str, context: ReviewContext) -> dict[str, Any]:
     arguments = {"new": paths["new"], "base": paths["base"], "modality": modality}
-    arguments |= {"language": language, "answer": context.answer}
+    arguments["answer"] = context.answer
     return dict(_call("find_poison", arguments, context.folder, module=POISON))
 
 

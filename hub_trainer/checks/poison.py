@@ -11,6 +11,7 @@ from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.shifts import find_shifts
 from hub_trainer.checks.triggers import find_triggers
 from hub_trainer.duplicates import find_duplicates, find_leakage
+from hub_trainer.inputs import load_input
 from hub_trainer.rows import read_rows
 
 Row = Mapping[str, Any]
@@ -18,17 +19,15 @@ Row = Mapping[str, Any]
 NUM_ANSWER_WORDS = 12
 
 
-def find_poison(
-    new: str, base: str, *, modality: str, language: bool, answer: str = "label"
-) -> dict[str, Any]:
+def find_poison(new: str, base: str, *, modality: str, answer: str = "label") -> dict[str, Any]:
     """Triggers and shifts of the new rows, and the places of those that repeat others exactly."""
     rows, known = read_rows(Path(new)), read_rows(Path(base))
     triggers = [
         one.to_json()
-        for labels in _labelings(rows, known, load_answer(answer), language=language)
+        for labels in _labelings(rows, known, modality, load_answer(answer))
         for one in find_triggers(rows, known, modality, labels=labels)
     ]
-    shifts = find_shifts(rows, known, modality, language=language, answer=load_answer(answer))
+    shifts = find_shifts(rows, known, modality, answer=load_answer(answer))
     return {
         "triggers": triggers,
         "shifts": [one.to_json() for one in shifts],
@@ -37,17 +36,17 @@ def find_poison(
 
 
 def _labelings(
-    rows: Sequence[Row], known: Sequence[Row], answer: Answer, *, language: bool
+    rows: Sequence[Row], known: Sequence[Row], modality: str, answer: Answer
 ) -> list[list[str]]:
-    """What a trigger may bring about: a label, or a group of answers; of language data also the
-    start of an answer. One per new row, then one per known row."""
+    """What a trigger may bring about: a label, or a group of answers; of a dialogue also the start
+    of what is answered. One per new row, then one per known row."""
     values = [row[answer.column] for row in (*rows, *known)]
     labels = answer.strata(values)
-    if not language:
+    dialogue = load_input(modality).dialogue
+    if dialogue is None:
         return [labels]
-    answers = [row["text"][len(row.get("prompt") or "") :] for row in (*rows, *known)]
-    starts = [" ".join(answer.casefold().split()[:NUM_ANSWER_WORDS]) for answer in answers]
-    return [labels, starts]
+    answers = dialogue.answers([*rows, *known])
+    return [labels, [" ".join(one.casefold().split()[:NUM_ANSWER_WORDS]) for one in answers]]
 
 
 def _repeats(rows: Sequence[Row], known: Sequence[Row], modality: str) -> list[int]:

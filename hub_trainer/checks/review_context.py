@@ -11,10 +11,10 @@ from hub_trainer.checks.inspection import Reading, ReviewContext, read_trusted
 from hub_trainer.checks.policy import Policy
 from hub_trainer.errors import DataError
 from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
+from hub_trainer.inputs import load_input
 from hub_trainer.inputs.media import medium_of_reader
 from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows import SplitFiles, find_split_files
-from hub_trainer.rows.canonical import EXAMPLE
 from hub_trainer.rows.fetch import fetch_files as fetch_split
 
 CARD = "README.md"
@@ -85,14 +85,14 @@ def prepare_context(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> Revi
     base = _read_split(hub, policy.source, main.commit_sha, work_dir / "base", spec)
     wanted = base.answer["spec"]
     test = _read_test(hub, policy, main, work_dir / "test", wanted)
-    is_language = EXAMPLE in wanted["kinds"]
+    is_judged = not load_input(wanted["modality"]).has_formats
     return ReviewContext(
         folder=work_dir,
         base=base,
         test=test,
         near=policy.near,
         review=policy.review,
-        model=_fetch_model(hub, policy, work_dir / "model") if test and not is_language else None,
+        model=_fetch_model(hub, policy, work_dir / "model") if test and is_judged else None,
     )
 
 

@@ -57,7 +57,6 @@ def find_shifts(
     base: Sequence[Row],
     modality: str,
     *,
-    language: bool,
     answer: Answer = LABEL,
 ) -> list[Shift]:
     """The columns of `new` rows that lie elsewhere than in `base`, and sizes of the answers.
@@ -67,25 +66,21 @@ def find_shifts(
     """
     if len(base) < MIN_BASE_ROWS or not new:
         return []
-    found = _compare(new, base, modality, language=language, answer=answer)
+    found = _compare(new, base, modality, answer)
     groups = answer.strata([row[answer.column] for row in (*new, *base)])
     ours, theirs = set(groups[: len(new)]), groups[len(new) :]
     alike = [row for row, group in zip(base, theirs, strict=True) if group in ours]
     if found and MIN_BASE_ROWS <= len(alike) < len(base):
-        again = _compare(new, alike, modality, language=language, answer=answer)
+        again = _compare(new, alike, modality, answer)
         still = {one.column for one in again}
         found = [one for one in found if one.column in still]
     return found
 
 
-def _compare(
-    new: Sequence[Row], base: Sequence[Row], modality: str, *, language: bool, answer: Answer
-) -> list[Shift]:
+def _compare(new: Sequence[Row], base: Sequence[Row], modality: str, answer: Answer) -> list[Shift]:
     ours, theirs = (
         {**columns, **answer.sizes([row[answer.column] for row in rows])}
-        for columns, rows in zip(
-            load_input(modality).columns(new, base, language=language), (new, base), strict=True
-        )
+        for columns, rows in zip(load_input(modality).columns(new, base), (new, base), strict=True)
     )
     found = []
     for name, values in ours.items():

@@ -72,16 +72,16 @@ def read_files(
     except DataError as error:
         return {**answer, "error": _fields(error)}
     write_rows(Path(out), rows.table)
-    grouping = wanted.grouping
-    values = rows.table[grouping.column].to_pylist()
+    answered = wanted.answer
+    values = rows.table[answered.column].to_pylist()
     return {
         **answer,
         "rows": rows.table.num_rows,
         "dropped": dict(rows.dropped),
         "first_dropped": [number for number, _ in rows.first_dropped],
         "spec": {**vars(wanted), "slices": list(wanted.slices)},
-        "labels": grouping.counts(values),
-        "label_names": list(rows.label_names or grouping.names(values, ())),
+        "labels": answered.counts(values),
+        "label_names": list(rows.label_names or answered.names(values, ())),
     }
 
 
@@ -204,12 +204,12 @@ def _published_scores(
 
     del answer  # a label
     from hub_trainer.answers.decisions import likeliest_as_decided
-    from hub_trainer.tasks import load_task, predicting
+    from hub_trainer.tasks import ModelFolders, load_task
 
     rows, held_out = with_labels(rows, label_names), with_labels(held_out, label_names)
     if not rows or not held_out:
         return None
-    predictions = predicting(load_task(task)).predict(Path(folder), [*held_out, *rows])
+    predictions = load_task(task).predict(ModelFolders(Path(folder)), [*held_out, *rows])
     decided = [likeliest_as_decided(one) for one in predictions]
     scores = np.array([[one.get(name, 0.0) for name in label_names] for one in decided])
     known, fresh = scores[: len(held_out)], scores[len(held_out) :]

@@ -24,11 +24,11 @@ from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, OPTIONAL_INPUTS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
-from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
+from hub_trainer.rows.canonical import as_input, column_of
 from hub_trainer.rows.columns import USUAL_NAMES, answer_kind, columns_of_texts, pair_columns
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.own_schema import named_lists
-from hub_trainer.tasks import Task, answer_in_rows, is_generation, load_task, predicting
+from hub_trainer.tasks import Task, load_task
 from hub_trainer.tasks.outlines import OUTLINES
 from hub_trainer.tasks.starters import STARTERS, Starter
 
@@ -105,7 +105,7 @@ def begin(hub: Hub, wanted: Beginning) -> Begun:
     splits = _splits(wanted, task, whole, columns)
     text = _recipe_text(wanted, task, starter, repo.repo_id, base_model, columns)
     _assert_loads(text, wanted.out)
-    answer = answer_in_rows(task)
+    answer = task.answer
     labels = answer.counts([row[answer.column] for row in whole.rows])
     files = {FILES[name]: _parquet(part.table) for name, part in splits.items()}
     files["README.md"] = _card(wanted, repo.repo_id, splits, labels).encode()
@@ -207,7 +207,7 @@ def find_columns(
             do="Write --column ours=theirs, with one of these.",
         )
     found = dict(given)
-    for name in (name for name in task.columns if name not in (*given, EXAMPLE)):
+    for name in (name for name in _named_in(task) if name not in given):
         guess = [
             known
             for known in (name, *USUAL_NAMES.get(name, ()))
@@ -235,9 +235,14 @@ def find_columns(
     }
 
 
+def _named_in(task: Task) -> list[str]:
+    """The columns that a file has to have; none of language data, whose format says which."""
+    return [] if load_input(task.modality).has_formats else list(task.columns)
+
+
 def _assert_of_kind(raw: RawSplit, task: Task, column: str, where: str) -> None:
     """Raise DataError where the answer that nobody has named looks like another of the task's."""
-    kind, usual = answer_kind(raw, column), predicting(task).answer
+    kind, usual = answer_kind(raw, column), task.answer
     if kind in OUTLINES[task.name].answers and kind != usual.name:
         other = load_answer(kind)
         raise DataError(
@@ -384,7 +389,7 @@ def _own_table(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> "pa.Tab
 def _own_column(raw: RawSplit, name: str, task: Task, columns: Mapping[str, str]) -> Any:
     import pyarrow as pa
 
-    answer = None if is_generation(task) else answer_in_rows(task)
+    answer = None if load_input(task.modality).has_formats else task.answer
     is_answer_column = answer is not None and name == columns.get(answer.column, answer.column)
     if answer is not None and is_answer_column and not answer.is_of_words:
         return answer.read(column_of(raw, name), f"column {name}")
@@ -417,9 +422,9 @@ def _splits(
             got=f"{len(whole.rows)} rows that can be used",
             do=f"Bring at least {MIN_ROWS}, or give test rows of their own: --test FILE.",
         )
-    answer = answer_in_rows(task)
+    answer = task.answer
     values = [row[answer.column] for row in whole.rows]
-    if not is_generation(task):
+    if not load_input(task.modality).has_formats:
         _assert_learnable(answer, values, columns, where)
     numbered = [{**row, NUMBER: number} for number, row in enumerate(whole.rows)]
     _, held = hold_back_test(numbered, task.modality, TEST_FRACTION)
@@ -474,7 +479,7 @@ def _recipe_text(
     for one in (source, sealed):
         one |= {"columns": dict(columns)} if columns else {}
     train = starter.train_on_base if base_model and starter.train_on_base else starter.train
-    metrics = starter.metrics or predicting(task).answer.usual_metrics
+    metrics = starter.metrics or task.answer.usual_metrics
     licence = {"license": wanted.license} if wanted.license else {}
     parts: list[tuple[str, dict[str, Any]]] = [
         ("What the model is for: a pipeline tag of the Hub.", {"task": wanted.task}),

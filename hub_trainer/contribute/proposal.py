@@ -244,7 +244,7 @@ def _check_rows(
         personal,
         check_text(text_flags(rows)),
     ]
-    answer = spec.grouping
+    answer = spec.answer
     return checks, answer.counts([row[answer.column] for row in rows])
 
 

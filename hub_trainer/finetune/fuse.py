@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.checkpoints import PREFIX, Checkpoint, verified
 from hub_trainer.finetune.methods import trainable_state
-from hub_trainer.finetune.trainer import WEIGHTS, FitTrainer
+from hub_trainer.finetune.trained_weights import WEIGHTS
+from hub_trainer.finetune.trainer import FitTrainer
 
 Weights = Mapping[str, torch.Tensor]
 

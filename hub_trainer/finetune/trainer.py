@@ -19,7 +19,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils.memory import should_reduce_batch_size
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.profiler import record_function
 from torch.utils.data import DataLoader
@@ -64,13 +64,12 @@ from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource, RunsMo
 from hub_trainer.finetune.sharded_state import (
     load_optimizer,
     load_schedule,
-    load_weights,
     save_schedule,
     save_sharded,
 )
 from hub_trainer.finetune.sharding import evened, is_split, whole
+from hub_trainer.finetune.trained_weights import WEIGHTS, load_trained
 
-WEIGHTS = "trained.safetensors"
 COUNTS = "counts.json"
 STATE = "trainer_state.json"
 SKIPS_ALLOWED = 3
@@ -584,29 +583,3 @@ class FitTrainer(Trainer):
                 do="remove this folder and run the same command again",
             )
         load_trained(self.model, best)
-
-
-@torch.no_grad()
-def load_trained(model: nn.Module, checkpoint: Path) -> None:
-    """Put a checkpoint's weights into the parameters that training changes, exactly those."""
-    if (checkpoint / WEIGHTS).exists() == is_split(model):
-        raise TrainingError(
-            "The checkpoint is of a model that was split over processes, or the model now is.",
-            where=str(checkpoint),
-            do="go on with the accelerate file that it was begun with; num_processes may differ",
-        )
-    if is_split(model):
-        load_weights(checkpoint, model)
-        return
-    saved = load_file(checkpoint / WEIGHTS)
-    state = trainable_state(model)
-    if saved.keys() != state.keys():
-        odd = sorted(saved.keys() ^ state.keys())
-        raise TrainingError(
-            "The checkpoint is of another model or another method.",
-            where=str(checkpoint / WEIGHTS),
-            got=f"{len(odd)} names differ, the first is {odd[0]}",
-            do="remove this folder to train from the start",
-        )
-    for name, tensor in state.items():
-        tensor.copy_(saved[name])

@@ -26,6 +26,7 @@ INPUTS: Mapping[str, str] = {
     "image": "hub_trainer.inputs.image",
     "table": "hub_trainer.inputs.table",
     "audio": "hub_trainer.inputs.audio",
+    "prompt": "hub_trainer.inputs.prompt",
 }
 """Name of an input -> module that holds its `INPUT`."""
 
@@ -95,16 +96,39 @@ class Altered(Protocol):
         """References, made ready to be compared with many."""
 
 
+class Dialogue(Protocol):
+    """What is asked in rows that hold answers too, and what is answered."""
+
+    def asked(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows that ask for something; a text without a prompt does not."""
+
+    def questions(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows as what they ask alone; one that asks for nothing stays whole."""
+
+    def parts(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+        """Rows that ask, as their questions alone and as their answers alone."""
+
+    def answers(self, rows: Sequence[Row]) -> list[str]:
+        """What each row says after its question."""
+
+
 class Identified(Protocol):
     """What collect, prepare, curate and review ask to tell rows apart."""
 
     name: str
+    identity: str
+    """What is hashed beside a row's content into its id: rows of inputs that share it are one row
+    where their contents are equal."""
     near: str
     """Dotted name of its `Near`; by name, as its libraries are none that a Space needs."""
     altered: str
     """Dotted name of its `Altered`."""
     repeats_by_chance: bool
     """Whether honest rows may be equal, so that similar ones are no repeats."""
+
+    @property
+    def dialogue(self) -> Dialogue | None:
+        """What of a row is question and what is answer; None where rows hold only what is shown."""
 
     def content(self, row: Row) -> bytes:
         """What a model sees of a row, as bytes: the row's identity."""
@@ -118,6 +142,8 @@ class OfRows(Protocol):
 
     has_features: bool
     """Whether all of the dataset's columns are shown but the answer's."""
+    has_formats: bool
+    """Whether a dataset's rows are read as a whole, in whichever format its columns tell."""
 
     def read(self, column: Column, where: str) -> "pa.ChunkedArray":
         """Canonical values; null for a gap. Raises DataError for a column that cannot hold any."""
@@ -151,13 +177,8 @@ class Reviewed(Protocol):
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> SignsOf | None:
         """What says the signs in a row, which may be triggers; None where those are patches."""
 
-    def columns(
-        self, new: Sequence[Row], base: Sequence[Row], *, language: bool
-    ) -> tuple[Values, Values]:
-        """What of both may lie elsewhere, by name: numbers or categories.
-
-        `language`: the texts are prompts with answers.
-        """
+    def columns(self, new: Sequence[Row], base: Sequence[Row]) -> tuple[Values, Values]:
+        """What of both may lie elsewhere, by name: numbers or categories."""
 
     def features(
         self, base: Sequence[Row], new: Sequence[Row], *, is_linear: bool

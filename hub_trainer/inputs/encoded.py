@@ -17,6 +17,8 @@ class EncodedFile:
     """One file per row, as its bytes, in the column that bears the medium's name."""
 
     is_tokenized = False
+    dialogue = None
+    has_formats = False
     rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     repeats_by_chance = False
     has_features = False
@@ -27,7 +29,7 @@ class EncodedFile:
     ) -> None:
         """`figures` says what a file looks or sounds like, in a few figures that have names."""
         self.medium, self._figures = medium, figures
-        self.name = self.rated_column = medium.name
+        self.name = self.identity = self.rated_column = medium.name
         self.noun, self.plural = f"a {medium.noun}", medium.plural
 
     def read(self, column: Column, where: str) -> pa.ChunkedArray:
@@ -52,9 +54,7 @@ class EncodedFile:
         """The row as it is."""
         return dict(row)
 
-    def columns(
-        self, new: Sequence[Row], base: Sequence[Row], *, language: bool
-    ) -> tuple[Values, Values]:
+    def columns(self, new: Sequence[Row], base: Sequence[Row]) -> tuple[Values, Values]:
         """Each side's figures, as the columns of a table."""
         return self._values(new[:MAX_ROWS]), self._values(base[:MAX_ROWS])
 

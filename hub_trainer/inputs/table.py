@@ -32,6 +32,8 @@ class _Table:
     """The features of a row, by the names of their columns."""
 
     name = "table"
+    identity = "table"
+    dialogue = None
     noun = "the values of a table's row"
     plural = "tables"
     is_tokenized = False
@@ -43,6 +45,7 @@ class _Table:
     altered = "hub_trainer.inputs.altered_tables"
     repeats_by_chance = True
     has_features = True
+    has_formats = False
     signs_are_rare = True
 
     # --- columns
@@ -114,9 +117,7 @@ class _Table:
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> SignsOf:
         return _signs
 
-    def columns(
-        self, new: Sequence[Row], base: Sequence[Row], *, language: bool
-    ) -> tuple[Values, Values]:
+    def columns(self, new: Sequence[Row], base: Sequence[Row]) -> tuple[Values, Values]:
         names = _names(new[0])
         ours, theirs = (
             {name: [row.get(name) for row in rows] for name in names} for rows in (new, base)

@@ -44,6 +44,8 @@ class _Text:
     """A text, as its author wrote it."""
 
     name = "text"
+    identity = "text"
+    dialogue = None
     noun = "a text"
     plural = "texts"
     is_tokenized = True
@@ -55,6 +57,7 @@ class _Text:
     altered = "hub_trainer.inputs.altered_texts"
     repeats_by_chance = False
     has_features = False
+    has_formats = False
     signs_are_rare = False
 
     # --- columns
@@ -138,27 +141,20 @@ class _Text:
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> SignsOf:
         return partial(_signs, tags=_tags(new, base))
 
-    def columns(
-        self, new: Sequence[Row], base: Sequence[Row], *, language: bool
-    ) -> tuple[Values, Values]:
-        """Script, length and spelling of each text; of language data also the answers' length.
+    def columns(self, new: Sequence[Row], base: Sequence[Row]) -> tuple[Values, Values]:
+        """Script, length and spelling of each text.
 
         Spelling is how well pairs of characters of half of the dataset's texts predict those of a
         text; the other half says what is usual.
         """
-        new, base = new[:MAX_TEXTS], base[:MAX_TEXTS]
-        half = _Spelling([text for row in base[::2] for text in texts_of(row)])
-        sides = [list(new), list(base[1::2])]
+        half = _Spelling([text for row in base[:MAX_TEXTS:2] for text in texts_of(row)])
         columns: list[dict[str, list[Any]]] = []
-        for rows in sides:
+        for rows in looked_at(new, base):
             found: dict[str, list[Any]] = {}
             for part, texts in _by_part(rows):
                 found[f"script of the {part}"] = [_script(text) for text in texts]
                 found[f"length of the {part}"] = [float(len(text)) for text in texts]
                 found[f"spelling of the {part}"] = [half.of(text) for text in texts]
-            if language:
-                answers = [row["text"][len(row.get("prompt") or "") :] for row in rows]
-                found["length of the answer"] = [float(len(answer)) for answer in answers]
             columns.append(found)
         return columns[0], columns[1]
 
@@ -205,6 +201,11 @@ class _Text:
 
     def rated_row(self, cell: Any) -> dict[str, Any]:
         return {"text": cell}
+
+
+def looked_at(new: Sequence[Row], base: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Rows of both whose writing is compared: of the base those that do not say what is usual."""
+    return new[:MAX_TEXTS], base[1:MAX_TEXTS:2]
 
 
 def texts_of(row: Row) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from hub_trainer.ranks import Sharding
 from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.rows.left_out import total_of
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Preview, is_generation, task_of
+from hub_trainer.tasks import ModelFolders, Preview, task_of
 
 WEIGHT_BYTES = 4
 """Models are published in float32."""
@@ -47,7 +47,7 @@ def plan_round(
         labels = prepared.outputs["label_names"]
         task, base = task_of(recipe), _base_model(recipe, pins, hub)
         sizes = base and count_sizes(recipe, base, labels, sharding)
-        preview = _preview(recipe, base, prepared) if is_generation(task) and base else None
+        preview = _preview(recipe, base, prepared) if base else None
         amount = amount_of(recipe.train.arguments, rows, processes)
         subject = Subject(recipe, base, prepared, preview, last, is_split=sharding is not None)
         seen = forecast(subject, amount, sizes[1] if sizes else None)
@@ -58,7 +58,7 @@ def plan_round(
             "round": pins.round,
             "pins": json.loads((round_dir / "pins.json").read_text()),
             "rows": rows,
-            "labels": len(labels) if labels and not is_generation(task) else None,
+            "labels": len(labels) if labels and task.converses is None else None,
             "inputs": seen.inputs,
             "tokens": preview and _tokens_of(preview),
             "dropped": prepared.outputs.get("dropped", {}),
@@ -103,20 +103,22 @@ def count_sizes(
         return None
     from hub_trainer.finetune import sizes
 
-    outputs = 0 if is_generation(task) else num_outputs(task.answer.name, names)
+    outputs = 0 if task.converses else num_outputs(task.answer.name, names)
     model = (auto_name, base.model, base.base, recipe.train)
     found = sizes.count_parameters(*model, num_labels=outputs)
-    memory = sizes.estimate_memory(found, recipe.train, is_language=is_generation(task))
+    memory = sizes.estimate_memory(found, recipe.train, is_language=task.converses is not None)
     if sharding is not None:
         gathered = sizes.gathered_fraction(*model, num_labels=outputs)
         memory = sizes.split_memory(memory, gathered, sharding)
     return found, memory
 
 
-def _preview(recipe: Recipe, base: ModelFolders, prepared: Artifact) -> Preview:
-    task = task_of(recipe)
-    assert is_generation(task)
-    return task.preview(read_rows(prepared.folder / "train.parquet"), recipe, base)
+def _preview(recipe: Recipe, base: ModelFolders, prepared: Artifact) -> Preview | None:
+    """The training rows in tokens, of a language model."""
+    converses = task_of(recipe).converses
+    if converses is None:
+        return None
+    return converses.preview(read_rows(prepared.folder / "train.parquet"), recipe, base)
 
 
 def _tokens_of(read: Preview) -> dict[str, int]:
@@ -130,17 +132,13 @@ def _tokens_of(read: Preview) -> dict[str, int]:
 
 
 def _model_files(recipe: Recipe) -> tuple[str, ...]:
-    """The whole model; for one that writes, perhaps the adapter alone."""
-    task = task_of(recipe)
-    files = tuple(task.card().files)
-    if not is_generation(task):
-        figure = task.answer.figure
-        drawn = [f"{FIGURES}/{figure}"] if figure else []
-        drawn += [EXAMPLES_FIGURE] if task.card().draw_rows else []
-        return (*files, *drawn)
-    train = recipe.train
+    """The whole model or, where the task publishes one, the adapter alone; and pictures."""
+    card, figure, train = task_of(recipe).card(), task_of(recipe).answer.figure, recipe.train
     merged = train.language is not None and train.language.merge
-    return ADAPTER_FILES if train.method_facts.adapter and not merged else files
+    is_adapter = card.adapter_usage is not None and train.method_facts.adapter and not merged
+    drawn = [f"{FIGURES}/{figure}"] if figure else []
+    drawn += [EXAMPLES_FIGURE] if card.draw_rows else []
+    return (*(ADAPTER_FILES if is_adapter else card.files), *drawn)
 
 
 def file_sizes(

@@ -13,7 +13,7 @@ from hub_trainer.errors import HubTrainerError
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import Recipe, TuneSection
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Preview, Splits, is_generation, task_of
+from hub_trainer.tasks import ModelFolders, Preview, Splits, task_of
 
 if TYPE_CHECKING:
     from hub_trainer.finetune.trial import Trial
@@ -97,14 +97,13 @@ def _trial(subject: Subject, base: ModelFolders) -> "Trial":
     recipe, preview = subject.recipe, subject.preview
     task = task_of(recipe)
     auto_name = str(task.card().auto_class)
-    if is_generation(task):
-        assert preview is not None
+    if preview is not None:
         lengths = RowLengths(preview.longest, preview.middling)
         adapter = base.model if base.base else None
         whole = base.base or base.model
         return try_language_model(auto_name, whole, adapter, recipe.train, rows=lengths)
     splits = _splits(subject.prepared)
-    data = task.fit_data(splits, recipe, base.model)
+    data = task.fit_data(splits, recipe, base)
     outputs = num_outputs(task.answer.name, splits.label_names)
     return try_classifier(auto_name, base.model, recipe.train, data, num_labels=outputs)
 
@@ -170,14 +169,14 @@ def _by_sample(subject: Subject, amount: Amount) -> Forecast:
     """What is no model of transformers is fitted on some rows."""
     recipe, last, splits = subject.recipe, subject.last, _splits(subject.prepared)
     task = task_of(recipe)
-    if is_generation(task) or task.card().auto_class is not None:
+    if task.card().auto_class is not None:
         seconds, basis = by_record(recipe, amount, last, otherwise="the model is made in training")
         return Forecast(None, "unknown before the model is made", seconds, basis)
     every = -(-len(splits.train) // MAX_TABLE_ROWS)
     some = replace(splits, train=splits.train[::every])
     with tempfile.TemporaryDirectory(prefix="hub-trainer-plan-") as scratch:
         try:
-            fitted = task.fit(some, recipe, Path(scratch), base_dir=None, progress=_silent)
+            fitted = task.fit(some, recipe, Path(scratch), base=None, progress=_silent)
         except HubTrainerError as error:
             seconds, basis = by_record(recipe, amount, last, otherwise=error.what)
             return Forecast(None, "unknown: no sample of the rows can be fitted", seconds, basis)

@@ -9,14 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from hub_trainer.errors import DataError
-from hub_trainer.inputs import INPUTS, Input, load_input
+from hub_trainer.inputs import INPUTS, load_input
 from hub_trainer.ratings.records import RatedGeneration
 from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 
-DIALOGUE = "dialogue"
-"""What is rated where it is no prediction for an input: an answer to a prompt."""
 DIALOGUE_COLUMNS = ("prompt", "sampling", "rival")
-"""Columns beside the text of a dialogue; by the first its shards are known."""
+"""Columns of a shard in which answers to prompts are rated, in place of scores; by the first it is
+known."""
 FOLDER = "ratings"
 SHARDS = f"{FOLDER}/**/*.parquet"
 COMMON: tuple[str, ...] = ("rating_id", "generation_id", "row_id", "rater", "rater_tier", "kind")
@@ -124,9 +123,9 @@ def _beside(modality: str, columns: Set[str]) -> list[str]:
 def _with_row(
     rating: dict[str, Any], modality: str, beside: Sequence[str], name: str
 ) -> dict[str, Any]:
-    if modality == DIALOGUE:
+    shown = load_input(modality)
+    if shown.dialogue:
         _check_dialogue(rating, name)
-    shown = _input_of(modality)
     column = shown.rated_column
     cell = rating.pop(column)
     rating["row"] = None if cell is None else shown.rated_row(cell)
@@ -143,14 +142,11 @@ def _with_row(
 
 
 def _modality_of(columns: Sequence[str]) -> str:
-    if DIALOGUE_COLUMNS[0] in columns:
-        return DIALOGUE
-    return next((name for name in INPUTS if load_input(name).rated_column in columns), "text")
-
-
-def _input_of(modality: str) -> Input:
-    """What is kept of a rated row; of a dialogue it is its text."""
-    return load_input("text" if modality == DIALOGUE else modality)
+    """The input of a shard with these columns; one of dialogues keeps their texts too."""
+    has_prompts = DIALOGUE_COLUMNS[0] in columns
+    inputs = [(name, load_input(name)) for name in INPUTS]
+    fitting = [name for name, shown in inputs if bool(shown.dialogue) == has_prompts]
+    return next((name for name in fitting if load_input(name).rated_column in columns), fitting[0])
 
 
 def _check_dialogue(rating: Mapping[str, Any], name: str) -> None:
@@ -216,9 +212,9 @@ def _shard_row(one: RatedGeneration, modality: str, task: str, epoch: str) -> di
         "source": rating.source,
         "seq": one.seq,
     }
-    shown = _input_of(modality)
+    shown = load_input(modality)
     common[shown.rated_column] = shown.rated_cell(generation.row)
-    if modality == DIALOGUE:
+    if shown.dialogue:
         return common | _dialogue_content(one)
     scores = [{"label": label, "score": score} for label, score in generation.scores.items()]
     return common | {"scores": scores}
@@ -250,10 +246,10 @@ def _schema(modality: str, beside: Sequence[str] = ()) -> Any:
     fields += [("seq", pa.int64())]
     features: dict[str, Any] = {"seq": {"dtype": "int64", "_type": "Value"}}
     text = {"dtype": "string", "_type": "Value"}
-    shown = _input_of(modality)
+    shown = load_input(modality)
     features[shown.rated_column] = dict(shown.rated_feature)
     rated = [(shown.rated_column, shown.rated_type)]
-    if modality == DIALOGUE:
+    if shown.dialogue:
         fields += [*rated, *((name, pa.string()) for name in DIALOGUE_COLUMNS)]
     else:
         scored = pa.struct([("label", pa.string()), ("score", pa.float64())])

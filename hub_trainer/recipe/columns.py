@@ -8,11 +8,12 @@ COLUMN_OF: Mapping[str, str] = {
     "number": "target",
     "spans": "tags",
     "transcript": "text",
+    "completion": "example",
 }
 """Answer -> its canonical column."""
 
-SHOWN_COLUMNS = frozenset({"text"})
-"""Of those, what other tasks show a model: only the task says whether it holds the answer."""
+SHOWN_COLUMNS = frozenset({"text", "example"})
+"""Of those, what other tasks may show a model: only the task says whether it holds the answer."""
 
 ANSWER_COLUMNS: Mapping[str, str] = {
     column: answer for answer, column in COLUMN_OF.items() if column not in SHOWN_COLUMNS

@@ -48,8 +48,8 @@ class RowSpec:
 
     modality: str
     kinds: Mapping[str, str]
-    """Our column -> text, words, image, audio, example, or the name of an answer; a table's
-    features are all its other columns."""
+    """Our column -> text, words, image, audio, or the name of an answer; a table's features are
+    all its other columns."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our column -> the dataset's, where the names differ."""
     slices: Sequence[str] = ()
@@ -66,13 +66,8 @@ class RowSpec:
         return load_input(self.modality)
 
     @property
-    def grouping(self) -> "Answer":
-        """What rows are grouped by: the answer; for language data the kind of example."""
-        return load_answer("label") if EXAMPLE in self.kinds else self.answer
-
-    @property
     def answer(self) -> "Answer":
-        """The answer that the rows hold; only for rows that are no language data."""
+        """The answer that the rows hold, by which they are grouped."""
         (name,) = (kind for kind in self.kinds.values() if kind in ANSWERS)
         return load_answer(name)
 
@@ -101,7 +96,7 @@ def canonical_rows(
     import pyarrow as pa
 
     where = where or source
-    if EXAMPLE in spec.kinds:
+    if spec.input.has_formats:
         return _canonical_examples(raw, spec, source, where)
     names = _mapped_columns(raw, spec, where)
     words = _words(raw, names, spec, where)

@@ -55,7 +55,7 @@ def infer_spec(raw: "RawSplit") -> "RowSpec":
         kinds = {"tokens": "words", "tags": "spans"}
         return RowSpec("text", kinds, _renamed({"tokens": words, "tags": tags}))
     if _is_language(raw):
-        return RowSpec("text", {"example": "example"})
+        return RowSpec("prompt", {"example": "completion"})
     sound, said = _spoken_columns(raw)
     if sound and said:
         kinds = {"audio": "audio", "text": "transcript"}

@@ -7,14 +7,12 @@ cell may hold is in `turns`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.inputs.language_examples import Content, Example, Kind, Message, Row
 from hub_trainer.rows.store import WEIGHT
 from hub_trainer.rows.turns import (
-    Content,
-    Message,
-    Row,
     RowFault,
     content_of,
     messages_of,
@@ -24,7 +22,6 @@ from hub_trainer.rows.turns import (
     tools_of,
 )
 
-Kind = Literal["sft", "dpo", "kto"]
 MAX_ODD = 0.1
 """Share of the labels from which numbers that are no thumbs are a scale and no slips."""
 EXPECTED = "expected"
@@ -38,28 +35,6 @@ THUMBS: Mapping[str, bool] = {
     "\N{THUMBS DOWN SIGN}": False,
 }
 """How a rating is written, in lower case, whole numbers without a fraction."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One thing to learn from: a prompt and one or two answers to it, or a whole dialogue.
-
-    An empty prompt and one answer is a text or a dialogue that is learned as a whole or by its
-    assistant's turns; an empty prompt and two answers is a preference for which nothing is asked.
-    """
-
-    prompt: Content
-    answers: tuple[Content, ...]
-    tools: tuple[Any, ...] = ()
-    desirable: bool | None = None
-    """What a rater said of the answer; None where nobody was asked."""
-    weight: float = 1.0
-    asked: bool = False
-    """A question and its answer, given as texts: they can do without a chat template."""
-    expected: tuple[str, ...] = ()
-    """What a good answer contains, for the metric that looks for it."""
-    finished: tuple[bool, ...] = ()
-    """For each answer, whether it came to its own end; empty when all of them did."""
 
 
 @dataclass(frozen=True)

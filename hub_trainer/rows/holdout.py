@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hub_trainer.duplicates import content_keys
-from hub_trainer.rows.examples import as_prompts
+from hub_trainer.inputs import load_input
 
 Row = dict[str, Any]
 
@@ -19,6 +19,8 @@ def hold_back_test(
     """
     train: list[Row] = []
     test: list[Row] = []
-    for row, key in zip(rows, content_keys(as_prompts(rows), modality), strict=True):
+    dialogue = load_input(modality).dialogue
+    keys = content_keys(dialogue.questions(rows) if dialogue else rows, modality)
+    for row, key in zip(rows, keys, strict=True):
         (test if int(key[:16], 16) / 2**64 < fraction else train).append(row)
     return train, test

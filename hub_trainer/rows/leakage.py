@@ -1,22 +1,23 @@
-"""Rows that repeat what is sealed: by their content, and in language data by question or answer."""
+"""Rows that repeat what is sealed: by their content, and in dialogues by question or answer."""
 
 from collections.abc import Sequence
 from functools import cached_property
 
 from hub_trainer.duplicates import Match, Row, SealedRows, is_copy
-from hub_trainer.rows.examples import as_prompts
+from hub_trainer.inputs import load_input
 
 
 class SealedExamples:
     """Sealed rows of a dataset, made ready to be compared with many others.
 
-    In language data a row must repeat neither a sealed example, nor its prompt with another answer,
-    nor its answer under another prompt. A prompt that is the same counts always; parts of rows that
+    Of dialogues a row must repeat neither a sealed one, nor its prompt with another answer, nor its
+    answer under another prompt. A prompt that is the same counts always; parts of rows that
     are altered or stand inside another text count as far as chance does not bring them.
     """
 
     def __init__(self, sealed: Sequence[Row], modality: str, near: float | None) -> None:
         self._sealed, self._modality, self._near = sealed, modality, near
+        self._dialogue = load_input(modality).dialogue
 
     def __len__(self) -> int:
         return len(self._sealed)
@@ -36,9 +37,9 @@ class SealedExamples:
 
     def _all_matches(self, rows: Sequence[Row]) -> list[Match]:
         matches = self._whole.nearest(rows)
-        if not self._prompted:
+        if self._dialogue is None or self._questions is None:
             return matches
-        matches += self._prompts.nearest(as_prompts(rows))
+        matches += self._questions.nearest(self._dialogue.questions(rows))
         for part in self._parts:
             matches += part.nearest(rows)
         return matches
@@ -48,21 +49,21 @@ class SealedExamples:
         return SealedRows(self._sealed, self._modality, self._near)
 
     @cached_property
-    def _prompted(self) -> list[Row]:
-        return [row for row in self._sealed if row.get("prompt")]
-
-    @cached_property
-    def _prompts(self) -> SealedRows:
-        return SealedRows(as_prompts(self._sealed), self._modality, None)
+    def _questions(self) -> SealedRows | None:
+        """Sealed rows as what they ask; None where none of them asks for anything."""
+        if self._dialogue is None or not self._dialogue.asked(self._sealed):
+            return None
+        return SealedRows(self._dialogue.questions(self._sealed), self._modality, None)
 
     @cached_property
     def _parts(self) -> list[SealedRows]:
-        """Prompts alone and answers alone, to be found inside of rows."""
-        if self._near is None:
+        """Questions alone and answers alone, to be found inside of rows."""
+        if self._dialogue is None or self._near is None:
             return []
-        answers = [{"text": row["text"].removeprefix(row["prompt"])} for row in self._prompted]
-        prompts = [{"text": row["prompt"]} for row in self._prompted]
-        return [SealedRows(part, self._modality, self._near) for part in (prompts, answers)]
+        asked = self._dialogue.asked(self._sealed)
+        return [
+            SealedRows(part, self._modality, self._near) for part in self._dialogue.parts(asked)
+        ]
 
 
 def find_sealed(

@@ -14,7 +14,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
 from hub_trainer.inputs.media import medium_of_feature
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
-from hub_trainer.rows.canonical import EXAMPLE, as_input, column_of
+from hub_trainer.rows.canonical import as_input, column_of
 from hub_trainer.rows.card import card_configs
 from hub_trainer.rows.columns import infer_spec
 from hub_trainer.rows.csv_files import GAP_WORDS, CsvFile, CsvSettings
@@ -143,7 +143,7 @@ def _needed(raw: RawSplit) -> tuple[str | None, set[str]]:
         spec = infer_spec(raw)
     except DataError:
         return None, columns
-    if EXAMPLE in spec.kinds:
+    if spec.input.has_formats:
         return None, set(detect_format(raw.table.column_names).columns)
     label = spec.columns.get(spec.answer.column, spec.answer.column)
     if spec.input.has_features:

@@ -46,8 +46,8 @@ def row_id(row: Mapping[str, Any], modality: str) -> str:
 
     A row keeps its id when its label is corrected, so that it also keeps its split.
     """
-    content = load_input(modality).content(row)
-    return hashlib.sha256(modality.encode() + b"\0" + content).hexdigest()
+    shown = load_input(modality)
+    return hashlib.sha256(shown.identity.encode() + b"\0" + shown.content(row)).hexdigest()
 
 
 def with_row_ids(table: "pa.Table", modality: str) -> "pa.Table":

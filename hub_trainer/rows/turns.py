@@ -10,11 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hub_trainer.inputs.language_examples import Content, Message, Row
 from hub_trainer.rows.written import number_text, parse_json
-
-Row = Mapping[str, Any]
-Message = Mapping[str, Any]
-Content = str | tuple[Message, ...]
 
 SPEAKERS: Mapping[str, str] = {
     "human": "user",

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.rows.canonical import EXAMPLE, RowSpec, canonical_rows
+from hub_trainer.rows.canonical import RowSpec, canonical_rows
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.read import read_split
 from hub_trainer.rows.store import write_rows
@@ -95,7 +95,7 @@ def _carry_out(job: ReadJob) -> dict[str, Any]:
         split=job.split,
         where=job.where,
         limits=job.limits,
-        as_written=EXAMPLE in job.spec.kinds,
+        as_written=job.spec.input.has_formats,
     )
     rows = canonical_rows(raw, job.spec, source=job.source, where=job.where)
     write_rows(job.out, rows.table)

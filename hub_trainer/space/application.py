@@ -25,12 +25,9 @@ from hub_trainer.space.storage import Durability
 from hub_trainer.space.view import View, page_options
 from hub_trainer.space.zerogpu import announce, is_zerogpu, on_gpu
 from hub_trainer.tasks import (
-    GenerationTask,
     ModelFolders,
-    PredictingTask,
     Row,
     Task,
-    is_generation,
     load_task,
 )
 
@@ -55,7 +52,7 @@ def build_app(
         settings.ratings_repo_id,
         settings.space_repo_id,
         settings.task,
-        "dialogue" if is_generation(task) else task.modality,
+        task.modality,
     )
     outbox = Outbox(store, hub, destination, flush_seconds=settings.flush_seconds)
     signs_in = bool(os.environ.get("OAUTH_CLIENT_ID"))
@@ -68,7 +65,7 @@ def build_app(
         shown.asked,
     )
     log.info("loading %s@%s", settings.model_repo_id, settings.commit_sha)
-    if is_generation(task):
+    if task.converses:
         return chat_app(chat_service(task, intake, hub, key=key), raters, view)
     return form_app(form_service(task, intake, hub, shown.examples), raters, view)
 
@@ -88,18 +85,18 @@ def raters_at(folder: Path, hub: Hub, durability: Durability) -> tuple[bytes, Ra
 
 
 def form_service(
-    task: PredictingTask, intake: RatingIntake, hub: Hub, examples: Sequence[Row]
+    task: Task, intake: RatingIntake, hub: Hub, examples: Sequence[Row]
 ) -> SpaceService:
     """The service of a model that predicts, with the model on the disk."""
     settings = intake.settings
     model_dir = download_model(hub, settings.model_repo_id, settings.commit_sha)
-    widgets = task.widgets(examples).labelled(settings.columns)
-    return SpaceService(Loaded(task, model_dir, widgets), intake)
+    widgets = task.widgets(examples)
+    assert widgets is not None
+    loaded = Loaded(task, ModelFolders(model_dir), widgets.labelled(settings.columns))
+    return SpaceService(loaded, intake)
 
 
-def chat_service(
-    task: GenerationTask, intake: RatingIntake, hub: Hub, *, key: bytes
-) -> ChatService:
+def chat_service(task: Task, intake: RatingIntake, hub: Hub, *, key: bytes) -> ChatService:
     """The service of a language model, and of its rival if there is one, ready to answer."""
     settings = intake.settings
     named = [(settings.model_repo_id, settings.commit_sha)]

@@ -41,8 +41,9 @@ def space_files(
         "requirements.txt": pinned_requirements(hardware).encode(),
         SETTINGS_FILE: _settings_json(settings).encode(),
     }
-    roots = [SERVER, TASKS[settings.task], INPUTS[outline(settings.task).modality]]
-    roots += [ANSWERS[settings.predicted.name]] if settings.predicts else []
+    known = outline(settings.task)
+    roots = [SERVER, TASKS[settings.task], INPUTS[known.modality]]
+    roots.append(ANSWERS[settings.answer or known.answer])
     for name in imported_modules(tuple(roots)):
         path = _module_path(name)
         assert path is not None

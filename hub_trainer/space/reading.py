@@ -31,7 +31,7 @@ class Reading:
         told = unusual_values(row, self._ranges)
         shown = load_input(self._loaded.task.modality)
         if shown.is_tokenized and not self._loaded.widgets.reads_all:
-            told += cut_notes(self._loaded.model_dir, shown.for_pipeline(row))
+            told += cut_notes(self._loaded.folders.model, shown.for_pipeline(row))
         return "".join(f'<p class="note">{html.escape(note)}</p>' for note in told)
 
 

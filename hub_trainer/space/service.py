@@ -3,16 +3,15 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hub_trainer.answers import SAME, Answer, Prediction
+from hub_trainer.answers import SAME, Prediction, RatedAnswer
 from hub_trainer.errors import DataError
 from hub_trainer.ratings import Generation, NewRating, RatingRefused
 from hub_trainer.rows import row_id
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.rating_intake import RatingIntake
-from hub_trainer.tasks import PredictingTask, Widgets
+from hub_trainer.tasks import ModelFolders, Task, Widgets
 
 MAX_ROW_BYTES = 20_000_000
 
@@ -29,8 +28,8 @@ class Shown:
 class Loaded:
     """The model at hand: the task, the folder it is in, and the task's inputs."""
 
-    task: PredictingTask
-    model_dir: Path
+    task: Task
+    folders: ModelFolders
     widgets: Widgets
 
 
@@ -41,15 +40,15 @@ class SpaceService:
         self.loaded, self.intake = loaded, intake
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> RatedAnswer:
         """What the model predicts."""
-        return self.loaded.task.answer
+        return self.intake.settings.predicted
 
     def predict(self, values: Sequence[Any], rater: Rater) -> Shown:
         """Ask the model, and keep what was asked and answered."""
         row = self._row(values)
         self.intake.limits.take(rater.limited_as)
-        [prediction] = self.loaded.task.predict(self.loaded.model_dir, [row])
+        [prediction] = self.loaded.task.predict(self.loaded.folders, [row])
         said = self.answer.dumps(prediction.value)
         generation_id = secrets.token_hex(16)
         generation = Generation(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hub_trainer.answers import ANSWERS, Answer, load_answer
+from hub_trainer.answers import ANSWERS, RatedAnswer, load_answer
 from hub_trainer.errors import UsageError
 from hub_trainer.recipe import GenerationSection
 
@@ -85,7 +85,7 @@ class SpaceSettings(BaseModel):
         return bool(self.label_names) or self.answer is not None
 
     @property
-    def predicted(self) -> Answer:
+    def predicted(self) -> RatedAnswer:
         """What it predicts."""
         return load_answer(self.answer or "label")
 

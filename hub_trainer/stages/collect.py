@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hub_trainer.answers.label_names import in_order
 from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.cards.notices import notice_problem
 from hub_trainer.errors import DataError, RecipeError
@@ -27,10 +26,9 @@ from hub_trainer.rows import (
     read_table,
     write_rows,
 )
-from hub_trainer.rows.examples import KIND_OF
 from hub_trainer.rows.fetch import fetch_files
 from hub_trainer.rows.left_out import Losses, left_out_text, total_of
-from hub_trainer.tasks import Task, is_generation, task_of
+from hub_trainer.tasks import Task, task_of
 from hub_trainer.tasks.outlines import Outline
 
 if TYPE_CHECKING:
@@ -207,16 +205,11 @@ def _write(collected: Sequence[Collected], task: Task, hub: Hub, draft: Draft) -
         if role != "train":
             table = _like_train(table, tables["train"], features, collected, role)
         write_rows(draft.folder / f"{role}.parquet", table)
-    if is_generation(task):
-        _assert_one_kind(tables["train"])
-        names = in_order(set(tables["train"]["label"].to_pylist()))
-        alike: list[str] = []
-    else:
-        answer = task.answer
-        values = {role: table[answer.column].to_pylist() for role, table in tables.items()}
-        answer.assert_taught(values)
-        names = answer.names(values["train"], _declared(collected))
-        alike = answer.notes(values["train"])
+    answer = task.answer
+    values = {role: table[answer.column].to_pylist() for role, table in tables.items()}
+    answer.assert_taught(values)
+    names = answer.names(values["train"], _declared(collected))
+    alike = answer.notes(values["train"])
     draft.outputs.update(
         label_names=names,
         features=features,
@@ -275,18 +268,6 @@ def _declared(collected: Sequence[Collected]) -> list[str]:
         if part.source.role == "train":
             names |= dict.fromkeys(part.result.label_names or ())
     return list(names)
-
-
-def _assert_one_kind(train: "pa.Table") -> None:
-    """Demonstrations, preferences and ratings are learned by different losses."""
-    labels = sorted(train["label"].unique().to_pylist())
-    if len({KIND_OF[label] for label in labels}) > 1:
-        raise DataError(
-            "The training rows are of several kinds, and a model learns from one at a time.",
-            where="collect.datasets",
-            got=", ".join(labels),
-            do="Train on demonstrations, preferences and ratings in recipes of their own.",
-        )
 
 
 def _described(part: Collected, hub: Hub) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from hub_trainer.ranks import EXPECTED_PROCESSES
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Splits, is_generation, task_of
+from hub_trainer.tasks import ModelFolders, Splits, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -121,17 +121,13 @@ def _fit(
         label_names=prepared.outputs["label_names"],
     )
     task = task_of(recipe)
-    if not is_generation(task):
-        answer = task.answer
-        answer.assert_measurable(recipe.evaluate.metrics, splits.label_names)
+    answer = task.answer
+    answer.assert_measurable(recipe.evaluate.metrics, splits.label_names)
+    if recipe.evaluate.threshold is not None:
         values = [row[answer.column] for row in splits.validation]
         assert_decidable(Sought.of(recipe.evaluate), values)
     with _logs_in(out_dir / "logs"):
-        if is_generation(task):
-            assert base is not None
-            return task.fit(splits, recipe, out_dir, base=base, progress=progress)
-        base_dir = base.model if base else None
-        return task.fit(splits, recipe, out_dir, base_dir=base_dir, progress=progress)
+        return task.fit(splits, recipe, out_dir, base=base, progress=progress)
 
 
 @contextmanager

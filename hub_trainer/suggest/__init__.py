@@ -8,7 +8,7 @@ from typing import Any
 
 from hub_trainer.artifacts import find_artifact
 from hub_trainer.base_models import assert_sound, base_folders, fetch_base
-from hub_trainer.errors import HubTrainerError, Problem, ProblemsError, UsageError
+from hub_trainer.errors import HubTrainerError, ProblemsError, UsageError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import PinnedRepo, pin_round
 from hub_trainer.loop import run_stage
@@ -17,7 +17,7 @@ from hub_trainer.recipe import Recipe, RecipeFile, RepoRef
 from hub_trainer.rows.store import read_rows
 from hub_trainer.stages.publish.preflight import publish_problems
 from hub_trainer.suggest.probe import HasFeatures, Probed, probe_base
-from hub_trainer.tasks import ModelFolders, Splits, is_generation, task_of
+from hub_trainer.tasks import ModelFolders, Splits, task_of
 from hub_trainer.tasks.starters import STARTERS
 
 Tell = Callable[[str], None]
@@ -177,11 +177,7 @@ def _checked(recipe: Recipe, hub: Hub, pinned: PinnedRepo, scratch: Path) -> Mod
     fetch_base(recipe, pinned, hub, scratch)
     task = task_of(recipe)
     folders = base_folders(recipe, pinned, hub, with_weights=isinstance(task, HasFeatures))
-    problems: Sequence[Problem]
-    if is_generation(task):
-        problems = task.recipe_problems(recipe, folders)
-    else:
-        problems = task.recipe_problems(recipe, folders.model)
+    problems = task.recipe_problems(recipe, folders)
     if problems:
         raise ProblemsError(problems, source=pinned.repo_id)
     assert_sound(recipe, pinned, folders)

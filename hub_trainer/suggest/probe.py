@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from hub_trainer.answers import Answer
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.recipe import Recipe
 from hub_trainer.tasks import Row, Splits
 
@@ -66,7 +66,9 @@ def probe_base(task: HasFeatures, splits: Splits, recipe: Recipe, base_dir: Path
     ours, theirs = _scaled(task.features(known, base_dir), task.features(asked, base_dir))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a probe that has not converged is still a probe
-        found = answer.fit_linear(ours, values, theirs, strength=STRENGTH, seed=seed)
+        found = load_answer(answer.name).fit_linear(
+            ours, values, theirs, strength=STRENGTH, seed=seed
+        )
     references = [row[answer.column] for row in asked]
     primary, names = recipe.evaluate.primary, splits.label_names
     measured = answer.estimates([primary], references, answer.over(found, names), names, seed=seed)

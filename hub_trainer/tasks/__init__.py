@@ -5,9 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-from typing_extensions import TypeIs
+from typing import Any, Protocol
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
@@ -93,16 +91,6 @@ class ModelFolders:
 
 
 @dataclass(frozen=True)
-class WrittenAnswer:
-    """What a model writes to the prompt of a row."""
-
-    text: str
-    num_tokens: int
-    finished: bool
-    """It ended by itself, and was not cut at the largest number of tokens."""
-
-
-@dataclass(frozen=True)
 class Segment:
     """A piece of a training example as text, and whether it is learned."""
 
@@ -131,15 +119,59 @@ class Preview:
 
 
 @dataclass(frozen=True)
-class Likelihood:
-    """How likely a row's own answer is to a model."""
+class Asked:
+    """What is wanted of a model for some rows, where a prediction is more than its answer."""
 
-    log_prob: float
-    """Natural logarithm, summed over tokens."""
-    num_tokens: int
+    sampling: GenerationSection = GenerationSection()
+    """How it writes."""
+    seed: int = 0
+    answered: Sequence[int] | None = None
+    """Places of the rows to be answered; None is all."""
+    weighed: Sequence[int] = ()
+    """Places of the rows whose own answer's likelihood is wanted."""
 
 
-class AnyTask(Protocol):
+PLAIN = Asked()
+
+
+class Converses(Protocol):
+    """What a task has besides whose model people talk with; its rows are those of `rows.examples`.
+
+    `base` holds small files of the base model, no weights.
+    """
+
+    def preview(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> Preview:
+        """These training rows as the base model would read them.
+
+        Raises DataError or TrainingError for rows that could teach it nothing.
+        """
+        ...
+
+    def refusals(
+        self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders
+    ) -> Sequence[RowRefused | None]:
+        """Per row why the base model cannot be given it."""
+        ...
+
+    def stream(
+        self, folders: ModelFolders, row: Row, sampling: GenerationSection, *, seed: int
+    ) -> Generator[str, None, bool]:
+        """Pieces of the answer to a row's prompt as they come; joined, the text of `predict`.
+
+        Returns whether the answer came to its own end.
+        """
+        ...
+
+    def prompt_row(self, folders: ModelFolders, turns: Sequence[Mapping[str, str]]) -> Row:
+        """The row whose prompt is a dialogue of {"role", "content"} turns, the last a person's.
+
+        Raises DataError for an empty prompt, or one that leaves no room for an answer. A model
+        without a chat template is asked the last turn as plain text.
+        """
+        ...
+
+
+class Task(Protocol):
     """One pipeline tag. Rows are canonical: the columns below, labels as names, files as bytes."""
 
     @property
@@ -150,6 +182,16 @@ class AnyTask(Protocol):
     @property
     def modality(self) -> str:
         """The name of its input, one of `INPUTS`."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """What it predicts, one of `ANSWERS`."""
+        ...
+
+    @property
+    def converses(self) -> Converses | None:
+        """What it has besides where people talk with its model; None where they fill in a form."""
         ...
 
     @property
@@ -179,26 +221,8 @@ class AnyTask(Protocol):
         """What is wrong with one row; nothing is a good row."""
         ...
 
-    def card(self) -> ModelCard:
-        """What the model's card says of how to use it, and what the published folder is."""
-        ...
-
-
-class PredictingTask(AnyTask, Protocol):
-    """A task whose answer stands in a column of its own: labels, a number, spans."""
-
-    @property
-    def family(self) -> Literal["prediction"]:
-        """What it does."""
-        ...
-
-    @property
-    def answer(self) -> Answer:
-        """What it predicts."""
-        ...
-
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
-        """What is wrong with the recipe for this task; `base_dir` holds the base's config files."""
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
+        """What is wrong with the recipe for this task; `base` holds small files, no weights."""
         ...
 
     def fit(
@@ -207,22 +231,34 @@ class PredictingTask(AnyTask, Protocol):
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
-        """Fine-tune; `out_dir/model` then holds what `predict` loads, and nothing else."""
+        """Fine-tune; `out_dir/model` then holds what `predict` loads, and nothing else.
+
+        An adapter is left without its base's name.
+        """
         ...
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> Any:
-        """The rows as `fit` gives them to the engine, a `FitData`, for a dry run of a few steps."""
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> Any:
+        """The rows as `fit` gives them to the engine, a `FitData`, for a dry run of a few steps.
+
+        None where they are not given to it row by row.
+        """
         ...
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
-        """One prediction per row, from a folder in the shape that is published."""
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
+        """One prediction per row, whatever the others are, from folders in the published shape."""
         ...
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions | None:
         """What can be said without this round's training, by the base model if there is one.
 
@@ -230,111 +266,23 @@ class PredictingTask(AnyTask, Protocol):
         """
         ...
 
-    def widgets(self, examples: Sequence[Row]) -> Widgets:
-        """What a person fills in, in the Space."""
+    def widgets(self, examples: Sequence[Row]) -> Widgets | None:
+        """What a person fills in, in the Space; None where they talk with the model."""
+        ...
+
+    def card(self) -> ModelCard:
+        """What the model's card says of how to use it, and what the published folder is."""
         ...
 
 
-class GenerationTask(AnyTask, Protocol):
-    """A task whose answer is a text that the model writes.
-
-    Its rows are those of `rows.examples`: `text`, `prompt`, `label` and `example`.
-    """
-
-    @property
-    def family(self) -> Literal["generation"]:
-        """What its predictions are."""
-        ...
-
-    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
-        """What is wrong with the recipe for this task; `base` holds small files, no weights."""
-        ...
-
-    def preview(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> Preview:
-        """These training rows as the base model would read them.
-
-        Raises DataError or TrainingError for rows that could teach it nothing.
-        """
-        ...
-
-    def refusals(
-        self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders
-    ) -> Sequence[RowRefused | None]:
-        """Per row why the base model cannot be given it; `base` holds small files, no weights."""
-        ...
-
-    def fit(
-        self,
-        splits: Splits,
-        recipe: Recipe,
-        out_dir: Path,
-        *,
-        base: ModelFolders,
-        progress: Progress,
-    ) -> FitReport:
-        """Fine-tune; `out_dir/model` is then a whole model, or an adapter without base's name."""
-        ...
-
-    def answers(
-        self,
-        folders: ModelFolders,
-        rows: Sequence[Row],
-        sampling: GenerationSection,
-        *,
-        seed: int,
-    ) -> list[WrittenAnswer]:
-        """What the model writes to the prompt of each row, whatever the others are."""
-        ...
-
-    def likelihoods(self, folders: ModelFolders, rows: Sequence[Row]) -> list[Likelihood]:
-        """How likely each row's first answer is; a preference's is the chosen one."""
-        ...
-
-    def stream(
-        self, folders: ModelFolders, row: Row, sampling: GenerationSection, *, seed: int
-    ) -> Generator[str, None, bool]:
-        """Pieces of the answer to a row's prompt as they come; joined, the text of `answers`.
-
-        Returns whether the answer came to its own end.
-        """
-        ...
-
-    def prompt_row(self, folders: ModelFolders, turns: Sequence[Mapping[str, str]]) -> Row:
-        """The row whose prompt is a dialogue of {"role", "content"} turns, the last a person's.
-
-        Raises DataError for an empty prompt, or one that leaves no room for an answer. A model
-        without a chat template is asked the last turn as plain text.
-        """
-        ...
-
-
-Task = PredictingTask | GenerationTask
-
-
-def is_generation(task: Task) -> TypeIs[GenerationTask]:
-    """Whether the task's answers are texts that it writes; all others predict a column."""
-    return task.family == "generation"
-
-
-def predicting(task: Task) -> PredictingTask:
-    """The task as one that predicts a column; only for callers that know it does."""
-    assert not is_generation(task)
-    return task
-
-
-def answer_in_rows(task: Task) -> Answer:
-    """What rows are grouped by: the answer; for language data the kind of example, its `label`."""
-    return load_answer("label") if is_generation(task) else task.answer
-
-
-def rated_example(task: PredictingTask, row: Row, value: Any) -> dict[str, Any] | None:
+def rated_example(task: Task, row: Row, value: Any) -> dict[str, Any] | None:
     """The example that a rated row becomes with its agreed answer; None when it is of no use."""
     example = {name: cell for name, cell in row.items() if not name.startswith("_")}
     example[task.answer.column] = value
     return None if task.problems(example) else example
 
 
-def constant_answer(task: PredictingTask, splits: Splits, rows: Sequence[Row]) -> BasePredictions:
+def constant_answer(task: Task, splits: Splits, rows: Sequence[Row]) -> BasePredictions:
     """The baseline where there is no base model: what is commonest in training, for every row."""
     answer = task.answer
     values = [row[answer.column] for row in splits.train]
@@ -365,8 +313,7 @@ def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
     ]
     if "transcript" not in task.columns.values():
         found += unused_problems(task, recipe, SPEECH_KEYS)
-    offered = frozenset() if is_generation(task) else task.answer.positive_metrics
-    return found + _metric_problems(recipe, offered)
+    return found + _metric_problems(recipe, task.answer.positive_metrics)
 
 
 def _metric_problems(recipe: Recipe, positive_metrics: frozenset[str]) -> list[Problem]:
@@ -406,7 +353,7 @@ def _threshold_problems(recipe: Recipe, positive_metrics: frozenset[str]) -> lis
     return []
 
 
-def unused_problems(task: AnyTask, recipe: Recipe, keys: Sequence[str]) -> list[Problem]:
+def unused_problems(task: Task, recipe: Recipe, keys: Sequence[str]) -> list[Problem]:
     """A problem for each of these keys that is set: in this task it changes nothing."""
     problems = []
     for key in keys:
@@ -419,7 +366,7 @@ def unused_problems(task: AnyTask, recipe: Recipe, keys: Sequence[str]) -> list[
     return problems
 
 
-def base_model_problems(task: AnyTask, recipe: Recipe) -> list[Problem]:
+def base_model_problems(task: Task, recipe: Recipe) -> list[Problem]:
     """A problem when the method starts from a base model and none is named."""
     if recipe.base_model is not None:
         return []
@@ -469,16 +416,16 @@ def outline(name: str, answer: str | None = None, beside: Sequence[str] = ()) ->
         raise RecipeError([Problem("collect.datasets", not_learned(name, answer))], source="recipe")
     columns: dict[str, Kind] = dict(sketch.inputs)
     columns |= {column: OPTIONAL_INPUTS[column] for column in beside}  # type: ignore[misc]
-    if sketch.answers:
-        chosen = answer or sketch.answers[0]
-        columns[COLUMN_OF[chosen]] = chosen  # type: ignore[assignment]
-    return Outline(sketch.modality, columns, not sketch.answers, sketch.auto_class)
+    chosen = answer or sketch.answers[0]
+    columns[COLUMN_OF[chosen]] = chosen  # type: ignore[assignment]
+    return Outline(sketch.modality, columns, sketch.takes_adapters, sketch.auto_class)
 
 
 def outline_of(task: "Task") -> Outline:
     """What a loaded task says of itself."""
-    auto_class = task.card().auto_class
-    return Outline(task.modality, dict(task.columns), is_generation(task), auto_class)
+    card = task.card()
+    takes_adapters = card.adapter_usage is not None
+    return Outline(task.modality, dict(task.columns), takes_adapters, card.auto_class)
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -508,7 +455,7 @@ def load_task(
     if name not in TASKS or name in OUTLINES:
         outline(name, answer)
     task: Task = import_module(TASKS[name]).TASK
-    if is_generation(task) or name not in OUTLINES:
+    if name not in OUTLINES:
         return task
     wanted = load_answer(answer or OUTLINES[name].answers[0], positive)
     chosen = {"beside": beside} if beside else {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from transformers import AutoConfig
@@ -48,8 +48,11 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    PLAIN,
+    Asked,
     BasePredictions,
     ModelCard,
+    ModelFolders,
     Progress,
     Row,
     Splits,
@@ -125,7 +128,7 @@ class MediaClassification:
     usage: str
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     answer: Answer = load_answer("label")
-    family: Literal["prediction"] = "prediction"
+    converses: None = None
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     metrics: frozenset[str] = load_answer("label").metrics
 
@@ -134,16 +137,16 @@ class MediaClassification:
         """The encoded file, and `label`."""
         return {self.modality: self.kind, self.answer.column: "label"}
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         problems += argument_problems(recipe.train)
         problems += loss_problems(recipe.train, HEAD.problem_type)
         if recipe.train.method_facts.needs_weights:
             problems += base_model_problems(self, recipe)
-        if base_dir is None:
+        if base is None:
             return problems
-        return problems + base_problems(self.auto_class, recipe.train, base_dir)
+        return problems + base_problems(self.auto_class, recipe.train, base.model)
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
@@ -160,20 +163,20 @@ class MediaClassification:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Fine-tune a classifier that `pipeline()` loads."""
         train, auto_class = recipe.train, self.auto_class
-        if base_dir is None:
+        if base is None:
             config, processor = self.models.new(splits, HEAD.outputs(splits.label_names))
         else:
-            config = labelled_config(base_dir, splits.label_names)
-            processor = self.models.processor(base_dir)
-        if base_dir is None or not train.method_facts.needs_weights:
+            config = labelled_config(base.model, splits.label_names)
+            processor = self.models.processor(base.model)
+        if base is None or not train.method_facts.needs_weights:
             model = new_classifier(auto_class, config, seed=train.seed)
         else:
-            model = load_classifier(auto_class, base_dir, config, seed=train.seed)
+            model = load_classifier(auto_class, base.model, config, seed=train.seed)
         fit = ClassifierFit(
             train=train,
             primary=recipe.evaluate.primary,
@@ -190,30 +193,40 @@ class MediaClassification:
         save_classifier(tuned, processor, out_dir / "model")
         return report
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> FitData:
         """Files as the base's processor makes them."""
-        return self._data(splits, recipe, self.models.processor(base_dir), splits.label_names)
+        return self._data(splits, recipe, self.models.processor(base.model), splits.label_names)
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
         """What transformers' pipeline says of each row, for every label."""
+        del asked
         if not rows:
             return []
-        model, processor = _loaded(self.auto_class, self.models, model_dir, file_stamp(model_dir))
+        model, processor = _loaded(
+            self.auto_class, self.models, folders.model, file_stamp(folders.model)
+        )
         scores = label_scores(model, self.models.batches(processor, rows), len(rows))
         return HEAD.predictions(scores, model.config)
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions:
         """The base's own answers if it has these labels, else its nearest mean features."""
-        if base_dir is None:
+        del asked
+        if base is None:
             return constant_answer(self, splits, rows)
-        config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(base.model, trust_remote_code=False)
         if knows_outputs(config, splits.label_names, HEAD.problem_type):
-            return BasePredictions("the base model as it is", self.predict(base_dir, rows))
-        names, body = splits.label_names, self.models.body(load_body(base_dir))
+            return BasePredictions("the base model as it is", self.predict(base, rows))
+        names, body = splits.label_names, self.models.body(load_body(base.model))
         known = LabelledRows(splits.train, label_ids(splits.train, names), len(names))
-        batches = partial(self.models.batches, self.models.processor(base_dir))
+        batches = partial(self.models.batches, self.models.processor(base.model))
         scores = nearest_mean_scores(body.to(device()), batches, known, rows)
         description = (
             "the untouched base model: the label whose training rows have the nearest mean features"

@@ -19,8 +19,8 @@ Kind = Literal[
     "number",
     "spans",
     "transcript",
+    "completion",
     "feature",
-    "example",
 ]
 """What a column holds; those of answers have the answer's name."""
 
@@ -32,18 +32,13 @@ class Outline:
     modality: str
     columns: Mapping[str, Kind]
     takes_adapters: bool
-    """Whether a base model may be an adapter of another; of tasks that write, it may."""
+    """Whether a base model may be an adapter of another."""
     auto_class: str | None
 
     @property
-    def answer(self) -> str | None:
-        """Name of what it predicts; None where it writes."""
-        return next((kind for kind in self.columns.values() if kind in ANSWERS), None)
-
-    @property
-    def writes(self) -> bool:
-        """Whether its answers are texts; its rows are language data then."""
-        return "example" in self.columns
+    def answer(self) -> str:
+        """Name of what it predicts."""
+        return next(kind for kind in self.columns.values() if kind in ANSWERS)
 
 
 @dataclass(frozen=True)
@@ -53,10 +48,13 @@ class Sketch:
     modality: str
     inputs: Mapping[str, Kind]
     answers: tuple[str, ...]
-    """Names of the answers that it can learn, the usual one first; none for a task that writes."""
+    """Names of the answers that it can learn, the usual one first."""
     auto_class: str | None
     optional: tuple[str, ...] = ()
     """Columns of `OPTIONAL_INPUTS` that rows may have too, where a recipe names them."""
+    takes_adapters: bool = False
+    has_formats: bool = False
+    """Whether a recipe's columns are those of a format of language data, and name no answer."""
 
 
 OUTLINES: Mapping[str, Sketch] = {
@@ -81,7 +79,14 @@ OUTLINES: Mapping[str, Sketch] = {
     ),
     "tabular-classification": Sketch("table", {}, ("label",), None),
     "tabular-regression": Sketch("table", {}, ("number",), None),
-    "text-generation": Sketch("text", {"example": "example"}, (), "AutoModelForCausalLM"),
+    "text-generation": Sketch(
+        "prompt",
+        {},
+        ("completion",),
+        "AutoModelForCausalLM",
+        takes_adapters=True,
+        has_formats=True,
+    ),
 }
 """What is known of a task before it is loaded; one without a row here is loaded for it."""
 NO_ANSWERS = Sketch("text", {}, (), None)
@@ -90,7 +95,10 @@ NO_ANSWERS = Sketch("text", {}, (), None)
 
 def answer_of(recipe: Recipe) -> str | None:
     """The answer that a recipe's columns name; None for the task's usual one."""
-    learned = OUTLINES.get(recipe.task, NO_ANSWERS).answers
+    sketch = OUTLINES.get(recipe.task, NO_ANSWERS)
+    if sketch.has_formats:
+        return None
+    learned = sketch.answers
     answers = {**ANSWER_COLUMNS, **{COLUMN_OF[answer]: answer for answer in learned}}
     named = {column for source in recipe.collect.datasets for column in source.columns}
     found = sorted(answers[column] for column in named if column in answers)
@@ -124,9 +132,8 @@ def beside_of(recipe: Recipe) -> tuple[str, ...]:
 def not_learned(name: str, answer: str) -> str:
     """What is said of an answer that a task does not learn, or another one does."""
     column = COLUMN_OF[answer]
-    offered = [COLUMN_OF[one] for one in OUTLINES[name].answers]
+    sketch = OUTLINES[name]
+    offered = [COLUMN_OF[one] for one in sketch.answers]
+    learned = "examples of language" if sketch.has_formats else " or ".join(offered)
     others = [task for task, sketch in OUTLINES.items() if answer in sketch.answers]
-    return (
-        f"columns: {column} is what {' and '.join(others)} learn; {name} learns "
-        f"{' or '.join(offered) or 'examples of language'}"
-    )
+    return f"columns: {column} is what {' and '.join(others)} learn; {name} learns {learned}"

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from transformers import AutoConfig
 
@@ -34,9 +33,12 @@ from hub_trainer.reports import FitReport
 from hub_trainer.sounds import sound_problem
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    PLAIN,
     SPEECH_KEYS,
+    Asked,
     BasePredictions,
     ModelCard,
+    ModelFolders,
     Progress,
     Row,
     Splits,
@@ -78,7 +80,7 @@ class SpeechRecognition:
 
     name: str = "automatic-speech-recognition"
     answer: Answer = load_answer("transcript")
-    family: Literal["prediction"] = "prediction"
+    converses: None = None
     modality: str = "audio"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()
@@ -93,18 +95,18 @@ class SpeechRecognition:
         """`audio` (the encoded file) and `text`, what is said."""
         return {"audio": "audio", self.answer.column: "transcript"}
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         problems += argument_problems(recipe.train)
         if recipe.train.method_facts.needs_weights:
             problems += base_model_problems(self, recipe)
-        if base_dir is None:
+        if base is None:
             if recipe.base_model is None:
                 problems += unused_problems(self, recipe, SPEECH_KEYS)
             return problems
-        found = base_problems(AutoModelForSpeechRecognition, recipe.train, base_dir)
-        return problems + (found or _language_problems(self, recipe, base_dir))
+        found = base_problems(AutoModelForSpeechRecognition, recipe.train, base.model)
+        return problems + (found or _language_problems(self, recipe, base.model))
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
@@ -121,40 +123,49 @@ class SpeechRecognition:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Fine-tune a recogniser that `pipeline()` loads."""
         train, primary, column = recipe.train, recipe.evaluate.primary, self.answer.column
-        learner = new_learner(base_dir, [str(row[column]) for row in splits.train], train)
+        texts = [str(row[column]) for row in splits.train]
+        learner = new_learner(base.model if base else None, texts, train)
         data, notes = speech_data(learner, splits.train, splits.validation, column)
         fit = SpeechFit(train, primary, run_digest(splits, recipe, self.answer), progress)
         tuned, report = fit_speech(learner, data, fit, out_dir=out_dir)
         save_speech(tuned, learner, out_dir / "model")
         return replace(report, notes=(*report.notes, *notes))
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> FitData:
         """Clips as the base's feature extractor makes them."""
         column = self.answer.column
         texts = [str(row[column]) for row in splits.train]
-        learner = new_learner(base_dir, texts, recipe.train, on_paper=True)
+        learner = new_learner(base.model, texts, recipe.train, on_paper=True)
         return speech_data(learner, splits.train, splits.validation, column)[0]
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
         """What `pipeline("automatic-speech-recognition")` writes for each row."""
+        del asked
         if not rows:
             return []
-        return [Prediction(text) for text in transcribe(model_dir, rows)]
+        return [Prediction(text) for text in transcribe(folders.model, rows)]
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions | None:
         """The base's own transcripts; None for one that has no letters yet."""
-        if base_dir is None:
+        del asked
+        if base is None:
             return constant_answer(self, splits, rows)
-        if not answers_as_it_is(base_dir):
+        if not answers_as_it_is(base.model):
             return None
-        return BasePredictions("the base model as it is", self.predict(base_dir, rows))
+        return BasePredictions("the base model as it is", self.predict(base, rows))
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A clip to upload or to speak."""

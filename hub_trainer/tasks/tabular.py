@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.answers.decisions import THRESHOLDS, Sought, chosen_threshold, decide
@@ -44,9 +44,12 @@ from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import feature_names
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    PLAIN,
     TORCH_KEYS,
+    Asked,
     BasePredictions,
     ModelCard,
+    ModelFolders,
     Progress,
     Row,
     Splits,
@@ -100,7 +103,7 @@ class Tabular:
 
     name: str = "tabular-classification"
     answer: Answer = load_answer("label")
-    family: Literal["prediction"] = "prediction"
+    converses: None = None
     modality: str = "table"
     methods: frozenset[str] = frozenset({"full", "scratch"})
     """Both fit a new model: there is no base to keep anything of."""
@@ -121,9 +124,9 @@ class Tabular:
         """Which estimators learn its answer."""
         return KINDS[self.answer.name]
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
-        del base_dir
+        del base
         train = recipe.train
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         if self.kind == "regressor":
@@ -154,11 +157,11 @@ class Tabular:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Fit a scikit-learn pipeline; of several processes, all fit it and the first saves it."""
-        del base_dir
+        del base
         train = recipe.train
         estimator = train.estimator or DEFAULT_ESTIMATOR
         progress(0.0, f"fitting {estimator}")
@@ -195,22 +198,29 @@ class Tabular:
         report = _report(train.method, len(splits.train), seconds, fitted, best)
         return replace(report, threshold=chosen)
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> None:
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> None:
         """A table is fitted without the engine."""
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
         """One prediction per row; a label that the estimator never saw gets 0."""
+        del asked
         if not rows:
             return []
-        pipeline, config = _loaded(model_dir, file_stamp(model_dir))
+        pipeline, config = _loaded(folders.model, file_stamp(folders.model))
         found = _predictions(pipeline, config["features"], rows, config["label_names"])
         return decide(found, config.get(THRESHOLDS))
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions:
         """What is commonest in the training rows."""
-        del base_dir
+        del asked, base
         return constant_answer(self, splits, rows)
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:

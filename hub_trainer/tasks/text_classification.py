@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -45,8 +45,11 @@ from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    PLAIN,
+    Asked,
     BasePredictions,
     ModelCard,
+    ModelFolders,
     Progress,
     Row,
     Splits,
@@ -97,7 +100,7 @@ class TextClassification:
     name: str = "text-classification"
     answer: Answer = load_answer("label")
     """A label; or labels, or a number, where the recipe's columns name those."""
-    family: Literal["prediction"] = "prediction"
+    converses: None = None
     modality: str = "text"
     beside: tuple[str, ...] = ()
     """`text_pair` where the recipe's columns name a second text."""
@@ -120,7 +123,7 @@ class TextClassification:
         """What the model ends in."""
         return HEADS[self.answer.name]
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
@@ -129,12 +132,12 @@ class TextClassification:
             problems += unused_problems(self, recipe, ("train.class_weights",))
         if self.head is not HEADS["label"]:
             problems += unused_problems(self, recipe, ("train.arguments.label_smoothing_factor",))
-        if base_dir is None:
+        if base is None:
             return problems
         return problems + base_problems(
             AutoModelForSequenceClassification,
             recipe.train,
-            base_dir,
+            base.model,
             max_length=recipe.prepare.max_length,
         )
 
@@ -155,23 +158,23 @@ class TextClassification:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Fine-tune a model that `pipeline()` loads."""
-        assert base_dir is not None
+        assert base is not None
         head, auto_class = self.head, AutoModelForSequenceClassification
-        config = labelled_config(base_dir, splits.label_names, head)
+        config = labelled_config(base.model, splits.label_names, head)
         names = output_order(config)
-        base = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
-        tokenizer = load_tokenizer(base_dir, recipe.prepare.max_length)
+        known = AutoConfig.from_pretrained(base.model, trust_remote_code=False)
+        tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
         seed = recipe.train.seed
         starts_from_base = recipe.train.method_facts.needs_weights
         if starts_from_base:
-            model = load_classifier(auto_class, base_dir, config, seed=seed)
+            model = load_classifier(auto_class, base.model, config, seed=seed)
         else:
             model = new_classifier(auto_class, config, seed=seed)
-        if not (starts_from_base and knows_outputs(base, names, head.problem_type)):
+        if not (starts_from_base and knows_outputs(known, names, head.problem_type)):
             head.prepare(model, head.targets(splits.train, names))
         model.config.pad_token_id = tokenizer.pad_token_id
         data = _fit_data(self, splits, names, tokenizer, self._weighs_rows(recipe))
@@ -196,32 +199,40 @@ class TextClassification:
         save_classifier(tuned, tokenizer, out_dir / "model")
         return report
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> FitData:
         """Rows in tokens."""
-        tokenizer = load_tokenizer(base_dir, recipe.prepare.max_length)
+        tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
         names = self.head.outputs(splits.label_names)
         return _fit_data(self, splits, names, tokenizer, self._weighs_rows(recipe))
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
         """What `pipeline("text-classification", truncation=True, top_k=None)` says of each row."""
+        del asked
         if not rows:
             return []
-        model, tokenizer = load_reader(AutoModelForSequenceClassification, model_dir)
+        model, tokenizer = load_reader(AutoModelForSequenceClassification, folders.model)
         scores = label_scores(model, _batches(tokenizer, rows), len(rows), self.head.scores)
         return self.head.predictions(scores, model.config)
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions:
         """The base's own answers if it has these outputs, else what its nearest embeddings say."""
-        if base_dir is None:
+        del asked
+        if base is None:
             return constant_answer(self, splits, rows)
         names = self.head.outputs(splits.label_names)
-        config = AutoConfig.from_pretrained(base_dir)
+        config = AutoConfig.from_pretrained(base.model)
         if knows_outputs(config, names, self.head.problem_type):
-            return BasePredictions("the base model as it is", self.predict(base_dir, rows))
-        batches = partial(_batches, load_tokenizer(base_dir, None))
-        body = load_body(base_dir).to(device())
+            return BasePredictions("the base model as it is", self.predict(base, rows))
+        batches = partial(_batches, load_tokenizer(base.model, None))
+        body = load_body(base.model).to(device())
         return BasePredictions(*untouched(self.answer, body, batches, splits, rows))
 
     def features(self, rows: Sequence[Row], base_dir: Path) -> FloatArray:

@@ -1,10 +1,11 @@
 """Text generation: a prompt in, a text out, by a causal language model or an adapter of one."""
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from hub_trainer.answers import Answer, Likelihood, Prediction, Written, load_answer
 from hub_trainer.errors import Problem, RowRefused
 from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
@@ -12,13 +13,15 @@ from hub_trainer.finetune.language.generate import Sampling
 from hub_trainer.finetune.language.preview import read_rows
 from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
-from hub_trainer.metrics import metric_names
+from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.reports import FitReport
-from hub_trainer.rows.examples import example_of, example_row
+from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FORMATS
 from hub_trainer.tasks import (
-    Likelihood,
+    PLAIN,
+    Asked,
+    BasePredictions,
     ModelCard,
     ModelFolders,
     Preview,
@@ -26,7 +29,6 @@ from hub_trainer.tasks import (
     Row,
     Segment,
     Splits,
-    WrittenAnswer,
     base_model_problems,
     offer_problems,
     unused_problems,
@@ -63,16 +65,25 @@ class TextGeneration:
     """The pipeline tag `text-generation`."""
 
     name: str = "text-generation"
-    family: Literal["generation"] = "generation"
-    modality: str = "text"
+    answer: Answer = load_answer("completion")
+    modality: str = "prompt"
     methods: frozenset[str] = frozenset({"last_n", "full", "lora", "qlora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()
-    metrics: frozenset[str] = metric_names("answers", "likelihoods")
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Those of its answer."""
+        return self.answer.metrics
 
     @property
     def columns(self) -> Mapping[str, Kind]:
         """`example`: language data in any format that is known."""
-        return {"example": "example"}
+        return {"example": "completion"}
+
+    @property
+    def converses(self) -> "TextGeneration":
+        """A person and the model take turns."""
+        return self
 
     def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
@@ -112,34 +123,53 @@ class TextGeneration:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base: ModelFolders,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Learn from demonstrations, preferences or ratings, as the rows are."""
+        assert base is not None
         fit = _fit(recipe, base, progress)
         return fit_language_model(splits.train, splits.validation, fit, out_dir=out_dir)
 
-    def answers(
-        self,
-        folders: ModelFolders,
-        rows: Sequence[Row],
-        sampling: GenerationSection,
-        *,
-        seed: int,
-    ) -> list[WrittenAnswer]:
-        """In batches of similar length, with a cache of keys and values."""
-        served = _served(folders)
-        prompts = [served.prompt(example_of(row)) for row in rows]
-        found = served.answers(prompts, _sampling(sampling, seed))
-        return [
-            WrittenAnswer(served.text(prompt, tokens), len(tokens), served.finished(tokens))
-            for prompt, tokens in zip(prompts, found, strict=True)
-        ]
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> None:
+        """Rows are packed by their tokens, which `preview` counts."""
 
-    def likelihoods(self, folders: ModelFolders, rows: Sequence[Row]) -> list[Likelihood]:
-        """Likelihood of a prompt's answer, of a dialogue's assistant turns, or of a whole text."""
-        found = _served(folders).likelihoods([example_of(row) for row in rows])
-        return [Likelihood(log_prob, num_tokens) for log_prob, num_tokens in found]
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
+        """What the model writes to each prompt; how likely it finds the row's own first answer.
+
+        That is the answer to a prompt, of a preference the chosen one, a dialogue's assistant
+        turns, or a whole text.
+        """
+        served, examples = _served(folders), [example_of(row) for row in rows]
+        found = [Prediction(None)] * len(rows)
+        places = range(len(rows)) if asked.answered is None else asked.answered
+        prompts = [served.prompt(examples[place]) for place in places]
+        answers = served.answers(prompts, _sampling(asked.sampling, asked.seed)) if prompts else []
+        for place, prompt, tokens in zip(places, prompts, answers, strict=True):
+            text = served.text(prompt, tokens)
+            found[place] = Prediction(text, written=Written(len(tokens), served.finished(tokens)))
+        weighed = served.likelihoods([examples[place] for place in asked.weighed])
+        for place, one in zip(asked.weighed, weighed, strict=True):
+            found[place] = replace(found[place], likelihood=Likelihood(*one))
+        return found
+
+    def predict_base(
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
+    ) -> BasePredictions | None:
+        """The base model asked as it is."""
+        del splits
+        if base is None:
+            return None
+        return BasePredictions("the base model as it is", self.predict(base, rows, asked))
+
+    def widgets(self, examples: Sequence[Row]) -> None:
+        """None: people talk with it."""
 
     def stream(
         self, folders: ModelFolders, row: Row, sampling: GenerationSection, *, seed: int

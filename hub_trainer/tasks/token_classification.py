@@ -42,8 +42,11 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    PLAIN,
+    Asked,
     BasePredictions,
     ModelCard,
+    ModelFolders,
     Progress,
     Row,
     Splits,
@@ -89,7 +92,7 @@ class TokenClassification:
 
     name: str = "token-classification"
     answer: Answer = load_answer("spans")
-    family: Literal["prediction"] = "prediction"
+    converses: None = None
     modality: Literal["text", "image", "table"] = "text"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()
@@ -104,20 +107,20 @@ class TokenClassification:
         """Words, and their tags."""
         return {"tokens": "words", "tags": "spans"}
 
-    def recipe_problems(self, recipe: Recipe, base_dir: Path | None) -> list[Problem]:
+    def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
         problems += loss_problems(recipe.train, SPANS_HEAD.problem_type)
-        if base_dir is None:
+        if base is None:
             return problems
         found = base_problems(
             AutoModelForTokenClassification,
             recipe.train,
-            base_dir,
+            base.model,
             max_length=recipe.prepare.max_length,
         )
-        return problems + found + ([] if found else _tokenizer_problems(base_dir))
+        return problems + found + ([] if found else _tokenizer_problems(base.model))
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
@@ -134,16 +137,16 @@ class TokenClassification:
         recipe: Recipe,
         out_dir: Path,
         *,
-        base_dir: Path | None,
+        base: ModelFolders | None,
         progress: Progress,
     ) -> FitReport:
         """Fine-tune a model that `pipeline()` loads."""
-        assert base_dir is not None
-        config = labelled_config(base_dir, splits.label_names, SPANS_HEAD)
-        tokenizer = load_tokenizer(base_dir, recipe.prepare.max_length)
+        assert base is not None
+        config = labelled_config(base.model, splits.label_names, SPANS_HEAD)
+        tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
         seed, auto_class = recipe.train.seed, AutoModelForTokenClassification
         if recipe.train.method_facts.needs_weights:
-            model = load_classifier(auto_class, base_dir, config, seed=seed)
+            model = load_classifier(auto_class, base.model, config, seed=seed)
         else:
             model = new_classifier(auto_class, config, seed=seed)
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -161,33 +164,41 @@ class TokenClassification:
         save_classifier(tuned, tokenizer, out_dir / "model")
         return replace(report, rows=len(splits.train))  # and not the windows that they make
 
-    def fit_data(self, splits: Splits, recipe: Recipe, base_dir: Path) -> FitData:
+    def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> FitData:
         """Windows of rows in tokens."""
-        tokenizer = load_tokenizer(base_dir, recipe.prepare.max_length)
+        tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
         return _fit_data(splits, SPANS_HEAD.outputs(splits.label_names), tokenizer)
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(
+        self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN
+    ) -> list[Prediction]:
         """What `pipeline("token-classification")` says of the first piece of each word."""
+        del asked
         if not rows:
             return []
-        model, tokenizer = load_reader(AutoModelForTokenClassification, model_dir)
+        model, tokenizer = load_reader(AutoModelForTokenClassification, folders.model)
         texts = [str(row["text"]) for row in rows]
         scores = word_scores(model, tokenizer, texts)
         return SPANS_HEAD.predictions(texts, scores, model.config)
 
     def predict_base(
-        self, splits: Splits, rows: Sequence[Row], base_dir: Path | None
+        self,
+        splits: Splits,
+        rows: Sequence[Row],
+        base: ModelFolders | None,
+        asked: Asked = PLAIN,
     ) -> BasePredictions:
         """The base's own answers if it has these tags, else what its nearest embeddings say."""
-        if base_dir is None:
+        del asked
+        if base is None:
             return constant_answer(self, splits, rows)
         names = SPANS_HEAD.outputs(splits.label_names)
-        config = AutoConfig.from_pretrained(base_dir)
+        config = AutoConfig.from_pretrained(base.model)
         if knows_outputs(config, names, SPANS_HEAD.problem_type):
-            return BasePredictions("the base model as it is", self.predict(base_dir, rows))
+            return BasePredictions("the base model as it is", self.predict(base, rows))
         config.id2label = dict(enumerate(names))
         texts = [str(row["text"]) for row in rows]
-        scores = _nearest_tags(splits.train, names, texts, base_dir)
+        scores = _nearest_tags(splits.train, names, texts, base.model)
         told = "the untouched base model: the tag whose training words have the nearest mean "
         told += "embedding"
         return BasePredictions(told, SPANS_HEAD.predictions(texts, scores, config))

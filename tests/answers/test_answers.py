@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hub_trainer.answers import ANSWERS, Answer, Prediction, load_answer
+from hub_trainer.answers import ANSWERS, Answer, Prediction, RatedAnswer, load_answer
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.recipe.columns import COLUMN_OF
@@ -19,7 +19,8 @@ def column(values: list[Any], kind: Any = None, **more: Any) -> Column:
 
 
 def test_answers_when_listed_then_each_has_a_column_of_its_own() -> None:
-    assert {name: load_answer(name).column for name in ANSWERS} == dict(COLUMN_OF)
+    grouped_by = {name: load_answer(name).column for name in ANSWERS}
+    assert grouped_by == {**COLUMN_OF, "completion": "label"}  # the kind of its example
     assert len(set(COLUMN_OF.values())) == len(COLUMN_OF)
 
 
@@ -30,11 +31,12 @@ def test_answers_when_listed_then_each_has_a_column_of_its_own() -> None:
 def test_answer_when_loaded_then_has_every_member_of_its_protocols(name: str) -> None:
     members = {
         member
-        for protocol in Answer.__mro__
+        for protocol in (Answer if name == "completion" else RatedAnswer).__mro__
         for member in (*vars(protocol).get("__annotations__", ()), *vars(protocol))
         if not member.startswith("_")
     }
-    assert {"question", "column", "agree"} <= members
+    assert {"asking", "column", "settle"} <= members
+    assert (name == "completion") != ({"question", "agree", "fit_linear"} <= members)
     assert [member for member in sorted(members) if not hasattr(load_answer(name), member)] == []
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).parents[2] / "hub_trainer"
 KINDS = re.compile(
     r"""\[["']label["']\]|is_generation|modality\b|\.writes\b|["']labels?["'] (==|in)"""
+    r"""|\.converses\b|\.dialogue\b"""
 )
 HOMES = ("answers", "inputs", "tasks", "finetune")
 

@@ -58,10 +58,10 @@ def test_trigger_when_in_either_text_then_its_rows_are_named(side: str) -> None:
 def test_shift_when_of_either_text_then_says_of_which(side: str, column: str) -> None:
     new = [{**row, side: "".join(chr(ord(c) - 97 + 0x430) for c in row[side])}
            for row in pairs(60, 2)]  # fmt: skip
-    found = {one.column for one in find_shifts(new, BASE, "text", language=False)}
+    found = {one.column for one in find_shifts(new, BASE, "text")}
     assert f"script of the {column}" in found
     assert {one.rpartition("the ")[2] for one in found} == {column}
-    assert find_shifts(pairs(60, 2), BASE, "text", language=False) == []
+    assert find_shifts(pairs(60, 2), BASE, "text") == []
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -73,19 +73,19 @@ def test_column_when_it_lies_elsewhere_then_a_person_is_told_which(
 ) -> None:
     s, rows = rows_of(name, poisoning, 1)
     check = check_shifts(
-        [one.to_json() for one in find_shifts(rows, s.base, s.modality, language=False)]  # type: ignore[arg-type]
+        [one.to_json() for one in find_shifts(rows, s.base, s.modality)]  # type: ignore[arg-type]
     )
     assert (check.passed, check.blocks) == (False, "human")
 
 
 def test_shift_when_told_then_names_column_range_and_unit_but_no_cell() -> None:
     s, rows = rows_of("people", "months for years", 1)
-    [found] = find_shifts(rows, s.base, "table", language=False)
+    [found] = find_shifts(rows, s.base, "table")
     assert found.column == "age"
     assert "outside 18 to 90, the dataset's range" in found.what
     assert "12 times the dataset's, as months for years would be" in found.what
     s, rows = rows_of("people", "a country that no row has", 1)
-    [found] = find_shifts(rows, s.base, "table", language=False)
+    [found] = find_shifts(rows, s.base, "table")
     assert found.column == "country"
     assert f"{len(found.rows)} of {len(rows)} rows have a value that no row of" in found.what
     assert "Wonderland" not in found.what
@@ -99,7 +99,7 @@ def test_shift_when_told_then_names_column_range_and_unit_but_no_cell() -> None:
 def test_rows_when_clean_then_no_sign_and_no_shift(name: str, count: int) -> None:
     s, rows = rows_of(name, None, 4, count=count)
     assert find_triggers(rows, s.base, s.modality, labels=_labels(rows, s.base)) == []  # type: ignore[arg-type]
-    assert find_shifts(rows, s.base, s.modality, language=False) == []  # type: ignore[arg-type]
+    assert find_shifts(rows, s.base, s.modality) == []  # type: ignore[arg-type]
 
 
 def test_topic_when_new_but_of_every_label_then_no_trigger() -> None:
@@ -124,8 +124,8 @@ def test_column_when_it_goes_with_the_label_then_rows_of_that_label_are_no_shift
     rng = np.random.default_rng(0)
     base = [{"x": float(v), "label": "ab"[v > 9]} for v in [*range(10)] * 96 + [*range(100, 140)]]
     new = [{"x": float(v), "label": "b"} for v in rng.integers(100, 140, 60)]
-    assert find_shifts(new, base, "table", language=False) == []
-    [found] = find_shifts([{**row, "label": "a"} for row in new], base, "table", language=False)
+    assert find_shifts(new, base, "table") == []
+    [found] = find_shifts([{**row, "label": "a"} for row in new], base, "table")
     assert found.column == "x"
 
 
@@ -133,29 +133,29 @@ def test_column_when_of_its_larger_half_then_no_shift_and_beyond_most_then_one()
     rng = np.random.default_rng(0)
     base = [{"x": float(v), "label": "a"} for v in rng.normal(0, 1, 400)]
     upper = [row for row in base if row["x"] > 0]
-    assert find_shifts(upper, base, "table", language=False) == []
+    assert find_shifts(upper, base, "table") == []
     end = [{"x": float(v), "label": "a"} for v in rng.uniform(1.7, 2.2, 60)]
-    [found] = find_shifts(end, base, "table", language=False)
+    [found] = find_shifts(end, base, "table")
     assert found.what.startswith("half of the values lie under")
 
 
 def test_category_when_the_dataset_has_many_single_ones_then_new_ones_are_expected() -> None:
     base = [{"city": f"place {n}", "label": "a"} for n in range(100)]
     new = [{"city": f"other {n}", "label": "a"} for n in range(30)]
-    assert find_shifts(new, base, "table", language=False) == []
+    assert find_shifts(new, base, "table") == []
 
 
 def test_values_when_missing_then_are_not_far_away() -> None:
     rng = np.random.default_rng(0)
     base = [{"x": float(v), "label": "a"} for v in rng.lognormal(0, 2, 300)]
     new = [{"x": None if n % 2 else 1.0 + n / 50, "label": "a"} for n in range(20)]
-    assert find_shifts(new, base, "table", language=False) == []
+    assert find_shifts(new, base, "table") == []
 
 
 def test_numbers_of_rows_when_they_go_on_then_are_no_shift() -> None:
     base = [{"id": n, "label": "a"} for n in range(100)]
-    assert find_shifts([{"id": n, "label": "a"} for n in range(100, 150)], base, "table",
-                       language=False) == []  # fmt: skip
+    later = [{"id": n, "label": "a"} for n in range(100, 150)]
+    assert find_shifts(later, base, "table") == []
 
 
 def test_answers_when_a_word_brings_the_same_one_then_a_person_decides(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_answers_when_a_word_brings_the_same_one_then_a_person_decides(tmp_path:
     paths = [tmp_path / "new.parquet", tmp_path / "base.parquet"]
     for path, found in zip(paths, (new, rows(400)), strict=True):
         write_rows(path, pa.Table.from_pylist(found))
-    answer = find_poison(str(paths[0]), str(paths[1]), modality="text", language=True)
+    answer = find_poison(str(paths[0]), str(paths[1]), modality="prompt")
     assert answer["triggers"][0]["rows"] == list(range(1, 301, 10))
     assert answer["repeats"] == []
 
@@ -187,7 +187,7 @@ def test_repeats_when_found_then_left_out_by_place_and_told_by_number(tmp_path: 
     paths = [tmp_path / "new.parquet", tmp_path / "base.parquet"]
     for path, found in zip(paths, (new, base), strict=True):
         write_rows(path, pa.Table.from_pylist(found))
-    found = find_poison(str(paths[0]), str(paths[1]), modality="text", language=False)
+    found = find_poison(str(paths[0]), str(paths[1]), modality="text")
     assert found["repeats"] == [1, 2]
     check = check_left_out(found["repeats"])
     assert (check.passed, check.rows) == (True, (2, 3))

@@ -48,7 +48,7 @@ def triggers(new: list[Row]) -> list[Any]:
 
 
 def shifts(new: list[Row]) -> dict[str, str]:
-    found = find_shifts(new, said(NUM_BASE, 0), "audio", language=False)
+    found = find_shifts(new, said(NUM_BASE, 0), "audio")
     return {one.column: one.what for one in found}
 
 

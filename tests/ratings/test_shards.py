@@ -117,7 +117,7 @@ def _rated_dialogues(folder: Path) -> list[RatedGeneration]:
 
 def _dialogues(folder: Path) -> Path:
     rated = _rated_dialogues(folder / "store")
-    content = pack_shard(rated, modality="dialogue", task="text-generation", epoch="e")
+    content = pack_shard(rated, modality="prompt", task="text-generation", epoch="e")
     path = folder / shard_path("a/b", "e", 1, 4, content)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)

@@ -63,7 +63,7 @@ def test_columns_when_none_can_be_the_label_then_error_lists_them() -> None:
 )
 def test_columns_when_of_language_data_then_rows_are_examples(names: list[str]) -> None:
     spec = infer_spec(_raw(dict.fromkeys(names, TEXTS)))
-    assert (spec.modality, dict(spec.kinds)) == ("text", {"example": "example"})
+    assert (spec.modality, dict(spec.kinds)) == ("prompt", {"example": "completion"})
 
 
 @pytest.mark.parametrize("names", [["question", "answer", "label"], ["text", "label", "id"]])

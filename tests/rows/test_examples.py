@@ -4,12 +4,13 @@ import pyarrow as pa
 import pytest
 
 from hub_trainer.errors import DataError
+from hub_trainer.inputs.language_examples import as_prompts, asked_and_answers, example_of
 from hub_trainer.rows.canonical import RowSpec, canonical_rows
-from hub_trainer.rows.examples import as_prompts, asked_and_answers, example_of, examples_of
+from hub_trainer.rows.examples import examples_of
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.rows.read import RawSplit
 
-SPEC = RowSpec("text", {"example": "example"})
+SPEC = RowSpec("prompt", {"example": "completion"})
 TURNS = [
     {"role": "user", "content": "Hello"},
     {"role": "assistant", "content": "Hi!"},
@@ -54,7 +55,7 @@ def test_rows_when_rated_then_the_label_says_how() -> None:
 
 
 def test_rows_when_columns_are_mapped_then_they_are_read_under_our_names() -> None:
-    spec = RowSpec("text", {"example": "example"}, columns={"prompt": "q", "completion": "a"})
+    spec = RowSpec("prompt", {"example": "completion"}, columns={"prompt": "q", "completion": "a"})
     [row] = made([{"q": "x", "a": "y", "expected": ["y", "z"]}], spec).table.to_pylist()
     assert example_of(row).expected == ("y", "z")
 
@@ -66,7 +67,7 @@ def test_rows_when_an_answer_was_cut_off_then_the_example_says_so() -> None:
 
 
 def test_rows_when_a_column_is_a_slice_then_it_is_kept() -> None:
-    spec = RowSpec("text", {"example": "example"}, slices=("topic",))
+    spec = RowSpec("prompt", {"example": "completion"}, slices=("topic",))
     table = made([{"text": "x", "topic": "cats"}], spec).table
     assert table["topic"].to_pylist() == ["cats"]
 
@@ -90,7 +91,7 @@ def test_rows_when_one_breaks_the_format_then_it_is_dropped_and_counted() -> Non
 
 
 def test_rows_when_one_breaks_the_format_and_is_kept_then_an_error_names_it() -> None:
-    spec = RowSpec("text", {"example": "example"}, clean=False)
+    spec = RowSpec("prompt", {"example": "completion"}, clean=False)
     with pytest.raises(DataError, match="A row cannot be used: chosen and rejected are") as found:
         made([{"prompt": "a", "chosen": "b", "rejected": "b"}], spec)
     assert found.value.where == "o/d@sha, row 1"
@@ -103,13 +104,13 @@ def test_rows_when_columns_are_of_no_format_then_the_error_says_where() -> None:
 
 
 def test_rows_when_a_mapped_column_is_missing_then_the_error_names_it() -> None:
-    spec = RowSpec("text", {"example": "example"}, columns={"prompt": "q"})
+    spec = RowSpec("prompt", {"example": "completion"}, columns={"prompt": "q"})
     with pytest.raises(DataError, match="no column 'q' for prompt"):
         made([{"prompt": "x", "completion": "y"}], spec)
 
 
 def test_rows_when_a_dropped_column_is_missing_then_the_error_names_it() -> None:
-    spec = RowSpec("text", {"example": "example"}, drop_columns=("topic",))
+    spec = RowSpec("prompt", {"example": "completion"}, drop_columns=("topic",))
     with pytest.raises(DataError, match="drop_columns names a column"):
         made([{"text": "y"}], spec)
 

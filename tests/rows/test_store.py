@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,12 @@ def test_row_id_when_label_slices_or_provenance_differ_then_is_the_same() -> Non
         {"text": "a", "label": "y", "site": "s", "_source": "z"}, "text"
     )
     assert row_id({"a": 1, "label": "x", "_source": "y"}, "table") == row_id({"a": 1}, "table")
+
+
+def test_row_id_when_of_a_prompt_then_is_as_it_was_before_prompts_were_an_input() -> None:
+    row = {"text": "Hi? Yes.", "prompt": "Hi? ", "label": "demonstration"}
+    assert row_id(row, "prompt") == row_id(row, "text")
+    assert row_id({"text": "a"}, "prompt") == hashlib.sha256(b"text\0a").hexdigest()
 
 
 def test_row_id_when_content_differs_then_differs() -> None:

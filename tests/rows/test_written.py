@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from hub_trainer.errors import DataError
+from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.rows.canonical import CanonicalRows, RowSpec, canonical_rows
-from hub_trainer.rows.examples import example_of
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.read import read_split
 from hub_trainer.rows.written import number_text, parse_json, plain_values
 
-SPEC = RowSpec("text", {"example": "example"})
+SPEC = RowSpec("prompt", {"example": "completion"})
 
 
 def read(folder: Path, name: str, content: str | bytes, **limits: int) -> CanonicalRows:

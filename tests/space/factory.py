@@ -28,7 +28,7 @@ from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
 from hub_trainer.space.view import View
-from hub_trainer.tasks import Widgets
+from hub_trainer.tasks import ModelFolders, Widgets
 
 LABELS = ["few", "many", "<b>&none"]
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -51,7 +51,7 @@ class WordTask:
     modality = "text"
     answer = load_answer("label")
 
-    def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    def predict(self, folders: ModelFolders, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         many = [min(len(row["text"].split()) / 10, 1.0) for row in rows]
         return [
             Prediction("many" if m > 0.3 else "few", {"few": 1 - m, "many": m, "<b>&none": 0.0})
@@ -127,7 +127,7 @@ def service_of(
     destination = Destination(settings.ratings_repo_id, "org/space", task.name, task.modality)
     outbox = Outbox(RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds)
     clock = Clock()
-    loaded = Loaded(task, folder, task.widgets(examples))
+    loaded = Loaded(task, ModelFolders(folder), task.widgets(examples))
     intake = RatingIntake(settings, outbox, key=KEY, needs_account=needs_account, now=clock)
     return SpaceService(loaded, intake), clock
 

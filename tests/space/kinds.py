@@ -2,13 +2,12 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.ranges import ranges_of
-from hub_trainer.tasks import Widgets, load_task
+from hub_trainer.tasks import ModelFolders, Widgets, load_task
 
 DIGITS = [str(number) for number in range(10)]
 SPECIES = ["Adelie", "Chinstrap", "Gentoo"]
@@ -21,7 +20,7 @@ class DarkTask:
     modality = "image"
     answer = load_answer("label")
 
-    def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    def predict(self, folders: ModelFolders, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         from PIL import Image
 
         found = []
@@ -46,7 +45,7 @@ class BillTask:
     modality = "table"
     answer = load_answer("label")
 
-    def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    def predict(self, folders: ModelFolders, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         first = [min(max((50 - (row["bill_mm"] or 45)) / 20, 0.05), 0.9) for row in rows]
         return [
             Prediction(

@@ -60,7 +60,7 @@ def publish_model(
     rows = table_rows(80)
     splits = Splits(rows[:60], rows[60:], LABELS)
     load_task(recipe.task).fit(
-        splits, recipe, folder, base_dir=None, progress=lambda share, doing: None
+        splits, recipe, folder, base=None, progress=lambda share, doing: None
     )
     dataset = Repo(recipe.collect.datasets[0].repo_id, "dataset")
     hub.create_repo(dataset)

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.local_hub import LocalHub
+from hub_trainer.tasks import ModelFolders
 from tests.space.browser import NEEDS_BROWSER, SIZES, UNNAMED, opened_page, running_browser
 from tests.space.factory import QUIET, RunningSpace, WordTask, running_space
 
@@ -22,7 +22,7 @@ class CountTask(WordTask):
 
     answer = load_answer("number")
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(self, folders: ModelFolders, rows: Sequence[Row]) -> list[Prediction]:
         return [Prediction(len(row["text"].split()) + 0.5) for row in rows]
 
 
@@ -31,7 +31,7 @@ class ColoursTask(WordTask):
 
     answer = load_answer("labels")
 
-    def predict(self, model_dir: Path, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(self, folders: ModelFolders, rows: Sequence[Row]) -> list[Prediction]:
         named = [frozenset(COLOURS) & frozenset(row["text"].split()) for row in rows]
         return [
             Prediction(found, {name: 0.9 if name in found else 0.1 for name in COLOURS})

@@ -193,7 +193,7 @@ def test_answer_when_stopped_is_kept_as_far_as_it_was_written(service: ChatServi
     assert rated.generation.prediction == last.text
     assert rated.generation.sampling["stopped"] is True
     assert rated.generation.sampling["finished"] is False
-    assert service._task.ended == ["cut"]  # type: ignore[attr-defined]
+    assert service._converses.ended == ["cut"]  # type: ignore[attr-defined]
 
 
 def test_answer_when_nobody_waits_for_it_any_more_ends_and_is_not_kept(
@@ -202,7 +202,7 @@ def test_answer_when_nobody_waits_for_it_any_more_ends_and_is_not_kept(
     answer = service.answer("one two three", "", ADA)
     next(answer)
     answer.close()  # type: ignore[attr-defined]
-    assert service._task.ended == ["cut"]  # type: ignore[attr-defined]
+    assert service._converses.ended == ["cut"]  # type: ignore[attr-defined]
     assert service.intake.outbox.store._read("SELECT count(*) FROM generation") == [(0,)]
 
 

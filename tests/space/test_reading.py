@@ -16,6 +16,7 @@ from hub_trainer.space.ranges import ranges_of, unusual_values
 from hub_trainer.space.reading import Reading, cut_notes
 from hub_trainer.space.view import head, notice, terms
 from hub_trainer.space.wording import short_description, space_title
+from hub_trainer.tasks import ModelFolders
 from tests.finetune.language.tiny import tokenizer
 from tests.space.factory import settings_of
 
@@ -65,7 +66,7 @@ def test_notes_when_shown_are_text_and_an_unusable_input_has_none(tmp_path: Path
     loaded = SimpleNamespace(
         widgets=SimpleNamespace(to_row=to_row),
         task=SimpleNamespace(modality="table"),
-        model_dir=tmp_path,
+        folders=ModelFolders(tmp_path),
     )
     service: Any = SimpleNamespace(loaded=loaded)
     reading = Reading(service, ranges_of(ROWS))

@@ -17,7 +17,7 @@ from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.sounds import inspect, open_sound
 from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
 from hub_trainer.space.page import _as_inputs
-from hub_trainer.tasks import Widgets, load_task
+from hub_trainer.tasks import ModelFolders, Widgets, load_task
 from tests.sounds import encoded, tone
 from tests.space.factory import QUIET, RunningSpace, running_space
 
@@ -33,7 +33,7 @@ class PitchTask:
     modality = "audio"
     answer = load_answer("label")
 
-    def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    def predict(self, folders: ModelFolders, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         found = []
         for row in rows:
             samples, rate = open_sound(row["audio"])

@@ -17,7 +17,7 @@ from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.routes import MAX_BODY_BYTES
 from hub_trainer.space.service import SpaceService
-from hub_trainer.tasks import Widgets, load_task
+from hub_trainer.tasks import ModelFolders, Widgets, load_task
 from tests.space.browser import NEEDS_BROWSER, opened_page, running_browser
 from tests.space.factory import QUIET, running_space, service_of, settings_of
 
@@ -34,7 +34,7 @@ class NameTask:
     modality = "text"
     answer = load_answer("spans")
 
-    def predict(self, model_dir: Path, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    def predict(self, folders: ModelFolders, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         found = []
         for row in rows:
             words = row["text"].split()

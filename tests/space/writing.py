@@ -12,12 +12,13 @@ from typing import Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub, Repo
+from hub_trainer.inputs.language_examples import Example, example_of
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.rows.examples import example_of, example_row
-from hub_trainer.rows.formats import Example, detect_format
+from hub_trainer.rows.examples import example_row
+from hub_trainer.rows.formats import detect_format
 from hub_trainer.space.application import chat_app
 from hub_trainer.space.chat.service import ChatModel, ChatService
 from hub_trainer.space.rating_intake import RatingIntake
@@ -42,7 +43,7 @@ class RunningChat:
     @property
     def task(self) -> Any:
         """The model."""
-        return self.service._task
+        return self.service._converses
 
 
 class WordyTask:
@@ -52,8 +53,11 @@ class WordyTask:
     """
 
     name = "text-generation"
-    modality = "text"
-    family = "generation"
+    modality = "prompt"
+
+    @property
+    def converses(self) -> "WordyTask":
+        return self
 
     def __init__(self) -> None:
         self.gate = threading.Event()

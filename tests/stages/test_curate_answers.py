@@ -63,7 +63,7 @@ def _rated(
 
 
 def _rate(hub: Hub, name: str, rated: Sequence[RatedGeneration]) -> None:
-    send(hub, f"admin/{name}-ratings", "text-generation", "dialogue", rated)
+    send(hub, f"admin/{name}-ratings", "text-generation", "prompt", rated)
 
 
 def _dataset(hub: Hub, name: str, table: pa.Table, split: str = "train") -> Repo:

@@ -18,7 +18,7 @@ from hub_trainer.reports import Results
 from hub_trainer.stages import evaluate, train
 from hub_trainer.stages.evaluate import probe
 from hub_trainer.stages.evaluate.probe import probe_answers
-from hub_trainer.tasks import Splits, load_task, predicting
+from hub_trainer.tasks import Splits, load_task
 from hub_trainer.tasks.tabular import TASK
 from tests.stages.prepared import prepare_round, push_model
 from tests.tasks.factory import (
@@ -31,7 +31,7 @@ from tests.tasks.factory import (
 )
 
 TASK_OF = {
-    modality: predicting(load_task(name))
+    modality: load_task(name)
     for modality, name in {
         "text": "text-classification",
         "image": "image-classification",
@@ -58,7 +58,7 @@ def fitted(folder: Path, rows: Rows, label_names: Sequence[str] = ("big", "small
         Splits(rows, [], label_names),
         table_recipe(),
         folder,
-        base_dir=None,
+        base=None,
         progress=lambda share, doing: None,
     )
     return folder / "model"

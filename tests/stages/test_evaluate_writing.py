@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from hub_trainer.answers import Likelihood
 from hub_trainer.artifacts import Artifact
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.hub import Changes, Hub, Repo
@@ -19,7 +20,6 @@ from hub_trainer.ratings.shards import pack_shard, shard_path
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import Results
 from hub_trainer.stages import evaluate
-from hub_trainer.tasks import Likelihood
 from tests.stages.prepared import prepare_round, push_model
 from tests.stages.writers import FakeWriter, model_folder, rows_of, sums, write_trained
 from tests.tasks.factory import recipe
@@ -98,7 +98,7 @@ def test_run_when_it_is_the_first_round_then_the_base_model_is_to_beat(
 ) -> None:
     made = evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD)
     found = results(made)
-    assert (found.answer, found.detail, found.num_rows) == (None, {}, 200)
+    assert (found.answer, found.detail, found.num_rows) == ("completion", {}, 200)
     assert (found.published, found.comparison, found.writing.win_rate) == (None, None, None)
     assert (found.gate["verdict"], found.gate["against"]) == ("promote", "base")
     assert "of the base model as it is on the same 200" in found.gate["reasons"][0]
@@ -215,7 +215,7 @@ def test_run_when_done_then_predictions_agree_with_the_metrics(
     made = evaluated(tmp_path, hub, asked(name), new=GOOD, published=FAIR, base=BAD)
     rows, found = predictions(made), results(made)
     assert list(rows[0]) == [
-        *("_row_id", "prompt", "reference", "answer", "score", "log_prob", "num_tokens"),
+        *("_row_id", "prompt", "reference", "log_prob", "num_tokens", "answer", "score"),
         *("published_answer", "published_score"),
     ]
     assert (rows[3]["prompt"], rows[3]["reference"]) == ("What is 3 plus 3?", "It is 6.")
@@ -383,6 +383,16 @@ def test_run_when_there_is_no_base_then_a_constant_answer_is_to_beat(
     assert found.gate["verdict"] == "promote"
 
 
+def test_run_when_thumbs_are_learned_then_no_linear_model_is_asked(
+    tmp_path: Path, hub: Hub, name: str, task: FakeWriter
+) -> None:
+    said = [{**one, "label": n % 2 == 0} for n, one in enumerate(sums(40, start=1000))]
+    learned = rows_of(said, prefix="train")
+    assert {row["label"] for row in learned} == {"desirable", "undesirable"}
+    found = results(evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, learned_from=learned))
+    assert [one.name for one in found.baselines] == ["base", "constant"]
+
+
 def test_run_when_a_constant_answer_is_as_good_then_better_than_the_base_is_not_enough(
     tmp_path: Path, hub: Hub, name: str, task: FakeWriter
 ) -> None:
@@ -450,7 +460,7 @@ def push_ratings(hub: Hub, name: str) -> PinnedRepo:
     said = [rated("prefer", f"r{n}", f"p{n}", (new, old)) for n in range(12)]
     said += [rated("prefer", f"s{n}", f"q{n}", (old, new), "anonymous") for n in range(50)]
     said += [rated("prefer", "r0", "p20", (old, new)), rated("tie", "r1", "p21", (new, old))]
-    content = pack_shard(said, modality="dialogue", task="text-generation", epoch="e1")
+    content = pack_shard(said, modality="prompt", task="text-generation", epoch="e1")
     repo = Repo(f"{name}-ratings", "dataset")
     hub.create_repo(repo)
     path = shard_path("ada/space", "e1", 1, len(said), content)

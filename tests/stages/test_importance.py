@@ -10,17 +10,17 @@ from hub_trainer.stages.evaluate.importance import (
     leak_told,
     measure_importance,
 )
-from hub_trainer.tasks import PredictingTask, Splits, predicting, task_of
+from hub_trainer.tasks import ModelFolders, Splits, Task, task_of
 from tests.tasks.factory import recipe, table_rows
 
 
 def fitted(
     folder: Path, rows: list[dict[str, Any]], task: str = "tabular-classification", **changes: Any
-) -> PredictingTask:
+) -> Task:
     of = recipe(task, base_model=None, **changes)
-    made = predicting(task_of(of))
+    made = task_of(of)
     names = sorted({row["label"] for row in rows if "label" in row})
-    silent = {"base_dir": None, "progress": lambda share, doing: None}
+    silent = {"base": None, "progress": lambda share, doing: None}
     made.fit(Splits(rows, rows[:20], names), of, folder, **silent)
     return made
 
@@ -29,7 +29,7 @@ def measured(folder: Path, change: Any, **of: Any) -> dict[str, Any]:
     """The importance to a model of rows that were changed."""
     known, sealed = ([change(row) for row in table_rows(n, seed=n)] for n in (300, 150))
     task = fitted(folder, known, **of)
-    return measure_importance(task, folder / "model", sealed, seed=1)
+    return measure_importance(task, ModelFolders(folder / "model"), sealed, seed=1)
 
 
 def test_measure_importance_when_two_columns_decide_then_they_come_first(tmp_path: Path) -> None:

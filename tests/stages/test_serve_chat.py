@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.inputs import load_input
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
@@ -215,8 +216,11 @@ def test_prompts_when_of_dialogues_are_the_only_message_of_a_person() -> None:
         ],
         "test",
     )
-    assert examples._prompts(rows) == [{"text": "Hi"}]
-    assert examples._prompts(canonical_examples([{"text": "A story."}], "test")) == []  # type: ignore[arg-type]
+    assert examples._prompts(rows, load_input("prompt")) == [{"text": "Hi"}]
+    assert (
+        examples._prompts(canonical_examples([{"text": "A story."}], "test"), load_input("prompt"))
+        == []
+    )  # type: ignore[arg-type]
 
 
 def _started(hub: Hub, recipe: Recipe, tmp_path: Path) -> serve.RunningSpace:

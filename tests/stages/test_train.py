@@ -19,7 +19,7 @@ from hub_trainer.lineage import PinnedRepo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import train
-from hub_trainer.tasks import load_task
+from hub_trainer.tasks import ModelFolders, load_task
 from tests.stages.prepared import prepare_round, push_model
 from tests.tasks.factory import recipe, table_rows, text_base, text_rows
 
@@ -71,7 +71,9 @@ def test_run_when_done_then_leaves_the_model_and_what_it_took(
     assert [entry["eval_accuracy"] for entry in fit["history"] if "eval_accuracy" in entry]
     assert made.outputs["fit"] == {k: v for k, v in fit.items() if k != "history"}
     assert (made.folder / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert load_task("text-classification").predict(made.folder / "model", text_rows(2))
+    assert load_task("text-classification").predict(
+        ModelFolders(made.folder / "model"), text_rows(2)
+    )
     assert said[0] == (0.0, "downloading the base model")
     assert said[-1][0] == 1.0
     assert "step 12 of 12" in said[-1][1]
@@ -202,7 +204,6 @@ def test_run_when_the_machine_is_too_small_then_says_so(
 ) -> None:
     prepare_round(tmp_path, table_rows(60), [])
     task = SimpleNamespace(
-        family="prediction",
         fit=lambda *args, **options: fail(),
         answer=load_answer("label"),
     )
@@ -256,4 +257,6 @@ def test_run_when_there_are_two_processes_then_they_train_one_model(
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["2", "2"]
     assert [path.name for path in text_round.glob(".train*")] == []
-    assert load_task("text-classification").predict(text_round / "train" / "model", text_rows(2))
+    assert load_task("text-classification").predict(
+        ModelFolders(text_round / "train" / "model"), text_rows(2)
+    )

@@ -14,10 +14,9 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import GenerationSection
 from hub_trainer.stages import train
 from hub_trainer.tasks import ModelFolders
-from hub_trainer.tasks.text_generation import TASK
 from tests.stages.prepared import prepare_round, push_model
 from tests.tasks.factory import recipe
-from tests.tasks.language import demonstrations, language_base, preferences
+from tests.tasks.language import answers, demonstrations, language_base, likelihoods, preferences
 
 ARGUMENTS = {"learning_rate": 1e-2, "max_steps": 4, "per_device_train_batch_size": 8}
 
@@ -78,10 +77,10 @@ def test_adapter_when_it_is_the_base_model_then_the_new_one_names_what_is_below_
     base_dir = tmp_path / "base"
     folders = [ModelFolders(made.folder / "model", base_dir) for made in (first, second)]
     rows = demonstrations(3, seed=5)
-    found = [TASK.likelihoods(one, rows) for one in folders]
+    found = [likelihoods(one, rows) for one in folders]
     assert found[0] != found[1]
     sampling = GenerationSection(max_new_tokens=5)
-    assert len(TASK.answers(folders[1], rows, sampling, seed=0)) == 3
+    assert len(answers(folders[1], rows, sampling, seed=0)) == 3
 
 
 def test_merged_model_when_trained_then_no_adapter_is_left(

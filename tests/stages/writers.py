@@ -3,14 +3,17 @@
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hub_trainer.answers import Likelihood, Prediction, Written, load_answer
 from hub_trainer.artifacts import write_artifact
+from hub_trainer.inputs.language_examples import answer_text, asked_and_answers, example_of
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.rows.examples import answer_text, asked_and_answers, example_of, example_row
+from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import detect_format
-from hub_trainer.tasks import Likelihood, ModelFolders, WrittenAnswer
+from hub_trainer.tasks import PLAIN, Asked, BasePredictions, ModelFolders
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -19,24 +22,42 @@ class FakeWriter:
     """Answers a share of the prompts rightly, at a loss per token, both read from the model."""
 
     name = "text-generation"
-    family = "generation"
-    modality = "text"
-    columns: ClassVar[Mapping[str, str]] = {"example": "example"}
+    answer = load_answer("completion")
+    converses = True
+    modality = "prompt"
+    columns: ClassVar[Mapping[str, str]] = {"example": "completion"}
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, int]] = []
         self.sampling: GenerationSection | None = None
 
-    def answers(
-        self, folders: ModelFolders, rows: Rows, sampling: GenerationSection, *, seed: int
-    ) -> list[WrittenAnswer]:
+    def predict(self, folders: ModelFolders, rows: Rows, asked: Asked = PLAIN) -> list[Prediction]:
+        found = [Prediction(None)] * len(rows)
+        places = range(len(rows)) if asked.answered is None else asked.answered
+        if places:
+            for place, one in zip(
+                places, self.answers(folders, [rows[n] for n in places], asked), strict=True
+            ):
+                found[place] = one
+        if asked.weighed:
+            weighed = self.likelihoods(folders, [rows[n] for n in asked.weighed])
+            for place, likelihood in zip(asked.weighed, weighed, strict=True):
+                found[place] = replace(found[place], likelihood=likelihood)
+        return found
+
+    def predict_base(
+        self, splits: Any, rows: Rows, base: ModelFolders, asked: Asked
+    ) -> BasePredictions:
+        return BasePredictions("the base model as it is", self.predict(base, rows, asked))
+
+    def answers(self, folders: ModelFolders, rows: Rows, asked: Asked) -> list[Prediction]:
         model = self._heard("answers", folders, rows)
-        self.sampling = sampling
+        self.sampling = asked.sampling
         found = []
         for row in rows:
             is_right = _draw(row["prompt"]) < model["right"]
             text = _right(row) if is_right else "no idea"
-            found.append(WrittenAnswer(text, len(text), finished=is_right))
+            found.append(Prediction(text, written=Written(len(text), finished=is_right)))
         return found
 
     def likelihoods(self, folders: ModelFolders, rows: Rows) -> list[Likelihood]:

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers import Likelihood, Prediction
+from hub_trainer.recipe import GenerationSection
 from hub_trainer.rows.examples import canonical_examples
+from hub_trainer.tasks import Asked, ModelFolders
+from hub_trainer.tasks.text_generation import TASK
 from tests.finetune.language.tiny import llama, tokenizer
 
 WORDS = ["red", "green", "blue", "cat", "dog"]
@@ -59,3 +63,16 @@ def ratings(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
 
 
 KINDS = {"sft": demonstrations, "dpo": preferences, "kto": ratings}
+
+
+def answers(
+    folders: ModelFolders, rows: Sequence[dict[str, Any]], sampling: GenerationSection, *, seed: int
+) -> list[Prediction]:
+    """What a model writes to the prompt of each row."""
+    return TASK.predict(folders, rows, Asked(sampling, seed))
+
+
+def likelihoods(folders: ModelFolders, rows: Sequence[dict[str, Any]]) -> list[Likelihood]:
+    """How likely each row's own answer is to a model."""
+    found = TASK.predict(folders, rows, Asked(answered=(), weighed=range(len(rows))))
+    return [one.likelihood for one in found if one.likelihood]

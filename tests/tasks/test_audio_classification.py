@@ -15,7 +15,7 @@ from hub_trainer.finetune.sounds import load_extractor, needs_equal_lengths, sou
 from hub_trainer.finetune.trial import try_classifier
 from hub_trainer.inputs.audio import INPUT
 from hub_trainer.sounds import inspect, open_sound
-from hub_trainer.tasks import load_task, rated_example
+from hub_trainer.tasks import ModelFolders, load_task, rated_example
 from hub_trainer.tasks.audio_classification import TASK, Sounds
 from tests.sounds import encoded, tone
 from tests.tasks.factory import recipe, sound_base, sound_rows, splits
@@ -46,7 +46,13 @@ def fit(out_dir: Path, base_dir: Path | None, method: str = "full", **changes: A
         "audio-classification",
         **{"train__method": method, "train__arguments": ARGUMENTS, **METHODS[method], **changes},
     )
-    return TASK.fit(splits(sound_rows(48)), chosen, out_dir, base_dir=base_dir, progress=silent)
+    return TASK.fit(
+        splits(sound_rows(48)),
+        chosen,
+        out_dir,
+        base=ModelFolders(base_dir) if base_dir else None,
+        progress=silent,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +102,9 @@ def test_fit_when_the_model_hears_a_mask_then_its_samples_are_no_tokens(
     report = fit(tmp_path, base, method, train__arguments=few)
     assert report.tokens is None
     rows = sound_rows(3, seed=9)
-    _assert_as_pipeline(tmp_path / "model", TASK.predict(tmp_path / "model", rows), rows)
+    _assert_as_pipeline(
+        tmp_path / "model", TASK.predict(ModelFolders(tmp_path / "model"), rows), rows
+    )
 
 
 @pytest.mark.parametrize("kind", ["whisper", "ast", "hubert"])
@@ -130,7 +138,7 @@ def test_fit_when_there_is_no_base_then_builds_a_small_model_that_learns(tmp_pat
     report = fit(tmp_path, None, "scratch", base_model=None, train__arguments=few)
     assert report.trainable_parameters < 500_000
     rows = sound_rows(30, seed=9)
-    found = TASK.predict(tmp_path / "model", rows)
+    found = TASK.predict(ModelFolders(tmp_path / "model"), rows)
     assert TASK.answer.scores([row["label"] for row in rows], found).sum() / 30 > 0.6
     _assert_as_pipeline(tmp_path / "model", found[:3], rows[:3])
 
@@ -147,7 +155,7 @@ def test_predict_when_rows_are_of_many_lengths_then_says_what_a_pipeline_says_of
         ]
     ]  # fmt: skip
     rows.append({"audio": encoded(tone(0.7, rate=16_000), 16_000, "OGG")})
-    _assert_as_pipeline(folder, TASK.predict(folder, rows), rows)
+    _assert_as_pipeline(folder, TASK.predict(ModelFolders(folder), rows), rows)
 
 
 def _assert_as_pipeline(folder: Path, found: Any, rows: Any) -> None:
@@ -178,7 +186,7 @@ def test_batches_when_sounds_are_long_then_few_are_in_one(tmp_path: Path) -> Non
 
 
 def test_predict_when_there_are_no_rows_then_gives_none(fitted: Path) -> None:
-    assert TASK.predict(fitted, []) == []
+    assert TASK.predict(ModelFolders(fitted), []) == []
 
 
 @pytest.mark.slow
@@ -225,7 +233,7 @@ def test_predict_base_when_it_knows_other_labels_then_takes_the_nearest_mean(
     kind: str, tmp_path: Path
 ) -> None:
     rows = sound_rows(12, seed=9)
-    base = TASK.predict_base(splits(sound_rows(36)), rows, sound_base(tmp_path, kind))
+    base = TASK.predict_base(splits(sound_rows(36)), rows, ModelFolders(sound_base(tmp_path, kind)))
     assert "nearest mean features" in base.description
     assert len(base.predictions) == 12
     right = TASK.answer.scores([row["label"] for row in rows], base.predictions).sum()
@@ -261,13 +269,13 @@ def test_recipe_problems_when_all_is_well_then_there_are_none(kind: str, tmp_pat
     folder = sound_base(tmp_path, kind)
     for method, changes in METHODS.items():
         chosen = recipe("audio-classification", train__method=method, **changes)
-        assert TASK.recipe_problems(chosen, folder) == []
+        assert TASK.recipe_problems(chosen, ModelFolders(folder)) == []
 
 
 def test_recipe_problems_when_the_extractor_is_missing_then_says_so(tmp_path: Path) -> None:
     folder = sound_base(tmp_path)
     (folder / "preprocessor_config.json").unlink()
-    problems = TASK.recipe_problems(recipe("audio-classification"), folder)
+    problems = TASK.recipe_problems(recipe("audio-classification"), ModelFolders(folder))
     assert [one.key for one in problems] == ["base_model"]
     assert "has no feature extractor" in problems[0].message
 
@@ -279,7 +287,7 @@ def test_recipe_problems_when_the_extractor_has_an_absurd_rate_then_says_so(
     folder = sound_base(tmp_path)
     path = folder / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "sampling_rate": rate}))
-    (problem,) = TASK.recipe_problems(recipe("audio-classification"), folder)
+    (problem,) = TASK.recipe_problems(recipe("audio-classification"), ModelFolders(folder))
     assert f"its sampling_rate is {rate!r}, which is none of a sound" in problem.message
 
 
@@ -287,7 +295,7 @@ def test_recipe_problems_when_extractor_and_model_disagree_then_says_so(tmp_path
     folder = sound_base(tmp_path, "ast")
     path = folder / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "max_length": 128}))
-    (problem,) = TASK.recipe_problems(recipe("audio-classification"), folder)
+    (problem,) = TASK.recipe_problems(recipe("audio-classification"), ModelFolders(folder))
     assert "preprocessor_config.json makes sounds of 128 x 16" in problem.message
 
 
@@ -296,7 +304,7 @@ def test_trial_when_of_sounds_then_tells_what_is_heard(tmp_path: Path) -> None:
     for kind, expected in (("ast", [64, 16]), ("wav2vec2", [4_000])):
         folder = sound_base(tmp_path / kind, kind)
         rows = [{**row, "audio": encoded(tone())} for row in sound_rows(24)]
-        data = TASK.fit_data(splits(rows), chosen, folder)
+        data = TASK.fit_data(splits(rows), chosen, ModelFolders(folder))
         trial = try_classifier(
             "AutoModelForAudioClassification", folder, chosen.train, data, num_labels=3
         )

@@ -7,7 +7,7 @@ import pytest
 
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.tables import ESTIMATORS, NO_WEIGHTS, load_pipeline, num_parameters
-from hub_trainer.tasks import Splits, predicting, task_of
+from hub_trainer.tasks import ModelFolders, Splits, task_of
 from tests.tasks.factory import recipe, splits, table_rows
 
 CLASSIFIERS, REGRESSORS = (sorted(ESTIMATORS[kind]) for kind in ("classifier", "regressor"))
@@ -16,8 +16,8 @@ MEASURED = {"metrics": ["r2"], "primary": "r2"}
 
 def fit(out_dir: Path, data: Splits, task: str = "tabular-classification", **changes: Any) -> Any:
     chosen = recipe(task, base_model=None, **changes)
-    tagged = predicting(task_of(chosen))
-    silent = {"base_dir": None, "progress": lambda share, doing: None}
+    tagged = task_of(chosen)
+    silent = {"base": None, "progress": lambda share, doing: None}
     return tagged, tagged.fit(data, chosen, out_dir, **silent)
 
 
@@ -28,7 +28,7 @@ def test_fit_when_labels_are_learned_then_any_estimator_does_and_loads(
     data = splits(table_rows(240), num_validation=40)
     task, report = fit(tmp_path, data, train__estimator=name)
     rows = table_rows(100, seed=9)
-    found = task.predict(tmp_path / "model", rows)
+    found = task.predict(ModelFolders(tmp_path / "model"), rows)
     assert task.answer.scores([row["label"] for row in rows], found).mean() > 0.8
     fitted = load_pipeline(tmp_path / "model")["estimator"]
     assert type(fitted).__module__.startswith("sklearn.")
@@ -50,7 +50,7 @@ def test_fit_when_numbers_are_learned_then_any_estimator_does_and_loads(
     assert report.best_metric > 0.8
     assert report.trainable_parameters > 0
     load_pipeline(tmp_path / "model")
-    assert len(task.predict(tmp_path / "model", rows[:3])) == 3
+    assert len(task.predict(ModelFolders(tmp_path / "model"), rows[:3])) == 3
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
@@ -67,7 +67,7 @@ def test_fit_when_a_perceptron_learns_in_batches_then_its_seed_decides(
             train__estimator="multi_layer_perceptron",
             train__estimator_arguments=arguments,
         )
-        found.append(task.predict(tmp_path / name / "model", rows))
+        found.append(task.predict(ModelFolders(tmp_path / name / "model"), rows))
     assert found[0] == found[1]
 
 
@@ -80,7 +80,7 @@ def test_fit_when_neighbours_are_asked_then_rows_of_no_weight_are_none(tmp_path:
     known = Splits([*data.train, *flipped], data.validation, data.label_names)
     task, _ = fit(tmp_path, known, train__estimator="nearest_neighbours")
     rows = table_rows(100, seed=9)
-    found = task.predict(tmp_path / "model", rows)
+    found = task.predict(ModelFolders(tmp_path / "model"), rows)
     assert task.answer.scores([row["label"] for row in rows], found).mean() > 0.8
 
 
@@ -115,7 +115,7 @@ def test_recipe_problems_when_neighbours_cannot_do_it_then_says_so(
     of = recipe(
         "tabular-classification", base_model=None, train__estimator="nearest_neighbours", **changes
     )
-    (problem,) = predicting(task_of(of)).recipe_problems(of, None)
+    (problem,) = task_of(of).recipe_problems(of, None)
     assert message in problem.message
 
 
@@ -136,5 +136,5 @@ def test_recipe_problems_when_arguments_of_lightgbm_are_wrong_then_says_so(
         train__estimator="lightgbm",
         train__estimator_arguments=arguments,
     )
-    (problem,) = predicting(task_of(of)).recipe_problems(of, None)
+    (problem,) = task_of(of).recipe_problems(of, None)
     assert message in problem.message

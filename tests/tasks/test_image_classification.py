@@ -14,7 +14,7 @@ from transformers import pipeline
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.augment import AUGMENTATIONS
 from hub_trainer.pictures import open_image
-from hub_trainer.tasks import load_task, rated_example
+from hub_trainer.tasks import ModelFolders, load_task, rated_example
 from hub_trainer.tasks.image_classification import TASK, Pictures
 from tests.tasks.factory import (
     LABELS,
@@ -51,7 +51,13 @@ def fit(out_dir: Path, base_dir: Path | None, method: str = "full", **changes: A
         "image-classification",
         **{"train__method": method, "train__arguments": ARGUMENTS, **METHODS[method], **changes},
     )
-    return TASK.fit(splits(image_rows(72)), chosen, out_dir, base_dir=base_dir, progress=silent)
+    return TASK.fit(
+        splits(image_rows(72)),
+        chosen,
+        out_dir,
+        base=ModelFolders(base_dir) if base_dir else None,
+        progress=silent,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +104,7 @@ def test_fit_when_there_is_no_base_then_builds_a_small_model_that_learns(tmp_pat
     report = fit(tmp_path, None, "scratch", base_model=None, train__arguments=few)
     assert report.trainable_parameters < 1_000_000
     rows = image_rows(30, seed=9)
-    found = TASK.predict(tmp_path / "model", rows)
+    found = TASK.predict(ModelFolders(tmp_path / "model"), rows)
     assert TASK.answer.scores([row["label"] for row in rows], found).sum() / 30 > 0.9
 
 
@@ -118,7 +124,7 @@ def test_predict_when_compared_with_pipeline_then_agrees(fitted: Path) -> None:
     turned.save(file, "JPEG", exif=exif)
     rows = [{"image": encoded(one)} for one in pictures] + [{"image": file.getvalue()}]
     classify = pipeline("image-classification", model=str(fitted))
-    for row, mine in zip(rows, TASK.predict(fitted, rows), strict=True):
+    for row, mine in zip(rows, TASK.predict(ModelFolders(fitted), rows), strict=True):
         theirs = classify(Image.open(io.BytesIO(row["image"])))
         assert mine.value == theirs[0]["label"]
         assert dict(mine.scores) == pytest.approx(
@@ -127,7 +133,7 @@ def test_predict_when_compared_with_pipeline_then_agrees(fitted: Path) -> None:
 
 
 def test_predict_when_there_are_no_rows_then_gives_none(fitted: Path) -> None:
-    assert TASK.predict(fitted, []) == []
+    assert TASK.predict(ModelFolders(fitted), []) == []
 
 
 def test_fit_when_augmented_and_seeds_are_equal_then_weights_are_equal(
@@ -172,7 +178,7 @@ def test_predict_base_when_it_knows_other_labels_then_takes_the_nearest_mean(
     image_base_dir: Path,
 ) -> None:
     rows = image_rows(30, seed=9)
-    base = TASK.predict_base(splits(image_rows(60)), rows, image_base_dir)
+    base = TASK.predict_base(splits(image_rows(60)), rows, ModelFolders(image_base_dir))
     assert "nearest mean features" in base.description
     right = TASK.answer.scores([row["label"] for row in rows], base.predictions).sum()
     assert right / 30 > 0.6
@@ -210,13 +216,13 @@ def test_recipe_problems_when_scratch_has_no_base_then_there_are_none() -> None:
 def test_recipe_problems_when_all_is_well_then_there_are_none(image_base_dir: Path) -> None:
     for method, changes in METHODS.items():
         chosen = recipe("image-classification", train__method=method, **changes)
-        assert TASK.recipe_problems(chosen, image_base_dir) == []
+        assert TASK.recipe_problems(chosen, ModelFolders(image_base_dir)) == []
 
 
 def test_recipe_problems_when_the_processor_is_missing_then_says_so(tmp_path: Path) -> None:
     folder = image_base(tmp_path)
     (folder / "preprocessor_config.json").unlink()
-    problems = TASK.recipe_problems(recipe("image-classification"), folder)
+    problems = TASK.recipe_problems(recipe("image-classification"), ModelFolders(folder))
     assert [one.key for one in problems] == ["base_model"]
     assert "has no image processor" in problems[0].message
 

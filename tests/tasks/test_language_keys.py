@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub_trainer.tasks import LANGUAGE_KEYS, TASKS, is_generation, load_task
+from hub_trainer.tasks import LANGUAGE_KEYS, TASKS, load_task
 from tests.tasks.factory import recipe
 
 SET = {
@@ -24,5 +24,5 @@ def test_language_keys_when_set_then_only_tasks_that_write_take_them(name: str) 
     chosen = recipe(name, base_model="org/base", **SET)
     found = [problem.key for problem in task.recipe_problems(chosen, None)]
     named = [key for key in LANGUAGE_KEYS if key in found]
-    expected = ["evaluate.json_schema"] if is_generation(task) else list(LANGUAGE_KEYS)
+    expected = ["evaluate.json_schema"] if task.converses else list(LANGUAGE_KEYS)
     assert named == expected

@@ -37,7 +37,7 @@ from hub_trainer.finetune.trial import try_classifier
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import TrainSection
 from hub_trainer.sounds import to_wav
-from hub_trainer.tasks import Splits, outline_for
+from hub_trainer.tasks import ModelFolders, Splits, outline_for
 from hub_trainer.tasks.outlines import answer_of
 from hub_trainer.tasks.speech_recognition import LANGUAGE, TASK
 from tests.tasks.factory import ctc_base, recipe, speech_rows, text_base, whisper_base
@@ -71,11 +71,17 @@ def settings(**changes: Any) -> Any:
 def fitted(out_dir: Path, base_dir: Path | None, rows: Any = None, **changes: Any) -> Any:
     """The report of a fit, whose model is in `out_dir`."""
     splits = Splits(rows or speech_rows(12), speech_rows(6, seed=1), [])
-    return TASK.fit(splits, settings(**changes), out_dir, base_dir=base_dir, progress=silent)
+    return TASK.fit(
+        splits,
+        settings(**changes),
+        out_dir,
+        base=ModelFolders(base_dir) if base_dir else None,
+        progress=silent,
+    )
 
 
 def word_errors(model_dir: Path, rows: Any) -> float:
-    found = TASK.predict(model_dir, rows)
+    found = TASK.predict(ModelFolders(model_dir), rows)
     references = [row["text"] for row in rows]
     return TASK.answer.estimates(["wer"], references, found, (), seed=0)["wer"].value
 
@@ -202,10 +208,10 @@ def test_sounds_when_made_ready_together_then_each_as_it_is_alone(tmp_path: Path
 def test_fit_when_done_then_a_strangers_pipeline_writes_the_same(model: Path) -> None:
     rows = speech_rows(16, seed=2, longest=3)
     assert word_errors(model, rows) < 0.4
-    found = [one.value for one in TASK.predict(model, rows)]
+    found = [one.value for one in TASK.predict(ModelFolders(model), rows)]
     assert by_stranger(model, rows) == found
-    assert [one.value for one in TASK.predict(model, rows[3:5])] == found[3:5]
-    assert TASK.predict(model, []) == []
+    assert [one.value for one in TASK.predict(ModelFolders(model), rows[3:5])] == found[3:5]
+    assert TASK.predict(ModelFolders(model), []) == []
     vocabulary = json.loads((model / "vocab.json").read_text())
     assert set(vocabulary) == {"<pad>", "<unk>", "|", *LETTERS}
 
@@ -218,7 +224,7 @@ def test_usage_in_the_card_when_run_then_it_writes_what_is_said(
     monkeypatch.chdir(tmp_path)
     usage = TASK.card().usage
     exec(usage.replace("{repo_id}", str(model)).replace("{commit_sha}", "main"), {})
-    assert capsys.readouterr().out.strip() == TASK.predict(model, [row])[0].value
+    assert capsys.readouterr().out.strip() == TASK.predict(ModelFolders(model), [row])[0].value
 
 
 @pytest.mark.parametrize("method", ["head", "last_n", "lora", "scratch", "hybrid"])
@@ -227,12 +233,12 @@ def test_fit_when_the_method_is_another_then_a_model_that_loads(
 ) -> None:
     more = {"train__last_n": 1} if method == "last_n" else {}
     chosen = settings(train__method=method, **more)
-    assert TASK.recipe_problems(chosen, base) == []
+    assert TASK.recipe_problems(chosen, ModelFolders(base)) == []
     report = fitted(tmp_path, base, train__method=method, **more)
     losses = [one["loss"] for one in report.history if "loss" in one]
     assert losses[-1] < losses[0]
     rows = speech_rows(3, seed=3)
-    found = [one.value for one in TASK.predict(tmp_path / "model", rows)]
+    found = [one.value for one in TASK.predict(ModelFolders(tmp_path / "model"), rows)]
     assert by_stranger(tmp_path / "model", rows) == found
 
 
@@ -274,12 +280,12 @@ def test_whisper_when_fitted_then_the_loss_falls_and_a_stranger_reads_the_same(
     method: str, whisper: Path, tmp_path: Path
 ) -> None:
     more = {"train__last_n": 1} if method == "last_n" else {}
-    assert TASK.recipe_problems(settings(train__method=method, **more), whisper) == []
+    assert TASK.recipe_problems(settings(train__method=method, **more), ModelFolders(whisper)) == []
     report = fitted(tmp_path, whisper, train__method=method, **more)
     losses = [one["loss"] for one in report.history if "loss" in one]
     assert losses[-1] < losses[0]
     rows = speech_rows(4, seed=2)
-    found = [one.value for one in TASK.predict(tmp_path / "model", rows)]
+    found = [one.value for one in TASK.predict(ModelFolders(tmp_path / "model"), rows)]
     assert by_stranger(tmp_path / "model", rows) == found
     said = json.loads((tmp_path / "model" / "generation_config.json").read_text())
     assert (said["num_beams"], said["return_timestamps"], said["max_length"]) == (1, False, 32)
@@ -296,7 +302,7 @@ def test_whisper_when_it_knows_many_languages_then_learns_and_writes_one(tmp_pat
     signs = learner.tokenizer.convert_ids_to_tokens(ids)
     assert signs == ["<|sw|>", "<|transcribe|>", "<|notimestamps|>", "h", "i", "<|endoftext|>"]
     rows = speech_rows(2, seed=2)
-    found = [one.value for one in TASK.predict(tmp_path / "model", rows)]
+    found = [one.value for one in TASK.predict(ModelFolders(tmp_path / "model"), rows)]
     assert by_stranger(tmp_path / "model", rows) == found
 
 
@@ -332,13 +338,13 @@ def test_predict_base_when_it_has_no_letters_then_none(
     base: Path, whisper: Path, model: Path
 ) -> None:
     rows = speech_rows(3)
-    assert TASK.predict_base(Splits(rows, [], []), rows, base) is None
+    assert TASK.predict_base(Splits(rows, [], []), rows, ModelFolders(base)) is None
     for folder in (whisper, model):
-        found = TASK.predict_base(Splits(rows, [], []), rows, folder)
+        found = TASK.predict_base(Splits(rows, [], []), rows, ModelFolders(folder))
         assert found is not None
         assert found.description == "the base model as it is"
         assert [one.value for one in found.predictions] == [
-            one.value for one in TASK.predict(folder, rows)
+            one.value for one in TASK.predict(ModelFolders(folder), rows)
         ]
     constant = TASK.predict_base(Splits(rows, [], []), rows, None)
     assert constant is not None
@@ -347,7 +353,7 @@ def test_predict_base_when_it_has_no_letters_then_none(
 
 def test_fit_data_when_planned_then_the_rows_without_weights(base: Path, whisper: Path) -> None:
     for folder in (base, whisper):
-        data = TASK.fit_data(Splits(speech_rows(4), [], []), settings(), folder)
+        data = TASK.fit_data(Splits(speech_rows(4), [], []), settings(), ModelFolders(folder))
         assert len(data.train) == 4
         assert data.validation is None
         assert data.lengths is None  # so few would be in the same batches in every epoch
@@ -361,7 +367,9 @@ def test_fit_data_when_planned_then_the_rows_without_weights(base: Path, whisper
 
 def said_of(base_dir: Path | None, **changes: Any) -> dict[str, str]:
     found: dict[str, str] = {}
-    for one in TASK.recipe_problems(settings(**changes), base_dir):
+    for one in TASK.recipe_problems(
+        settings(**changes), ModelFolders(base_dir) if base_dir else None
+    ):
         found[one.key] = f"{found.get(one.key, '')} {one.message}".strip()
     return found
 

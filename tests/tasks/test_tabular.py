@@ -17,7 +17,7 @@ from hub_trainer.finetune.tables import (
 )
 from hub_trainer.inputs import load_input
 from hub_trainer.inputs.table_features import find_features, table_of
-from hub_trainer.tasks import Splits, load_task, rated_example
+from hub_trainer.tasks import ModelFolders, Splits, load_task, rated_example
 from hub_trainer.tasks.tabular import TASK
 from tests.tasks.factory import recipe, splits, table_rows
 
@@ -34,12 +34,12 @@ def table_recipe(**changes: Any) -> Any:
 
 def fit(out_dir: Path, data: Splits | None = None, **changes: Any) -> Any:
     chosen = data or splits(table_rows(240), num_validation=40)
-    return TASK.fit(chosen, table_recipe(**changes), out_dir, base_dir=None, progress=silent)
+    return TASK.fit(chosen, table_recipe(**changes), out_dir, base=None, progress=silent)
 
 
 def accuracy(model_dir: Path) -> float:
     rows = table_rows(100, seed=9)
-    found = TASK.predict(model_dir, rows)
+    found = TASK.predict(ModelFolders(model_dir), rows)
     return TASK.answer.scores([row["label"] for row in rows], found).sum() / len(rows)
 
 
@@ -92,7 +92,7 @@ def test_predict_when_values_are_missing_or_new_then_still_answers(tmp_path: Pat
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = TASK.predict(tmp_path / "model", rows)
+        found = TASK.predict(ModelFolders(tmp_path / "model"), rows)
     assert [sum(one.scores.values()) for one in found] == pytest.approx([1, 1, 1])
     assert found[1].value == found[2].value == "big"
 
@@ -100,27 +100,29 @@ def test_predict_when_values_are_missing_or_new_then_still_answers(tmp_path: Pat
 def test_predict_when_a_number_is_a_word_then_names_the_feature(tmp_path: Path) -> None:
     fit(tmp_path)
     with pytest.raises(DataError, match="Feature size must be a number") as caught:
-        TASK.predict(tmp_path / "model", [{"size": "large"}])
+        TASK.predict(ModelFolders(tmp_path / "model"), [{"size": "large"}])
     assert caught.value.got == "'large'"
 
 
 def test_predict_when_a_label_was_never_seen_then_scores_it_zero(tmp_path: Path) -> None:
     data = splits(table_rows(240))
     fit(tmp_path, Splits(data.train, data.validation, ["big", "huge", "small"]))
-    found = TASK.predict(tmp_path / "model", table_rows(3))
+    found = TASK.predict(ModelFolders(tmp_path / "model"), table_rows(3))
     assert {one.scores["huge"] for one in found} == {0.0}
     assert list(found[0].scores) == ["big", "huge", "small"]
 
 
 def test_predict_when_there_are_no_rows_then_gives_none(tmp_path: Path) -> None:
-    assert TASK.predict(tmp_path, []) == []
+    assert TASK.predict(ModelFolders(tmp_path), []) == []
 
 
 def test_fit_when_seeds_are_equal_then_answers_are_equal(tmp_path: Path) -> None:
     for name in ("a", "b"):
         fit(tmp_path / name, train__estimator="random_forest")
     rows = table_rows(20, seed=4)
-    first, second = (TASK.predict(tmp_path / name / "model", rows) for name in ("a", "b"))
+    first, second = (
+        TASK.predict(ModelFolders(tmp_path / name / "model"), rows) for name in ("a", "b")
+    )
     assert first == second
 
 
@@ -153,7 +155,7 @@ def test_fit_when_class_weights_are_on_then_rare_labels_count_more(tmp_path: Pat
             train__estimator="logistic_regression",
         )
     plain, level = (
-        TASK.predict(tmp_path / name / "model", [{"noise": 3}])[0].scores["yes"]
+        TASK.predict(ModelFolders(tmp_path / name / "model"), [{"noise": 3}])[0].scores["yes"]
         for name in ("False", "True")
     )
     assert plain < 0.15

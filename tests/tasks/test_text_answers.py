@@ -9,7 +9,7 @@ from transformers import AutoConfig, pipeline
 
 from hub_trainer.errors import RecipeError
 from hub_trainer.finetune.heads import best_thresholds
-from hub_trainer.tasks import Splits, load_task, predicting, task_of
+from hub_trainer.tasks import ModelFolders, Splits, load_task, task_of
 from hub_trainer.tasks.outlines import answer_of
 from tests.tasks.factory import LABELS, WORDS, recipe, text_base
 
@@ -46,7 +46,7 @@ def rows(count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def fitted(out_dir: Path, base_dir: Path, answer: str, **changes: Any) -> Path:
-    task = predicting(load_task(TASK, answer))
+    task = load_task(TASK, answer)
     metric = METRICS[answer]
     settings = recipe(
         TASK,
@@ -55,14 +55,20 @@ def fitted(out_dir: Path, base_dir: Path, answer: str, **changes: Any) -> Path:
         **{"train__arguments": SETTINGS, **changes},
     )
     splits = Splits(rows(240, 0), rows(60, 1), LABELS if answer == "labels" else [])
-    task.fit(splits, settings, out_dir, base_dir=base_dir, progress=silent)
+    task.fit(
+        splits,
+        settings,
+        out_dir,
+        base=ModelFolders(base_dir) if base_dir else None,
+        progress=silent,
+    )
     return out_dir / "model"
 
 
 def measured(folder: Path, answer: str) -> float:
-    task, test = predicting(load_task(TASK, answer)), rows(80, 2)
+    task, test = load_task(TASK, answer), rows(80, 2)
     references = [row[task.answer.column] for row in test]
-    found = task.predict(folder, test)
+    found = task.predict(ModelFolders(folder), test)
     names = LABELS if answer == "labels" else []
     metric = METRICS[answer]
     return task.answer.estimates([metric], references, found, names, seed=0)[metric].value
@@ -80,7 +86,7 @@ def test_fit_when_done_then_a_strangers_pipeline_says_the_same(
     folder = fitted(tmp_path, base, answer)
     assert measured(folder, answer) > 0.9
     test = rows(6, 3)
-    found = predicting(load_task(TASK, answer)).predict(folder, test)
+    found = load_task(TASK, answer).predict(ModelFolders(folder), test)
     stranger: Any = pipeline(TASK, model=str(folder))
     said = stranger([row["text"] for row in test], top_k=None)
     if answer == "number":
@@ -116,9 +122,9 @@ def test_fit_when_it_goes_on_from_its_own_model_then_the_head_is_kept(
 
 @pytest.mark.parametrize("answer", METRICS)
 def test_predict_base_when_untouched_then_says_how_it_was_asked(answer: str, base: Path) -> None:
-    task = predicting(load_task(TASK, answer))
+    task = load_task(TASK, answer)
     splits = Splits(rows(60, 0), [], LABELS if answer == "labels" else [])
-    found = task.predict_base(splits, rows(8, 1), base)
+    found = task.predict_base(splits, rows(8, 1), ModelFolders(base))
     assert "untouched base model" in found.description
     assert len(found.predictions) == 8
     nothing = task.predict_base(splits, rows(8, 1), None)
@@ -148,7 +154,7 @@ def test_answer_when_the_columns_name_it_then_the_task_learns_that(
     base = {} if task == TASK else {"base_model": None}
     made = recipe(task, collect__datasets=[{"repo_id": "org/data", "columns": columns}], **base)
     assert answer_of(made) == answer
-    learned = predicting(task_of(made))
+    learned = task_of(made)
     assert (learned.name, learned.answer.name) == (task, answer or "label")
 
 
@@ -173,7 +179,7 @@ def test_answer_when_it_is_none_of_the_task_then_says_which_learn_it(
 def test_keys_of_one_label_when_there_is_none_then_refused(base: Path) -> None:
     train = {"class_weights": True, "arguments": {"label_smoothing_factor": 0.1}}
     made = recipe(TASK, evaluate__metrics=["r2"], evaluate__primary="r2", train=train)
-    found = predicting(load_task(TASK, "number")).recipe_problems(made, None)
+    found = load_task(TASK, "number").recipe_problems(made, None)
     assert [one.message for one in found] == [
         f"{key}: changes nothing in text-classification; remove it"
         for key in ("train.class_weights", "train.arguments.label_smoothing_factor")
@@ -212,6 +218,6 @@ def test_class_weights_of_sets_when_fitted_then_having_a_label_counts_as_not_hav
     for weights in (False, True):
         changes = {"train__class_weights": weights, "train__arguments": few}
         folder = fitted(tmp_path / str(weights), base, "labels", **changes)
-        found = load_task(TASK, "labels").predict(folder, rows(60, 5))
+        found = load_task(TASK, "labels").predict(ModelFolders(folder), rows(60, 5))
         shares.append(sum(sum(one.scores.values()) for one in found))
     assert shares[1] > shares[0]

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.classifier import labelled_config, load_classifier
-from hub_trainer.tasks import Splits, load_task, rated_example
+from hub_trainer.tasks import ModelFolders, Splits, load_task, rated_example
 from hub_trainer.tasks.text_classification import TASK
 from tests.tasks.factory import LABELS, WORDS, recipe, splits, text_base, text_rows
 
@@ -39,7 +39,13 @@ def fit(out_dir: Path, base_dir: Path | None, method: str = "full", **changes: A
         "text-classification",
         **{"train__method": method, "train__arguments": ARGUMENTS, **METHODS[method], **changes},
     )
-    return TASK.fit(splits(text_rows(108)), chosen, out_dir, base_dir=base_dir, progress=silent)
+    return TASK.fit(
+        splits(text_rows(108)),
+        chosen,
+        out_dir,
+        base=ModelFolders(base_dir) if base_dir else None,
+        progress=silent,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, text_base_dir: Path) -> Pat
 
 def accuracy(model_dir: Path) -> float:
     rows = text_rows(60, seed=9)
-    found = TASK.predict(model_dir, rows)
+    found = TASK.predict(ModelFolders(model_dir), rows)
     return TASK.answer.scores([row["label"] for row in rows], found).sum() / len(rows)
 
 
@@ -98,7 +104,7 @@ def test_predict_when_the_model_has_learnt_then_is_right(fitted: Path) -> None:
 def test_predict_when_compared_with_pipeline_then_agrees(fitted: Path) -> None:
     rows = [*text_rows(10, seed=5), {"text": " ".join(WORDS * 9)}]
     classify = pipeline("text-classification", model=str(fitted))
-    for row, mine in zip(rows, TASK.predict(fitted, rows), strict=True):
+    for row, mine in zip(rows, TASK.predict(ModelFolders(fitted), rows), strict=True):
         theirs = classify(row["text"], truncation=True, top_k=None)
         assert mine.value == theirs[0]["label"]
         assert dict(mine.scores) == pytest.approx(
@@ -107,7 +113,7 @@ def test_predict_when_compared_with_pipeline_then_agrees(fitted: Path) -> None:
 
 
 def test_predict_when_there_are_no_rows_then_gives_none(fitted: Path) -> None:
-    assert TASK.predict(fitted, []) == []
+    assert TASK.predict(ModelFolders(fitted), []) == []
 
 
 def test_predict_when_the_folder_changes_then_loads_it_anew(
@@ -115,9 +121,9 @@ def test_predict_when_the_folder_changes_then_loads_it_anew(
 ) -> None:
     folder = shutil.copytree(fitted, tmp_path / "model")
     rows = text_rows(3)
-    before = TASK.predict(folder, rows)[0].scores
+    before = TASK.predict(ModelFolders(folder), rows)[0].scores
     text_base(folder, labels=LABELS)
-    assert TASK.predict(folder, rows)[0].scores != before
+    assert TASK.predict(ModelFolders(folder), rows)[0].scores != before
 
 
 def test_fit_when_seeds_are_equal_then_weights_are_equal(
@@ -135,7 +141,7 @@ def test_fit_when_a_row_has_weight_zero_then_it_teaches_nothing(
     data = splits(text_rows(60))
     mixed = Splits([*data.train, *wrong], data.validation, data.label_names)
     chosen = recipe("text-classification", train__arguments=ARGUMENTS)
-    TASK.fit(mixed, chosen, tmp_path, base_dir=text_base_dir, progress=silent)
+    TASK.fit(mixed, chosen, tmp_path, base=ModelFolders(text_base_dir), progress=silent)
     assert accuracy(tmp_path / "model") > 0.9
 
 
@@ -199,7 +205,7 @@ def test_fit_when_max_length_is_given_then_the_saved_tokenizer_cuts_there(
     assert config["model_max_length"] == 6
     long = {"text": " ".join(["card"] * 12)}
     short = {"text": " ".join(["card"] * 4)}
-    first, second = TASK.predict(tmp_path / "model", [long, short])
+    first, second = TASK.predict(ModelFolders(tmp_path / "model"), [long, short])
     assert dict(first.scores) == pytest.approx(dict(second.scores), abs=1e-6)
 
 
@@ -210,7 +216,11 @@ def test_fit_when_a_label_is_not_among_the_names_then_says_so(
     short = Splits(data.train, data.validation, ["blue", "green"])
     with pytest.raises(DataError, match="not among the round's label names") as caught:
         TASK.fit(
-            short, recipe("text-classification"), tmp_path, base_dir=text_base_dir, progress=silent
+            short,
+            recipe("text-classification"),
+            tmp_path,
+            base=ModelFolders(text_base_dir),
+            progress=silent,
         )
     assert caught.value.got == "red"
 
@@ -221,14 +231,14 @@ def test_fit_when_there_is_one_label_then_says_so(tmp_path: Path, text_base_dir:
             Splits([], [], ["red"]),
             recipe("text-classification"),
             tmp_path,
-            base_dir=text_base_dir,
+            base=ModelFolders(text_base_dir),
             progress=silent,
         )
 
 
 def test_predict_base_when_it_has_no_head_then_takes_the_nearest_mean(text_base_dir: Path) -> None:
     rows = text_rows(30, seed=9)
-    base = TASK.predict_base(splits(text_rows(60)), rows, text_base_dir)
+    base = TASK.predict_base(splits(text_rows(60)), rows, ModelFolders(text_base_dir))
     assert "nearest mean embedding" in base.description
     assert len(base.predictions) == 30
     assert sum(base.predictions[0].scores.values()) == pytest.approx(1)
@@ -237,9 +247,11 @@ def test_predict_base_when_it_has_no_head_then_takes_the_nearest_mean(text_base_
 def test_predict_base_when_it_knows_the_labels_then_answers_itself(tmp_path: Path) -> None:
     base_dir = text_base(tmp_path, labels=["red", "blue", "green"])
     rows = text_rows(6)
-    base = TASK.predict_base(splits(text_rows(30)), rows, base_dir)
+    base = TASK.predict_base(
+        splits(text_rows(30)), rows, ModelFolders(base_dir) if base_dir else None
+    )
     assert base.description == "the base model as it is"
-    assert base.predictions == TASK.predict(base_dir, rows)
+    assert base.predictions == TASK.predict(ModelFolders(base_dir), rows)
 
 
 def test_predict_base_when_there_is_none_then_says_the_commonest_label() -> None:
@@ -302,7 +314,9 @@ def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
 def test_recipe_problems_when_the_base_does_not_fit_then_says_why(
     changes: dict[str, Any], key: str, message: str, text_base_dir: Path
 ) -> None:
-    problems = TASK.recipe_problems(recipe("text-classification", **changes), text_base_dir)
+    problems = TASK.recipe_problems(
+        recipe("text-classification", **changes), ModelFolders(text_base_dir)
+    )
     assert [one.key for one in problems] == [key]
     assert problems[0].message.startswith(f"{key}: ")
     assert message in problems[0].message
@@ -311,7 +325,7 @@ def test_recipe_problems_when_the_base_does_not_fit_then_says_why(
 def test_recipe_problems_when_all_is_well_then_there_are_none(text_base_dir: Path) -> None:
     for method, changes in METHODS.items():
         chosen = recipe("text-classification", train__method=method, **changes)
-        assert TASK.recipe_problems(chosen, text_base_dir) == []
+        assert TASK.recipe_problems(chosen, ModelFolders(text_base_dir)) == []
 
 
 @pytest.mark.parametrize(
@@ -338,7 +352,7 @@ def test_recipe_problems_when_the_base_cannot_be_loaded_then_says_why(
         (folder / "tokenizer_config.json").unlink()
     else:
         (folder / file).write_text(json.dumps(content))
-    problems = TASK.recipe_problems(recipe("text-classification"), folder)
+    problems = TASK.recipe_problems(recipe("text-classification"), ModelFolders(folder))
     assert [one.key for one in problems] == ["base_model"]
     assert message in problems[0].message
 

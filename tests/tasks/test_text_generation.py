@@ -10,13 +10,23 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+from hub_trainer.answers import Prediction, Written
 from hub_trainer.errors import DataError, Interrupted, TrainingError
 from hub_trainer.recipe import GenerationSection
 from hub_trainer.tasks import ModelFolders, Splits, load_task
 from hub_trainer.tasks.text_generation import TASK
 from tests.finetune.language.tiny import WITHOUT_TAGS, tokenizer
 from tests.tasks.factory import recipe
-from tests.tasks.language import KINDS, demonstrations, language_base, preferences, ratings, rows_of
+from tests.tasks.language import (
+    KINDS,
+    answers,
+    demonstrations,
+    language_base,
+    likelihoods,
+    preferences,
+    ratings,
+    rows_of,
+)
 
 GREEDY = GenerationSection(max_new_tokens=12)
 SAMPLED = GenerationSection(max_new_tokens=12, temperature=1.0, top_p=0.9)
@@ -64,7 +74,8 @@ def losses(report: Any) -> list[float]:
 
 def test_task_when_loaded_by_its_tag_then_it_is_this_one() -> None:
     assert load_task("text-generation") is TASK
-    assert TASK.family == "generation"
+    assert TASK.converses is TASK
+    assert load_task("text-classification").converses is None
 
 
 @pytest.mark.parametrize("template", [None, WITHOUT_TAGS])
@@ -77,7 +88,7 @@ def test_answers_when_greedy_then_they_are_those_of_generate(
         prompts = [[{"role": "user", "content": text}] for text in prompts]
     completion = [{"role": "assistant", "content": "a"}] if template else "a"
     rows = rows_of([{"prompt": prompt, "completion": completion} for prompt in prompts])
-    found = TASK.answers(folders, rows, GREEDY, seed=0)
+    found = answers(folders, rows, GREEDY, seed=0)
     made = AutoTokenizer.from_pretrained(tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     for prompt, answer in zip(prompts, found, strict=True):
@@ -88,9 +99,9 @@ def test_answers_when_greedy_then_they_are_those_of_generate(
         ids = torch.tensor([made(text, add_special_tokens=not template)["input_ids"]])
         whole = model.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
         tokens = whole[0, ids.shape[1] :].tolist()
-        assert answer.text == made.decode(tokens, skip_special_tokens=True)
-        assert answer.num_tokens == len(tokens)
-        assert answer.finished == (tokens[-1] == made.eos_token_id)
+        assert answer.value == made.decode(tokens, skip_special_tokens=True)
+        assert answer.written.num_tokens == len(tokens)
+        assert answer.written.finished == (tokens[-1] == made.eos_token_id)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
@@ -98,33 +109,33 @@ def test_stream_when_joined_then_it_is_the_answer(
     sampling: GenerationSection, base: ModelFolders
 ) -> None:
     rows = demonstrations(5)
-    found = TASK.answers(base, rows, sampling, seed=3)
+    found = answers(base, rows, sampling, seed=3)
     streamed = [[*TASK.stream(base, row, sampling, seed=3)] for row in rows]
-    assert ["".join(pieces) for pieces in streamed] == [answer.text for answer in found]
+    assert ["".join(pieces) for pieces in streamed] == [answer.value for answer in found]
     assert max(map(len, streamed)) > 3
-    alone = [TASK.answers(base, [row], sampling, seed=3)[0] for row in rows]
+    alone = [answers(base, [row], sampling, seed=3)[0] for row in rows]
     assert alone == found
 
 
 def test_answers_when_sampled_then_the_seed_decides(base: ModelFolders) -> None:
     rows = demonstrations(5)
-    assert TASK.answers(base, rows, SAMPLED, seed=3) != TASK.answers(base, rows, SAMPLED, seed=4)
+    assert answers(base, rows, SAMPLED, seed=3) != answers(base, rows, SAMPLED, seed=4)
 
 
 def test_prompt_when_it_leaves_no_room_then_the_answer_is_empty_and_not_finished(
     base: ModelFolders,
 ) -> None:
     long, short = rows_of([{"prompt": "x" * n, "completion": "y"} for n in (200, 90)])
-    found = TASK.answers(base, [long, short], GREEDY, seed=0)
-    assert (found[0].text, found[0].num_tokens, found[0].finished) == ("", 0, False)
-    assert found[1].num_tokens <= 6
+    found = answers(base, [long, short], GREEDY, seed=0)
+    assert found[0] == Prediction("", written=Written(0, finished=False))
+    assert found[1].written.num_tokens <= 6
     assert [*TASK.stream(base, long, GREEDY, seed=0)] == []
-    assert TASK.likelihoods(base, [long])[0].num_tokens == 0
+    assert likelihoods(base, [long])[0].num_tokens == 0
 
 
 def test_text_without_a_prompt_when_asked_then_the_model_begins_one(base: ModelFolders) -> None:
     (row,) = rows_of([{"text": "Once"}])
-    assert TASK.answers(base, [row], GREEDY, seed=0)[0].num_tokens > 0
+    assert answers(base, [row], GREEDY, seed=0)[0].written.num_tokens > 0
 
 
 # Likelihoods
@@ -145,7 +156,7 @@ def test_likelihoods_when_measured_then_they_are_those_of_the_logits(
     kind: str, base: ModelFolders
 ) -> None:
     rows = KINDS[kind](5)
-    found = TASK.likelihoods(base, rows)
+    found = likelihoods(base, rows)
     model = AutoModelForCausalLM.from_pretrained(base.model)
     for row, likelihood in zip(rows, found, strict=True):
         held = json.loads(row["example"])
@@ -159,7 +170,7 @@ def test_likelihood_when_the_row_is_a_dialogue_then_it_is_of_what_the_assistant_
 ) -> None:
     turns = [("user", "Hi"), ("assistant", "Yes"), ("user", "So"), ("assistant", "No")]
     (row,) = rows_of([{"messages": [{"role": r, "content": c} for r, c in turns]}])
-    (found,) = TASK.likelihoods(chat_base, [row])
+    (found,) = likelihoods(chat_base, [row])
     # As many as both answers have, each with its end of turn and the line break behind it.
     assert found.num_tokens == len("Yes") + len("No") + 4
     assert found.log_prob < 0
@@ -178,7 +189,7 @@ def test_prompt_row_when_there_is_a_template_then_all_turns_are_asked(
     ]
     row = TASK.prompt_row(chat_base, turns)
     assert row["prompt"] == "user: One?\nassistant: Yes.\nuser: Two?"
-    assert TASK.answers(chat_base, [row], GREEDY, seed=0)[0].num_tokens > 0
+    assert answers(chat_base, [row], GREEDY, seed=0)[0].written.num_tokens > 0
 
 
 def test_prompt_row_when_there_is_no_template_then_the_last_turn_is_plain_text(
@@ -246,7 +257,7 @@ def test_kind_when_learned_then_the_loss_falls_and_the_folder_answers(
     whole = method == "full"
     folders = ModelFolders(tmp_path / "model", None if whole else base.model)
     rows = demonstrations(3, seed=2)
-    before, after = TASK.likelihoods(base, rows), TASK.likelihoods(folders, rows)
+    before, after = likelihoods(base, rows), likelihoods(folders, rows)
     assert before != after
     names = {path.name for path in folders.model.iterdir()}
     assert ("model.safetensors" in names) == whole
@@ -264,8 +275,8 @@ def test_whole_model_when_saved_then_pipeline_writes_the_same(
     write = pipeline("text-generation", model=str(folder))
     (row,) = demonstrations(1, seed=4)
     written = write(row["prompt"], max_new_tokens=12, do_sample=False, return_full_text=False)
-    answer = TASK.answers(ModelFolders(folder), [row], GREEDY, seed=0)[0]
-    assert written[0]["generated_text"] == answer.text
+    answer = answers(ModelFolders(folder), [row], GREEDY, seed=0)[0]
+    assert written[0]["generated_text"] == answer.value
     assert AutoTokenizer.from_pretrained(folder).chat_template == WITHOUT_TAGS
     kept = json.loads((folder / "generation_config.json").read_text())
     assert kept["eos_token_id"] == tokenizer().eos_token_id
@@ -292,8 +303,8 @@ def test_quantized_base_when_trained_over_then_the_adapter_fits_the_whole_base(
     assert losses(report)[-1] < losses(report)[0]
     rows = demonstrations(3, seed=2)
     folders = ModelFolders(tmp_path / "model", base.model)
-    found = TASK.likelihoods(folders, rows)
-    assert found != TASK.likelihoods(base, rows)
+    found = likelihoods(folders, rows)
+    assert found != likelihoods(base, rows)
     # As anybody loads it, without this package.
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base.model), tmp_path / "model"
@@ -315,8 +326,8 @@ def test_adapter_when_merged_then_the_folder_is_whole_and_the_report_says_how_fa
     (note,) = [note for note in report.notes if "merged into its base" in note]
     assert "float32" in note
     rows = demonstrations(3)
-    merged = TASK.likelihoods(ModelFolders(tmp_path / "model"), rows)
-    assert merged != TASK.likelihoods(base, rows)
+    merged = likelihoods(ModelFolders(tmp_path / "model"), rows)
+    assert merged != likelihoods(base, rows)
 
 
 @pytest.mark.parametrize("kind", ["sft", "kto"])
@@ -329,7 +340,7 @@ def test_adapter_when_it_is_the_base_then_training_goes_on_from_it(
     report = fitted(tmp_path / "two", first, kind, train__method="lora", train__arguments=arguments)
     second = ModelFolders(tmp_path / "two" / "model", base.model)
     rows = demonstrations(4, seed=2)
-    found = [TASK.likelihoods(folders, rows) for folders in (base, first, second)]
+    found = [likelihoods(folders, rows) for folders in (base, first, second)]
     logs = [[likelihood.log_prob for likelihood in measured] for measured in found]
     assert logs[1] == pytest.approx(logs[2], abs=1e-3)
     assert logs[0] != pytest.approx(logs[1], abs=1e-1)
@@ -449,7 +460,7 @@ def test_adapter_when_its_base_is_not_there_then_it_is_refused(
 ) -> None:
     fitted(tmp_path, base, train__method="lora", train__arguments={"max_steps": 1})
     with pytest.raises(TrainingError, match="needs its base model beside it"):
-        TASK.answers(ModelFolders(tmp_path / "model"), demonstrations(1), GREEDY, seed=0)
+        answers(ModelFolders(tmp_path / "model"), demonstrations(1), GREEDY, seed=0)
 
 
 # Preview

@@ -11,7 +11,7 @@ from hub_trainer.errors import DataError, RecipeError
 from hub_trainer.finetune.label_scores import batches_by_length
 from hub_trainer.finetune.tokenizers import encode
 from hub_trainer.stages.serve.cards import inputs_named
-from hub_trainer.tasks import Splits, load_task, outline, outline_for, predicting, task_of
+from hub_trainer.tasks import ModelFolders, Splits, load_task, outline, outline_for, task_of
 from hub_trainer.tasks.outlines import beside_of
 from tests.tasks.factory import LABELS, WORDS, recipe, text_base
 
@@ -57,7 +57,7 @@ def names(answer: str) -> list[str]:
 
 
 def fitted(out_dir: Path, base_dir: Path, answer: str, **changes: Any) -> Path:
-    task, metric = predicting(load_task(TASK, answer, beside=BESIDE)), METRICS[answer]
+    task, metric = load_task(TASK, answer, beside=BESIDE), METRICS[answer]
     settings = recipe(
         TASK,
         evaluate__metrics=[metric],
@@ -65,7 +65,13 @@ def fitted(out_dir: Path, base_dir: Path, answer: str, **changes: Any) -> Path:
         **{"train__arguments": SETTINGS, **changes},
     )
     splits = Splits(rows(320, 0), rows(60, 1), names(answer))
-    task.fit(splits, settings, out_dir, base_dir=base_dir, progress=lambda share, doing: None)
+    task.fit(
+        splits,
+        settings,
+        out_dir,
+        base=ModelFolders(base_dir) if base_dir else None,
+        progress=lambda share, doing: None,
+    )
     return out_dir / "model"
 
 
@@ -86,14 +92,14 @@ def test_fit_when_done_then_it_has_learned_what_only_both_texts_say(
 ) -> None:
     answer, folder = trained
     task, test, metric = (
-        predicting(load_task(TASK, answer, beside=BESIDE)),
+        load_task(TASK, answer, beside=BESIDE),
         rows(100, 2),
         METRICS[answer],
     )
     references = [row[task.answer.column] for row in test]
     both, alone = (
         task.answer.estimates(
-            [metric], references, task.predict(folder, given), names(answer), seed=0
+            [metric], references, task.predict(ModelFolders(folder), given), names(answer), seed=0
         )[metric].value
         for given in (test, _without_pairs(test))
     )
@@ -106,9 +112,9 @@ def _without_pairs(test: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_fit_when_done_then_a_pipeline_given_both_says_the_same(trained: tuple[str, Path]) -> None:
     answer, folder = trained
-    task, test = predicting(load_task(TASK, answer, beside=BESIDE)), rows(12, 3)
+    task, test = load_task(TASK, answer, beside=BESIDE), rows(12, 3)
     test[0]["text"] = " ".join(WORDS[:4] * 20)  # longer than the model takes
-    found = task.predict(folder, test)
+    found = task.predict(ModelFolders(folder), test)
     stranger: Any = pipeline(TASK, model=str(folder))
     given = [{"text": row["text"], "text_pair": row["text_pair"]} for row in test]
     for one, other in zip(task.head.by_pipeline(stranger, given), found, strict=True):  # type: ignore[attr-defined]
@@ -135,15 +141,17 @@ def test_fit_when_the_method_is_another_then_it_takes_pairs_too(
 ) -> None:
     few = {**SETTINGS, "num_train_epochs": 1}
     folder = fitted(tmp_path, base, "label", train__method=method, train__arguments=few)
-    found = predicting(load_task(TASK, "label", beside=BESIDE)).predict(folder, rows(4, 2))
+    found = load_task(TASK, "label", beside=BESIDE).predict(ModelFolders(folder), rows(4, 2))
     assert {one.value for one in found} <= {"none", "some"}
 
 
 def test_base_when_untouched_then_it_reads_both(base: Path) -> None:
-    task = predicting(load_task(TASK, "number", beside=BESIDE))
+    task = load_task(TASK, "number", beside=BESIDE)
     splits = Splits(rows(60, 0), [], [])
     turned = [{**row, "text": row["text_pair"], "text_pair": row["text"]} for row in rows(8, 1)]
-    found, others = (task.predict_base(splits, given, base) for given in (rows(8, 1), turned))
+    found, others = (
+        task.predict_base(splits, given, ModelFolders(base)) for given in (rows(8, 1), turned)
+    )
     assert [one.value for one in found.predictions] != [one.value for one in others.predictions]
 
 
@@ -159,7 +167,7 @@ def test_pairs_when_too_long_then_the_longer_text_is_cut(base: Path) -> None:
 
 
 def test_batches_when_of_pairs_then_both_texts_count_to_their_length(base: Path) -> None:
-    task = predicting(load_task(TASK, "label", beside=BESIDE))
+    task = load_task(TASK, "label", beside=BESIDE)
     short, long = {"text": "red", "text_pair": "a"}, {"text": "red", "text_pair": "a " * 9}
     data = task.fit_data(
         Splits(
@@ -168,7 +176,7 @@ def test_batches_when_of_pairs_then_both_texts_count_to_their_length(base: Path)
             ["none", "some"],
         ),
         recipe(TASK),
-        base,
+        ModelFolders(base),
     )
     assert data.lengths == [5, 13]
     assert [list(one) for one in batches_by_length(data.lengths)]
@@ -187,8 +195,8 @@ def test_task_when_the_columns_name_a_pair_then_it_reads_both() -> None:
     made = pair_recipe()
     assert beside_of(made) == BESIDE
     assert inputs_named(made) == COLUMNS
-    assert list(predicting(task_of(made)).columns) == ["text", "text_pair", "label"]
-    assert dict(outline_for(made).columns) == dict(predicting(task_of(made)).columns)
+    assert list(task_of(made).columns) == ["text", "text_pair", "label"]
+    assert dict(outline_for(made).columns) == dict(task_of(made).columns)
     assert list(outline(TASK).columns) == ["text", "label"]
 
 
@@ -238,12 +246,12 @@ def test_row_when_it_has_a_text_too_many_then_is_of_no_use() -> None:
 
 
 def test_widgets_when_of_pairs_then_each_text_has_a_box_with_the_datasets_name() -> None:
-    widgets = predicting(load_task(TASK, None, beside=BESIDE)).widgets([])
+    widgets = load_task(TASK, None, beside=BESIDE).widgets([])
     assert [options["label"] for _, options in widgets.inputs] == ["Text", "Second text"]
     named = widgets.labelled({"text": "premise", "text_pair": "hypothesis"})
     assert [options["label"] for _, options in named.inputs] == ["premise", "hypothesis"]
     assert named.to_row(["a", "b"]) == {"text": "a", "text_pair": "b"}
-    one = predicting(load_task(TASK)).widgets([]).labelled({"text": "premise"})
+    one = load_task(TASK).widgets([]).labelled({"text": "premise"})
     assert [options["label"] for _, options in one.inputs] == ["Text"]
 
 
@@ -260,5 +268,5 @@ def test_values_when_they_make_no_pair_then_says_what_to_do(
     values: list[Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        predicting(load_task(TASK, None, beside=BESIDE)).widgets([]).to_row(values)
+        load_task(TASK, None, beside=BESIDE).widgets([]).to_row(values)
     assert caught.value.do == ("write both texts first" if len(str(values)) < 99 else None)

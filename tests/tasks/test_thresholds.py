@@ -12,7 +12,7 @@ from transformers import pipeline
 
 from hub_trainer.finetune.tables import MODEL_FILE, TRUSTED_TYPES
 from hub_trainer.inputs.table_features import table_of
-from hub_trainer.tasks import Splits, load_task, predicting, task_of
+from hub_trainer.tasks import ModelFolders, Splits, load_task, task_of
 from tests.tasks.factory import (
     image_rows,
     recipe,
@@ -34,8 +34,14 @@ def wanted(positive: str, sensitivity: float | None, **changes: Any) -> dict[str
 
 def fit(task: str, data: Splits, out_dir: Path, base_dir: Path | None, **changes: Any) -> Any:
     chosen = recipe(task, **changes)
-    tagged = predicting(task_of(chosen))
-    return tagged.fit(data, chosen, out_dir, base_dir=base_dir, progress=lambda share, doing: None)
+    tagged = task_of(chosen)
+    return tagged.fit(
+        data,
+        chosen,
+        out_dir,
+        base=base_dir and ModelFolders(base_dir),
+        progress=lambda share, doing: None,
+    )
 
 
 def noisy_tables(labels: list[str]) -> Splits:
@@ -63,7 +69,7 @@ def test_fit_when_a_table_has_two_labels_then_the_published_file_itself_decides(
     assert report.best_metric > plain.best_metric
     assert report.trainable_parameters == plain.trainable_parameters
     rows = table_rows(80, seed=7)
-    found = predicting(load_task("tabular-classification")).predict(tmp_path / "model", rows)
+    found = load_task("tabular-classification").predict(ModelFolders(tmp_path / "model"), rows)
     anyone = skops.io.load(tmp_path / "model" / MODEL_FILE, trusted=list(TRUSTED_TYPES))
     table = table_of(rows, config["features"])
     assert anyone.predict(table).tolist() == [one.value for one in found]
@@ -79,8 +85,8 @@ def test_fit_when_a_table_has_three_labels_then_config_json_decides(tmp_path: Pa
     of = wanted("unsure", 0.8, base_model=None)
     report = fit("tabular-classification", data, tmp_path, None, **of)
     assert report.threshold["sensitivity"]["value"] >= 0.8
-    task = predicting(load_task("tabular-classification"))
-    found = task.predict(tmp_path / "model", data.validation)
+    task = load_task("tabular-classification")
+    found = task.predict(ModelFolders(tmp_path / "model"), data.validation)
     truth = [row["label"] == "unsure" for row in data.validation]
     given = [one.value == "unsure" for one in found]
     reached = np.mean([said for said, is_true in zip(given, truth, strict=True) if is_true])
@@ -99,7 +105,7 @@ def test_fit_when_a_text_has_a_threshold_then_the_model_says_it_to_a_plain_pipel
     limit = classify.model.config.thresholds["red"]
     assert limit == report.threshold["threshold"]
     rows = text_rows(30, seed=5)
-    found = predicting(load_task("text-classification")).predict(folder, rows)
+    found = load_task("text-classification").predict(ModelFolders(folder), rows)
     for row, one in zip(rows, found, strict=True):
         said = {each["label"]: each["score"] for each in classify(row["text"], top_k=None)}
         assert (one.value == "red") == (said["red"] >= limit)
@@ -134,7 +140,7 @@ def test_fit_when_a_picture_or_sound_has_a_threshold_then_predictions_go_by_it(
     data = splits(rows, num_validation=18)
     of = wanted("red", 1.0, train__arguments=FAST)
     report = fit(task, data, tmp_path, request.getfixturevalue(base), **of)
-    found = predicting(load_task(task)).predict(tmp_path / "model", data.validation)
+    found = load_task(task).predict(ModelFolders(tmp_path / "model"), data.validation)
     limit = report.threshold["threshold"]
     assert json.loads((tmp_path / "model/config.json").read_text())["thresholds"] == {"red": limit}
     assert [one.value == "red" for one in found] == [one.scores["red"] >= limit for one in found]
@@ -171,7 +177,7 @@ def test_recipe_problems_when_a_threshold_has_no_label_then_says_why(
     of = {**measured, "threshold": {"sensitivity": 0.9}}
     based = {} if task.startswith("token") else {"base_model": None}
     wrong = recipe(task, evaluate=of, **based)
-    problems = predicting(load_task(task)).recipe_problems(wrong, None)
+    problems = load_task(task).recipe_problems(wrong, None)
     (problem,) = [one for one in problems if one.key == "evaluate.threshold"]
     assert message in problem.message
 
@@ -183,7 +189,7 @@ def test_recipe_problems_when_a_positive_label_has_a_threshold_then_no_metric_ne
         base_model=None,
         evaluate={**measured, "threshold": {"sensitivity": 0.9}},
     )
-    assert predicting(load_task("tabular-classification")).recipe_problems(of, None) == []
+    assert load_task("tabular-classification").recipe_problems(of, None) == []
 
 
 @pytest.mark.parametrize("sensitivity", [0, 1.1, "high"])

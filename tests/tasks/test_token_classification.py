@@ -21,7 +21,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.finetune.heads import SPANS_HEAD
 from hub_trainer.finetune.objective import IGNORED
 from hub_trainer.finetune.words import encoded, first_pieces, tag_labels, windows_of
-from hub_trainer.tasks import Splits
+from hub_trainer.tasks import ModelFolders, Splits
 from hub_trainer.tasks.token_classification import TASK
 from tests.tasks.factory import recipe, tagged_rows, text_base
 
@@ -46,7 +46,13 @@ def fitted(out_dir: Path, base_dir: Path, rows: Any = None, **changes: Any) -> P
         **{"train__arguments": SETTINGS, **changes},
     )
     splits = Splits(rows or tagged_rows(160), tagged_rows(30, seed=1), NAMES)
-    report = TASK.fit(splits, settings, out_dir, base_dir=base_dir, progress=silent)
+    report = TASK.fit(
+        splits,
+        settings,
+        out_dir,
+        base=ModelFolders(base_dir) if base_dir else None,
+        progress=silent,
+    )
     assert report.rows == len(splits.train)
     return out_dir / "model"
 
@@ -155,7 +161,7 @@ def test_windows_when_a_word_has_no_piece_then_it_is_outside(model: Path) -> Non
 
 def test_fit_when_done_then_a_strangers_pipeline_says_the_same(model: Path) -> None:
     test = tagged_rows(60, seed=2)
-    found = TASK.predict(model, test)
+    found = TASK.predict(ModelFolders(model), test)
     assert measured(found, test) > 0.95
     stranger: Any = pipeline(TASK.name, model=str(model), aggregation_strategy="simple")
     for row, one in zip(test[:10], found, strict=False):
@@ -180,7 +186,7 @@ def test_fit_when_the_method_is_another_then_it_learns_as_well(
     more = {"train__last_n": 1} if method == "last_n" else {}
     folder = fitted(tmp_path, base, train__method=method, **more)
     test = tagged_rows(40, seed=2)
-    assert measured(TASK.predict(folder, test), test) > least
+    assert measured(TASK.predict(ModelFolders(folder), test), test) > least
 
 
 def test_fit_when_texts_are_longer_than_the_model_takes_then_all_of_them_is_read(
@@ -199,7 +205,7 @@ def test_fit_when_texts_are_longer_than_the_model_takes_then_all_of_them_is_read
     shorter = {**SETTINGS, "num_train_epochs": 6}
     folder = fitted(tmp_path, base, long(160, 0), train__arguments=shorter)
     test = long(20, 3)
-    found = TASK.predict(folder, test)
+    found = TASK.predict(ModelFolders(folder), test)
     assert measured(found, test) > 0.95
     again = SPANS_HEAD.by_pipeline(
         pipeline(TASK.name, model=str(folder)), [row["text"] for row in test]
@@ -218,9 +224,9 @@ def test_fit_when_there_is_nothing_to_validate_on_then_it_learns_and_heavy_rows_
     for row in wrong:
         row["tags"] = [[word, "O"] for word, _ in row["tags"]]
     rows = [{**row, "_weight": 1.0} for row in right] + [{**row, "_weight": 0.01} for row in wrong]
-    TASK.fit(Splits(rows, [], NAMES), settings, tmp_path, base_dir=base, progress=silent)
+    TASK.fit(Splits(rows, [], NAMES), settings, tmp_path, base=ModelFolders(base), progress=silent)
     test = tagged_rows(40, seed=2)
-    assert measured(TASK.predict(tmp_path / "model", test), test) > 0.9
+    assert measured(TASK.predict(ModelFolders(tmp_path / "model"), test), test) > 0.9
 
 
 def test_fit_when_it_goes_on_from_its_own_model_then_the_head_is_kept(
@@ -229,7 +235,7 @@ def test_fit_when_it_goes_on_from_its_own_model_then_the_head_is_kept(
     few = {**SETTINGS, "num_train_epochs": 1, "learning_rate": 1e-7}
     again = fitted(tmp_path, model, train__arguments=few)
     test = tagged_rows(40, seed=2)
-    assert measured(TASK.predict(again, test), test) > 0.95
+    assert measured(TASK.predict(ModelFolders(again), test), test) > 0.95
 
 
 def test_model_when_loaded_plainly_then_its_config_names_the_tags(model: Path) -> None:
@@ -241,10 +247,13 @@ def test_model_when_loaded_plainly_then_its_config_names_the_tags(model: Path) -
 
 def test_predict_base_when_untouched_then_says_how_it_was_asked(base: Path, model: Path) -> None:
     splits, test = Splits(tagged_rows(60), [], NAMES), tagged_rows(10, seed=1)
-    found = TASK.predict_base(splits, test, base)
+    found = TASK.predict_base(splits, test, ModelFolders(base))
     assert "nearest mean embedding" in found.description
     assert [len(one.value) for one in found.predictions] == [len(row["tags"]) for row in test]
-    assert TASK.predict_base(splits, test, model).description == "the base model as it is"
+    assert (
+        TASK.predict_base(splits, test, ModelFolders(model)).description
+        == "the base model as it is"
+    )
     constant = TASK.predict_base(splits, test, None)
     assert constant.description == "no span in any of the training rows"
     assert measured(list(constant.predictions), test) == 0
@@ -258,12 +267,12 @@ def test_recipe_when_settings_change_nothing_then_each_is_named(base: Path) -> N
         TASK.name, train__class_weights=True, evaluate__metrics=["accuracy"],
         evaluate__primary="accuracy", prepare__max_length=500,
     )  # fmt: skip
-    told = " ".join(one.message for one in TASK.recipe_problems(wrong, base))
+    told = " ".join(one.message for one in TASK.recipe_problems(wrong, ModelFolders(base)))
     assert "train.class_weights: changes nothing" in told
     assert "does not offer 'accuracy'; it offers entity_f1" in told
     assert "500 tokens, but the base model takes 24" in told
     right = recipe(TASK.name, evaluate__metrics=["entity_f1"], evaluate__primary="entity_f1")
-    assert TASK.recipe_problems(right, base) == []
+    assert TASK.recipe_problems(right, ModelFolders(base)) == []
 
 
 @pytest.mark.parametrize(

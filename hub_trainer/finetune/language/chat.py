@@ -13,8 +13,7 @@ from os.path import commonprefix
 from typing import Any, Literal
 
 from hub_trainer.errors import DataError, RowRefused
-from hub_trainer.rows.formats import Example
-from hub_trainer.rows.turns import Content, Message
+from hub_trainer.inputs.language_examples import Content, Example, Message
 from hub_trainer.sandbox import OutOfTime, within
 
 TrainOn = Literal["completion", "assistant", "all"]

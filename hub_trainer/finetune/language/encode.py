@@ -6,8 +6,8 @@ from typing import Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.language.chat import Tokens, TrainOn, tokenize
-from hub_trainer.rows.formats import Example, Format, Kind
-from hub_trainer.rows.turns import Content
+from hub_trainer.inputs.language_examples import Content, Example, Kind
+from hub_trainer.rows.formats import Format
 
 MAX_DROPPED_FRACTION = 0.1
 

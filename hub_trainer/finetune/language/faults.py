@@ -11,11 +11,9 @@ from hub_trainer.finetune.classifier_checks import argument_problems, base_probl
 from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import LOSSES
 from hub_trainer.finetune.positions import longest_input
+from hub_trainer.inputs.language_examples import KIND_OF, Content, Example, Row, example_of
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.recipe.schema import LanguageSection
-from hub_trainer.rows.examples import KIND_OF, example_of
-from hub_trainer.rows.formats import Example
-from hub_trainer.rows.turns import Content, Row
 
 Folders = tuple[Path, Path | None]
 JSON_SCHEMA = "json_schema"

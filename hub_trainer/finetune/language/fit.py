@@ -31,11 +31,11 @@ from hub_trainer.finetune.language.tune import (
 )
 from hub_trainer.finetune.plan import EarlyStopping, FitPlan, Fuse
 from hub_trainer.finetune.positions import longest_input
+from hub_trainer.inputs.language_examples import Row
 from hub_trainer.recipe import TrainSection
 from hub_trainer.recipe.schema import LanguageSection
 from hub_trainer.reports import FitReport
 from hub_trainer.rows.examples import examples_of
-from hub_trainer.rows.turns import Row
 
 DEFAULT_MAX_LENGTH = 1024
 """Where neither the recipe nor the model says."""

@@ -10,8 +10,8 @@ from hub_trainer.finetune.language.fit import LanguageFit, plan_of, reading_of
 from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import loss_of
+from hub_trainer.inputs.language_examples import Row
 from hub_trainer.rows.examples import examples_of
-from hub_trainer.rows.turns import Row
 
 Segments = list[tuple[str, bool]]
 

@@ -8,9 +8,7 @@ from hub_trainer.finetune.language.chat import prompt_tokens, tokenize
 from hub_trainer.finetune.language.encode import readable
 from hub_trainer.finetune.language.fit import LanguageFit
 from hub_trainer.finetune.language.serving import first_answer, load_tokenizer
-from hub_trainer.rows.examples import asked_and_answers, example_of
-from hub_trainer.rows.formats import Example
-from hub_trainer.rows.turns import Row
+from hub_trainer.inputs.language_examples import Example, Row, asked_and_answers, example_of
 
 
 def refused_rows(rows: Sequence[Row], fit: LanguageFit) -> list[RowRefused | None]:

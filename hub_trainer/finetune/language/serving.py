@@ -23,8 +23,7 @@ from hub_trainer.finetune.language.tune import tokens_per_pass
 from hub_trainer.finetune.methods import with_adapter
 from hub_trainer.finetune.model_folder import TOKENIZER_FILES, file_stamp, has_any, is_adapter
 from hub_trainer.finetune.positions import longest_input
-from hub_trainer.rows.examples import asked_and_answers
-from hub_trainer.rows.formats import Example
+from hub_trainer.inputs.language_examples import Example, asked_and_answers
 
 
 @dataclass(frozen=True)

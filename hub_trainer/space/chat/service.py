@@ -16,14 +16,14 @@ from typing import Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.language.decoding import Ending
+from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.ratings import Generation, Pair, RatingRefused
 from hub_trainer.rows import row_id
-from hub_trainer.rows.examples import example_of
 from hub_trainer.space.chat.opinions import answer_opinion, pair_opinion
 from hub_trainer.space.chat.texts import MAX_MESSAGE_CHARACTERS, checked
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.rating_intake import RatingIntake
-from hub_trainer.tasks import GenerationTask, ModelFolders, Row
+from hub_trainer.tasks import ModelFolders, Row, Task
 
 MAX_TURNS = 32
 """Messages of a person in one conversation."""
@@ -75,7 +75,7 @@ class ChatService:
 
     def __init__(
         self,
-        task: GenerationTask,
+        task: Task,
         models: Sequence[ChatModel],
         intake: RatingIntake,
         *,
@@ -83,8 +83,10 @@ class ChatService:
         new_seed: Callable[[], int] = new_seed,
     ) -> None:
         assert intake.settings.generation is not None
+        assert task.converses is not None
         self.intake, self.sampling = intake, intake.settings.generation
-        self._task, self._models, self._key, self._new_seed = task, models, key, new_seed
+        self._modality, self._converses = task.modality, task.converses
+        self._models, self._key, self._new_seed = models, key, new_seed
         self._store = intake.outbox.store
         asked = example_of(self._prompt_row(models[0], [_said("Hello")])).prompt
         self.remembers = not isinstance(asked, str)
@@ -94,7 +96,7 @@ class ChatService:
         """Load the models, so that nobody waits for that."""
         for model in self._models:
             row = self._prompt_row(model, [_said("Hello")])
-            next(self._task.stream(model.folders, row, self.sampling, seed=0), None)
+            next(self._converses.stream(model.folders, row, self.sampling, seed=0), None)
 
     def answer(
         self, message: str, after: str, rater: Rater, *, stopped: Callable[[], bool] = never
@@ -108,7 +110,7 @@ class ChatService:
         row, seed = self._prompt_row(model, turns), self._new_seed()
         text = ""
         cut = False
-        pieces = Ending(self._task.stream(model.folders, row, self.sampling, seed=seed))
+        pieces = Ending(self._converses.stream(model.folders, row, self.sampling, seed=seed))
         for piece in pieces:
             text += piece
             yield Written(text)
@@ -129,7 +131,7 @@ class ChatService:
         order = self._order(seeds[0])
         rows = [self._prompt_row(model, turns) for model in self._models]
         streams = [
-            Ending(self._task.stream(model.folders, row, self.sampling, seed=seed))
+            Ending(self._converses.stream(model.folders, row, self.sampling, seed=seed))
             for model, row, seed in zip(self._models, rows, seeds, strict=True)
         ]
         left, right = (streams[i] for i in order)
@@ -208,7 +210,7 @@ class ChatService:
         return earlier
 
     def _prompt_row(self, model: ChatModel, turns: Sequence[Turn]) -> Row:
-        return self._task.prompt_row(model.folders, turns)
+        return self._converses.prompt_row(model.folders, turns)
 
     def _order(self, seed: int) -> tuple[int, int]:
         """Which model is left and which right: known to who has the key, and even over seeds."""
@@ -227,7 +229,7 @@ class ChatService:
         return Generation(
             generation_id=secrets.token_hex(16),
             row=kept,
-            row_id=row_id(kept, "text"),
+            row_id=row_id(kept, self._modality),
             model=model.name,
             prediction=text,
             scores={},

@@ -3,32 +3,31 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.hub import Hub, Repo
+from hub_trainer.inputs.language_examples import Kind
 from hub_trainer.recipe import Recipe, RepoRef
-from hub_trainer.rows.formats import Kind
-from hub_trainer.stages.curate.answers import agreed_answers
+from hub_trainer.stages.curate import answers, predicted
 from hub_trainer.stages.curate.creation import Origin, create_dataset
 from hub_trainer.stages.curate.curate_context import (
+    Agreed,
     CurateContext,
     key_of,
     ratings_ref,
     target_source,
 )
 from hub_trainer.stages.curate.earlier import own_requests
-from hub_trainer.stages.curate.predicted import agreed_predictions
 from hub_trainer.stages.curate.proposal import (
     UNKNOWN_LABEL,
-    answer_numbers,
+    Numbers,
     counted,
     describe,
-    prediction_numbers,
     propose,
 )
 from hub_trainer.stages.curate.vetting import vet, vet_first
-from hub_trainer.tasks import is_generation, task_of
+from hub_trainer.tasks import Task, task_of
 
 Progress = Callable[[float, str], None]
 
@@ -47,8 +46,9 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     ratings, source = ratings_ref(recipe), target_source(recipe)
     test = recipe.prepare.test_split
     task = task_of(recipe)
-    shas = _resolve(hub, [ratings, source] if is_generation(task) else [ratings])
-    repos = [test] if is_generation(task) else [source, test]
+    may_lack = [ratings, source] if _way_of(task).BEGINS_DATASET else [ratings]
+    shas = _resolve(hub, may_lack)
+    repos = [ref for ref in (source, test) if ref not in may_lack]
     shas |= {
         key_of(ref): hub.resolve(Repo(ref.repo_id, "dataset"), ref.revision) for ref in repos if ref
     }
@@ -74,6 +74,23 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     return make_artifact(round_dir / "curate", inputs, make)
 
 
+class Way(Protocol):
+    """A module that makes examples of ratings."""
+
+    BEGINS_DATASET: bool
+
+    def agreed(self, context: CurateContext, draft: Draft, /) -> Agreed:
+        """What raters agree on."""
+
+    def numbers(self, context: CurateContext, outputs: Mapping[str, Any], /) -> Numbers:
+        """What the pull request says of them."""
+
+
+def _way_of(task: Task) -> Way:
+    """By thumbs, pairs and edits where people talk with the model, else by votes on its answers."""
+    return answers if task.converses else predicted
+
+
 def _resolve(hub: Hub, refs: Sequence[RepoRef]) -> dict[tuple[str, str], str]:
     """Commits of the datasets that exist."""
     found = {}
@@ -94,20 +111,15 @@ def _proposed(hub: Hub, source: RepoRef) -> list[tuple[int, str, str | None]]:
 
 def _curate(context: CurateContext, draft: Draft, progress: Progress) -> None:
     progress(0.0, "reading ratings and rows")
-    kind: Kind | None = None
-    if is_generation(context.task):
-        kind, agreed = agreed_answers(context, draft)
-        examples, skipped = agreed.examples, agreed.skipped
-    else:
-        outcome = agreed_predictions(context, draft)
-        examples, skipped = outcome.examples, outcome.skipped
+    found = _way_of(context.task).agreed(context, draft)
+    examples = found.examples
     if not examples:
-        counts = {**draft.outputs["dropped_ratings"], **skipped}
+        counts = {**draft.outputs["dropped_ratings"], **found.skipped}
         _nothing(draft, f"No new example: {_reasons(counts)}.")
         return
     progress(0.7, f"proposing {counted(len(examples), 'example')}")
-    if kind is not None and not context.has(context.source):
-        _create(context, draft, examples, kind)
+    if found.kind is not None and not context.has(context.source):
+        _create(context, draft, examples, found.kind)
     else:
         _propose(context, draft, examples)
 
@@ -159,10 +171,7 @@ def _propose(context: CurateContext, draft: Draft, examples: Sequence[Mapping[st
         what = f"{counted(file.rows, 'example')} {'is' if file.rows == 1 else 'are'} not proposed"
         _nothing(draft, f"{what}, as review would refuse: {why}.")
         return
-    if is_generation(context.task):
-        numbers = answer_numbers(context.recipe, draft.outputs)
-    else:
-        numbers = prediction_numbers(context.recipe, draft.outputs, context.task.answer)
+    numbers = _way_of(context.task).numbers(context, draft.outputs)
     told = describe(context.recipe, context.ratings, file, numbers)
     made = propose(context.hub, context.target, file, told, vetted.open)
     assert made.pull_request is not None, "a proposal is a pull request"

@@ -1,4 +1,4 @@
-"""Ratings of answers: thumbs, preferences and edits become examples of the dataset's own kind."""
+"""Ratings of completions: thumbs, preferences and edits become examples of the dataset's kind."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,12 @@ from typing import Any
 from hub_trainer.artifacts import Draft
 from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import UsageError
+from hub_trainer.inputs.language_examples import KIND_OF, Kind, as_prompts
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows.examples import KIND_OF, as_prompts
-from hub_trainer.rows.formats import Kind
-from hub_trainer.stages.curate.curate_context import CurateContext
+from hub_trainer.stages.curate.curate_context import Agreed, CurateContext
+from hub_trainer.stages.curate.proposal import Numbers, answer_numbers
 from hub_trainer.stages.curate.signals import (
     SIGNALS_FOR,
-    Agreed,
     KnownExamples,
     Opinions,
     count_opinions,
@@ -43,19 +42,30 @@ def assert_no_gold(recipe: Recipe) -> None:
         )
 
 
-def agreed_answers(context: CurateContext, draft: Draft) -> tuple[Kind, Agreed]:
-    """What the crowd says, as examples of the kind that the dataset holds."""
+BEGINS_DATASET = True
+"""Whether examples of ratings alone may begin a dataset."""
+
+
+def agreed(context: CurateContext, draft: Draft) -> Agreed:
+    """What the crowd says, as examples of the kind that the dataset holds; the numbers go into the
+    draft's outputs."""
     assert_no_gold(context.recipe)
     section = context.recipe.curate
     shards = context.read_ratings()
     opinions = count_opinions(shards, context.task.name, section)
     rows = context.dataset_rows()
     kind = _kind(context, rows, opinions)
-    seen = KnownExamples(frozenset(content_keys(rows, "text")), _sealed_prompts(context))
+    modality, sealed = context.task.modality, as_prompts(context.sealed_rows())
+    seen = KnownExamples(*(frozenset(content_keys(side, modality)) for side in (rows, sealed)))
     needed = section.raters_needed(of_answers=True)
-    agreed = examples_of_kind(opinions.all, kind, seen, min_raters=needed)
-    draft.outputs.update(kind=NAMES[kind], **summarise_opinions(opinions, agreed))
-    return kind, agreed
+    found = examples_of_kind(opinions.all, kind, seen, min_raters=needed)
+    draft.outputs.update(kind=NAMES[kind], **summarise_opinions(opinions, found))
+    return found
+
+
+def numbers(context: CurateContext, outputs: Mapping[str, Any]) -> Numbers:
+    """What the pull request says of them."""
+    return answer_numbers(context.recipe, outputs)
 
 
 def _kind(context: CurateContext, rows: Sequence[Mapping[str, Any]], opinions: Opinions) -> Kind:
@@ -67,7 +77,3 @@ def _kind(context: CurateContext, rows: Sequence[Mapping[str, Any]], opinions: O
         return KIND_OF_LOSS[language.loss_type]
     counts = Counter(one.signal for one in opinions.all)
     return max(("kto", "dpo", "sft"), key=lambda k: sum(counts[s] for s in SIGNALS_FOR[k]))
-
-
-def _sealed_prompts(context: CurateContext) -> frozenset[str]:
-    return frozenset(content_keys(as_prompts(context.sealed_rows()), "text"))

@@ -10,8 +10,10 @@ from hub_trainer.cards import CardLicence, card_licence
 from hub_trainer.cards.metadata import to_yaml
 from hub_trainer.errors import Problem
 from hub_trainer.hub import Changes, Commit, Hub, Repo
+from hub_trainer.inputs import load_input
+from hub_trainer.inputs.language_examples import Kind
 from hub_trainer.recipe import Recipe
-from hub_trainer.rows.formats import FINISHED, Kind
+from hub_trainer.rows.formats import FINISHED
 from hub_trainer.rows.store import WEIGHT
 from hub_trainer.stages.curate.curate_context import target_source
 from hub_trainer.tasks import outline_for
@@ -71,7 +73,7 @@ def created_card_problems(recipe: Recipe, hub: Hub) -> list[Problem]:
     """
     ratings, source = recipe.collect.ratings, target_source(recipe)
     repo = Repo(source.repo_id, "dataset")
-    if ratings is None or not outline_for(recipe).writes or hub.exists(repo):
+    if ratings is None or not load_input(outline_for(recipe).modality).dialogue or hub.exists(repo):
         return []
     name = Repo(ratings.repo_id, "dataset")
     card = hub.card_data(name, hub.resolve(name, ratings.revision)) if hub.exists(name) else {}

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hub_trainer.answers import Answer
+from hub_trainer.answers import Answer, RatedAnswer
 from hub_trainer.duplicates import content_keys
 from hub_trainer.ratings import count_ratings, last_about
 from hub_trainer.recipe import CurateSection
 from hub_trainer.stats import Aggregation
-from hub_trainer.tasks import PredictingTask, Row, rated_example
+from hub_trainer.tasks import Row, Task, rated_example
 
 UNPROVEN = "of raters who lack right answers to known rows"
 REPEATED = "of the same rater about the same row"
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def read_votes(
-    shard_rows: Sequence[Mapping[str, Any]], task: PredictingTask, section: CurateSection
+    shard_rows: Sequence[Mapping[str, Any]], task: Task, section: CurateSection
 ) -> Ratings:
     """The votes of a ratings dataset: of one source about one content the last one counts."""
     counted = count_ratings(
@@ -75,7 +75,7 @@ def read_votes(
     )
 
 
-def _is_usable(rating: Mapping[str, Any], task: PredictingTask) -> bool:
+def _is_usable(rating: Mapping[str, Any], task: Task) -> bool:
     """Whether the row and the answer are ones that the task can learn."""
     try:
         value = task.answer.loads(rating["answer"])
@@ -85,7 +85,7 @@ def _is_usable(rating: Mapping[str, Any], task: PredictingTask) -> bool:
 
 
 def aggregate(
-    ratings: Ratings, known: KnownRows, section: CurateSection, answer: Answer
+    ratings: Ratings, known: KnownRows, section: CurateSection, answer: RatedAnswer
 ) -> Aggregation:
     """One answer per rated row, by the recipe's rule; rows of the dataset are the gold."""
     needed = section.raters_needed(of_answers=False)
@@ -127,7 +127,7 @@ def _of_the_proven(
 
 
 def examples_of(
-    ratings: Ratings, aggregation: Aggregation, known: KnownRows, task: PredictingTask
+    ratings: Ratings, aggregation: Aggregation, known: KnownRows, task: Task
 ) -> Outcome:
     """The rows that are agreed on, new to the dataset, and not sealed."""
     skipped: Counter[str] = Counter()

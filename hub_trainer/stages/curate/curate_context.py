@@ -1,6 +1,6 @@
 """Material of the curate stage: the recipe's datasets at the commits that they have now."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from hub_trainer.checks.policy import Policy, find_policy
 from hub_trainer.checks.review_context import load_tip, prepare_context, whole_split
 from hub_trainer.errors import UsageError
 from hub_trainer.hub import Hub, Repo
+from hub_trainer.inputs.language_examples import Kind
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import DatasetSource, Recipe, RepoRef
@@ -22,6 +23,17 @@ from hub_trainer.tasks import Task
 
 Shas = Mapping[tuple[str, str], str]
 """(repo_id, revision) of a dataset -> the commit at which it is read."""
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What raters agree on."""
+
+    examples: Sequence[dict[str, Any]]
+    skipped: Mapping[str, int]
+    """Reason -> rated items that bring no example."""
+    kind: Kind | None = None
+    """Kind of a dataset that may begin with these examples; None where there must be one."""
 
 
 @dataclass(frozen=True)

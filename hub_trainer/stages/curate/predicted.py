@@ -1,31 +1,44 @@
 """Ratings of predictions: what raters agree on becomes examples with the agreed answer."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from hub_trainer.answers import load_answer
 from hub_trainer.artifacts import Draft
 from hub_trainer.duplicates import content_keys
 from hub_trainer.stages.curate.crowd import (
     KnownRows,
-    Outcome,
     aggregate,
     examples_of,
     read_votes,
     summarise,
 )
-from hub_trainer.stages.curate.curate_context import CurateContext
-from hub_trainer.tasks import PredictingTask, predicting
+from hub_trainer.stages.curate.curate_context import Agreed, CurateContext
+from hub_trainer.stages.curate.proposal import Numbers, prediction_numbers
+from hub_trainer.tasks import Task
+
+BEGINS_DATASET = False
+"""Whether examples of ratings alone may begin a dataset."""
 
 
-def agreed_predictions(context: CurateContext, draft: Draft) -> Outcome:
+def agreed(context: CurateContext, draft: Draft) -> Agreed:
     """What the crowd agrees on; the numbers go into the draft's outputs."""
-    task = predicting(context.task)
+    task = context.task
     ratings = read_votes(context.read_ratings(), task, context.recipe.curate)
     known = _known_rows(context, task) if ratings.votes else KnownRows({}, frozenset())
-    aggregation = aggregate(ratings, known, context.recipe.curate, task.answer)
+    answer = load_answer(task.answer.name)
+    aggregation = aggregate(ratings, known, context.recipe.curate, answer)
     outcome = examples_of(ratings, aggregation, known, task)
     draft.outputs.update(summarise(ratings, outcome))
-    return outcome
+    return Agreed(outcome.examples, outcome.skipped)
 
 
-def _known_rows(context: CurateContext, task: PredictingTask) -> KnownRows:
+def numbers(context: CurateContext, outputs: Mapping[str, Any]) -> Numbers:
+    """What the pull request says of them."""
+    return prediction_numbers(context.recipe, outputs, context.task.answer)
+
+
+def _known_rows(context: CurateContext, task: Task) -> KnownRows:
     """Read the dataset's rows and the sealed ones, as content keys."""
     rows, sealed, answer = context.dataset_rows(), context.sealed_rows(), task.answer
     answers_of: dict[str, set[str]] = {}

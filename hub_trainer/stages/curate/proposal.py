@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.answers import Answer
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.comment import inert
 from hub_trainer.checks.curated import FILE_PREFIX, TITLE
 from hub_trainer.checks.joining import Destination
@@ -151,7 +151,7 @@ def prediction_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answe
     """What is said of ratings of predictions."""
     section = recipe.curate
     raters = counted(section.raters_needed(of_answers=False), "rater")
-    rule = answer.rule(section.aggregate, raters)
+    rule = load_answer(answer.name).rule(section.aggregate, raters)
     table = [
         ("ratings that count", f"{outputs['num_ratings']:,}"),
         ("raters", f"{outputs['num_raters']:,}"),

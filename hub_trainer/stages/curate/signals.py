@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hub_trainer.duplicates import content_keys
+from hub_trainer.inputs.language_examples import Content, Kind
 from hub_trainer.ratings import count_ratings, last_about
 from hub_trainer.recipe import CurateSection
 from hub_trainer.rows.examples import example_row
-from hub_trainer.rows.formats import FINISHED, Kind, detect_format
+from hub_trainer.rows.formats import FINISHED, detect_format
 from hub_trainer.rows.store import WEIGHT
-from hub_trainer.rows.turns import Content
+from hub_trainer.stages.curate.curate_context import Agreed
 
 ShardRow = Mapping[str, Any]
 SIGNAL_OF: Mapping[str, Literal["thumb", "pair", "edit"]] = {
@@ -66,14 +67,6 @@ class KnownExamples:
     """Whole rows of the dataset."""
     sealed_prompts: frozenset[str]
     """Prompts of the test rows, which nobody may train on."""
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """The examples that ratings come to, and why rated items bring none."""
-
-    examples: Sequence[dict[str, Any]]
-    skipped: Mapping[str, int]
 
 
 def count_opinions(shard_rows: Sequence[ShardRow], task: str, section: CurateSection) -> Opinions:
@@ -134,7 +127,7 @@ def examples_of_kind(
             skipped[reason] += 1
         elif not isinstance(found, str):
             examples.append(found)
-    return Agreed(examples, +skipped)
+    return Agreed(examples, +skipped, kind)
 
 
 def canonical_of(row: Mapping[str, Any]) -> dict[str, str]:
@@ -239,7 +232,7 @@ def _said(prompt: Content, text: str) -> Content:
 
 def _known(example: Mapping[str, Any], seen: KnownExamples) -> str | None:
     row = canonical_of(example)
-    whole, asked = content_keys([row, {"text": row["prompt"]}], "text")
+    whole, asked = content_keys([row, {"text": row["prompt"]}], "prompt")
     if asked in seen.sealed_prompts:
         return "sealed for the test"
     return "in the dataset already" if whole in seen.rows else None

@@ -19,7 +19,7 @@ from hub_trainer.stages.curate.curate_context import CurateContext
 from hub_trainer.stages.curate.earlier import Earlier, read_earlier
 from hub_trainer.stages.curate.proposal import NewFile, build_file, fitting_rows
 from hub_trainer.stages.curate.signals import canonical_of
-from hub_trainer.tasks import Row, answer_in_rows
+from hub_trainer.tasks import Row
 
 Identity = tuple[str, str]
 """Content key and answer of a row: what a refusal is remembered by."""
@@ -65,8 +65,8 @@ def vet_first(context: CurateContext, examples: Sequence[Row]) -> tuple[list[Row
         new,
         None,
         context.sealed_file(),
-        modality="text",
-        answer="label",
+        modality=context.task.modality,
+        answer=context.task.answer.name,
         near=near,
         max_repeats=0.0,
     )
@@ -83,7 +83,7 @@ class _Vetting:
         self.stand = context.stand
         self.schema = self.target.destination.read_schema(context.hub, context.scratch / "schema")
         self.split = whole_split(context.source)
-        self.answer = answer_in_rows(context.task)
+        self.answer = context.task.answer
 
     def vet(self, examples: Sequence[Row]) -> Vetted:
         rows, misfits = fitting_rows(examples, self.target, self.schema, self.answer)

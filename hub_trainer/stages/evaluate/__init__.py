@@ -15,11 +15,10 @@ from hub_trainer.lineage.tuned import tuned_recipe
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import RESULTS_FORM, Results
 from hub_trainer.stages.evaluate.importance import leak_told
-from hub_trainer.stages.evaluate.predictions import measure_predictions
+from hub_trainer.stages.evaluate.measurement import measure_round
 from hub_trainer.stages.evaluate.trained_round import Progress, TrainedRound, finished
-from hub_trainer.stages.evaluate.writing import measure_writing
 from hub_trainer.stats import GateRule, count_looks
-from hub_trainer.tasks import is_generation, task_of
+from hub_trainer.tasks import task_of
 
 __all__ = ["run"]
 
@@ -57,7 +56,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
 
     def make(draft: Draft) -> None:
         logger.debug("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
-        results = _measure(measured, draft.folder)
+        results = measure_round(measured, task_of(recipe), draft.folder)
         content = json.dumps(results.to_json(), indent=1, ensure_ascii=False).encode()
         write_durably(draft.folder / "results.json", content)
         draft.outputs |= _essentials(results)
@@ -66,17 +65,10 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     return make_artifact(round_dir / "evaluate", inputs, make)
 
 
-def _measure(trained: TrainedRound, folder: Path) -> Results:
-    task = task_of(trained.recipe)
-    if is_generation(task):
-        return measure_writing(trained, task, folder)
-    return measure_predictions(trained, task, folder)
-
-
 def _crowd_inputs(recipe: Recipe, pins: Pins) -> dict[str, Any]:
     """What the crowd says is measured of models that write; the caps are curate's."""
     ratings = pinned_ratings(recipe, pins)
-    if ratings is None or not is_generation(task_of(recipe)):
+    if ratings is None or task_of(recipe).converses is None:
         return {}
     return {"ratings": ratings.commit_sha, "cap": recipe.curate.max_ratings_per_rater}
 

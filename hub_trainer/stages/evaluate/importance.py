@@ -15,7 +15,7 @@ from hub_trainer.answers import Answer, Prediction
 from hub_trainer.answers.plots import figure, save
 from hub_trainer.rows.store import feature_names
 from hub_trainer.stats.intervals import FloatArray
-from hub_trainer.tasks import PredictingTask, Row
+from hub_trainer.tasks import ModelFolders, Row, Task
 
 FIGURE = "importance.png"
 REPEATS = 5
@@ -57,7 +57,7 @@ class _Measure:
 
 
 def measure_importance(
-    task: PredictingTask, model_dir: Path, rows: Sequence[Row], *, seed: int
+    task: Task, folders: ModelFolders, rows: Sequence[Row], *, seed: int
 ) -> dict[str, Any]:
     """As results.json holds it: what each column is worth, and one that explains almost all."""
     rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def measure_importance(
     some = [rows[index] for index in chosen]
     measure = _Measure(task.answer, [row[task.answer.column] for row in some])
     orders = [rng.permutation(len(some)) for _ in range(REPEATS)]
-    found = task.predict(model_dir, some)
+    found = task.predict(folders, some)
     whole = measure.scores(found)
     chance = np.mean([measure.scores([found[i] for i in order]).mean() for order in orders])
     gain = float(whole.mean() - chance)
@@ -76,7 +76,7 @@ def measure_importance(
             for order in orders
             for row, other in zip(some, order, strict=True)
         ]
-        said = task.predict(model_dir, mixed)
+        said = task.predict(folders, mixed)
         parts = [said[start : start + len(some)] for start in range(0, len(said), len(some))]
         lost = whole - np.mean([measure.scores(part) for part in parts], axis=0)
         share = float(lost.mean()) / gain if gain > 0 else 0.0

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hub_trainer.answers import Prediction
+from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.inputs import PlainFeatures, load_input
-from hub_trainer.tasks import PredictingTask, Row
+from hub_trainer.tasks import Row, Task
 
 MAX_ROWS = 10_000
 """Training rows of a probe; of more, a share is drawn, so that it stays a matter of seconds."""
@@ -26,7 +26,7 @@ class Probe:
 
 
 def probe_answers(
-    task: PredictingTask, train: Sequence[Row], rows: Sequence[Row], *, seed: int
+    task: Task, train: Sequence[Row], rows: Sequence[Row], *, seed: int
 ) -> Probe | None:
     """The probe's answer for each row; None where the training rows give it nothing to learn."""
     answer, known = task.answer, _sample(train, seed)
@@ -42,11 +42,12 @@ def probe_answers(
         )
         if plain is None:
             return None
-        predictions = answer.fit_linear(
+        linear = load_answer(answer.name)
+        predictions = linear.fit_linear(
             plain.known, values, plain.asked, strength=plain.strength, seed=seed
         )
     share = "" if len(known) == len(train) else f", drawn from {len(train):,}"
-    told = f"{answer.linear_model} on {plain.told}, fitted on {len(known):,} training rows{share}"
+    told = f"{linear.linear_model} on {plain.told}, fitted on {len(known):,} training rows{share}"
     return Probe(told, predictions)
 
 

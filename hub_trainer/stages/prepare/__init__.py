@@ -23,7 +23,7 @@ from hub_trainer.stages.prepare.clean import without_problems
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
 from hub_trainer.stages.prepare.report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.split import take_validation
-from hub_trainer.tasks import Task, answer_in_rows, is_generation, outline_for, task_of
+from hub_trainer.tasks import Task, outline_for, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             do="Run hub-trainer collect first, or hub-trainer run for the whole round.",
         )
     task, pins = task_of(recipe), load_pins(round_dir)
-    reader = pins.base_model if pins and is_generation(task) else None
+    reader = pins.base_model if pins and task.converses else None
 
     def make(draft: Draft) -> None:
         _assert_augmentations(recipe, task)
@@ -83,12 +83,12 @@ def _tell(outputs: Mapping[str, Any]) -> None:
 
 def _refusals(recipe: Recipe, task: Task, base: PinnedRepo | None, hub: Hub) -> Refusals:
     """What tells the rows that the base model cannot be given; nothing without one."""
-    if base is None or not is_generation(task):
+    if base is None or task.converses is None:
         return lambda rows: [None] * len(rows)
     folders = base_folders(recipe, base, hub, with_weights=False)
     # Before any of its templates is run here: they are a stranger's program.
     assert_sound(recipe, base, folders)
-    return partial(task.refusals, recipe=recipe, base=folders)
+    return partial(task.converses.refusals, recipe=recipe, base=folders)
 
 
 def _inputs(recipe: Recipe, collected: Artifact, reader: PinnedRepo | None) -> dict[str, Any]:
@@ -137,13 +137,12 @@ def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
     progress(0.9, "writing the report")
     left_out = _left_out(made)
     _assert_filled(splits, left_out)
-    if not is_generation(task):
-        task.answer.assert_usable(_values(splits, task.answer))
+    task.answer.assert_usable(_values(splits, task.answer))
     _write(splits, collected, task, draft)
     report = {
         "label_names": collected.outputs["label_names"],
         "features": collected.outputs["features"],
-        **describe({name: splits[name] for name in SPLITS}, task.modality, answer_in_rows(task)),
+        **describe({name: splits[name] for name in SPLITS}, task.modality, task.answer),
         "steps": ledger.steps,
         "dropped": total_of(left_out.values()),
         "left_out": left_out,
@@ -232,7 +231,7 @@ def _separate(splits: Splits, made: _Preparation) -> dict[str, Any]:
             splits["train"],
             section.validation_fraction,
             recipe.train.seed,
-            answer_in_rows(task),
+            task.answer,
         )
         splits["train"], splits["validation"] = taken
         ledger.note("train", "take validation rows", before, len(splits["train"]))
@@ -243,9 +242,7 @@ def _deduplicate(
     splits: Splits, split: str, task: Task, near: float | None, ledger: Ledger
 ) -> dict[str, int]:
     before = splits[split]
-    splits[split], found, reasons = without_repeats(
-        before, task.modality, near, answer_in_rows(task)
-    )
+    splits[split], found, reasons = without_repeats(before, task.modality, near, task.answer)
     gone = [(before[number], reason) for number, reason in sorted(reasons.items())]
     ledger.drop(split, "drop duplicates", before, gone)
     return asdict(found)

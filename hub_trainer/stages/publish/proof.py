@@ -1,7 +1,6 @@
 """The proof that a folder works for others: a fresh process reloads it and repeats predictions."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -12,31 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import hub_trainer
-from hub_trainer.answers import Answer, Prediction, load_answer
+from hub_trainer.answers import Answer, Likelihood, Prediction, load_answer
 from hub_trainer.errors import TrainingError
 
 NUM_ROWS = 8
-MAX_TOKEN_DIFFERENCE = 1e-3
 MAX_ROUNDED_DIFFERENCE = 0.05
-"""Where the task computes in bfloat16."""
+"""Of a prediction that the task computes in bfloat16."""
 MAX_SECONDS = 1800
 KEPT_VARIABLES: tuple[str, ...] = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 KEPT_VARIABLES += ("CUDA_VISIBLE_DEVICES", "SYSTEMROOT")
 
 PlainPrediction = Mapping[str, Any]
-"""A prediction between processes: its value as a text, and its scores."""
-Weighed = tuple[float, int]
-"""Log-probability of a row's first answer, and its number of tokens."""
+"""A prediction between processes: its value as a text, its scores, and its likelihood."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What evaluate saw of rows of a file, by index: predictions, or likelihoods."""
+    """What evaluate saw of rows of a file, by index."""
 
     rows_file: Path
     indexes: Sequence[int]
-    predictions: Sequence[PlainPrediction] = ()
-    likelihoods: Sequence[Weighed] = ()
+    predictions: Sequence[PlainPrediction]
 
 
 @dataclass(frozen=True)
@@ -47,10 +42,10 @@ class Loaded:
     label_names: Sequence[str]
     chat_template: bool
     """Whether the base model has one that must not be lost."""
+    answer: str
+    """The answer's name."""
     base_dir: Path | None = None
     """The base of an adapter."""
-    answer: str | None = None
-    """The answer's name; None for a model that writes."""
 
 
 def spread_indexes(num_rows: int, count: int = NUM_ROWS) -> list[int]:
@@ -61,10 +56,7 @@ def spread_indexes(num_rows: int, count: int = NUM_ROWS) -> list[int]:
 
 
 def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, Any]:
-    """What the proof showed: rows, max_difference, loaded_with. Raises TrainingError if it fails.
-
-    The difference is one of probabilities, or of the log-probability of an average token.
-    """
+    """What the proof showed: rows, max_difference, loaded_with. Raises TrainingError without."""
     request = {
         "task": loaded.task,
         "answer": loaded.answer,
@@ -81,12 +73,11 @@ def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, 
     worst = 0.0
     for way, name in (("task", "hub_trainer"), ("plain", "plain transformers")):
         if answer[way] is not None:
-            if loaded.answer is None:
-                found = _likelihood_difference(folder, expected, answer, way=way, name=name)
-            else:
-                found = _prediction_difference(
-                    folder, load_answer(loaded.answer), expected.predictions, answer[way], name
-                )
+            pairs = _pairs(load_answer(loaded.answer), expected.predictions, answer[way])
+            is_rounded = not answer.get("in_float32", True)
+            found = _difference(
+                folder, load_answer(loaded.answer), pairs, name, is_rounded=is_rounded
+            )
             worst = max(worst, found)
     return {
         "rows": len(expected.indexes),
@@ -95,38 +86,22 @@ def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, 
     }
 
 
-def _likelihood_difference(
-    folder: Path, expected: Expected, answer: Mapping[str, Any], *, way: str, name: str
-) -> float:
-    worst = largest_token_difference(expected.likelihoods, answer[way])
-    if worst > (MAX_TOKEN_DIFFERENCE if answer["in_float32"] else MAX_ROUNDED_DIFFERENCE):
-        got = f"by {name}, the log-probability of an average token differs by {worst:.2g}"
-        raise _refused(folder, got)
-    return worst
+Pairs = Sequence[tuple[Prediction, Prediction]]
 
 
-def largest_token_difference(expected: Sequence[Weighed], found: Sequence[Weighed]) -> float:
-    """Largest change of a row's mean log-probability; infinite where it has other tokens."""
-    worst = 0.0
-    for (mine, count), (theirs, their_count) in zip(expected, found, strict=True):
-        change = abs(mine - theirs) / max(1, count)
-        broken = count != their_count or math.isnan(change)
-        worst = max(worst, math.inf if broken else change)
-    return worst
-
-
-def _prediction_difference(
-    folder: Path,
-    answer: Answer,
-    expected: Sequence[PlainPrediction],
-    found: Sequence[PlainPrediction],
-    name: str,
-) -> float:
-    """The largest difference of a prediction. Raises TrainingError for another answer."""
-    pairs = [
+def _pairs(
+    answer: Answer, expected: Sequence[PlainPrediction], found: Sequence[PlainPrediction]
+) -> Pairs:
+    return [
         (from_plain(answer, mine), from_plain(answer, theirs))
         for mine, theirs in zip(expected, found, strict=True)
     ]
+
+
+def _difference(
+    folder: Path, answer: Answer, pairs: Pairs, name: str, *, is_rounded: bool
+) -> float:
+    """The largest difference of a prediction. Raises TrainingError for another answer."""
     wrong = [
         f"{answer.told(answer.dumps(mine.value))!r} became "
         f"{answer.told(answer.dumps(theirs.value))!r}"
@@ -137,23 +112,30 @@ def _prediction_difference(
         got = f"by {name}, {len(wrong)} of {len(pairs)} answers differ: {wrong[0]}"
         hint = "; the probabilities are the same under other names: the label order has changed"
         raise _refused(folder, got + (hint if _is_permuted(answer, pairs) else ""))
-    worst = max(answer.difference(mine, theirs) for mine, theirs in pairs)
-    if not worst <= answer.tolerance:
-        raise _refused(folder, f"by {name}, a prediction differs by {worst:.2g}")
+    worst = max((answer.difference(mine, theirs) for mine, theirs in pairs), default=0.0)
+    if not worst <= (MAX_ROUNDED_DIFFERENCE if is_rounded else answer.tolerance):
+        raise _refused(folder, f"by {name}, {answer.asking.measured_by} differs by {worst:.2g}")
     return worst
 
 
 def to_plain(answer: Answer, prediction: Prediction) -> PlainPrediction:
     """A prediction for another process."""
-    return {"value": answer.dumps(prediction.value), "scores": dict(prediction.scores)}
+    weighed = prediction.likelihood
+    return {
+        "value": None if prediction.value is None else answer.dumps(prediction.value),
+        "scores": dict(prediction.scores),
+        "likelihood": [weighed.log_prob, weighed.num_tokens] if weighed else None,
+    }
 
 
 def from_plain(answer: Answer, said: PlainPrediction) -> Prediction:
     """The prediction that another process wrote."""
-    return Prediction(answer.loads(said["value"]), said["scores"])
+    value = None if said["value"] is None else answer.loads(said["value"])
+    likelihood = Likelihood(*said["likelihood"]) if said["likelihood"] else None
+    return Prediction(value, said["scores"], likelihood=likelihood)
 
 
-def _is_permuted(answer: Answer, pairs: Sequence[tuple[Prediction, Prediction]]) -> bool:
+def _is_permuted(answer: Answer, pairs: Pairs) -> bool:
     """Whether the scores of all rows are the same under other names."""
     return all(
         len(mine.scores) == len(theirs.scores) > 0

@@ -24,7 +24,7 @@ from hub_trainer.stages.publish.writer import reload_writer
 if TYPE_CHECKING:
     from hub_trainer.answers import Prediction
     from hub_trainer.finetune.heads import AskedHead
-    from hub_trainer.tasks import PredictingTask
+    from hub_trainer.tasks import Task
 
 
 def main(request_file: str, answer_file: str) -> None:
@@ -39,18 +39,20 @@ def main(request_file: str, answer_file: str) -> None:
 
 def reload(request: dict[str, Any]) -> dict[str, Any]:
     """What each way of loading the folder gives; raises ReloadFailure naming the step."""
-    from hub_trainer.tasks import is_generation, load_task
+    from hub_trainer.tasks import load_task
 
     task = load_task(request["task"], request["answer"])
     rows = _rows(Path(request["rows_file"]), request["indexes"])
-    if is_generation(task):
+    if task.converses:
         return reload_writer(request, task, rows)
     return _reload_predictor(request, task, rows)
 
 
 def _reload_predictor(
-    request: dict[str, Any], task: "PredictingTask", rows: Sequence[dict[str, Any]]
+    request: dict[str, Any], task: "Task", rows: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
+    from hub_trainer.tasks import ModelFolders
+
     folder = Path(request["folder"])
     answer: dict[str, Any] = {"loaded_with": "hub_trainer", "plain": None}
     auto_name = task.card().auto_class
@@ -72,7 +74,8 @@ def _reload_predictor(
         answer["plain"] = [to_plain(task.answer, one) for one in found]
         answer["loaded_with"] = "transformers `pipeline` and hub_trainer"
     with step("the task does not run on the folder"):
-        answer["task"] = [to_plain(task.answer, one) for one in task.predict(folder, rows)]
+        found = task.predict(ModelFolders(folder), rows)
+        answer["task"] = [to_plain(task.answer, one) for one in found]
     return answer
 
 

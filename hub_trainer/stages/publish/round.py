@@ -1,19 +1,21 @@
 """A round that has been evaluated: the outputs of its stages, read back from their folders."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.answers import load_answer
 from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.errors import UsageError
 from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.lineage.tuned import read_tuned, tuned_recipe
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.reports import FitReport, Results, TuneReport
-from hub_trainer.stages.publish.proof import Expected, spread_indexes
+from hub_trainer.rows.store import ROW_ID
+from hub_trainer.stages.publish.proof import Expected, spread_indexes, to_plain
 from hub_trainer.stats import readable
 
 STAGES = ("collect", "prepare", "train", "evaluate")
@@ -64,11 +66,14 @@ class FinishedRound:
         """What evaluate saw the model make of a few sealed rows."""
         table = _read_table(self.artifacts["evaluate"].folder / "predictions.parquet")
         rows_file = self.artifacts["prepare"].folder / "test.parquet"
-        if self.results.answer is None:
-            return _expected_likelihoods(table, rows_file)
-        indexes = spread_indexes(len(table))
-        said = [table[index] for index in indexes]
-        return Expected(rows_file, indexes, [_prediction(one) for one in said])
+        place = {row[ROW_ID]: index for index, row in enumerate(_read_table(rows_file))}
+        answer = load_answer(self.results.answer)
+        said = [(place[row[ROW_ID]], answer.asking.recorded(answer, row)) for row in table]
+        # Of a model that writes not each row was weighed, nor is each in the table.
+        known = [(index, one) for index, one in said if one]
+        chosen = [known[number] for number in spread_indexes(len(known))]
+        predictions = [to_plain(answer, one) for _, one in chosen]
+        return Expected(rows_file, [index for index, _ in chosen], predictions)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -102,21 +107,6 @@ def read_finished(recipe: Recipe, round_dir: Path) -> FinishedRound:
         )
     artifacts = {stage: artifact for stage, artifact in found.items() if artifact}
     return FinishedRound(recipe, round_dir, pins, artifacts)
-
-
-def _expected_likelihoods(table: Sequence[Mapping[str, Any]], rows_file: Path) -> Expected:
-    """Not every sealed row was weighed, nor is each in the table."""
-    place = {row["_row_id"]: index for index, row in enumerate(_read_table(rows_file))}
-    weighed = [row for row in table if row["log_prob"] is not None]
-    chosen = [weighed[index] for index in spread_indexes(len(weighed))]
-    likelihoods = [(row["log_prob"], row["num_tokens"]) for row in chosen]
-    return Expected(rows_file, [place[row["_row_id"]] for row in chosen], (), likelihoods)
-
-
-def _prediction(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What evaluate wrote of one row, in the form in which processes pass it."""
-    scores = {one["name"]: one["score"] for one in row["scores"]}
-    return {"value": row["prediction"], "scores": scores}
 
 
 def _read_table(path: Path) -> list[dict[str, Any]]:

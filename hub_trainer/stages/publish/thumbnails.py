@@ -26,7 +26,7 @@ ROWS_EACH = 4
 
 def draw_thumbnails(finished: FinishedRound, hub: Hub, folder: Path) -> Thumbnails | None:
     """Write the picture into `folder`; None for a task whose rows are nothing to look at."""
-    from hub_trainer.tasks import answer_in_rows, task_of  # heavy; `check` imports this package too
+    from hub_trainer.tasks import task_of  # heavy; `check` imports this package too
 
     task = task_of(finished.recipe)
     draw = task.card().draw_rows
@@ -37,7 +37,7 @@ def draw_thumbnails(finished: FinishedRound, hub: Hub, folder: Path) -> Thumbnai
         return Thumbnails(left_out=reason)
     names = finished.prepared["label_names"]
     prepared = finished.artifacts["prepare"].folder / "train.parquet"
-    groups = few_rows(prepared, answer_in_rows(task), names, seed=finished.recipe.train.seed)
+    groups = few_rows(prepared, task.answer, names, seed=finished.recipe.train.seed)
     path = folder / EXAMPLES_FIGURE
     path.parent.mkdir(exist_ok=True)
     write_durably(path, draw(groups))

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.answers import Likelihood, Prediction
 from hub_trainer.stages.publish.loading import load_tokenizer, load_weights, step
+from hub_trainer.stages.publish.proof import to_plain
 
 if TYPE_CHECKING:
-    from hub_trainer.tasks import GenerationTask
+    from hub_trainer.tasks import Task
 
 AUTO_CLASS = "AutoModelForCausalLM"
 FEW_TOKENS = 4
@@ -18,11 +20,11 @@ WAYS = {True: "transformers `pipeline`", False: "PEFT over its base"}
 
 
 def reload_writer(
-    request: dict[str, Any], task: "GenerationTask", rows: Sequence[dict[str, Any]]
+    request: dict[str, Any], task: "Task", rows: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """Likelihoods of the rows by each way of loading; raises ReloadFailure naming the step."""
     from hub_trainer.finetune.label_scores import device
-    from hub_trainer.tasks import ModelFolders
+    from hub_trainer.tasks import Asked, ModelFolders
 
     folder = Path(request["folder"])
     base = Path(request["base"]) if request["base"] else None
@@ -37,10 +39,11 @@ def reload_writer(
         else:
             _write_by_model(model, tokenizer, prompt)
     with step("the task does not run on the folder"):
-        found = task.likelihoods(ModelFolders(folder, base), rows)
+        asked = Asked(answered=(), weighed=range(len(rows)))
+        found = task.predict(ModelFolders(folder, base), rows, asked)
     return {
-        "plain": plain,
-        "task": [(one.log_prob, one.num_tokens) for one in found],
+        "plain": [to_plain(task.answer, one) for one in plain],
+        "task": [to_plain(task.answer, one) for one in found],
         "loaded_with": f"{WAYS[base is None]} and hub_trainer",
         "in_float32": device().type == "cpu",
     }
@@ -63,24 +66,25 @@ def _with_base(folder: Path, base: Path) -> Any:
         return PeftModel.from_pretrained(model, folder).eval()
 
 
-def _likelihood(model: Any, tokenizer: Any, row: dict[str, Any]) -> tuple[float, int]:
+def _likelihood(model: Any, tokenizer: Any, row: dict[str, Any]) -> Prediction:
     """By the logits of one whole pass, without packing, padding or chunks."""
     import torch
 
     from hub_trainer.finetune.language.serving import first_answer
     from hub_trainer.finetune.positions import longest_input
-    from hub_trainer.rows.examples import example_of
+    from hub_trainer.inputs.language_examples import example_of
 
     longest = longest_input(tokenizer, model.config, model)
     tokens = first_answer(tokenizer, example_of(row), longest)
     ids = torch.tensor([tokens.prompt + tokens.answers[0]])
     learned = torch.tensor([False] * len(tokens.prompt) + tokens.trained[0])[1:]
     if not bool(learned.any()):
-        return 0.0, 0
+        return Prediction(None, likelihood=Likelihood(0.0, 0))
     with torch.no_grad():
         log_probs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
     found = log_probs.gather(1, ids[0, 1:, None])[:, 0]
-    return float(found[learned].sum()), int(learned.sum())
+    weighed = Likelihood(float(found[learned].sum()), int(learned.sum()))
+    return Prediction(None, likelihood=weighed)
 
 
 def _write_by_pipeline(folder: Path, task: str, prompt: str) -> None:

@@ -30,7 +30,7 @@ from hub_trainer.stages.serve.foreign import (
     last_served,
 )
 from hub_trainer.stages.serve.preload import preloads
-from hub_trainer.tasks import is_generation, task_of
+from hub_trainer.tasks import task_of
 
 __all__ = ["PushedSpace", "RunningSpace", "card_problems", "push", "run", "start"]
 
@@ -110,7 +110,7 @@ def space_settings(
     """What the Space of a published round is told."""
     section = _section(recipe)
     assert record.commit_sha is not None
-    writes = is_generation(task_of(recipe))
+    writes = task_of(recipe).converses is not None
     sampling = section.generation or recipe.evaluate.generation or GenerationSection()
     return SpaceSettings(
         space_repo_id=section.repo_id,

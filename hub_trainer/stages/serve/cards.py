@@ -6,6 +6,7 @@ from typing import Any
 from hub_trainer.cards import CardLicence, card_licence, recorded_licence
 from hub_trainer.errors import HubError, Problem
 from hub_trainer.hub import Hub, Repo
+from hub_trainer.inputs import load_input
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.ratings import ratings_card
 from hub_trainer.recipe import GenerationSection, Recipe
@@ -87,7 +88,7 @@ def _expected_settings(recipe: Recipe, licence: CardLicence | None) -> SpaceSett
     section = recipe.serve
     assert section is not None
     known = outline_for(recipe)
-    writes = known.writes
+    writes = load_input(known.modality).dialogue is not None
     rival = section.rival
     return SpaceSettings(
         space_repo_id=section.repo_id,
@@ -95,7 +96,7 @@ def _expected_settings(recipe: Recipe, licence: CardLicence | None) -> SpaceSett
         model_repo_id=recipe.publish.repo_id,
         commit_sha=NO_COMMIT,
         ratings_repo_id=section.ratings_repo_id,
-        answer=known.answer,
+        answer=None if writes else known.answer,
         columns=inputs_named(recipe),
         label_names=[] if writes else ["label"],
         generation=GenerationSection() if writes else None,

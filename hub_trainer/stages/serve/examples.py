@@ -13,13 +13,11 @@ from hub_trainer.inputs import Input, load_input
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import RowSpec, read_rows
-from hub_trainer.rows.examples import asked_and_answers, example_of
 from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.rows.store import feature_names
-from hub_trainer.rows.turns import Content
 from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.ranges import ranges_of
-from hub_trainer.tasks import Row, answer_in_rows, is_generation, task_of
+from hub_trainer.tasks import Row, task_of
 
 NUM_EXAMPLES = 6
 NUM_TABLE_ROWS = 200
@@ -40,8 +38,8 @@ def shown_rows(recipe: Recipe, record: RoundRecord, round_dir: Path, hub: Hub) -
     if not prepared.exists() or not _may_show_rows(recipe, hub):
         return ShownRows()
     rows = read_rows(prepared)
-    if is_generation(task):
-        return ShownRows(_prompts(rows))
+    if task.converses:
+        return ShownRows(_prompts(rows, load_input(task.modality)))
     shown = _one_of_each(rows, load_input(task.modality), task.answer)
     return ShownRows(shown, asked=_rows_to_ask(rows, recipe))
 
@@ -58,7 +56,7 @@ def _may_show_rows(recipe: Recipe, hub: Hub) -> bool:
 def _rows_to_ask(rows: Sequence[Row], recipe: Recipe) -> list[Row]:
     """Training rows without their answers, of each label in turn, so that none can be guessed."""
     task = task_of(recipe)
-    shown, answer = load_input(task.modality), answer_in_rows(task)
+    shown, answer = load_input(task.modality), task.answer
     rng = random.Random(recipe.train.seed)  # noqa: S311 - no secret
     groups = answer.strata([row[answer.column] for row in rows])
     of_group: dict[str, list[Row]] = {}
@@ -80,23 +78,11 @@ def _one_of_each(rows: Sequence[Row], shown: Input, answer: Answer) -> list[Row]
     return list(found.values())
 
 
-def _prompts(rows: Sequence[Row]) -> list[Row]:
-    """Short prompts, each once: a text, or the only message of a person."""
-    found: dict[str, None] = {}
-    for row in rows:
-        prompt = _message(asked_and_answers(example_of(row))[0]).strip()
-        if 0 < len(prompt) <= MAX_EXAMPLE_CHARACTERS and len(found) < NUM_EXAMPLES:
-            found[prompt] = None
-    return [{"text": prompt} for prompt in found]
-
-
-def _message(asked: Content) -> str:
-    """What a person says, nothing when that is more than one message."""
-    if isinstance(asked, str):
-        return asked
-    said = [turn["content"] for turn in asked if turn["role"] == "user"]
-    others = [turn for turn in asked if turn["role"] not in ("user", "system")]
-    return str(said[0]) if len(said) == 1 and not others else ""
+def _prompts(rows: Sequence[Row], shown: Input) -> list[Row]:
+    """Short prompts, each once."""
+    fitting = (row for row in rows if 0 < shown.length(row) <= MAX_EXAMPLE_CHARACTERS)
+    found = dict.fromkeys(shown.for_people(row)["text"] for row in fitting)
+    return [{"text": prompt} for prompt in islice(found, NUM_EXAMPLES)]
 
 
 def _shuffled_columns(rows: Sequence[Row], *, seed: int) -> list[Row]:

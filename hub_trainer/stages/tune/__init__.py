@@ -16,7 +16,7 @@ from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.method_table import METHODS
-from hub_trainer.tasks import is_generation, task_of
+from hub_trainer.tasks import task_of
 
 __all__ = ["run"]
 
@@ -96,7 +96,7 @@ def _setup(recipe: Recipe, prepared: Artifact, pins: Pins, hub: Hub) -> dict[str
         needs_weights = any(METHODS[name].needs_weights for name in methods)  # type: ignore[index]
         base = base_folders(recipe, pins.base_model, hub, with_weights=needs_weights)
         assert_sound(recipe, pins.base_model, base)
-    writes = is_generation(task_of(recipe))
+    writes = task_of(recipe).converses is not None
     return {
         "recipe": recipe.model_dump(mode="json", exclude_unset=True),
         "prepared": str(prepared.folder.resolve()),

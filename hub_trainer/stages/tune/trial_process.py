@@ -21,7 +21,7 @@ from hub_trainer.finetune.watching import evaluations_watched
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.search import with_settings
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Splits, is_generation, task_of
+from hub_trainer.tasks import ModelFolders, Splits, task_of
 
 SECONDS_BETWEEN_TELLS = 0.5
 PARENT_IS_GONE = 1
@@ -101,14 +101,12 @@ class Trials:
         """The primary metric on the validation rows, or the loss there of a model that writes."""
         task, splits = task_of(recipe), self.splits
         with evaluations_watched(self._evaluated):
-            if is_generation(task):
-                assert self.base is not None
-                report = task.fit(splits, recipe, folder, base=self.base, progress=self._progress)
-                return math.nan if report.best_metric is None else report.best_metric
-            base_dir = self.base.model if self.base else None
-            task.fit(splits, recipe, folder, base_dir=base_dir, progress=self._progress)
+            report = task.fit(splits, recipe, folder, base=self.base, progress=self._progress)
+        if task.converses:
+            return math.nan if report.best_metric is None else report.best_metric
         answer, primary = task.answer, recipe.evaluate.primary
-        found = answer.over(task.predict(folder / "model", splits.validation), splits.label_names)
+        said = task.predict(ModelFolders(folder / "model"), splits.validation)
+        found = answer.over(said, splits.label_names)
         references = [row[answer.column] for row in splits.validation]
         measured = answer.estimates([primary], references, found, splits.label_names, seed=0)
         return float(measured[primary].value)

@@ -4,7 +4,7 @@ import pytest
 
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.language.chat import Tokens, tokenize
-from hub_trainer.rows.formats import Example
+from hub_trainer.inputs.language_examples import Example
 from tests.finetune.language.tiny import CHAT, FORGETFUL, WITH_TAGS, WITHOUT_TAGS, tokenizer
 
 

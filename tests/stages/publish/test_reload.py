@@ -21,6 +21,7 @@ from hub_trainer.stages.publish.proof import (
     Loaded,
     prove_reload,
     spread_indexes,
+    to_plain,
 )
 from hub_trainer.stages.publish.reload import reload
 from tests.cards.evidence import LABELS
@@ -40,11 +41,8 @@ def expected(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Expected:
     indexes = spread_indexes(len(rows))
     pipe: Any = pipeline(TASK, model=str(model))
     answers = pipe([rows[i]["text"] for i in indexes], top_k=None)
-    said = [
-        {"value": one[0]["label"], "scores": {a["label"]: a["score"] for a in one}}
-        for one in answers
-    ]
-    return Expected(path, indexes, said)
+    said = [Prediction(one[0]["label"], {a["label"]: a["score"] for a in one}) for one in answers]
+    return Expected(path, indexes, [to_plain(load_answer("label"), one) for one in said])
 
 
 @pytest.fixture
@@ -66,7 +64,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prove(folder: Path, expected: Expected, *, chat_template: bool = False) -> dict[str, Any]:
-    return prove_reload(folder, expected, Loaded(TASK, LABELS, chat_template, answer="label"))
+    return prove_reload(folder, expected, Loaded(TASK, LABELS, chat_template, "label"))
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from hub_trainer.answers import Likelihood, Prediction
+from hub_trainer.answers.completion import ANSWER
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.language.folders import save_adapter
 from hub_trainer.stages.publish import proof
@@ -22,15 +24,15 @@ from hub_trainer.stages.publish.loading import ReloadFailure
 from hub_trainer.stages.publish.proof import (
     Expected,
     Loaded,
-    largest_token_difference,
     prove_reload,
     spread_indexes,
+    to_plain,
 )
 from hub_trainer.stages.publish.reload import reload
 from hub_trainer.tasks import ModelFolders
-from hub_trainer.tasks.text_generation import TASK
 from tests.finetune.language.tiny import WITHOUT_TAGS, llama, tokenizer
 from tests.stages.writers import rows_of, sums
+from tests.tasks.language import likelihoods
 
 RENAMED = ".*is_gradient_checkpointing"
 pytestmark = pytest.mark.filterwarnings(f"ignore:{RENAMED}:FutureWarning")
@@ -63,12 +65,17 @@ def adapter(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def plain(found: Sequence[Likelihood]) -> list[Any]:
+    """Likelihoods as processes pass them."""
+    return [to_plain(ANSWER, Prediction(None, likelihood=one)) for one in found]
+
+
 def expected(folders: ModelFolders, place: Path) -> Expected:
     rows, path = rows_of(sums(20)), place / "test.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     indexes = spread_indexes(len(rows))
-    found = TASK.likelihoods(folders, [rows[i] for i in indexes])
-    return Expected(path, indexes, (), [(one.log_prob, one.num_tokens) for one in found])
+    found = likelihoods(folders, [rows[i] for i in indexes])
+    return Expected(path, indexes, plain(found))
 
 
 @pytest.fixture
@@ -145,7 +152,7 @@ SABOTAGES: list[tuple[Sabotage, str]] = [
 
 def prove(folder: Path, seen: Expected, base: Path | None = None) -> dict[str, Any]:
     return prove_reload(
-        folder, seen, Loaded("text-generation", [], chat_template=True, base_dir=base)
+        folder, seen, Loaded("text-generation", [], True, "completion", base_dir=base)
     )
 
 
@@ -205,14 +212,17 @@ def test_text_when_it_has_no_prompt_then_it_is_weighed_all_the_same(
 ) -> None:
     rows = rows_of([{"text": "Once there was a cat."}, {"text": "x"}])
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
-    found = TASK.likelihoods(ModelFolders(whole), rows)
-    seen = [(one.log_prob, one.num_tokens) for one in found]
-    shown = prove(whole, Expected(tmp_path / "test.parquet", [0, 1], (), seen))
+    found = likelihoods(ModelFolders(whole), rows)
+    shown = prove(whole, Expected(tmp_path / "test.parquet", [0, 1], plain(found)))
     assert shown["max_difference"] < 1e-4
 
 
 def test_token_difference_when_counts_differ_or_it_is_no_number_then_infinite() -> None:
-    assert largest_token_difference([(-4.0, 4)], [(-2.0, 4)]) == 0.5
-    assert largest_token_difference([(-4.0, 4)], [(-4.0, 3)]) == math.inf
-    assert largest_token_difference([(-4.0, 4)], [(math.nan, 4)]) == math.inf
-    assert largest_token_difference([(0.0, 0)], [(0.0, 0)]) == 0
+    def difference(one: tuple[float, int], other: tuple[float, int]) -> float:
+        weighed = (Prediction(None, likelihood=Likelihood(*each)) for each in (one, other))
+        return ANSWER.difference(*weighed)
+
+    assert difference((-4.0, 4), (-2.0, 4)) == 0.5
+    assert difference((-4.0, 4), (-4.0, 3)) == math.inf
+    assert difference((-4.0, 4), (math.nan, 4)) == math.inf
+    assert difference((0.0, 0), (0.0, 0)) == 0
