@@ -70,6 +70,7 @@ def _headline(verdict: Verdict) -> str:
     says = says.format(inert(", ".join(deciding)))
     kept = verdict.rows - verdict.left_out
     rows = f"these {verdict.rows:,} rows" if verdict.rows else "this pull request"
+    rows = "this row" if verdict.rows == 1 else rows
     lines = [f"**Review: {verdict.verdict}.** {says} Thank you for {rows}."]
     if verdict.verdict == "merge" and verdict.left_out:
         lines.append(

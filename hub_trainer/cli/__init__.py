@@ -162,6 +162,8 @@ def run(
         folder = start.round_dir
         with progress_bars() as report:
             result = run_round(recipe_file, folder, hub, progress=report, launch_train=launch)
+        if result["verdict"] == "promote":
+            say(f"The model with its card: {hub.url}/{recipe_file.recipe.publish.repo_id}")
         print_result(result | start.told(), as_json)
         if result["verdict"] != "promote":
             raise typer.Exit(ExitCode.NOT_PROMOTED)

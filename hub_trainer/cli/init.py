@@ -15,7 +15,9 @@ def init_from(hub: Hub, wanted: Beginning) -> dict[str, Any]:
         say(f"note: {note}", style="yellow")
     if begun.dropped:
         reasons = ", ".join(f"{count:,} with {why}" for why, count in begun.dropped.items())
-        say(f"{sum(begun.dropped.values()):,} rows were left out: {reasons}", style="yellow")
+        count = sum(begun.dropped.values())
+        rows = "1 row was" if count == 1 else f"{count:,} rows were"
+        say(f"{rows} left out: {reasons}", style="yellow")
     rows = ", ".join(f"{count:,} {name} rows" for name, count in begun.rows.items())
     say(f"The dataset is made: {begun.url} ({'private' if wanted.private else 'public'}; {rows})")
     for ours, theirs in begun.columns.items():

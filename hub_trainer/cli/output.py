@@ -239,7 +239,7 @@ def print_curated(outputs: dict[str, Any]) -> None:
     """What curate proposed."""
     say(outputs["summary"])
     left_out = outputs.get("left_out") or {}
-    if left_out:
+    if left_out and outputs["rows"]:  # where nothing is proposed, the summary says why
         reasons = ", ".join(f"{count:,} {why}" for why, count in sorted(left_out.items()))
         say(f"{sum(left_out.values()):,} agreed examples left out: {reasons}.")
     for note in outputs.get("notes") or ():

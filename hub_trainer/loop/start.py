@@ -123,7 +123,7 @@ def start_round(
     sent_dir = round_dir or folder / f"round-{number:03d}"
     next_dir = round_dir or folder / f"round-{number + 1:03d}"
     known = _sent_here(look, sent_dir) or (None if fresh else _begun_here(look, next_dir))
-    return known or _with_news(look, next_dir, sent_dir)
+    return known or _with_news(look, next_dir, sent_dir, fresh=fresh)
 
 
 def begin_round(start: Start, *, fresh: bool = False) -> None:
@@ -200,17 +200,19 @@ def _moved(look: _Look, pins: Pins) -> Iterator[str]:
             yield f"{one.repo_id} has moved on to {now[:7]} since"
 
 
-def _with_news(look: _Look, round_dir: Path, last_dir: Path) -> Start:
+def _with_news(look: _Look, round_dir: Path, last_dir: Path, *, fresh: bool) -> Start:
     """A new round when anything is new since the last one, which `last_dir` may hold."""
     pins, last, news = look.pins, look.last, look.news
+    dropped = "" if fresh else _dropped(look, round_dir)
     if last is None or news is None:
         told = (
             f"Round {pins.round} begins in {round_dir}, the first of {look.recipe.publish.repo_id}."
         )
-        return Start("begins", round_dir, pins, None, told)
+        return Start("begins", round_dir, pins, None, f"{told}{dropped}")
     if news.new:
         told = f"Round {pins.round} begins in {round_dir}. New since round {last.round}: "
-        return Start("begins", round_dir, pins, last, f"{told}{', '.join(news.new)}.", news)
+        told = f"{told}{', '.join(news.new)}.{dropped}"
+        return Start("begins", round_dir, pins, last, told, news)
     verdict = {"promote": "promoted", "hold": "held back", "reject": "rejected"}[last.verdict]
     told = (
         f"Nothing is new since round {last.round}, which was {verdict}: the settings that can "
@@ -220,6 +222,18 @@ def _with_news(look: _Look, round_dir: Path, last_dir: Path) -> Start:
     here = load_pins(last_dir)
     is_here = here is not None and here.run_id == last.run_id
     return Start("nothing new", last_dir if is_here else round_dir, None, last, told, news)
+
+
+def _dropped(look: _Look, round_dir: Path) -> str:
+    """What becomes of a round that was begun in the folder with other settings."""
+    there = load_pins(round_dir)
+    if there is None or there.run_id in {one.run_id for one in look.rounds}:
+        return ""
+    if there.recipe_digest == settings_digest(look.recipe):
+        return ""
+    return (
+        " What was begun there with other settings is dropped, as its training does not fit them."
+    )
 
 
 def _pinned(pins: Pins, last: RoundRecord | None) -> Iterator[tuple[str, str]]:

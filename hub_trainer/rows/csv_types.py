@@ -24,6 +24,7 @@ BESIDE = re.compile(r"^([^\d+\-\u2212.,]*)([+\-\u2212]?\d[\d\s.,'\u2019]*)(\D*)$
 """A number, and what stands before and after it in a cell."""
 MIN_NUMBERS = 10
 """Different numbers from which texts around them are a sign or a unit, and no name of a kind."""
+MAX_ODD_SHOWN = 3
 MOSTLY = 0.8
 """Share of a column's cells from which those that are no numbers are the odd ones."""
 TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
@@ -144,8 +145,13 @@ def odd_numbers(column: Any) -> str:
     if share == 1:
         return f"holds numbers written as texts ({column[0].as_py()!r}): {rule}"
     if share >= MOSTLY:
-        first = column.filter(pc.invert(fits))[0].as_py()
-        return f"is numbers in {share:.0%} of its cells, and {first!r:.40} in one: {rule}"
+        odd = column.filter(pc.invert(fits)).unique().to_pylist()
+        named = " and ".join(f"{one!r:.40}" for one in odd[:MAX_ODD_SHOWN])
+        more = " and others" if len(odd) > MAX_ODD_SHOWN else ""
+        return (
+            f"is numbers in {share:.0%} of its cells, and {named}{more} in the rest: {rule}; leave "
+            "a cell empty where its value is missing"
+        )
     return _beside_signs(column.unique().to_pylist(), rule)
 
 

@@ -309,3 +309,15 @@ def test_round_when_the_task_does_not_offer_a_setting_then_it_does_not_begin(
     assert (problem.key, problem.line) == ("train.estimator", 3)
     assert "'logistic'" in problem.message
     assert "logistic_regression" in problem.message
+
+
+def test_start_when_settings_changed_since_a_round_was_begun_then_its_training_is_said_to_go(
+    hub: Hub,
+) -> None:
+    begin_round(start(hub))
+    assert "dropped" not in start(hub).lines()[0]
+    told = start(hub, "train.seed=3").lines()[0]
+    assert told == (
+        "Round 1 begins in rounds/pets/round-001, the first of ada/model. What was begun there "
+        "with other settings is dropped, as its training does not fit them."
+    )

@@ -10,6 +10,13 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.inputs.language_examples import Kind
 from hub_trainer.recipe import Recipe, RepoRef
 from hub_trainer.stages.curate import answers, predicted
+from hub_trainer.stages.curate.agreed_file import (
+    UNKNOWN_LABEL,
+    Numbers,
+    counted,
+    describe,
+    propose,
+)
 from hub_trainer.stages.curate.creation import Origin, create_dataset
 from hub_trainer.stages.curate.curate_context import (
     Agreed,
@@ -19,13 +26,6 @@ from hub_trainer.stages.curate.curate_context import (
     target_source,
 )
 from hub_trainer.stages.curate.earlier import own_requests
-from hub_trainer.stages.curate.proposal import (
-    UNKNOWN_LABEL,
-    Numbers,
-    counted,
-    describe,
-    propose,
-)
 from hub_trainer.stages.curate.vetting import vet, vet_first
 from hub_trainer.tasks import Task, task_of
 

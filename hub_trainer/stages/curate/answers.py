@@ -9,8 +9,8 @@ from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import UsageError
 from hub_trainer.inputs.language_examples import KIND_OF, Kind, as_prompts
 from hub_trainer.recipe import Recipe
+from hub_trainer.stages.curate.agreed_file import Numbers, answer_numbers
 from hub_trainer.stages.curate.curate_context import Agreed, CurateContext
-from hub_trainer.stages.curate.proposal import Numbers, answer_numbers
 from hub_trainer.stages.curate.signals import (
     SIGNALS_FOR,
     KnownExamples,

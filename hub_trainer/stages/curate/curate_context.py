@@ -18,7 +18,7 @@ from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import DatasetSource, Recipe, RepoRef
 from hub_trainer.rows import RowSpec, read_rows, write_rows
 from hub_trainer.rows.fetch import fetch_rows
-from hub_trainer.stages.curate.proposal import Target
+from hub_trainer.stages.curate.agreed_file import Target
 from hub_trainer.tasks import Task
 
 Shas = Mapping[tuple[str, str], str]

@@ -6,6 +6,7 @@ from typing import Any
 from hub_trainer.answers import load_answer
 from hub_trainer.artifacts import Draft
 from hub_trainer.duplicates import content_keys
+from hub_trainer.stages.curate.agreed_file import Numbers, prediction_numbers
 from hub_trainer.stages.curate.crowd import (
     KnownRows,
     aggregate,
@@ -14,7 +15,6 @@ from hub_trainer.stages.curate.crowd import (
     summarise,
 )
 from hub_trainer.stages.curate.curate_context import Agreed, CurateContext
-from hub_trainer.stages.curate.proposal import Numbers, prediction_numbers
 from hub_trainer.tasks import Task
 
 BEGINS_DATASET = False

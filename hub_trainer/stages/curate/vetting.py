@@ -15,9 +15,9 @@ from hub_trainer.duplicates import content_keys
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
 from hub_trainer.rows import read_rows, write_card, write_rows
+from hub_trainer.stages.curate.agreed_file import NewFile, build_file, fitting_rows
 from hub_trainer.stages.curate.curate_context import CurateContext
 from hub_trainer.stages.curate.earlier import Earlier, read_earlier
-from hub_trainer.stages.curate.proposal import NewFile, build_file, fitting_rows
 from hub_trainer.stages.curate.signals import canonical_of
 from hub_trainer.tasks import Row
 

@@ -12,7 +12,7 @@ from hub_trainer.errors import DataError, UsageError
 from hub_trainer.hub import Repo, RepoFile
 from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows.own_schema import OwnSchema
-from hub_trainer.stages.curate.proposal import (
+from hub_trainer.stages.curate.agreed_file import (
     Target,
     answer_numbers,
     build_file,
