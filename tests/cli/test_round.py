@@ -109,6 +109,7 @@ def test_stages_when_called_one_by_one_then_give_what_run_gives(cli: Cli) -> Non
     assert "train:" not in run.err
 
 
+@pytest.mark.slow
 def test_run_when_settings_are_searched_then_the_record_and_the_card_say_what_was_chosen(
     cli: Cli, hub: Hub
 ) -> None:

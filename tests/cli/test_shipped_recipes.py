@@ -29,6 +29,8 @@ from tests.tasks.factory import (
 from tests.tasks.language import language_base
 
 ROOT = Path(__file__).parents[2]
+QUICK = ("tabular-classification", "text-classification", "text-generation")
+"""Tasks whose recipes are checked in every run of the tests; the others are slow ones."""
 RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
 ORGS = (
     "HuggingFaceTB", "PolyAI", "SIH", "chehablab", "google-research-datasets",
@@ -270,7 +272,13 @@ def test_headers_when_read_then_their_commands_and_advice_are_found() -> None:
     assert any("[0]" in word for call in CALLS for word in call.values[0])
 
 
-@pytest.mark.parametrize("task", sorted(ONE_PER_TASK))
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(task, marks=() if task in QUICK else pytest.mark.slow)
+        for task in sorted(ONE_PER_TASK)
+    ],
+)
 def test_command_in_a_header_when_checked_then_the_recipe_is_ready(
     task: str, at_named: Cli
 ) -> None:

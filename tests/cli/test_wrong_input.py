@@ -137,6 +137,7 @@ def test_check_when_the_licence_does_not_follow_then_it_is_the_recipes_fault(
     assert_says(told, 2, "publish.license", "cc-by-nc-4.0")
 
 
+@pytest.mark.slow
 def test_check_when_the_data_is_medical_then_asks_for_a_notice_with_an_example(
     cli: Cli, hub: Hub
 ) -> None:

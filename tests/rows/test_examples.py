@@ -73,7 +73,9 @@ def test_rows_when_a_column_is_a_slice_then_it_is_kept() -> None:
 
 
 def test_rows_when_a_slice_is_dropped_then_it_is_kept_all_the_same() -> None:
-    spec = RowSpec("text", {"example": "example"}, slices=("prompt",), drop_columns=("prompt",))
+    spec = RowSpec(
+        "prompt", {"example": "completion"}, slices=("prompt",), drop_columns=("prompt",)
+    )
     table = made([{"text": "x", "prompt": "cats"}], spec).table
     assert table["prompt"].to_pylist() == ["cats"]
     assert table["text"].to_pylist() == ["x"]

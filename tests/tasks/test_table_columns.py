@@ -16,7 +16,7 @@ from hub_trainer.finetune.tables import ESTIMATORS, MODEL_FILE, TRUSTED_TYPES
 from hub_trainer.inputs import Column, load_input
 from hub_trainer.inputs.dates import date_numbers, holds_dates, read_date
 from hub_trainer.inputs.table_features import find_features, holds_texts, table_of, typical_row
-from hub_trainer.tasks import Splits
+from hub_trainer.tasks import ModelFolders, Splits
 from hub_trainer.tasks.tabular import TASK
 from tests.tasks.factory import recipe
 
@@ -60,10 +60,10 @@ def test_fit_when_columns_are_dates_and_texts_then_they_teach(
 ) -> None:
     rows = parcels(500)
     of = recipe("tabular-classification", base_model=None, train__estimator=estimator)
-    silent = {"base_dir": None, "progress": lambda share, doing: None}
+    silent = {"base": None, "progress": lambda share, doing: None}
     TASK.fit(Splits(rows[80:], rows[:80], ["early", "late"]), of, tmp_path, **silent)
     asked = parcels(200, seed=1)
-    found = TASK.predict(tmp_path / "model", asked)
+    found = TASK.predict(ModelFolders(tmp_path / "model"), asked)
     constant = sum(row["label"] == "early" for row in asked) / 200
     right = TASK.answer.scores([row["label"] for row in asked], found).mean()
     assert right > constant + 0.07

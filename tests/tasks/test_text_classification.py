@@ -280,7 +280,7 @@ def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
         "prepare.augment",
         "evaluate.metrics",
     }
-    assert "it offers full, head, last_n, lora, scratch" in problems["train.method"]
+    assert "it offers full, head, hybrid, last_n, lora, scratch" in problems["train.method"]
     assert "it offers none" in problems["prepare.augment"]
     assert "needs one" in problems["base_model"]
     assert "changes nothing" in problems["train.estimator"]

@@ -212,7 +212,7 @@ def test_task_when_only_the_test_split_names_a_pair_then_all_rows_need_one() -> 
     assert beside_of(recipe(TASK, prepare__test_split=split)) == BESIDE
 
 
-@pytest.mark.parametrize("task", [TASK, "text-generation", "token-classification"])
+@pytest.mark.parametrize("task", [TASK, "token-classification"])
 def test_slice_when_called_as_a_second_text_then_is_refused(task: str) -> None:
     made = recipe(task, evaluate__slices=["text_pair"])
     with pytest.raises(RecipeError, match="evaluate.slices: text_pair is what a second input is"):

@@ -111,7 +111,7 @@ def write_round(
     datasets = (PinnedRepo(data_repo, "dataset", "main", shas[data_repo]),)
     pins = write_pins(round_dir, shas, **{"datasets": datasets, **pinned})
     inputs = {"run": pins.run_id}
-    rows = sealed_rows(len(scores))
+    rows = splits["test"] if splits else sealed_rows(len(scores))
     with write_artifact(round_dir / "collect", inputs) as draft:
         draft.outputs |= collected(shas, data_repo)
     with write_artifact(round_dir / "prepare", inputs) as draft:
