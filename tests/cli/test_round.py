@@ -184,6 +184,7 @@ def test_schema_when_printed_then_names_every_section(cli: Cli) -> None:
     assert {"collect", "prepare", "train", "evaluate", "publish"} <= set(schema["properties"])
 
 
+@pytest.mark.slow
 def test_run_when_training_is_launched_then_each_stage_is_told_once_and_no_library_speaks(
     cli: Cli,
 ) -> None:

@@ -167,6 +167,7 @@ def _png(colour: tuple[int, int, int]) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_images_when_agreed_join_and_sealed_ones_do_not(hub: Hub, tmp_path: Path) -> None:
     red, green, blue = _png((255, 0, 0)), _png((0, 255, 0)), _png((0, 0, 255))
     features = Features({"image": ImageFeature(), "label": ClassLabel(names=["warm", "cold"])})

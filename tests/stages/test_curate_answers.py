@@ -132,6 +132,7 @@ def test_thumbs_when_there_is_no_dataset_then_one_is_made_that_loads(
     assert again["summary"].startswith("No new example: 2 in the dataset already, 1 with personal")
 
 
+@pytest.mark.slow
 def test_pairs_when_the_dataset_holds_dialogues_then_they_join_in_its_own_form(
     hub: Hub, tmp_path: Path
 ) -> None:
@@ -162,6 +163,7 @@ def test_pairs_when_the_dataset_holds_dialogues_then_they_join_in_its_own_form(
     assert all(row["prompt"] == other for row in new)
 
 
+@pytest.mark.slow
 def test_edits_when_their_prompt_is_sealed_then_they_stay_out(hub: Hub, tmp_path: Path) -> None:
     columns = {"prompt": ["One. "], "completion": ["1"]}
     _dataset(hub, "edits", pa.table(columns))
