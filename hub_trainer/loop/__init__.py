@@ -105,7 +105,9 @@ def run_until(
     """One stage, after those that it stands on; in several processes only rank 0 prepares."""
     if int(os.environ.get("RANK", "0")) == 0:
         (round_dir / UPSTREAM_READY).unlink(missing_ok=True)
-        assert_offered(recipe_file)
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            # TrainingArguments would wait here for the other processes, which wait for this one.
+            assert_offered(recipe_file)
         begin_round(start_round(recipe_file, hub, round_dir=round_dir))
         pin_round(recipe_file.recipe, round_dir, hub)
         for earlier in stages_of(recipe_file.recipe, before=stage):
