@@ -14,7 +14,7 @@ from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.joining import Destination
 from hub_trainer.checks.personal import NO_TRACES, find_traces
 from hub_trainer.checks.policy import Policy, open_policy
-from hub_trainer.checks.review_context import Tip, load_tip
+from hub_trainer.checks.review_context import Tip, fork_of, load_tip
 from hub_trainer.checks.verdict import Check
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.contribute.media_files import media_files
@@ -172,8 +172,12 @@ def _added_by(hub: Hub, proposal: Proposal, number: int) -> list[str]:
             got=request.status,
             do="Leave out --pr to open another.",
         )
-    there = {file.path for file in hub.list_files(proposal.dataset, request.head_sha)}
-    return sorted(there - set(proposal.tip.names))
+    fork_sha = fork_of(hub, proposal.dataset, proposal.tip.commit_sha, request.head_sha)
+    fork, head = (
+        {file.path for file in hub.list_files(proposal.dataset, sha)}
+        for sha in (fork_sha, request.head_sha)
+    )
+    return sorted(head - fork)
 
 
 def _assert_used(columns: Mapping[str, str], schema: OwnSchema, dataset_id: str) -> None:

@@ -177,9 +177,11 @@ def fit_classifier(
 
 
 def settle_threshold(
-    model: Any, report: FitReport, sought: Sought, rows: Sequence[Row], batches: Batches
+    model: Any, report: FitReport, sought: Sought, rows: Sequence[Row], read: Callable[[], Batches]
 ) -> FitReport:
     """Choose the threshold of the label that is looked for on these rows, for the model's config.
+
+    `read` makes the rows' batches, where one is wanted.
 
     A model for which none is wanted has none, whatever its base had.
     """
@@ -188,7 +190,7 @@ def settle_threshold(
         delattr(config, THRESHOLDS)
     if sought.sensitivity is None:
         return report
-    found = label_predictions(label_scores(model, batches, len(rows)), output_order(config))
+    found = label_predictions(label_scores(model, read(), len(rows)), output_order(config))
     chosen = chosen_threshold(found, [row["label"] for row in rows], sought)
     if chosen is not None:
         setattr(config, THRESHOLDS, {chosen["name"]: chosen["threshold"]})

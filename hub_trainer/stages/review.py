@@ -126,10 +126,11 @@ def review_pull_request(
         opened = open_added(hub, main, head, added, policy=policy, work_dir=work_dir)
         checks += opened.checks
         if opened.rows:
-            people = (repo.repo_id.split("/")[0], str(hub.user()["name"]))
-            if is_curated(request.title, added, author=request.author, people=people):
+            is_own = request.author in (repo.repo_id.split("/")[0], str(hub.user()["name"]))
+            if is_own and is_curated(request.title, added):
                 checks = as_curated(checks)
-            checks.append(_check_contributor(hub, repo, request.author, opened, main, policy))
+            author = None if is_own else request.author
+            checks.append(_check_contributor(hub, repo, author, opened, main, policy))
     return Verdict(
         number=number,
         sha=head_sha,
@@ -238,10 +239,10 @@ def _check_collisions(changes: FileChanges, main: Tip) -> Check:
 
 
 def _check_contributor(
-    hub: Hub, repo: Repo, author: str, opened: Opened, main: Tip, policy: Policy
+    hub: Hub, repo: Repo, author: str | None, opened: Opened, main: Tip, policy: Policy
 ) -> Check:
-    """The cap of one contributor; the dataset's owner and the reviewer have none."""
-    if author in (repo.repo_id.split("/")[0], str(hub.user()["name"])):
+    """The cap of one contributor; None is the dataset's owner or the reviewer, who have none."""
+    if author is None:
         return Check("contributor", True, "rows of the dataset's own people have no limit")
     titles = (entry.title for entry in hub.history(repo, main.commit_sha))
     return check_contributor(

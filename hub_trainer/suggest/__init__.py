@@ -81,6 +81,9 @@ def suggest_models(
     starter, task = STARTERS.get(recipe.task), task_of(recipe)
     if starter is None or not starter.base_tags:
         raise UsageError(f"{recipe.task} starts from no base model.", where="task")
+    data = recipe.collect.datasets[0]
+    # A Hub that is down, or data that is not there, is told at once; a search would try for long.
+    hub.resolve(Repo(data.repo_id, "dataset"), data.revision)
     named = list(wanted.named or _found(hub, starter.base_tags, wanted))
     if recipe.base_model and not wanted.named:
         ref = recipe.base_model

@@ -188,7 +188,7 @@ class MediaClassification:
         data = self._data(splits, recipe, processor, output_order(config))
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
         rows = splits.validation
-        read = self.models.batches(processor, rows)
+        read = partial(self.models.batches, processor, rows)
         report = settle_threshold(tuned, report, fit.sought, rows, read)
         save_classifier(tuned, processor, out_dir / "model")
         return report

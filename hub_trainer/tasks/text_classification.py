@@ -193,7 +193,7 @@ class TextClassification:
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
         rows = splits.validation
         read = partial(_batches, tokenizer, rows)
-        report = settle_threshold(tuned, report, fit.sought, rows, read())
+        report = settle_threshold(tuned, report, fit.sought, rows, read)
         scores = label_scores(tuned, read(), len(rows), head.scores)
         head.settle(tuned, scores, head.targets(rows, names))
         save_classifier(tuned, tokenizer, out_dir / "model")

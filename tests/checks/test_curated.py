@@ -6,24 +6,21 @@ from hub_trainer.checks.curated import TITLE, as_curated, is_curated
 from hub_trainer.checks.verdict import Check, decide
 
 FILES = ("data/train_ratings-0123456789ab.parquet",)
-PEOPLE = ("owner", "reviewer")
 
 
 @pytest.mark.parametrize(
-    ("title", "files", "author", "right"),
+    ("title", "files", "right"),
     [
-        (TITLE, FILES, "owner", True),
-        (TITLE, FILES, "reviewer", True),
-        (TITLE, FILES, "stranger", False),
-        ("Add 5 rows", FILES, "owner", False),
-        (TITLE, (*FILES, "data/more.parquet"), "owner", False),
-        (TITLE, (), "owner", False),
+        (TITLE, FILES, True),
+        ("Add 5 rows", FILES, False),
+        (TITLE, (*FILES, "data/more.parquet"), False),
+        (TITLE, (), False),
     ],
 )
-def test_request_when_looked_at_then_is_curates_only_in_every_sign(
-    title: str, files: tuple[str, ...], author: str, right: bool
+def test_request_when_looked_at_then_is_curates_only_by_title_and_all_files(
+    title: str, files: tuple[str, ...], right: bool
 ) -> None:
-    assert is_curated(title, files, author=author, people=PEOPLE) is right
+    assert is_curated(title, files) is right
 
 
 def test_checks_when_curated_then_judges_ask_a_person_and_all_others_stay() -> None:

@@ -12,7 +12,7 @@ from hub_trainer.checks import joining
 from hub_trainer.checks.spread import check_known_labels
 from hub_trainer.contribute import Contribution, contribute, proposal, propose, send
 from hub_trainer.contribute.foresight import _with_names
-from hub_trainer.errors import DataError, UsageError
+from hub_trainer.errors import DataError, HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import ReviewSection
@@ -640,3 +640,42 @@ def test_pull_request_when_closed_then_it_is_not_mended(shop: Shop, tmp_path: Pa
     with pytest.raises(UsageError, match="is not open") as caught:
         send(shop.alice, proposed, into=made.pull_request)
     assert caught.value.do == "Leave out --pr to open another."
+
+
+def test_pull_request_when_of_somebody_else_then_its_rows_are_not_replaced(
+    shop: Shop, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\nof alice alone,ham\n")
+    made = contribute(shop.alice, shop.texts.repo_id, file)
+    before = shop.owner.pull_request(shop.texts, made.pull_request).head_sha
+    mallory = Hub(shop.local.url, shop.local.add_user("mallory"))
+    file.write_text("text,label\nof mallory,spam\n")
+    proposed = propose(mallory, shop.texts.repo_id, file)
+    with pytest.raises(HubError):
+        send(mallory, proposed, into=made.pull_request)
+    assert shop.owner.pull_request(shop.texts, made.pull_request).head_sha == before
+    with pytest.raises(HubError):
+        send(mallory, proposed, into=9_999)
+
+
+def test_pull_request_when_main_lost_a_file_since_then_only_its_own_files_are_replaced(
+    shop: Shop, tmp_path: Path
+) -> None:
+    first = "data/train-00000-of-00001.parquet"
+    repo = shop.dataset("admin/losing", {first: _text_parquet(), "data/train-old.parquet": b"x"})
+    file = tmp_path / "rows.csv"
+    old = shop.owner.read_file(repo, first, shop.owner.resolve(repo))
+    assert old is not None
+    shop.owner.commit(repo, Changes({"data/train-old.parquet": old}), message="Mend", run_id="mend")
+    file.write_text("text,label\nbefore,ham\n")
+    made = contribute(shop.alice, repo.repo_id, file)
+    gone = Changes({}, deletions=("data/train-old.parquet",))
+    shop.owner.commit(repo, gone, message="Remove", run_id="remove")
+    file.write_text("text,label\nafter,ham\n")
+    again = send(shop.alice, propose(shop.alice, repo.repo_id, file), into=made.pull_request)
+    head = shop.owner.pull_request(repo, again.pull_request).head_sha
+    assert head is not None
+    names = {one.path for one in shop.owner.list_files(repo, head)}
+    assert {first, "data/train-old.parquet", again.path} <= names
+    assert made.path not in names

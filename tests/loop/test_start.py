@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hub_trainer import loop
 from hub_trainer.errors import HubError, RecipeError, UsageError
 from hub_trainer.hub import Hub
 from hub_trainer.lineage import RoundRecord, load_pins, write_pins
@@ -20,7 +21,7 @@ from hub_trainer.loop import (
     start_round,
 )
 from hub_trainer.loop.claim import claimed
-from hub_trainer.recipe import load_recipe
+from hub_trainer.recipe import Recipe, load_recipe
 from tests.lineage.published import (
     BASE,
     CARD,
@@ -321,3 +322,24 @@ def test_start_when_settings_changed_since_a_round_was_begun_then_its_training_i
         "Round 1 begins in rounds/pets/round-001, the first of ada/model. What was begun there "
         "with other settings is dropped, as its training does not fit them."
     )
+
+
+def test_stage_when_one_of_several_processes_then_nothing_waits_for_the_others_before_they_may_go(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a task offers is judged with TrainingArguments, which joins all processes; the others
+    wait for this one's sign and would never come."""
+    done: list[str] = []
+
+    def run(stage: str, recipe: Recipe, round_dir: Path, hub: Hub, **_: object) -> None:
+        done.append(stage)
+
+    monkeypatch.setattr(loop, "run_stage", run)
+    monkeypatch.setattr(loop, "assert_offered", lambda of: done.append("judged"))
+    monkeypatch.setattr(loop, "round_result", lambda folder: {})
+    for processes, told in (("2", []), ("1", ["judged"])):
+        monkeypatch.setenv("WORLD_SIZE", processes)
+        done.clear()
+        loop.run_until("train", recipe_file(tmp_path), tmp_path / processes, hub)
+        assert done == [*told, "collect", "prepare", "train"]
+        assert (tmp_path / processes / ".upstream-ready").exists()

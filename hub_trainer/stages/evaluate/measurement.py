@@ -156,10 +156,10 @@ def _baselines(
     train = read_rows(trained.prepared.folder / "train.parquet")
     told, constant = asking.baseline(task.answer, train, truth.questions, truth.primary)
     found = [Other("baseline", told, constant)]
-    base = _base(trained, task, truth, train, published)
+    deciding = _deciding(trained, task)
+    base = _base(trained, task, truth, train, published, deciding)
     if base is not None:
         found = [base, *found] if asking.base_leads else [*found, base]
-    deciding = _deciding(trained, task)
     probe = probe_answers(task, train, [*truth.questions.rows, *deciding.rows], seed=truth.seed)
     if probe is None:
         return found
@@ -194,6 +194,7 @@ def _base(
     truth: Truth,
     train: Sequence[Row],
     published: Other | None,
+    deciding: "_Deciding",
 ) -> Other | None:
     """The base model; None where no weights of one were changed, or it says nothing by itself.
 
@@ -208,7 +209,6 @@ def _base(
         return Other("base", name, published.found)
     folders = ModelFolders(*download_folders(trained.hub, pinned.repo_id, pinned.commit_sha))
     asked = _asked(trained, truth.questions, weighed=truth.questions.weighed)
-    deciding = _deciding(trained, task)
     rows = [*truth.questions.rows, *deciding.rows]
     base = task.predict_base(Splits(train, [], truth.names), rows, folders, asked)
     if base is None:  # a body without letters says nothing
