@@ -88,7 +88,7 @@ def try_language_model(
     dtype = training_dtype(train.method, width_of(config), bfloat16=train.arguments.get("bf16"))
     model = _laid_out(auto_name, config, train, dtype, adapter)
     size = int(train.arguments.get("per_device_train_batch_size", 8))
-    budget = tokens_per_pass(device().type)
+    budget = tokens_per_pass(device().type, dtype)
     longest = _tokens(config.vocab_size, size, rows.longest, budget)
     return _tried(model, longest, _tokens(config.vocab_size, size, rows.middling, budget))
 
