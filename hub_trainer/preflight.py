@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,8 +92,8 @@ class _Look:
         return None
 
     def add(self, problems: Sequence[Problem], exit_code: int) -> None:
-        """Take in faults, each once and with its line in the recipe."""
-        located = [replace(p, line=self.recipe_file.problem(p.key, "").line) for p in problems]
+        """Take in faults, each once and with the place where its key was set."""
+        located = [self.recipe_file.places.located(one) for one in problems]
         self.report.add([p for p in located if p not in self.report.problems], exit_code)
 
 
