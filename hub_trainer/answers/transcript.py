@@ -367,8 +367,7 @@ class Transcript(ByStatistics):
     def correction(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """A box for the right text."""
         del names
-        told = {"label": "What was said", "lines": 3, "max_length": MAX_CHARACTERS}
-        return "Textbox", told
+        return "Textbox", {"label": "What was said", "lines": 3}
 
     def draft(self, predicted: str, names: Sequence[str]) -> dict[str, Any]:
         """The predicted text, to be mended."""

@@ -1,6 +1,6 @@
 """Signs of poisoned rows, looked for in a child: triggers, shifts, and rows that are there already.
 
-Answers hold counts, names of columns and numbers of rows, never what a row says.
+Answers hold figures, names of columns, numbers of rows and a few categories, cut.
 """
 
 from collections.abc import Mapping, Sequence

@@ -48,8 +48,8 @@ class Widgets:
 
     inputs: Sequence[tuple[str, dict[str, Any]]]
     to_row: Callable[[Sequence[Any]], dict[str, Any]]
-    reads_all: bool = False
-    """Whether a text is read to its end however long it is, in pieces that the model takes."""
+    unread: Callable[[Path, Row], list[str]] | None = None
+    """What of a row the model in a folder does not read, in sentences for the visitor."""
     columns: Sequence[str] = ()
     """The canonical column that each input fills, where several have to be told apart."""
 

@@ -107,6 +107,9 @@ class Models(Protocol):
     def batches(self, processor: Any, rows: Sequence[Row]) -> Batches:
         """Rows for a model that answers."""
 
+    def unread(self, folder: Path, row: Row) -> list[str]:
+        """What of a file the model in a folder does not read, in sentences."""
+
     def body(self, model: Any) -> Any:
         """The part of a model without a head whose features are means of what it reads."""
 
@@ -244,7 +247,8 @@ class MediaClassification:
         del examples
         component, options = self.widget
         to_row = partial(uploaded, MEDIA[self.modality])
-        return Widgets([(component, {**options, "type": "filepath"})], to_row)
+        inputs = [(component, {**options, "type": "filepath"})]
+        return Widgets(inputs, to_row, unread=self.models.unread)
 
     def card(self) -> ModelCard:
         """How to use the model."""

@@ -17,6 +17,7 @@ from hub_trainer.finetune.auto_classes import (
 from hub_trainer.finetune.classifier import run_digest
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.sounds import unheard
 from hub_trainer.finetune.speech import (
     SpeechFit,
     answers_as_it_is,
@@ -171,7 +172,8 @@ class SpeechRecognition:
         """A clip to upload or to speak."""
         del examples
         clip = {"label": "Clip", "type": "filepath", "sources": ["upload", "microphone"]}
-        return Widgets([("Audio", clip)], partial(uploaded, MEDIA["audio"], problem=_clip_problem))
+        to_row = partial(uploaded, MEDIA["audio"], problem=_clip_problem)
+        return Widgets([("Audio", clip)], to_row, unread=unheard)
 
     def card(self) -> ModelCard:
         """How to use the model."""

@@ -61,9 +61,10 @@ from hub_trainer.tasks import (
 from hub_trainer.tasks.outlines import Kind as ColumnKind
 
 MAX_CHOICES = 200
+MAX_TEXT_CHARACTERS = 20_000
 WRITTEN: Mapping[str, Mapping[str, Any]] = {
     "date": {"placeholder": EXAMPLE},
-    "text": {"lines": 3, "max_length": 20_000},
+    "text": {"lines": 3},
 }
 """Kinds of features that a person writes -> the arguments of the box for it."""
 UNUSED_KEYS = (
@@ -308,6 +309,13 @@ def _row_reader(features: Features) -> Callable[[Sequence[Any]], dict[str, Any]]
         row = {name: None if one == "" else one for name, one in zip(features, values, strict=True)}
         if all(value is None for value in row.values()):
             raise DataError("There is no value to go by.", do="fill in one field or more")
+        for name, value in row.items():
+            if isinstance(value, str) and len(value) > MAX_TEXT_CHARACTERS:
+                raise DataError(
+                    f"{name} has {len(value):,} characters, and {MAX_TEXT_CHARACTERS:,} is the "
+                    "limit.",
+                    do="shorten it",
+                )
         table_of([row], features)
         return row
 

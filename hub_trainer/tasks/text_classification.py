@@ -37,7 +37,7 @@ from hub_trainer.finetune.label_scores import (
     label_scores,
 )
 from hub_trainer.finetune.plan import FitData
-from hub_trainer.finetune.tokenizers import encode, load_reader, load_tokenizer
+from hub_trainer.finetune.tokenizers import encode, load_reader, load_tokenizer, unread_of_text
 from hub_trainer.finetune.untouched import untouched
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import Recipe
@@ -244,9 +244,9 @@ class TextClassification:
         """A box for each text."""
         del examples
         names = ("text", *self.beside)
-        box = {"lines": 4, "max_length": MAX_TEXT_CHARACTERS}
-        boxes = [("Textbox", {"label": LABELS[name], **box}) for name in names]
-        return Widgets(boxes, partial(_text_row, names), columns=names if self.beside else ())
+        boxes = [("Textbox", {"label": LABELS[name], "lines": 4}) for name in names]
+        columns = names if self.beside else ()
+        return Widgets(boxes, partial(_text_row, names), unread=_unread, columns=columns)
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -329,9 +329,14 @@ def _text_row(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     if longest > MAX_TEXT_CHARACTERS:
         which = "One text" if names[1:] else "The text"
         raise DataError(
-            f"{which} is longer than {MAX_TEXT_CHARACTERS:,} characters.", got=f"{longest:,}"
+            f"{which} has {longest:,} characters, and {MAX_TEXT_CHARACTERS:,} is the limit.",
+            do="shorten it",
         )
     return row
+
+
+def _unread(model_dir: Path, row: Row) -> list[str]:
+    return unread_of_text(model_dir, load_input("text").for_pipeline(row))
 
 
 TASK = TextClassification()

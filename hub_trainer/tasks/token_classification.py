@@ -206,8 +206,7 @@ class TokenClassification:
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for the text."""
         del examples
-        box = {"label": "Text", "lines": 4, "max_length": MAX_TEXT_CHARACTERS}
-        return Widgets([("Textbox", box)], _text_row, reads_all=True)
+        return Widgets([("Textbox", {"label": "Text", "lines": 4})], _text_row)
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -279,8 +278,8 @@ def _text_row(values: Sequence[Any]) -> dict[str, Any]:
         raise DataError("There is no text to look at.", do="write a text first")
     if len(text) > MAX_TEXT_CHARACTERS:
         raise DataError(
-            f"The text is longer than {MAX_TEXT_CHARACTERS:,} characters.",
-            got=f"{len(text):,}",
+            f"The text has {len(text):,} characters, and {MAX_TEXT_CHARACTERS:,} is the limit.",
+            do="shorten it",
         )
     return {"text": " ".join(words)}
 
