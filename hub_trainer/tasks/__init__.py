@@ -78,6 +78,8 @@ class ModelCard:
     tags: Sequence[str] = field(default_factory=tuple)
     adapter_usage: str | None = None
     """As `usage`, of an adapter; None where no model is published as one."""
+    learns_in_own_dtype: bool = False
+    """Whether frozen weights are held in the processor's dtype while a model learns."""
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     """Draws a few rows of each label as a PNG; None for rows that are nothing to look at."""
 

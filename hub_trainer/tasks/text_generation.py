@@ -189,6 +189,7 @@ class TextGeneration:
         """How to use the model."""
         return ModelCard(
             library_name="transformers",
+            learns_in_own_dtype=True,
             usage=USAGE,
             files=("config.json", "model.safetensors", "tokenizer.json"),
             auto_class="AutoModelForCausalLM",

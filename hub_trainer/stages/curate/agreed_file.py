@@ -150,7 +150,7 @@ def describe(recipe: Recipe, ratings: str, file: NewFile, numbers: Numbers) -> s
 def prediction_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answer) -> Numbers:
     """What is said of ratings of predictions."""
     section = recipe.curate
-    raters = counted(section.raters_needed(of_answers=False), "rater")
+    raters = counted(section.min_raters or answer.usual_raters, "rater")
     rule = load_answer(answer.name).rule(section.aggregate, raters)
     table = [
         ("ratings that count", f"{outputs['num_ratings']:,}"),
@@ -163,9 +163,9 @@ def prediction_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answe
     return Numbers(rule, table, outputs["notes"])
 
 
-def answer_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
-    """What is said of ratings of answers."""
-    raters = counted(recipe.curate.raters_needed(of_answers=True), "rater")
+def answer_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answer) -> Numbers:
+    """What is said of ratings of what a model wrote."""
+    raters = counted(recipe.curate.min_raters or answer.usual_raters, "rater")
     rule = (
         f"what at least {raters} say, each by the trust that agreement with others earns; "
         "the weight of an example is the trust behind it"

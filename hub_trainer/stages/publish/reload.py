@@ -57,9 +57,9 @@ def _reload_predictor(
     answer: dict[str, Any] = {"loaded_with": "hub_trainer", "plain": None}
     auto_name = task.card().auto_class
     if auto_name is not None:
-        from hub_trainer.finetune.heads import head_of
+        from hub_trainer.finetune.heads import ASKED_HEADS
 
-        head = head_of(task.answer.name)
+        head = ASKED_HEADS[task.answer.name]
         outputs = head.outputs(request["label_names"])
         if outputs:
             _check_outputs(folder, outputs)
