@@ -14,6 +14,7 @@ from hub_trainer.metrics.probabilities import NEVER_PRIMARY
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import COLUMN_OF, OPTIONAL_INPUTS
+from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks.outlines import OUTLINES, Kind, Outline, answer_of, beside_of, not_learned
 
@@ -36,6 +37,24 @@ class BasePredictions:
 
     description: str
     predictions: Sequence[Prediction]
+
+
+NOT_QUANTISED: Mapping[str, str] = {
+    "qlora": "only weights of a language model are loaded in few bits",
+}
+NO_HEAD: Mapping[str, str] = {
+    "head": "a language model ends in what belongs to its base, and gets no head",
+}
+NO_BASE: Mapping[str, str] = dict.fromkeys(
+    ("head", "last_n", "lora", "qlora", "hybrid"),
+    "an estimator is fitted from the start, without a base model",
+)
+"""Methods that a task does not offer, and why."""
+
+
+def offered_beside(unfit: Mapping[str, str]) -> frozenset[str]:
+    """The methods that are left."""
+    return frozenset(METHODS).difference(unfit)
 
 
 @dataclass(frozen=True)
@@ -205,8 +224,13 @@ class Task(Protocol):
         ...
 
     @property
+    def unfit(self) -> Mapping[str, str]:
+        """Values of `train.method` that it does not offer, and why."""
+        ...
+
+    @property
     def methods(self) -> frozenset[str]:
-        """Values of `train.method`."""
+        """Values of `train.method`: all others."""
         ...
 
     @property
@@ -306,8 +330,8 @@ def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
     found = [
         Problem(
             key,
-            f"{key}: {task.name} does not offer {name!r}; {_offered(offered)}."
-            + nearest(name, offered),
+            f"{key}: {task.name} does not offer {name!r}{_why(task, key, name)}; "
+            f"{_offered(offered)}.{nearest(name, offered)}",
         )
         for key, (names, offered) in wanted.items()
         for name in names
@@ -316,6 +340,10 @@ def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
     if "transcript" not in task.columns.values():
         found += unused_problems(task, recipe, SPEECH_KEYS)
     return found + _metric_problems(recipe, task.answer.positive_metrics)
+
+
+def _why(task: Task, key: str, name: str) -> str:
+    return f", as {task.unfit[name]}" if key == "train.method" and name in task.unfit else ""
 
 
 def _metric_problems(recipe: Recipe, positive_metrics: frozenset[str]) -> list[Problem]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from transformers import AutoConfig
@@ -48,6 +48,7 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NOT_QUANTISED,
     PLAIN,
     Asked,
     BasePredictions,
@@ -60,6 +61,7 @@ from hub_trainer.tasks import (
     base_model_problems,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -132,7 +134,8 @@ class MediaClassification:
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     answer: Answer = load_answer("label")
     converses: None = None
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
+    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     metrics: frozenset[str] = load_answer("label").metrics
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from transformers import AutoConfig
 
@@ -34,6 +35,7 @@ from hub_trainer.reports import FitReport
 from hub_trainer.sounds import sound_problem
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NOT_QUANTISED,
     PLAIN,
     SPEECH_KEYS,
     Asked,
@@ -47,6 +49,7 @@ from hub_trainer.tasks import (
     base_model_problems,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -83,7 +86,8 @@ class SpeechRecognition:
     answer: Answer = load_answer("transcript")
     converses: None = None
     modality: str = "audio"
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
+    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     augmentations: frozenset[str] = frozenset()
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.answers.decisions import THRESHOLDS, Sought, chosen_threshold, decide
@@ -44,6 +44,7 @@ from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import feature_names
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NO_BASE,
     PLAIN,
     TORCH_KEYS,
     Asked,
@@ -56,6 +57,7 @@ from hub_trainer.tasks import (
     Widgets,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind as ColumnKind
@@ -106,8 +108,8 @@ class Tabular:
     answer: Answer = load_answer("label")
     converses: None = None
     modality: str = "table"
-    methods: frozenset[str] = frozenset({"full", "scratch"})
-    """Both fit a new model: there is no base to keep anything of."""
+    unfit: ClassVar[Mapping[str, str]] = NO_BASE
+    methods: frozenset[str] = offered_beside(NO_BASE)
     augmentations: frozenset[str] = frozenset()
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hub_trainer.answers import Answer, Likelihood, Prediction, Written, load_answer
 from hub_trainer.errors import Problem, RowRefused
@@ -19,6 +19,7 @@ from hub_trainer.reports import FitReport
 from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FORMATS
 from hub_trainer.tasks import (
+    NO_HEAD,
     PLAIN,
     Asked,
     BasePredictions,
@@ -31,6 +32,7 @@ from hub_trainer.tasks import (
     Splits,
     base_model_problems,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -67,7 +69,8 @@ class TextGeneration:
     name: str = "text-generation"
     answer: Answer = load_answer("completion")
     modality: str = "prompt"
-    methods: frozenset[str] = frozenset({"last_n", "full", "lora", "qlora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NO_HEAD
+    methods: frozenset[str] = offered_beside(NO_HEAD)
     augmentations: frozenset[str] = frozenset()
 
     @property
