@@ -112,7 +112,10 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             [Problem("", "The recipe is over 1 MB; a recipe is a page.")], source=str(path)
         )
     try:
-        lines = _key_lines(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[str, int] = {}
+        if root is not None:
+            _walk(root, "", lines)
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError([_yaml_problem(error)], source=str(path)) from None
@@ -136,14 +139,6 @@ def _instead(path: Path) -> str:
         "Check the path, and the folder in which the command is given; or have one written:"
         " hub-trainer init."
     )
-
-
-def _key_lines(text: str) -> dict[str, int]:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    lines: dict[str, int] = {}
-    if root is not None:
-        _walk(root, "", lines)
-    return lines
 
 
 def _walk(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:

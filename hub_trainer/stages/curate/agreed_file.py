@@ -64,7 +64,10 @@ def fitting_rows(
     examples: Sequence[Row], target: Target, schema: OwnSchema, answer: Answer
 ) -> tuple[list[Row], dict[str, int]]:
     """The examples that the dataset's labels and columns can hold, and why others are left out."""
-    known = _known_names(target, schema, answer)
+    # The names that the dataset's answers choose from; None where any will do.
+    column = target.source.columns.get(answer.column, answer.column)
+    names = schema.names_in(column) if column in schema.features else None
+    known = None if names is None else frozenset(answer.declared(names))
     named = [
         row
         for row in examples
@@ -186,13 +189,6 @@ def _left_out(outputs: Mapping[str, Any]) -> list[tuple[str, str]]:
     skipped = [(f"left out: {why}", n) for why, n in sorted(out.items())]
     dropped = [(f"ratings {why}", n) for why, n in sorted(outputs["dropped_ratings"].items())]
     return [(what, f"{n:,}") for what, n in (*skipped, *dropped)]
-
-
-def _known_names(target: Target, schema: OwnSchema, answer: Answer) -> frozenset[str] | None:
-    """The names that the dataset's answers choose from; None where any will do."""
-    column = target.source.columns.get(answer.column, answer.column)
-    names = schema.names_in(column) if column in schema.features else None
-    return None if names is None else frozenset(answer.declared(names))
 
 
 def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:

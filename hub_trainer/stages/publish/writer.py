@@ -37,7 +37,9 @@ def reload_writer(
         if base is None:
             _write_by_pipeline(folder, request["task"], prompt)
         else:
-            _write_by_model(model, tokenizer, prompt)
+            encoded = tokenizer(prompt, return_tensors="pt")
+            kept = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+            model.generate(**kept, max_new_tokens=FEW_TOKENS, do_sample=False)
     with step("the task does not run on the folder"):
         asked = Asked(answered=(), weighed=range(len(rows)))
         found = task.predict(ModelFolders(folder, base), rows, asked)
@@ -92,9 +94,3 @@ def _write_by_pipeline(folder: Path, task: str, prompt: str) -> None:
 
     pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
     pipe(prompt, max_new_tokens=FEW_TOKENS, do_sample=False)
-
-
-def _write_by_model(model: Any, tokenizer: Any, prompt: str) -> None:
-    encoded = tokenizer(prompt, return_tensors="pt")
-    kept = {name: encoded[name] for name in ("input_ids", "attention_mask")}
-    model.generate(**kept, max_new_tokens=FEW_TOKENS, do_sample=False)
