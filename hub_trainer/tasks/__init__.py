@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
@@ -17,6 +17,9 @@ from hub_trainer.recipe.columns import COLUMN_OF, OPTIONAL_INPUTS
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks.outlines import OUTLINES, Kind, Outline, answer_of, beside_of, not_learned
+
+if TYPE_CHECKING:
+    from hub_trainer.finetune.reloading import AsUsers, Promised
 
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
@@ -45,10 +48,11 @@ NOT_QUANTISED: Mapping[str, str] = {
 NO_HEAD: Mapping[str, str] = {
     "head": "a language model ends in what belongs to its base, and gets no head",
 }
-NO_BASE: Mapping[str, str] = dict.fromkeys(
-    ("head", "last_n", "lora", "qlora", "hybrid"),
-    "an estimator is fitted from the start, without a base model",
-)
+NO_BASE: Mapping[str, str] = {
+    name: "an estimator is fitted from the start, without a base model"
+    for name, method in METHODS.items()
+    if method.divides
+}
 """Methods that a task does not offer, and why."""
 
 
@@ -292,6 +296,15 @@ class Task(Protocol):
         """
         ...
 
+    def as_users(
+        self, folders: ModelFolders, rows: Sequence[Row], promised: "Promised"
+    ) -> "AsUsers":
+        """What users get of a published folder without us: the proof that it loads.
+
+        Raises ReloadFailure naming the step that failed.
+        """
+        ...
+
     def widgets(self, examples: Sequence[Row]) -> Widgets | None:
         """What a person fills in, in the Space; None where they talk with the model."""
         ...
@@ -306,6 +319,23 @@ def rated_example(task: Task, row: Row, value: Any) -> dict[str, Any] | None:
     example = {name: cell for name, cell in row.items() if not name.startswith("_")}
     example[task.answer.column] = value
     return None if task.problems(example) else example
+
+
+def as_users_by_pipeline(
+    task: Task, folders: ModelFolders, rows: Sequence[Row], promised: "Promised"
+) -> "AsUsers":
+    """As `Task.as_users`, of a model of transformers that a pipeline is made of."""
+    from hub_trainer.finetune.reloading import PipelineModel, by_pipeline
+
+    card = task.card()
+    made = PipelineModel(
+        task=task.name,
+        answer=task.answer.name,
+        modality=task.modality,
+        auto_class=str(card.auto_class),
+        has_tokenizer=any(name.startswith("tokenizer") for name in card.files),
+    )
+    return by_pipeline(made, folders.model, rows, promised)
 
 
 def constant_answer(task: Task, splits: Splits, rows: Sequence[Row]) -> BasePredictions:

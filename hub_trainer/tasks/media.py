@@ -43,6 +43,7 @@ from hub_trainer.finetune.label_scores import (
 )
 from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.inputs.media import MEDIA, uploaded
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
@@ -58,6 +59,7 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
@@ -244,6 +246,10 @@ class MediaClassification:
         body = self.models.body(load_body(base_dir)).to(device())
         batches = self.models.batches(self.models.processor(base_dir), rows)
         return frozen_features(body, batches, len(rows))
+
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A file to give, as it is: Gradio would decode it in a way of its own."""

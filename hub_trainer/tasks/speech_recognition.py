@@ -18,6 +18,7 @@ from hub_trainer.finetune.auto_classes import (
 from hub_trainer.finetune.classifier import run_digest
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.sounds import unheard
 from hub_trainer.finetune.speech import (
     SpeechFit,
@@ -46,6 +47,7 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
@@ -171,6 +173,10 @@ class SpeechRecognition:
         if not answers_as_it_is(base.model):
             return None
         return BasePredictions("the base model as it is", self.predict(base, rows))
+
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A clip to upload or to speak."""

@@ -21,6 +21,7 @@ from hub_trainer.artifacts import write_durably
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.model_folder import CONFIG, file_stamp, read_config
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.tables import (
     DEFAULT_ESTIMATOR,
     NO_WEIGHTS,
@@ -225,6 +226,11 @@ class Tabular:
         """What is commonest in the training rows."""
         del asked, base
         return constant_answer(self, splits, rows)
+
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """Nothing: skops is what we load it with too."""
+        del folders, rows, promised
+        return AsUsers(None)
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """An input per feature, filled with a typical row."""

@@ -37,6 +37,7 @@ from hub_trainer.finetune.label_scores import (
     label_scores,
 )
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.tokenizers import encode, load_reader, load_tokenizer, unread_of_text
 from hub_trainer.finetune.untouched import untouched
 from hub_trainer.inputs import load_input
@@ -55,6 +56,7 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
@@ -242,6 +244,10 @@ class TextClassification:
         """(N, D) what a base model makes of each row, frozen."""
         body = load_body(base_dir).to(device())
         return frozen_features(body, _batches(load_tokenizer(base_dir, None), rows), len(rows))
+
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for each text."""

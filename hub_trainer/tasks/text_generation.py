@@ -12,7 +12,9 @@ from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
 from hub_trainer.finetune.language.preview import read_rows
 from hub_trainer.finetune.language.refusals import refused_rows
+from hub_trainer.finetune.language.reloading import likelihoods_as_users
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.reports import FitReport
@@ -170,6 +172,10 @@ class TextGeneration:
         if base is None:
             return None
         return BasePredictions("the base model as it is", self.predict(base, rows, asked))
+
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """The likelihood of each row's own answer, and a few words by a pipeline or PEFT."""
+        return likelihoods_as_users(self.name, folders.model, folders.base, rows, promised)
 
     def widgets(self, examples: Sequence[Row]) -> None:
         """None: people talk with it."""

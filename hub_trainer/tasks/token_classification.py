@@ -30,6 +30,7 @@ from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import SPANS_HEAD, output_order
 from hub_trainer.finetune.label_scores import centroid_scores, device
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.tokenizers import load_reader, load_tokenizer
 from hub_trainer.finetune.words import (
     encoded,
@@ -52,6 +53,7 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
@@ -205,6 +207,10 @@ class TokenClassification:
         told = "the untouched base model: the tag whose training words have the nearest mean "
         told += "embedding"
         return BasePredictions(told, SPANS_HEAD.predictions(texts, scores, config))
+
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for the text."""

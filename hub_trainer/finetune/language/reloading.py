@@ -1,65 +1,61 @@
 """A model that writes, loaded as users load it: how likely it finds the answers of some rows."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from hub_trainer.answers import Likelihood, Prediction
-from hub_trainer.stages.publish.loading import load_tokenizer, load_weights, step
-from hub_trainer.stages.publish.proof import to_plain
+from hub_trainer.finetune.label_scores import device
+from hub_trainer.finetune.language.serving import first_answer
+from hub_trainer.finetune.positions import longest_input
+from hub_trainer.finetune.reloading import (
+    PIPELINE,
+    AsUsers,
+    Promised,
+    load_tokenizer,
+    load_weights,
+    step,
+)
+from hub_trainer.inputs.language_examples import example_of
 
-if TYPE_CHECKING:
-    from hub_trainer.tasks import Task
-
+Row = Mapping[str, Any]
 AUTO_CLASS = "AutoModelForCausalLM"
 FEW_TOKENS = 4
 PROMPT_CHARACTERS = 40
-WAYS = {True: "transformers `pipeline`", False: "PEFT over its base"}
-"""Whether a model is whole -> how users load it."""
 
 
-def reload_writer(
-    request: dict[str, Any], task: "Task", rows: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """Likelihoods of the rows by each way of loading; raises ReloadFailure naming the step."""
-    from hub_trainer.finetune.label_scores import device
-    from hub_trainer.tasks import Asked, ModelFolders
-
-    folder = Path(request["folder"])
-    base = Path(request["base"]) if request["base"] else None
-    tokenizer = load_tokenizer(folder, chat_template=request["chat_template"])
+def likelihoods_as_users(
+    task: str, folder: Path, base: Path | None, rows: Sequence[Row], promised: Promised
+) -> AsUsers:
+    """Likelihoods of the rows; raises ReloadFailure naming the step that failed."""
+    tokenizer = load_tokenizer(folder, chat_template=promised.chat_template)
     model = _with_base(folder, base) if base else _whole(folder)
     with step("the model does not take the rows"):
         plain = [_likelihood(model, tokenizer, row) for row in rows]
     with step("the model does not write"):
         prompt = (rows[0]["prompt"] or rows[0]["text"])[:PROMPT_CHARACTERS]
         if base is None:
-            _write_by_pipeline(folder, request["task"], prompt)
+            from transformers import pipeline
+
+            pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
+            pipe(prompt, max_new_tokens=FEW_TOKENS, do_sample=False)
         else:
             encoded = tokenizer(prompt, return_tensors="pt")
             kept = {name: encoded[name] for name in ("input_ids", "attention_mask")}
             model.generate(**kept, max_new_tokens=FEW_TOKENS, do_sample=False)
-    with step("the task does not run on the folder"):
-        asked = Asked(answered=(), weighed=range(len(rows)))
-        found = task.predict(ModelFolders(folder, base), rows, asked)
-    return {
-        "plain": [to_plain(task.answer, one) for one in plain],
-        "task": [to_plain(task.answer, one) for one in found],
-        "loaded_with": f"{WAYS[base is None]} and hub_trainer",
-        "in_float32": device().type == "cpu",
-    }
+    ways = [PIPELINE if base is None else "PEFT over its base"]
+    return AsUsers(plain, ways, are_likelihoods=True, is_rounded=device().type != "cpu")
 
 
 def _whole(folder: Path) -> Any:
-    import torch
-
     return load_weights(folder, AUTO_CLASS, dtype=torch.float32).eval()
 
 
 def _with_base(folder: Path, base: Path) -> Any:
     """The adapter over its base; PEFT only warns of weights that it misses."""
-    import torch
     from peft import PeftModel
 
     model = load_weights(base, AUTO_CLASS, dtype=torch.float32)
@@ -68,14 +64,8 @@ def _with_base(folder: Path, base: Path) -> Any:
         return PeftModel.from_pretrained(model, folder).eval()
 
 
-def _likelihood(model: Any, tokenizer: Any, row: dict[str, Any]) -> Prediction:
+def _likelihood(model: Any, tokenizer: Any, row: Row) -> Prediction:
     """By the logits of one whole pass, without packing, padding or chunks."""
-    import torch
-
-    from hub_trainer.finetune.language.serving import first_answer
-    from hub_trainer.finetune.positions import longest_input
-    from hub_trainer.inputs.language_examples import example_of
-
     longest = longest_input(tokenizer, model.config, model)
     tokens = first_answer(tokenizer, example_of(row), longest)
     ids = torch.tensor([tokens.prompt + tokens.answers[0]])
@@ -87,10 +77,3 @@ def _likelihood(model: Any, tokenizer: Any, row: dict[str, Any]) -> Prediction:
     found = log_probs.gather(1, ids[0, 1:, None])[:, 0]
     weighed = Likelihood(float(found[learned].sum()), int(learned.sum()))
     return Prediction(None, likelihood=weighed)
-
-
-def _write_by_pipeline(folder: Path, task: str, prompt: str) -> None:
-    from transformers import pipeline
-
-    pipe: Any = pipeline(task, model=str(folder), trust_remote_code=False)
-    pipe(prompt, max_new_tokens=FEW_TOKENS, do_sample=False)
