@@ -334,7 +334,7 @@ class _Judging:
         folders: ModelFolders | None,
     ) -> Preview | None:
         """The first example of language data, as the base model will read it."""
-        from hub_trainer.answers.completion_asking import assert_answerable
+        from hub_trainer.answers.completion_asking import assert_answerable, uncompared_note
 
         converses = task_of(self.recipe).converses
         if converses is None:
@@ -342,6 +342,8 @@ class _Judging:
         if split["is_sealed"]:
             answerable = partial(assert_answerable, rows, self.recipe.evaluate.metrics)
             self.guarded("evaluate.metrics", answerable)
+            note = uncompared_note(rows, self.recipe.evaluate.metrics)
+            self.lines.extend([f"            note: {note}"] if note else [])
         if folders is None:
             return None
         return self.guarded(split["key"], partial(converses.preview, rows, self.recipe, folders))

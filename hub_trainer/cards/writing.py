@@ -5,6 +5,7 @@ from typing import Any
 
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import name, table
+from hub_trainer.metrics import metric_needs
 from hub_trainer.reports import Results, WritingResult
 
 MOST_PAIRS_SHOWN = 10
@@ -22,7 +23,8 @@ HELD_BY_BETA = ("dpo", "kto")
 def evidence(facts: CardFacts) -> list[str]:
     """What stands beside the metrics: how answers were written, and who wins how often."""
     results, writing = facts.results, writing_of(facts)
-    parts = [_how_written(writing), *_partly_scored(results, writing), *_win_rate(results, writing)]
+    parts = [_how_written(writing), *_partly_scored(results, writing), *_compared(results)]
+    parts += _win_rate(results, writing)
     crowd = _crowd(writing.crowd)
     return [" ".join(parts), *([crowd] if crowd else [])]
 
@@ -101,6 +103,17 @@ def _partly_scored(results: Results, writing: WritingResult) -> Iterator[str]:
     parts = [f"{metric} {n:,}" for metric, n in writing.num_scored.items() if n < count]
     if parts:
         yield f"Not all of the {count:,} examples could be scored: {', '.join(parts)}."
+
+
+def _compared(results: Results) -> Iterator[str]:
+    """How the answers of a pair were held against each other."""
+    if any(metric_needs(metric) == "preferences" for metric in results.metrics):
+        yield (
+            "Of a sealed pair the answer that is more probable as a whole is the likelier one: "
+            "log-probabilities summed over tokens, without a reference model, so that every model "
+            "stands beside the others. Short answers are likelier than long ones; what that alone "
+            "would give is the constant answer's figure."
+        )
 
 
 def _win_rate(results: Results, writing: WritingResult) -> Iterator[str]:

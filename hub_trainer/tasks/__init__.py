@@ -129,6 +129,8 @@ class Asked:
     """Places of the rows to be answered; None is all."""
     weighed: Sequence[int] = ()
     """Places of the rows whose own answer's likelihood is wanted."""
+    paired: Sequence[int] = ()
+    """Places of the rows of two answers, of which it is wanted how likely both are."""
 
 
 PLAIN = Asked()

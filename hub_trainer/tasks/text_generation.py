@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.answers import Answer, Likelihood, Prediction, Written, load_answer
+from hub_trainer.answers import (
+    Answer,
+    Likelihood,
+    Prediction,
+    Preference,
+    Written,
+    load_answer,
+)
 from hub_trainer.errors import Problem, RowRefused
 from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
@@ -140,7 +147,7 @@ class TextGeneration:
         """What the model writes to each prompt; how likely it finds the row's own first answer.
 
         That is the answer to a prompt, of a preference the chosen one, a dialogue's assistant
-        turns, or a whole text.
+        turns, or a whole text. Of a preference it says how likely both are, where that is asked.
         """
         served, examples = _served(folders), [example_of(row) for row in rows]
         found = [Prediction(None)] * len(rows)
@@ -153,6 +160,9 @@ class TextGeneration:
         weighed = served.likelihoods([examples[place] for place in asked.weighed])
         for place, one in zip(asked.weighed, weighed, strict=True):
             found[place] = replace(found[place], likelihood=Likelihood(*one))
+        pairs = served.preferences([examples[place] for place in asked.paired])
+        for place, pair in zip(asked.paired, pairs, strict=True):
+            found[place] = replace(found[place], preference=pair and Preference(*pair))
         return found
 
     def predict_base(

@@ -88,6 +88,26 @@ def test_check_when_rows_are_preferences_then_both_answers_are_shown(cli: Cli, r
     assert len(told.json["example"]["answers"]) == 2
 
 
+def test_check_when_preferences_are_judged_by_a_loss_then_names_the_metric_that_compares(
+    cli: Cli, recipe: Any
+) -> None:
+    path = recipe("preferred")
+    assert "name preference_accuracy in evaluate" in cli("check", path).err
+    compared = ["evaluate.metrics=[preference_accuracy]", "evaluate.primary=preference_accuracy"]
+    told = cli("check", path, *compared)
+    assert (told.code, "preference_accuracy in" in told.err) == (0, False)
+
+
+def test_check_when_nothing_can_be_compared_then_the_metric_of_preferences_is_refused(
+    cli: Cli, recipe: Any
+) -> None:
+    compared = ["evaluate.metrics=[preference_margin]", "evaluate.primary=preference_margin"]
+    told = cli("check", recipe("asked"), *compared, "--json")
+    (problem,) = told.json["problems"]
+    assert (problem["key"], told.code) == ("evaluate.metrics", 3)
+    assert "preference_margin compares a chosen answer with a rejected one" in problem["message"]
+
+
 def test_check_when_the_rows_would_teach_nothing_then_it_is_their_fault_and_all_else_is_told(
     cli: Cli, recipe: Any
 ) -> None:

@@ -76,6 +76,22 @@ class ServedModel:
         scores = iter(score_rows(self.model, learned, self.packing)[:, 0] if learned else ())
         return [(float(next(scores)), count) if count else (0.0, 0) for count in counts]
 
+    def preferences(self, examples: Sequence[Example]) -> list[tuple[float, float] | None]:
+        """Per preference the log-probabilities of its chosen and its rejected answer, after the
+        same tokens.
+
+        None where the model does not take both whole: the rest of an answer would be likelier than
+        all of it.
+        """
+        read = [tokenize(self.tokenizer, readable(self.tokenizer, one)) for one in examples]
+        fits = [
+            self.longest is None or len(one.prompt) + max(map(len, one.answers)) <= self.longest
+            for one in read
+        ]
+        rows = [vars(one) for one, whole in zip(read, fits, strict=True) if whole]
+        scores = iter(score_rows(self.model, rows, self.packing).tolist() if rows else ())
+        return [tuple(next(scores)) if whole else None for whole in fits]
+
 
 def first_answer(tokenizer: Any, example: Example, longest: int | None) -> Tokens:
     """The tokens whose likelihood is an example's; of a preference the chosen answer's."""

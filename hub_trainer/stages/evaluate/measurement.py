@@ -118,7 +118,7 @@ def _seed(trained: TrainedRound) -> int:
 
 def _asked(trained: TrainedRound, questions: Questions, *, weighed: Sequence[int]) -> Asked:
     sampling = trained.recipe.evaluate.generation or GenerationSection()
-    return Asked(sampling, _seed(trained), questions.answered, weighed)
+    return Asked(sampling, _seed(trained), questions.answered, weighed, questions.paired)
 
 
 def _published(trained: TrainedRound, task: Task, truth: Truth) -> Other | None:
