@@ -264,6 +264,8 @@ def judge(
     example = None
     for split in splits:
         rows = judging.guarded(split["key"], partial(judging.rows, split))
+        if rows and folders and split["key"] != "prepare.test_split":
+            rows = judging.guarded(split["key"], partial(judging.whole, split, rows, folders))
         example = example or (judging.example(split, rows, folders) if rows else None)
     made = asdict(example) if example else None
     return {"lines": judging.lines, "problems": judging.problems, "example": made}
@@ -326,6 +328,28 @@ class _Judging:
         self.lines.append(f"data        {split['where']}: {first}{len(rows)} rows read, {kinds}")
         self.lines.extend(f"            note: {note}" for note in split["notes"])
         return good
+
+    def whole(
+        self, split: Mapping[str, Any], rows: list[dict[str, Any]], folders: ModelFolders
+    ) -> list[dict[str, Any]]:
+        """Those that prepare would not leave out for their length; raises DataError as it would."""
+        from hub_trainer.stages.prepare.lengths import without_too_long
+
+        counts, how = task_of(self.recipe).counts_tokens, self.recipe.prepare.too_long
+        if counts is None or how not in ("drop", "refuse"):
+            return rows
+        converses = task_of(self.recipe).converses
+        if converses is not None:
+            refused = converses.refusals(rows, self.recipe, folders)
+            taken = [row for row, why in zip(rows, refused, strict=True) if why is None]
+            rows = taken or rows  # where none is taken, counting says why
+        found = counts.token_counts(rows, self.recipe, folders)
+        where = split["where"].rpartition("split ")[2]
+        kept, long = without_too_long(rows, found, refuse=how == "refuse", split=where)
+        if long:
+            told = f"{len(long):,} of them are {long[0][1]} and would be left out"
+            self.lines.append(f"            note: {told}")
+        return kept
 
     def example(
         self,

@@ -99,7 +99,10 @@ class PrepareSection(Section):
     augment: list[str] = Field(default_factory=list)
     """Augmentations of the training rows, by the names the task offers."""
     max_length: int | None = Field(None, gt=0)
-    """Tokens per example, longer ones are cut at the end; null is what the base model takes."""
+    """Tokens per example; null is what the base model takes."""
+    too_long: Literal["cut", "drop", "refuse"] | None = None
+    """What becomes of training and validation rows with more tokens: cut (their end is left out,
+    and what was cut off teaches no end), drop, or refuse, which names the first; null is cut."""
 
 
 class LoraSection(Section):

@@ -68,6 +68,7 @@ UNUSED_KEYS = (
     "train.estimator",
     "train.estimator_arguments",
     "prepare.max_length",
+    "prepare.too_long",
     *LANGUAGE_KEYS,
 )
 HEAD = HEADS["label"]
@@ -129,6 +130,7 @@ class MediaClassification:
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     answer: Answer = load_answer("label")
     converses: None = None
+    counts_tokens: None = None
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     metrics: frozenset[str] = load_answer("label").metrics
 

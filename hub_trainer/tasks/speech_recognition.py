@@ -57,6 +57,7 @@ UNUSED_KEYS = (
     "train.estimator_arguments",
     "train.arguments.label_smoothing_factor",
     "prepare.max_length",
+    "prepare.too_long",
     *LANGUAGE_KEYS,
 )
 MAX_SECONDS = 30.0
@@ -81,6 +82,7 @@ class SpeechRecognition:
     name: str = "automatic-speech-recognition"
     answer: Answer = load_answer("transcript")
     converses: None = None
+    counts_tokens: None = None
     modality: str = "audio"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()

@@ -71,6 +71,7 @@ UNUSED_KEYS = (
     "train.fuse",
     "train.profile",
     "prepare.max_length",
+    "prepare.too_long",
     *TORCH_KEYS,
     *LANGUAGE_KEYS,
 )
@@ -104,6 +105,7 @@ class Tabular:
     name: str = "tabular-classification"
     answer: Answer = load_answer("label")
     converses: None = None
+    counts_tokens: None = None
     modality: str = "table"
     methods: frozenset[str] = frozenset({"full", "scratch"})
     """Both fit a new model: there is no base to keep anything of."""

@@ -17,7 +17,7 @@ from hub_trainer.errors import Problem, RowRefused
 from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
-from hub_trainer.finetune.language.preview import read_rows
+from hub_trainer.finetune.language.preview import read_rows, row_sizes
 from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
 from hub_trainer.inputs.language_examples import example_of
@@ -36,6 +36,7 @@ from hub_trainer.tasks import (
     Row,
     Segment,
     Splits,
+    TokenCounts,
     base_model_problems,
     offer_problems,
     unused_problems,
@@ -91,6 +92,15 @@ class TextGeneration:
     def converses(self) -> "TextGeneration":
         """A person and the model take turns."""
         return self
+
+    @property
+    def counts_tokens(self) -> "TextGeneration":
+        """A prompt and its answers are of any length."""
+        return self
+
+    def token_counts(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> TokenCounts:
+        """Of a prompt with its longest answer."""
+        return TokenCounts(*row_sizes(rows, _fit(recipe, base, _silent)))
 
     def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""

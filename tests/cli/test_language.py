@@ -108,6 +108,21 @@ def test_check_when_nothing_can_be_compared_then_the_metric_of_preferences_is_re
     assert "preference_margin compares a chosen answer with a rejected one" in problem["message"]
 
 
+def test_check_when_long_rows_go_then_says_how_many_of_the_first_or_refuses_by_name(
+    cli: Cli, recipe: Any
+) -> None:
+    path = recipe("asked")
+    told = cli("check", path, "prepare.too_long=drop", "prepare.max_length=26")
+    assert told.code == 0, told.err
+    assert "note: 15 of them are longer than 26 tokens and would be left out" in told.err
+    told = cli("check", path, "prepare.too_long=refuse", "prepare.max_length=26", "--json")
+    (problem,) = told.json["problems"]
+    assert (problem["key"], told.code) == ("collect.datasets.0", 3)
+    assert "A row is longer than the model reads." in problem["message"]
+    assert f"train row 32 of {OWNER}/asked@" in problem["message"]
+    assert cli("check", path, "prepare.too_long=refuse").code == 0
+
+
 def test_check_when_the_rows_would_teach_nothing_then_it_is_their_fault_and_all_else_is_told(
     cli: Cli, recipe: Any
 ) -> None:

@@ -91,6 +91,11 @@ def encode_unchecked(
     return _kept(examples, _cuts(examples, tokenizer, reading), found)
 
 
+def sizes(examples: Sequence[Example], tokenizer: Any, reading: Reading) -> list[int]:
+    """Tokens of each prompt with its longest answer, before anything is cut."""
+    return [one.size for one in _cuts(examples, tokenizer, reading)]
+
+
 def _cuts(examples: Sequence[Example], tokenizer: Any, reading: Reading) -> list[Cut]:
     ends = {tokenizer.eos_token_id, *reading.stops}
     return [cut(_tokens(tokenizer, one, reading, ends), reading.max_length) for one in examples]
