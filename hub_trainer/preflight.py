@@ -296,7 +296,7 @@ class _Judging:
 
     def base_model(self, base: Mapping[str, Any] | None) -> ModelFolders | None:
         """Its folders, where neither it nor a setting has a fault."""
-        from hub_trainer.base_models import look_at_weights
+        from hub_trainer.base_models import look_at_weights, template_problems
 
         task, folders = task_of(self.recipe), None
         if base:
@@ -308,6 +308,8 @@ class _Judging:
         found = judge(self.recipe) or end_problems(self.recipe, judge)
         if base and not any(problem.key == "base_model" for problem in found):
             found += look_at_weights(self.recipe.task, **base)
+        if folders and not found:
+            found += template_problems(self.recipe, folders)
         self.add(found, ExitCode.RECIPE)
         return None if found else folders
 

@@ -6,6 +6,7 @@ from typing import Any
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import name, table
 from hub_trainer.metrics import metric_needs
+from hub_trainer.recipe.chat_templates import told as template_told
 from hub_trainer.reports import Results, WritingResult
 
 MOST_PAIRS_SHOWN = 10
@@ -61,6 +62,8 @@ def training_lines(facts: CardFacts) -> list[list[str]]:
     lines = [["learned from", _learned_from(facts)], ["loss", f"{kind}, {loss}"]]
     if kind in HELD_BY_BETA:
         lines.append(["beta", f"{language.beta if language else 0.1:g}"])
+    if language and language.chat_template is not None:
+        lines.append(["chat template", template_told(language.chat_template)])
     return lines
 
 

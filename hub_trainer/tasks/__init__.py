@@ -131,6 +131,8 @@ class Asked:
     """Places of the rows whose own answer's likelihood is wanted."""
     paired: Sequence[int] = ()
     """Places of the rows of two answers, of which it is wanted how likely both are."""
+    chat_template: str | None = None
+    """How a model is given dialogues that has no template of its own."""
 
 
 PLAIN = Asked()

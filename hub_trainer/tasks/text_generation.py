@@ -159,7 +159,8 @@ class TextGeneration:
         That is the answer to a prompt, of a preference the chosen one, a dialogue's assistant
         turns, or a whole text. Of a preference it says how likely both are, where that is asked.
         """
-        served, examples = _served(folders), [example_of(row) for row in rows]
+        served = served_model(folders.model, folders.base, asked.chat_template)
+        examples = [example_of(row) for row in rows]
         found = [Prediction(None)] * len(rows)
         places = range(len(rows)) if asked.answered is None else asked.answered
         prompts = [served.prompt(examples[place]) for place in places]

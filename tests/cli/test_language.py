@@ -108,6 +108,27 @@ def test_check_when_nothing_can_be_compared_then_the_metric_of_preferences_is_re
     assert "preference_margin compares a chosen answer with a rejected one" in problem["message"]
 
 
+def test_check_when_the_base_has_no_chat_template_then_names_the_key_that_gives_one(
+    cli: Cli, hub: Hub, recipe: Any
+) -> None:
+    turns = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
+    rows = [{"messages": [{**turns[0], "content": f"{n}?"}, turns[1]]} for n in range(40)]
+    content = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    commit(hub, Repo(f"{OWNER}/turns", "dataset"), {"train.jsonl": content})
+    path = recipe("turns")
+    told = cli("check", path, "--json")
+    (problem,) = told.json["problems"]
+    assert "name a template in train.language.chat_template, as chatml, plain" in str(problem)
+    good = cli("check", path, "train.language.chat_template=chatml")
+    assert good.code == 0, good.err
+    assert f"<|im_start|>assistant\n{OPEN}Two.<|im_end|>{CLOSE}" in good.err
+    (cli.folder / "own.jinja").write_text("{{ messages[-1]['content'] }}")
+    told = cli("check", path, "train.language.chat_template=own.jinja", "--json")
+    (problem,) = told.json["problems"]
+    assert (problem["key"], told.code) == ("train.language.chat_template", 2)
+    assert "drops turns: of two questions and two answers" in problem["message"]
+
+
 def test_check_when_long_rows_go_then_says_how_many_of_the_first_or_refuses_by_name(
     cli: Cli, recipe: Any
 ) -> None:

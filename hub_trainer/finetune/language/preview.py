@@ -8,7 +8,6 @@ from typing import Any
 from hub_trainer.finetune.language.encode import Encoded, encode, sizes
 from hub_trainer.finetune.language.fit import LanguageFit, plan_of, reading_of
 from hub_trainer.finetune.language.refusals import refused_rows
-from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import loss_of
 from hub_trainer.inputs.language_examples import Row, example_of
 from hub_trainer.rows.examples import examples_of
@@ -25,7 +24,7 @@ def read_rows(rows: Sequence[Row], fit: LanguageFit) -> tuple[Encoded, list[Segm
     taken = [row for row, refusal in zip(rows, refused, strict=True) if refusal is None]
     if rows and not taken:
         raise next(filter(None, refused))
-    tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
+    tokenizer = fit.tokenizer()
     reading = reading_of(fit, tokenizer)
     known, examples = examples_of(taken)
     encoded = encode(examples, tokenizer, known, reading)
@@ -36,7 +35,7 @@ def read_rows(rows: Sequence[Row], fit: LanguageFit) -> tuple[Encoded, list[Segm
 
 def row_sizes(rows: Sequence[Row], fit: LanguageFit) -> tuple[list[int], int]:
     """Tokens of each row's prompt with its longest answer, and how many training takes."""
-    tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
+    tokenizer = fit.tokenizer()
     reading = reading_of(fit, tokenizer)
     return sizes([example_of(row) for row in rows], tokenizer, reading), reading.max_length
 

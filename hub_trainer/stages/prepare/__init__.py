@@ -15,6 +15,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.inputs import load_input
 from hub_trainer.lineage import PinnedRepo, load_pins
 from hub_trainer.recipe import Recipe
+from hub_trainer.recipe.chat_templates import digest
 from hub_trainer.rows import read_rows, row_id, write_rows
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.left_out import left_out_text, total_of
@@ -132,6 +133,8 @@ def _inputs(recipe: Recipe, collected: Artifact, reader: PinnedRepo | None) -> d
         language = recipe.train.language
         inputs["base_model"] = reader.commit_sha
         inputs["train_on"] = language.train_on if language else None
+        if language and language.chat_template is not None:
+            inputs["chat_template"] = digest(language.chat_template)
     if _acts_on_length(recipe):
         inputs |= recipe.prepare.model_dump(include={"max_length", "too_long"})
     return inputs

@@ -41,7 +41,7 @@ def load_weights(folder: Path, auto_name: str, **options: Any) -> Any:
     return model
 
 
-def load_tokenizer(folder: Path, *, chat_template: bool) -> Any:
+def load_tokenizer(folder: Path, *, chat_template: bool, template: str | None = None) -> Any:
     """The tokenizer of the folder. One without its files loads as an empty one, without a word."""
     from transformers import AutoTokenizer
 
@@ -51,6 +51,8 @@ def load_tokenizer(folder: Path, *, chat_template: bool) -> Any:
         raise ReloadFailure("the tokenizer is missing: what loads has no vocabulary")
     if chat_template and not tokenizer.chat_template:
         raise ReloadFailure("the chat template of the base model is lost")
+    if template is not None and tokenizer.chat_template != template:
+        raise ReloadFailure("the chat template is not the one that the recipe names")
     return tokenizer
 
 

@@ -28,7 +28,9 @@ def reload_writer(
 
     folder = Path(request["folder"])
     base = Path(request["base"]) if request["base"] else None
-    tokenizer = load_tokenizer(folder, chat_template=request["chat_template"])
+    tokenizer = load_tokenizer(
+        folder, chat_template=request["chat_template"], template=request["template"]
+    )
     model = _with_base(folder, base) if base else _whole(folder)
     with step("the model does not take the rows"):
         plain = [_likelihood(model, tokenizer, row) for row in rows]
