@@ -147,7 +147,8 @@ def run(
         str | None,
         typer.Option(
             metavar="WHERE",
-            help="slurm writes a batch file to submit; this machine otherwise.",
+            help="slurm writes a batch file to submit; jobs:FLAVOR, as jobs:a10g-large, sends a Job"
+            " to the Hub; this machine otherwise.",
             rich_help_panel=AWAY,
         ),
     ] = None,
@@ -165,6 +166,22 @@ def run(
             min=0, help="slurm: GPUs of a node, if not as the config says.", rich_help_panel=AWAY
         ),
     ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="jobs: do not follow the log; the same command finds the job again.",
+            rich_help_panel=AWAY,
+        ),
+    ] = False,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="jobs: a variable of this environment that the job gets as a secret; repeatable.",
+            rich_help_panel=AWAY,
+        ),
+    ] = None,
     sbatch: Annotated[
         list[str] | None,
         typer.Option(
@@ -180,8 +197,8 @@ def run(
         use_endpoint(endpoint)
         from hub_trainer.cli.going_away import Journey, run_away
 
-        journey = Journey(on, time, gpus, tuple(sbatch or ()))
-        if journey.assert_sound(fresh=fresh):
+        journey = Journey(on, time, gpus, tuple(sbatch or ()), detach, tuple(secret or ()))
+        if journey.leaves(fresh=fresh, round_dir=round_dir):
             run_away(
                 journey,
                 recipe,

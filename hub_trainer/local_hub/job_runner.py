@@ -17,7 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from hub_trainer.local_hub.jobs import Job, begin_job, end_job, end_left_over, find_job
+from hub_trainer.local_hub.jobs import (
+    Job,
+    begin_job,
+    drop_waiting_job,
+    end_job,
+    end_left_over,
+    find_job,
+)
 from hub_trainer.local_hub.names import now_iso
 from hub_trainer.local_hub.store import Store
 
@@ -58,9 +65,9 @@ class JobRunner:
         self._pool.submit(self._run, job, dict(secrets), event)
 
     def cancel(self, job: Job) -> None:
-        """End a job, with every process that it has started."""
+        """End a job, with every process that it has started; it is CANCELED once none is left."""
+        drop_waiting_job(self._store, job.id)
         with self._guard:
-            end_job(self._store, job.id, "CANCELED")
             event = self._canceled.get(job.id)
             if event is not None:
                 event.set()
@@ -109,7 +116,9 @@ class JobRunner:
                 message = _watch(process, job, canceled)
                 reader.join(timeout=GRACE_SECONDS)
             code = process.returncode
-            if message or code:
+            if canceled.is_set():
+                end_job(self._store, job.id, "CANCELED")
+            elif message or code:
                 end_job(self._store, job.id, "ERROR", message or f"Exit code {code}")
             else:
                 end_job(self._store, job.id, "COMPLETED")
@@ -182,9 +191,11 @@ def _end(process: "subprocess.Popen[bytes]", job_id: str) -> None:
 
 
 def _kill(process: "subprocess.Popen[bytes]", job_id: str, number: signal.Signals) -> None:
-    """Signal the whole group, and processes that have left it, as a launcher's do."""
+    """Signal the group; KILL also reaches processes that have left it, as a launcher's do."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
+    if number != signal.SIGKILL:
+        return  # as of a container: who has started others hands it on
     for pid in _strays(job_id):
         with suppress(ProcessLookupError, PermissionError):
             if os.getpgid(pid) != process.pid:

@@ -192,6 +192,15 @@ def end_job(store: Store, job_id: str, stage: str, message: str | None = None) -
         return done.rowcount == 1
 
 
+def drop_waiting_job(store: Store, job_id: str) -> None:
+    """A job that has not begun is canceled at once."""
+    with store.write() as db:
+        db.execute(
+            "UPDATE job SET stage = 'CANCELED', finished = ? WHERE id = ? AND stage = 'SCHEDULING'",
+            (now_iso(), job_id),
+        )
+
+
 def end_left_over(store: Store) -> None:
     """Jobs that a server before this one did not see the end of."""
     for found in rows(store, "SELECT id FROM job WHERE stage IN ('SCHEDULING', 'RUNNING')"):

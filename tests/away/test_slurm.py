@@ -132,6 +132,7 @@ def _signal_step(process: "subprocess.Popen[str]", parent: int | None = None) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("processes", [None, 1, 2])
 def test_round_when_told_to_stop_then_asks_for_a_requeue_and_the_next_start_resumes(
     cli: Cli,  # noqa: F811

@@ -16,6 +16,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from hub_trainer.local_hub import LocalHub
+from hub_trainer.local_hub.job_runner import MAX_AT_ONCE
 from hub_trainer.local_hub.jobs import list_jobs
 
 SAY = "import os, json; print(json.dumps(dict(os.environ)))"
@@ -166,6 +167,19 @@ def test_cancel_when_the_job_minds_the_signal_then_it_may_say_a_last_word(api: H
     assert next(logs) == "ready"
     api.cancel_job(job_id=job_id, namespace="admin")
     assert "saved" in [*logs, *_logs(api, job_id, follow=True)]
+
+
+def test_cancel_when_the_job_still_waits_then_it_never_begins(api: HfApi) -> None:
+    busy = [_run(api, "import time; time.sleep(600)") for _ in range(MAX_AT_ONCE)]
+    waiting = _run(api, "print('begun')")
+    assert api.inspect_job(job_id=waiting, namespace="admin").status.stage == "SCHEDULING"
+    api.cancel_job(job_id=waiting, namespace="admin")
+    job = api.inspect_job(job_id=waiting, namespace="admin")
+    assert (job.status.stage, job.started_at) == ("CANCELED", None)
+    for job_id in busy:
+        api.cancel_job(job_id=job_id, namespace="admin")
+    assert {_end(api, job_id).status.stage for job_id in busy} == {"CANCELED"}
+    assert _logs(api, waiting, follow=True) == []
 
 
 def test_list_when_asked_by_stage_and_label_then_those(api: HfApi) -> None:
