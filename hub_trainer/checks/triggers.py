@@ -53,6 +53,11 @@ class Trigger:
         """As the worker answers."""
         return {**vars(self), "rows": list(self.rows)}
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Trigger":
+        """From the worker's answer."""
+        return cls(**{**content, "rows": tuple(map(int, content["rows"]))})
+
 
 @dataclass(frozen=True)
 class _Counts:

@@ -126,8 +126,8 @@ def review_all(recipe_file: RecipeFile, hub: Hub, report: Report) -> list[dict[s
 
     reviewed = run(hub, DIGITS.repo_id, recipe=recipe_file.recipe, progress=in_review)
     return [
-        {**verdict, "reasons": [c["detail"] for c in verdict["checks"] if not c["passed"]]}
-        for verdict in reviewed["pull_requests"]
+        {**one.to_dict(), "reasons": [check.detail for check in one.checks if not check.passed]}
+        for one in reviewed.verdicts
     ]
 
 

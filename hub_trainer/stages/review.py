@@ -5,6 +5,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,23 @@ Progress = Callable[[float, str], None]
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Reviewed:
+    """What came of the pull requests of a dataset, and by which rules."""
+
+    dataset_id: str
+    policy: Policy
+    verdicts: tuple[Verdict, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` shows it."""
+        return {
+            "dataset": self.dataset_id,
+            "policy": self.policy.origin,
+            "pull_requests": [verdict.to_dict() for verdict in self.verdicts],
+        }
+
+
 def run(
     hub: Hub,
     dataset_id: str,
@@ -39,7 +57,7 @@ def run(
     number: int | None = None,
     recipe: Recipe | None = None,
     progress: Progress = lambda share, doing: None,
-) -> dict[str, Any]:
+) -> Reviewed:
     """Review one pull request of a dataset, or all open ones; comment, and merge or close."""
     policy = find_policy(hub, dataset_id, recipe)
     numbers = [number] if number is not None else list(_open_heads(hub, dataset_id))
@@ -48,11 +66,7 @@ def run(
         progress(place / len(numbers), f"pull request {chosen}")
         verdicts.append(settle(hub, dataset_id, chosen, policy))
     progress(1.0, f"{len(verdicts)} pull requests reviewed")
-    return {
-        "dataset": dataset_id,
-        "policy": policy.origin,
-        "pull_requests": [verdict.to_dict() for verdict in verdicts],
-    }
+    return Reviewed(dataset_id, policy, tuple(verdicts))
 
 
 def watch(

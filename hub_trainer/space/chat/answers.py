@@ -52,20 +52,20 @@ def show_answer_verdict(beside: str, *, can_vary: bool) -> AnswerVerdict:
     return AnswerVerdict(block, up, down, *forms, again)
 
 
-def wire_answers(talk: ChatParts, verdict: AnswerVerdict, events: ChatEvents, status: Any) -> None:
+def wire_answers(parts: ChatParts, verdict: AnswerVerdict, events: ChatEvents, status: Any) -> None:
     """Ask for answers, and rate them."""
-    outputs = [talk.chat, talk.turns, talk.message]
+    outputs = [parts.chat, parts.turns, parts.message]
     wire_asking(
-        talk,
-        [talk.send.click, talk.message.submit],
-        Ask(events.answer, [talk.message, talk.turns], outputs),
+        parts,
+        [parts.send.click, parts.message.submit],
+        Ask(events.answer, [parts.message, parts.turns], outputs),
         verdict.block,
     )
-    again = Ask(events.again, [talk.turns], outputs)
-    wire_asking(talk, [verdict.again.click], again, verdict.block)
-    wire_input(talk, events, verdict.block)
+    again = Ask(events.again, [parts.turns], outputs)
+    wire_asking(parts, [verdict.again.click], again, verdict.block)
+    wire_input(parts, events, verdict.block)
     forms = [verdict.edit.block, verdict.report.block]
-    verdict.edit.open.click(_open_edit, talk.turns, [*forms, verdict.edit.text], **AT_ONCE)
+    verdict.edit.open.click(_open_edit, parts.turns, [*forms, verdict.edit.text], **AT_ONCE)
     verdict.report.open.click(_open_report, None, [*forms, verdict.report.text], **AT_ONCE)
     for button, rating, text in (
         (verdict.up, "up", gr.State("")),
@@ -73,9 +73,11 @@ def wire_answers(talk: ChatParts, verdict: AnswerVerdict, events: ChatEvents, st
         (verdict.edit.send, "edit", verdict.edit.text),
         (verdict.report.send, "report", verdict.report.text),
     ):
-        told = button.click(events.say, [gr.State(rating), text, talk.turns], talk.said, **AT_ONCE)
+        told = button.click(
+            events.say, [gr.State(rating), text, parts.turns], parts.said, **AT_ONCE
+        )
         told.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
-    talk.turns.change(_close, None, forms, **AT_ONCE)
+    parts.turns.change(_close, None, forms, **AT_ONCE)
 
 
 def _show_form(button: Any, label: str, send: str, *, lines: int) -> Form:

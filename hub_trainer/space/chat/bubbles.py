@@ -9,7 +9,7 @@ INVITATION = "Write a message below."
 # Signs of the templates that Gradio fills in before it shows HTML.
 TEMPLATE_SIGNS = str.maketrans({sign: f"&#{ord(sign)};" for sign in "${}`\\@"})
 CSS = """
-#talk { gap: 12px; }
+#conversation { gap: 12px; }
 #chat { display: flex; flex-direction: column-reverse; overflow-y: auto !important;
   min-height: 70px; max-height: max(200px, calc(100dvh - 520px)); }
 #chat > * { margin-bottom: auto; flex-shrink: 0; }
