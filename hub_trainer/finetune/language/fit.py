@@ -74,15 +74,17 @@ def fit_language_model(
     held = encode_unchecked(examples[len(train) :], tokenizer, known, reading)
     learned = encode(examples[: len(train)], tokenizer, known, reading)
     data = LanguageData(learned, held if held.rows else None)
+    model = _start(fit)
+    notes = [*_precision(model, fit.train), *_notes(data)]
     tuned, report = fine_tune_language_model(
-        _start(fit),
+        model,
         data,
         plan_of(fit, reading.max_length),
         out_dir=out_dir,
         run_digest=_run_digest(train, validation, fit),
         on_progress=lambda now: fit.progress(now.step / max(now.max_steps, 1), now.doing),
     )
-    notes = [*report.notes, *_notes(data)]
+    notes = [*report.notes, *notes]
     if PartialState().is_main_process:
         notes += _save(tuned, tokenizer, data.train, fit, out_dir)
     return replace(report, notes=tuple(notes))
@@ -107,6 +109,7 @@ def _start(fit: LanguageFit) -> Any:
             train.method,
             quantization=fit.language.quantization if train.method_facts.quantized else None,
             adapter_dir=fit.model_dir if fit.base_dir else None,
+            bfloat16=train.arguments.get("bf16"),
         )
 
 
@@ -142,6 +145,15 @@ def _run_digest(train: Sequence[Row], validation: Sequence[Row], fit: LanguageFi
     settings = fit.train.model_dump(mode="json")
     folders = [str(fit.model_dir), str(fit.base_dir)]
     return digest_of({"rows": rows, "train": settings, "length": fit.max_length, "from": folders})
+
+
+def _precision(model: Any, train: TrainSection) -> list[str]:
+    """In what the frozen weights under an adapter are kept and multiplied, and who chose it."""
+    if not train.method_facts.adapter:
+        return []
+    named = "bf16" in train.arguments
+    why = "as train.arguments.bf16 says" if named else "the faster one on this machine"
+    return [f"the frozen weights are {str(model.dtype).removeprefix('torch.')}, {why}"]
 
 
 def _notes(data: LanguageData) -> list[str]:
