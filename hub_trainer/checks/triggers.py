@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hub_trainer.checks.pictures import small_pictures
+from hub_trainer.checks.small_pictures import small_pictures
 from hub_trainer.inputs import SignsOf, load_input
 
 Row = Mapping[str, Any]

@@ -13,12 +13,12 @@ from hub_trainer.checks.card import check_card
 from hub_trainer.checks.comment import MARKER, has_comment, render_comment
 from hub_trainer.checks.contributor import check_contributor, merged_rows
 from hub_trainer.checks.curated import as_curated, is_curated
-from hub_trainer.checks.files import FileChanges, check_files, compare_listings, data_files
+from hub_trainer.checks.declared_sizes import without_sizes
+from hub_trainer.checks.file_names import FileChanges, check_files, compare_listings, data_files
 from hub_trainer.checks.inspection import CHECKERS
 from hub_trainer.checks.opening import Opened, open_added
 from hub_trainer.checks.policy import Policy, find_policy
 from hub_trainer.checks.review_context import CARD, Tip, fork_of, load_tip
-from hub_trainer.checks.sizes import without_sizes
 from hub_trainer.checks.verdict import Check, Verdict, decide
 from hub_trainer.errors import DataError, HubError, UsageError
 from hub_trainer.hub import Changes, Commit, FileCopy, Hub, PullRequest, Repo

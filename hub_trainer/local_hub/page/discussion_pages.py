@@ -15,7 +15,7 @@ from hub_trainer.local_hub.errors import forbidden
 from hub_trainer.local_hub.page.about import frame, repo_url
 from hub_trainer.local_hub.page.browse import REPO
 from hub_trainer.local_hub.page.diffs import diff_commits
-from hub_trainer.local_hub.page.files import PICTURE_NAMES
+from hub_trainer.local_hub.page.file_pages import PICTURE_NAMES
 from hub_trainer.local_hub.page.markdown import render_markdown
 from hub_trainer.local_hub.page.render import page
 from hub_trainer.local_hub.page.rows import changed_rows

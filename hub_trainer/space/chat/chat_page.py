@@ -2,7 +2,7 @@
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
-from hub_trainer.space.chat.answers import show_answer_verdict, wire_answers
+from hub_trainer.space.chat.answer_parts import show_answer_verdict, wire_answers
 from hub_trainer.space.chat.chat_parts import (
     ONE_AT_A_TIME,
     ChatParts,
@@ -10,7 +10,7 @@ from hub_trainer.space.chat.chat_parts import (
     show_input,
 )
 from hub_trainer.space.chat.events import ChatEvents
-from hub_trainer.space.chat.pairs import show_pair_verdict, wire_pairs
+from hub_trainer.space.chat.pair_parts import show_pair_verdict, wire_pairs
 from hub_trainer.space.chat.service import ChatService
 from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View, head, notice, terms
 from hub_trainer.space.wording import space_title
