@@ -34,6 +34,8 @@ from hub_trainer.sandbox import SandboxLimits, run_sandboxed
 log = logging.getLogger(__name__)
 
 WORKER, POISON = "hub_trainer.checks.worker", "hub_trainer.checks.poison"
+CHECKERS = f"{WORKER}:import_checkers"
+"""What warms up a process whose children carry out checks; see `hub_trainer.sandbox.kept_warm`."""
 SCHEMA_CHECKS = frozenset({"columns", "label names", "usable rows"})
 READ_LIMITS = SandboxLimits(cpu_seconds=300, wall_seconds=600)
 MAX_CELL_BYTES = 20_000_000
@@ -180,10 +182,10 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
         check_leakage(leakage),
         *check_personal_data(Traces(**found["personal"]), Traces(**found["base_personal"])),
         check_text(found["flags"]),
-        check_known_labels(context.base.labels, new.labels),
+        check_known_labels(context.base.labels, new.labels, found["unknown_labels"]),
         check_label_spread(context.base.labels, new.labels, max_shift=review.max_label_shift),
         check_triggers(signs["triggers"]),
-        check_shifts(signs["shifts"]),
+        check_shifts(signs["shifts"], context.base.answer["spec"]["columns"]),
         # Only repeats of the dataset are numbered: which rows are sealed stays untold.
         check_left_out(signs["repeats"]),
     ]  # fmt: skip

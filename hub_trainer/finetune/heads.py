@@ -385,14 +385,17 @@ class TranscriptHead:
         return found
 
 
-def head_of(answer: str) -> AskedHead:
-    """The head of an answer, by its name."""
-    every: Mapping[str, AskedHead] = {
-        **HEADS,
-        "spans": SPANS_HEAD,
-        "transcript": TranscriptHead(),
-    }
-    return every[answer]
+ASKED_HEADS: Mapping[str, AskedHead] = {
+    **HEADS,
+    "spans": SPANS_HEAD,
+    "transcript": TranscriptHead(),
+}
+"""Name of an answer -> what its models end in; those of completions keep the base's end."""
+
+
+def num_outputs(answer: str, names: Sequence[str]) -> int:
+    """How many outputs a model of an answer is given for these names."""
+    return len(ASKED_HEADS[answer].outputs(names)) if answer in ASKED_HEADS else 0
 
 
 def scored_by_pipeline(head: RowHead, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:

@@ -3,7 +3,7 @@
 import resource
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,7 @@ def forecast(subject: Subject, amount: Amount, weights_mb: Mapping[str, float] |
 
 
 def _trial(subject: Subject, base: ModelFolders) -> "Trial":
+    from hub_trainer.finetune.heads import num_outputs
     from hub_trainer.finetune.trial import RowLengths, try_classifier, try_language_model
 
     recipe, preview = subject.recipe, subject.preview
@@ -106,13 +107,6 @@ def _trial(subject: Subject, base: ModelFolders) -> "Trial":
     data = task.fit_data(splits, recipe, base)
     outputs = num_outputs(task.answer.name, splits.label_names)
     return try_classifier(auto_name, base.model, recipe.train, data, num_labels=outputs)
-
-
-def num_outputs(answer: str, names: Sequence[str]) -> int:
-    """How many outputs a model of an answer has with these names."""
-    from hub_trainer.finetune.heads import head_of
-
-    return len(head_of(answer).outputs(names))
 
 
 def _splits(prepared: Artifact) -> Splits:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -37,7 +37,14 @@ from hub_trainer.finetune.label_scores import (
     label_scores,
 )
 from hub_trainer.finetune.plan import FitData
-from hub_trainer.finetune.tokenizers import encode, limit_of, load_reader, load_tokenizer
+from hub_trainer.finetune.reloading import AsUsers, Promised
+from hub_trainer.finetune.tokenizers import (
+    encode,
+    limit_of,
+    load_reader,
+    load_tokenizer,
+    unread_of_text,
+)
 from hub_trainer.finetune.untouched import untouched
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import Recipe
@@ -45,6 +52,7 @@ from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NOT_QUANTISED,
     PLAIN,
     Asked,
     BasePredictions,
@@ -55,9 +63,11 @@ from hub_trainer.tasks import (
     Splits,
     TokenCounts,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -105,7 +115,8 @@ class TextClassification:
     modality: str = "text"
     beside: tuple[str, ...] = ()
     """`text_pair` where the recipe's columns name a second text."""
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
+    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -252,13 +263,17 @@ class TextClassification:
         body = load_body(base_dir).to(device())
         return frozen_features(body, _batches(load_tokenizer(base_dir, None), rows), len(rows))
 
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
+
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for each text."""
         del examples
         names = ("text", *self.beside)
-        box = {"lines": 4, "max_length": MAX_TEXT_CHARACTERS}
-        boxes = [("Textbox", {"label": LABELS[name], **box}) for name in names]
-        return Widgets(boxes, partial(_text_row, names), columns=names if self.beside else ())
+        boxes = [("Textbox", {"label": LABELS[name], "lines": 4}) for name in names]
+        columns = names if self.beside else ()
+        return Widgets(boxes, partial(_text_row, names), unread=_unread, columns=columns)
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -367,9 +382,14 @@ def _text_row(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     if longest > MAX_TEXT_CHARACTERS:
         which = "One text" if names[1:] else "The text"
         raise DataError(
-            f"{which} is longer than {MAX_TEXT_CHARACTERS:,} characters.", got=f"{longest:,}"
+            f"{which} has {longest:,} characters, and {MAX_TEXT_CHARACTERS:,} is the limit.",
+            do="shorten it",
         )
     return row
+
+
+def _unread(model_dir: Path, row: Row) -> list[str]:
+    return unread_of_text(model_dir, load_input("text").for_pipeline(row))
 
 
 TASK = TextClassification()

@@ -125,7 +125,7 @@ def _served(
     tokenizer = load_tokenizer(model_dir, base_dir)
     tokenizer.chat_template = tokenizer.chat_template or chat_template
     model = _load(model_dir, base_dir).to(device()).eval()
-    packing = Packing(tokens_per_pass(device().type), dense=can_be_dense(model))
+    packing = Packing(tokens_per_pass(device().type, model.dtype), dense=can_be_dense(model))
     longest = longest_input(tokenizer, model.config, model)
     return ServedModel(
         model, tokenizer, longest, stop_ids(model.generation_config, tokenizer), packing
