@@ -137,9 +137,9 @@ class MediaClassification:
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     answer: Answer = load_answer("label")
     converses: None = None
-    counts_tokens: None = None
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
     methods: frozenset[str] = offered_beside(NOT_QUANTISED)
+    counts_tokens: None = None
     metrics: frozenset[str] = load_answer("label").metrics
 
     @property
