@@ -71,6 +71,8 @@ class Prediction:
     """Of a completion."""
     likelihood: Likelihood | None = None
     """Of the row's own answer, where that was asked."""
+    vectors: "tuple[FloatArray, FloatArray] | None" = field(default=None, compare=False, repr=False)
+    """(D,) of both texts of a pair, of length 1, where the value was made of them."""
 
 
 @dataclass(frozen=True)

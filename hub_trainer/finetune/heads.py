@@ -34,7 +34,10 @@ from hub_trainer.stats import measure
 FloatArray = NDArray[np.float32]
 Row = Mapping[str, Any]
 Metrics = Callable[[EvalPrediction], dict[str, float]]
-ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+ProblemType = Literal[
+    "single_label_classification", "multi_label_classification", "regression", "similarity"
+]
+"""How transformers reads the outputs; of similarity there are none."""
 OUTPUT_NAME = "target"
 """What a model of numbers calls its only output."""
 THRESHOLD = 0.5
@@ -385,14 +388,7 @@ class TranscriptHead:
         return found
 
 
-def head_of(answer: str) -> AskedHead:
-    """The head of an answer, by its name."""
-    every: Mapping[str, AskedHead] = {
-        **HEADS,
-        "spans": SPANS_HEAD,
-        "transcript": TranscriptHead(),
-    }
-    return every[answer]
+TRANSCRIPT_HEAD = TranscriptHead()
 
 
 def scored_by_pipeline(head: RowHead, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:

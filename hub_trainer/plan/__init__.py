@@ -103,7 +103,7 @@ def count_sizes(
         return None
     from hub_trainer.finetune import sizes
 
-    outputs = 0 if task.converses else num_outputs(task.answer.name, names)
+    outputs = num_outputs(task, names)
     model = (auto_name, base.model, base.base, recipe.train)
     found = sizes.count_parameters(*model, num_labels=outputs)
     memory = sizes.estimate_memory(found, recipe.train, is_language=task.converses is not None)

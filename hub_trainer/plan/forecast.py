@@ -13,7 +13,7 @@ from hub_trainer.errors import HubTrainerError
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import Recipe, TuneSection
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Preview, Splits, task_of
+from hub_trainer.tasks import ModelFolders, Preview, Splits, Task, task_of
 
 if TYPE_CHECKING:
     from hub_trainer.finetune.trial import Trial
@@ -104,15 +104,13 @@ def _trial(subject: Subject, base: ModelFolders) -> "Trial":
         return try_language_model(auto_name, whole, adapter, recipe.train, rows=lengths)
     splits = _splits(subject.prepared)
     data = task.fit_data(splits, recipe, base)
-    outputs = num_outputs(task.answer.name, splits.label_names)
+    outputs = num_outputs(task, splits.label_names)
     return try_classifier(auto_name, base.model, recipe.train, data, num_labels=outputs)
 
 
-def num_outputs(answer: str, names: Sequence[str]) -> int:
-    """How many outputs a model of an answer has with these names."""
-    from hub_trainer.finetune.heads import head_of
-
-    return len(head_of(answer).outputs(names))
+def num_outputs(task: Task, names: Sequence[str]) -> int:
+    """How many outputs a task's model has with these names; 0 where its config names none."""
+    return len(task.head.outputs(names)) if task.head else 0
 
 
 def _splits(prepared: Artifact) -> Splits:

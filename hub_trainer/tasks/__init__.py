@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.errors import Problem, RecipeError, RowRefused
@@ -16,6 +16,9 @@ from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import COLUMN_OF, OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks.outlines import OUTLINES, Kind, Outline, answer_of, beside_of, not_learned
+
+if TYPE_CHECKING:
+    from hub_trainer.finetune.heads import AskedHead
 
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
@@ -75,6 +78,8 @@ class ModelCard:
     """The files without which the folder does not load."""
     auto_class: str | None = None
     """The class of transformers that loads the weights; None for another library's model."""
+    pipeline: str | None = None
+    """The pipeline of transformers that runs the folder; None for the one of the task's name."""
     tags: Sequence[str] = field(default_factory=tuple)
     adapter_usage: str | None = None
     """As `usage`, of an adapter; None where no model is published as one."""
@@ -192,6 +197,11 @@ class Task(Protocol):
     @property
     def converses(self) -> Converses | None:
         """What it has besides where people talk with its model; None where they fill in a form."""
+        ...
+
+    @property
+    def head(self) -> "AskedHead | None":
+        """What its model ends in; None for a model that is none of torch, or that writes."""
         ...
 
     @property
@@ -396,6 +406,7 @@ TASKS: Mapping[str, str] = {
     "tabular-classification": "hub_trainer.tasks.tabular",
     "tabular-regression": "hub_trainer.tasks.tabular",
     "text-generation": "hub_trainer.tasks.text_generation",
+    "sentence-similarity": "hub_trainer.tasks.sentence_similarity",
 }
 """Pipeline tag -> module that holds its `TASK`."""
 

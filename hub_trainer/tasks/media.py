@@ -31,7 +31,7 @@ from hub_trainer.finetune.classifier import (
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights
-from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, output_order
+from hub_trainer.finetune.heads import HEADS, RowHead, label_ids, label_predictions, output_order
 from hub_trainer.finetune.label_scores import (
     Batches,
     FloatArray,
@@ -129,6 +129,7 @@ class MediaClassification:
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     answer: Answer = load_answer("label")
     converses: None = None
+    head: RowHead = HEAD
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     metrics: frozenset[str] = load_answer("label").metrics
 

@@ -16,6 +16,7 @@ from hub_trainer.finetune.auto_classes import (
 )
 from hub_trainer.finetune.classifier import run_digest
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
+from hub_trainer.finetune.heads import TRANSCRIPT_HEAD, TranscriptHead
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.speech import (
     SpeechFit,
@@ -81,6 +82,7 @@ class SpeechRecognition:
     name: str = "automatic-speech-recognition"
     answer: Answer = load_answer("transcript")
     converses: None = None
+    head: TranscriptHead = TRANSCRIPT_HEAD
     modality: str = "audio"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()

@@ -12,7 +12,7 @@ class Starter:
     base_model: str | None
     train: Mapping[str, Any]
     metrics: tuple[str, ...] = ()
-    """Those of a task that writes; others have the usual ones of their answer."""
+    """None, and they are the usual ones of the answer."""
     train_on_base: Mapping[str, Any] | None = None
     """The training where a base model is named and none is usual; None when none can be used."""
     base_tags: tuple[str, ...] = ()
@@ -68,5 +68,11 @@ STARTERS: Mapping[str, Starter] = {
         train={"method": "full", "arguments": _arguments(5.0e-5, 2, 8)},
         metrics=("completion_loss", "perplexity"),
         base_tags=("text-generation",),
+    ),
+    "sentence-similarity": Starter(
+        base_model="sentence-transformers/all-MiniLM-L6-v2",
+        train={"method": "full", "arguments": _arguments(5.0e-5, 2, 32)},
+        metrics=("spearman", "pearson"),
+        base_tags=("sentence-similarity", "feature-extraction"),
     ),
 }

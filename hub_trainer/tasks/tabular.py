@@ -104,6 +104,7 @@ class Tabular:
     name: str = "tabular-classification"
     answer: Answer = load_answer("label")
     converses: None = None
+    head: None = None
     modality: str = "table"
     methods: frozenset[str] = frozenset({"full", "scratch"})
     """Both fit a new model: there is no base to keep anything of."""

@@ -81,6 +81,11 @@ class TextGeneration:
         return {"example": "completion"}
 
     @property
+    def head(self) -> None:
+        """None: it ends in words."""
+        return
+
+    @property
     def converses(self) -> "TextGeneration":
         """A person and the model take turns."""
         return self

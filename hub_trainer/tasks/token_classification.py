@@ -27,7 +27,7 @@ from hub_trainer.finetune.classifier import (
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights
-from hub_trainer.finetune.heads import SPANS_HEAD, output_order
+from hub_trainer.finetune.heads import SPANS_HEAD, SpansHead, output_order
 from hub_trainer.finetune.label_scores import centroid_scores, device
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.tokenizers import load_reader, load_tokenizer
@@ -93,6 +93,7 @@ class TokenClassification:
     name: str = "token-classification"
     answer: Answer = load_answer("spans")
     converses: None = None
+    head: SpansHead = SPANS_HEAD
     modality: Literal["text", "image", "table"] = "text"
     methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
     augmentations: frozenset[str] = frozenset()

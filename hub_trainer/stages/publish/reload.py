@@ -57,9 +57,8 @@ def _reload_predictor(
     answer: dict[str, Any] = {"loaded_with": "hub_trainer", "plain": None}
     auto_name = task.card().auto_class
     if auto_name is not None:
-        from hub_trainer.finetune.heads import head_of
-
-        head = head_of(task.answer.name)
+        head = task.head
+        assert head is not None
         outputs = head.outputs(request["label_names"])
         if outputs:
             _check_outputs(folder, outputs)
@@ -70,9 +69,11 @@ def _reload_predictor(
         if any(name.startswith("tokenizer") for name in task.card().files):
             load_tokenizer(folder, chat_template=request["chat_template"])
         with step("pipeline() does not run on the folder"):
-            found = _by_pipeline(folder, request["task"], shown, head, rows)
+            named = task.card().pipeline or request["task"]
+            found = _by_pipeline(folder, named, shown, head, rows)
         answer["plain"] = [to_plain(task.answer, one) for one in found]
-        answer["loaded_with"] = "transformers `pipeline` and hub_trainer"
+        which = "" if named == request["task"] else f"({named!r})"
+        answer["loaded_with"] = f"transformers `pipeline{which}` and hub_trainer"
     with step("the task does not run on the folder"):
         found = task.predict(ModelFolders(folder), rows)
         answer["task"] = [to_plain(task.answer, one) for one in found]
