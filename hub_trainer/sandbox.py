@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -81,7 +82,7 @@ class Sandbox:
                 start_new_session=True,
             )
         path = [os.path.abspath(entry) for entry in sys.path if entry]
-        self._send({"path": path, "limits": asdict(self.limits), "warm_up": warm_up})
+        self._send({"path": path, "warm_up": warm_up})
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -94,24 +95,34 @@ class Sandbox:
         """Whether it can be called; after a call that ran out of wall time it cannot."""
         return self._process.poll() is None
 
-    def call(self, function_path: str, arguments: Mapping[str, Any], *, folder: Path) -> Any:
+    def call(
+        self,
+        function_path: str,
+        arguments: Mapping[str, Any],
+        *,
+        folder: Path,
+        limits: SandboxLimits | None = None,
+    ) -> Any:
         """Call `module:function` with JSON arguments in a child, and return its JSON result.
 
-        Raises DataError when the child runs out of memory or time, crashes, or raises DataError.
+        Without `limits` those of this process hold. Raises DataError when the child runs out of
+        memory or time, crashes, or raises DataError.
         """
+        limits = limits or self.limits
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="hub-trainer-child-") as scratch:
             files = Path(scratch)
             call = {
                 "function": function_path,
                 "arguments": dict(arguments),
+                "limits": asdict(limits),
                 "writable": [str(folder.resolve()), str(files.resolve())],
                 "scratch": str(files.resolve()),
             }
             with self._in_turn:
                 self._send(call)
-                code = self._exit_code()
-            return self._result(files, code)
+                code = self._exit_code(limits)
+            return self._result(files, code, limits)
 
     def close(self) -> None:
         """Stop the process and what it has started, and remove its folder."""
@@ -131,17 +142,17 @@ class Sandbox:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
 
-    def _exit_code(self) -> int | None:
+    def _exit_code(self, limits: SandboxLimits) -> int | None:
         """The child's exit code; None when it ran out of time, which stops this process too."""
         assert self._process.stdout is not None
-        if select.select([self._process.stdout], [], [], self.limits.wall_seconds)[0]:
+        if select.select([self._process.stdout], [], [], limits.wall_seconds)[0]:
             line = self._process.stdout.readline()
             return int(line) if line else self._process.wait()
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         return None
 
-    def _result(self, files: Path, code: int | None) -> Any:
+    def _result(self, files: Path, code: int | None, limits: SandboxLimits) -> Any:
         path, step_path = files / RESULT, files / STEP
         if code == 0 and path.is_file():
             answer = json.loads(path.read_bytes())
@@ -149,7 +160,7 @@ class Sandbox:
                 raise DataError(**answer["error"])
             return answer["value"]
         raise DataError(
-            _reason(code, self.limits, self.subject),
+            _reason(code, limits, self.subject),
             where=step_path.read_text() if step_path.is_file() else f"reading {self.subject}",
             do=f"Look at {self.subject} by hand: more is asked for than its kind should need.",
         )
@@ -162,9 +173,52 @@ def run_sandboxed(
     folder: Path,
     limits: SandboxLimits | None = None,
 ) -> Any:
-    """Call `module:function` with JSON arguments in a child; see `Sandbox.call`."""
+    """Call `module:function` with JSON arguments in a child; see `Sandbox.call`.
+
+    The child is forked from a process that is warm already inside `kept_warm`.
+    """
+    warm = _kept_warm.get()
+    if warm is not None:
+        return warm.sandbox().call(function_path, arguments, folder=folder, limits=limits)
     with Sandbox(limits) as sandbox:
         return sandbox.call(function_path, arguments, folder=folder)
+
+
+class _Warm:
+    """A process that starts when it is first asked for, and again after it has been stopped."""
+
+    def __init__(self, warm_up: str) -> None:
+        self._warm_up = warm_up
+        self._sandbox: Sandbox | None = None
+
+    def sandbox(self) -> Sandbox:
+        if self._sandbox is None or not self._sandbox.alive:
+            self.close()
+            self._sandbox = Sandbox(warm_up=(self._warm_up, {}))
+        return self._sandbox
+
+    def close(self) -> None:
+        if self._sandbox is not None:
+            self._sandbox.close()
+
+
+_kept_warm: ContextVar[_Warm | None] = ContextVar("kept_warm", default=None)
+
+
+@contextmanager
+def kept_warm(warm_up: str) -> Iterator[None]:
+    """Inside, what `run_sandboxed` calls is forked from one process instead of each from its own.
+
+    `warm_up` names a function of ours, `module:function`, which imports what the calls need. The
+    process reads nothing of strangers itself; keep it no longer than for what one of them wrote.
+    """
+    warm = _Warm(warm_up)
+    before = _kept_warm.set(warm)
+    try:
+        yield
+    finally:
+        _kept_warm.reset(before)
+        warm.close()
 
 
 class OutOfTime(BaseException):
@@ -248,7 +302,6 @@ def _reason(code: int | None, limits: SandboxLimits, subject: str) -> str:
 
 def serve_calls(start: Mapping[str, Any]) -> None:
     """The process's side: warm up, then a child for each call, whose exit code is written out."""
-    limits = SandboxLimits(**start["limits"])
     _leave_network()
     if start["warm_up"]:
         function, arguments = start["warm_up"]
@@ -256,17 +309,18 @@ def serve_calls(start: Mapping[str, Any]) -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _answer_and_exit(json.loads(line), limits)
+            _answer_and_exit(json.loads(line))
         _, status = os.waitpid(child, 0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()
 
 
-def _answer_and_exit(call: Mapping[str, Any], limits: SandboxLimits) -> None:
+def _answer_and_exit(call: Mapping[str, Any]) -> None:
     """The child's side: close the doors, call the function, write its answer."""
     global _step_file
     code = 1
     try:
+        limits = SandboxLimits(**call["limits"])
         scratch = Path(call["scratch"])
         os.chdir(scratch)
         os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "HF_HOME"), str(scratch)))

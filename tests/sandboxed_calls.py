@@ -85,3 +85,11 @@ def fail() -> None:
 
 def refuse() -> None:
     raise DataError("Not good.", where="row 1", got="this", do="That.")
+
+
+def warm() -> None:
+    """Nothing has to be imported for these."""
+
+
+def parent() -> int:
+    return os.getppid()

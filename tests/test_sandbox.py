@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.sandbox import SandboxLimits, run_sandboxed
+from hub_trainer.sandbox import SandboxLimits, kept_warm, run_sandboxed
 
 
 def call(name: str, folder: Path, limits: SandboxLimits | None = None, **arguments: Any) -> Any:
@@ -139,3 +139,20 @@ def test_call_when_it_raises_a_data_error_then_it_is_that_error(tmp_path: Path) 
         call("refuse", tmp_path)
     error = caught.value
     assert (error.what, error.where, error.got, error.do) == ("Not good.", "row 1", "this", "That.")
+
+
+def test_kept_warm_when_called_then_children_of_one_process_which_ends_with_it(
+    tmp_path: Path,
+) -> None:
+    with kept_warm("tests.sandboxed_calls:warm"):
+        first, second = call("parent", tmp_path), call("parent", tmp_path)
+    assert first == second != call("parent", tmp_path)
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_kept_warm_when_a_call_has_limits_then_they_hold_for_it_alone(tmp_path: Path) -> None:
+    with kept_warm("tests.sandboxed_calls:warm"):
+        with pytest.raises(DataError, match="more than 0.2 seconds"):
+            call("sleep", tmp_path, SandboxLimits(wall_seconds=0.2))
+        assert call("echo", tmp_path, value=1) == 1

@@ -34,6 +34,8 @@ from hub_trainer.sandbox import SandboxLimits, run_sandboxed
 log = logging.getLogger(__name__)
 
 WORKER, POISON = "hub_trainer.checks.worker", "hub_trainer.checks.poison"
+CHECKERS = f"{WORKER}:import_checkers"
+"""What warms up a process whose children carry out checks; see `hub_trainer.sandbox.kept_warm`."""
 SCHEMA_CHECKS = frozenset({"columns", "label names", "usable rows"})
 READ_LIMITS = SandboxLimits(cpu_seconds=300, wall_seconds=600)
 MAX_CELL_BYTES = 20_000_000

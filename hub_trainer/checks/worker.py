@@ -49,6 +49,16 @@ MAX_HELD_OUT_ROWS = 1_000
 """Sealed rows that a published model is asked about, to learn what it gets wrong."""
 
 
+def import_checkers() -> None:
+    """The libraries of most checks, before a child that carries them out is forked."""
+    import sklearn.linear_model  # noqa: F401
+
+    import hub_trainer.checks.poison  # noqa: F401
+    from hub_trainer.rows.worker import import_readers
+
+    import_readers()
+
+
 def read_files(
     folder: str,
     out: str,

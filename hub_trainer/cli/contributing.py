@@ -8,11 +8,13 @@ from typing import Any
 
 import typer
 
+from hub_trainer.checks.inspection import CHECKERS
 from hub_trainer.checks.verdict import Check
 from hub_trainer.cli.output import progress_bars, say
 from hub_trainer.contribute import foresee, propose, send
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
+from hub_trainer.sandbox import kept_warm
 
 PERSONAL = "personal data"
 """Name of the check for it."""
@@ -45,7 +47,7 @@ def contribute_file(
     would refuse is an error unless `sending.yes`. So is personal data, which a pull request shows
     to all who see the dataset, whatever becomes of it.
     """
-    with progress_bars() as report:
+    with progress_bars() as report, kept_warm(CHECKERS):
         report("contribute", 0.0, f"reading {path.name}")
         proposal = propose(hub, dataset_id, path, columns=columns)
         for note in proposal.notes:

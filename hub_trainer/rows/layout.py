@@ -237,7 +237,11 @@ def open_builder(folder: Path, *, where: str, config: str | None = None) -> Iter
     """The builder that `datasets` chooses for a vetted folder; it has read names, not contents."""
     import datasets
 
-    with tempfile.TemporaryDirectory(prefix="hub-trainer-cache-") as cache, quiet():
+    with (
+        tempfile.TemporaryDirectory(prefix="hub-trainer-cache-") as cache,
+        quiet(),
+        _torch_left_out(),
+    ):
         try:
             builder = datasets.load_dataset_builder(str(folder), name=config, cache_dir=cache)
         except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError) as error:
@@ -249,6 +253,19 @@ def open_builder(folder: Path, *, where: str, config: str | None = None) -> Iter
                 "pictures or sounds.",
             ) from error
         yield builder
+
+
+@contextmanager
+def _torch_left_out() -> Iterator[None]:
+    """No import of torch by `datasets`, which takes seconds: its streams would be torch's too."""
+    import datasets
+
+    before = datasets.config.TORCH_AVAILABLE
+    datasets.config.TORCH_AVAILABLE = False
+    try:
+        yield
+    finally:
+        datasets.config.TORCH_AVAILABLE = before
 
 
 @contextmanager

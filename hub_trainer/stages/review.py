@@ -13,6 +13,7 @@ from hub_trainer.checks.comment import MARKER, has_comment, render_comment
 from hub_trainer.checks.contributor import check_contributor, merged_rows
 from hub_trainer.checks.curated import as_curated, is_curated
 from hub_trainer.checks.files import FileChanges, check_files, compare_listings, data_files
+from hub_trainer.checks.inspection import CHECKERS
 from hub_trainer.checks.opening import Opened, open_added
 from hub_trainer.checks.policy import Policy, find_policy
 from hub_trainer.checks.review_context import CARD, Tip, fork_of, load_tip
@@ -21,6 +22,7 @@ from hub_trainer.checks.verdict import Check, Verdict, decide
 from hub_trainer.errors import DataError, HubError, UsageError
 from hub_trainer.hub import Changes, Commit, FileCopy, Hub, PullRequest, Repo
 from hub_trainer.recipe import Recipe
+from hub_trainer.sandbox import kept_warm
 
 MAX_STARTS = 5
 """Times that a review starts over because the pull request or main moved under it."""
@@ -86,7 +88,10 @@ def settle(hub: Hub, dataset_id: str, number: int, policy: Policy) -> Verdict:
     meanwhile it is void, and the review starts over.
     """
     for _ in range(MAX_STARTS):
-        with tempfile.TemporaryDirectory(prefix="hub-trainer-review-") as work:
+        with (
+            tempfile.TemporaryDirectory(prefix="hub-trainer-review-") as work,
+            kept_warm(CHECKERS),
+        ):
             verdict = review_pull_request(hub, dataset_id, number, policy, Path(work))
             if apply_verdict(hub, dataset_id, verdict):
                 log.debug("pull request %d of %s: %s", number, dataset_id, verdict.verdict)

@@ -2,6 +2,8 @@ import gc
 import gzip
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +367,15 @@ def test_text_when_a_parquet_file_holds_bytes_that_are_none_then_error_names_the
         read_split(folder({"train.parquet": pa.table({"text": broken})}))
     assert "train.parquet" in str(caught.value.where)
     assert "Invalid UTF8" in str(caught.value.got)
+
+
+def test_read_when_torch_is_not_needed_then_it_is_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text('{"text": "a", "label": "b"}\n')
+    code = (
+        "import sys; from pathlib import Path; from hub_trainer.rows import read_split;"
+        f"read_split(Path({str(tmp_path)!r}), config=None, split='train', where='here');"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False"]

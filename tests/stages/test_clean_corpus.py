@@ -29,7 +29,7 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
 def _reading(path: Path, s: Set, rows: Sequence[Row]) -> Reading:
     write_rows(path, pa.Table.from_pylist(list(rows)))
     values = [row[s.column] for row in rows]
-    labels = RowSpec(s.spec["modality"], s.spec["kinds"]).grouping.counts(values)
+    labels = RowSpec(s.spec["modality"], s.spec["kinds"]).answer.counts(values)
     spec = {"columns": {}, "drop_columns": [], "slices": [], **s.spec}
     return Reading(path, {"rows": len(rows), "labels": labels, "spec": spec})
 

@@ -6,9 +6,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from hub_trainer.artifacts import Artifact, Draft, make_artifact
+from hub_trainer.checks.inspection import CHECKERS
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.inputs.language_examples import Kind
 from hub_trainer.recipe import Recipe, RepoRef
+from hub_trainer.sandbox import kept_warm
 from hub_trainer.stages.curate import answers, predicted
 from hub_trainer.stages.curate.agreed_file import (
     UNKNOWN_LABEL,
@@ -64,7 +66,10 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     }
 
     def make(draft: Draft) -> None:
-        with tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch:
+        with (
+            tempfile.TemporaryDirectory(prefix="hub-trainer-curate-") as scratch,
+            kept_warm(CHECKERS),
+        ):
             context = CurateContext(recipe, shas, task, hub, Path(scratch))
             if context.has(ratings):
                 _curate(context, draft, progress)
