@@ -304,7 +304,7 @@ def test_reload_when_asked_by_publish_then_a_pipeline_of_features_says_the_same(
         "chat_template": False,
     }
     answer = reload(request)
-    assert answer["loaded_with"] == "transformers `pipeline('feature-extraction')` and hub_trainer"
+    assert answer["loaded_with"] == "transformers `pipeline` of feature-extraction and hub_trainer"
     mine, plain = ([float(one["value"]) for one in answer[way]] for way in ("task", "plain"))
     assert plain == pytest.approx(mine, abs=1e-4)
     expected = TASK.predict(ModelFolders(model), [asked[place] for place in (0, 5, 11)])

@@ -72,8 +72,8 @@ def _reload_predictor(
             named = task.card().pipeline or request["task"]
             found = _by_pipeline(folder, named, shown, head, rows)
         answer["plain"] = [to_plain(task.answer, one) for one in found]
-        which = "" if named == request["task"] else f"({named!r})"
-        answer["loaded_with"] = f"transformers `pipeline{which}` and hub_trainer"
+        which = "" if named == request["task"] else f" of {named}"
+        answer["loaded_with"] = f"transformers `pipeline`{which} and hub_trainer"
     with step("the task does not run on the folder"):
         found = task.predict(ModelFolders(folder), rows)
         answer["task"] = [to_plain(task.answer, one) for one in found]
