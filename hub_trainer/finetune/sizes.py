@@ -65,7 +65,8 @@ def estimate_memory(
 ) -> dict[str, float]:
     """MiB of weights, gradients and Adam's two moments; activations come on top."""
     frozen = parameters["total"] - parameters["trainable"] - parameters["quantized"]
-    dtype = training_dtype(train.method) if is_language else torch.float32
+    named = train.arguments.get("bf16")
+    dtype = training_dtype(train.method, bfloat16=named) if is_language else torch.float32
     bits = train.language.quantization if train.language else "4bit"
     learned = parameters["trainable"] * LEARNED_BYTES / 2**20
     weights = frozen * dtype.itemsize + parameters["quantized"] * BYTES_OF_QUANTIZED[bits]

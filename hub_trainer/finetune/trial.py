@@ -16,7 +16,7 @@ from torch import nn
 from hub_trainer.finetune.auto_classes import auto_class
 from hub_trainer.finetune.batches import BatchShape, PooledBatches
 from hub_trainer.finetune.label_scores import device
-from hub_trainer.finetune.language.folders import training_dtype
+from hub_trainer.finetune.language.folders import training_dtype, width_of
 from hub_trainer.finetune.language.tune import tokens_per_pass
 from hub_trainer.finetune.methods import apply_method, same_adapter
 from hub_trainer.finetune.plan import Batch, FitData
@@ -85,10 +85,10 @@ def try_language_model(
 ) -> Trial:
     """A pass over as many tokens as training packs into one."""
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    dtype = training_dtype(train.method)
+    dtype = training_dtype(train.method, width_of(config), bfloat16=train.arguments.get("bf16"))
     model = _laid_out(auto_name, config, train, dtype, adapter)
     size = int(train.arguments.get("per_device_train_batch_size", 8))
-    budget = tokens_per_pass(device().type)
+    budget = tokens_per_pass(device().type, dtype)
     longest = _tokens(config.vocab_size, size, rows.longest, budget)
     return _tried(model, longest, _tokens(config.vocab_size, size, rows.middling, budget))
 

@@ -51,7 +51,7 @@ def test_quantized_parameters_when_counted_then_they_are_those_held_in_few_bits(
     held = [p for p in model.parameters() if p.dtype in (torch.uint8, torch.int8)]
     assert found["quantized"] == sum(p.numel() for p in held) * (2 if bits == "4bit" else 1)
     large = {"total": 3 * 2**20, "trainable": 0, "quantized": 2**20}
-    monkeypatch.setattr(sizes, "training_dtype", lambda method: torch.bfloat16)
+    monkeypatch.setattr(sizes, "training_dtype", lambda method, **named: torch.bfloat16)
     weights = estimate_memory(large, train, is_language=True)["weights"]
     assert weights == pytest.approx(2 * 2 + (0.5 if bits == "4bit" else 1.0), abs=0.02)
 
@@ -73,7 +73,7 @@ def test_memory_when_planned_then_frozen_weights_have_the_precision_of_training(
 ) -> None:
     counts = {"total": 3 * 2**20, "trainable": 2**20, "quantized": 0}
     train = TrainSection(method="lora")
-    monkeypatch.setattr(sizes, "training_dtype", lambda method: torch.bfloat16)
+    monkeypatch.setattr(sizes, "training_dtype", lambda method, **named: torch.bfloat16)
     assert estimate_memory(counts, train, is_language=True) == {
         "weights": 4.0 + 4.0,
         "gradients": 4.0,

@@ -71,15 +71,17 @@ def fit_language_model(
     tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
     reading = reading_of(fit, tokenizer)
     data = _encoded(train, validation, tokenizer, reading)
+    model = _start(fit)
+    notes = [*_precision(model, fit.train), *_notes(data)]
     tuned, report = fine_tune_language_model(
-        _start(fit),
+        model,
         data,
         plan_of(fit, reading.max_length),
         out_dir=out_dir,
         run_digest=_run_digest(train, validation, fit),
         on_progress=lambda now: fit.progress(now.step / max(now.max_steps, 1), now.doing),
     )
-    notes = [*report.notes, *_notes(data)]
+    notes = [*report.notes, *notes]
     if PartialState().is_main_process:
         notes += _save(tuned, tokenizer, data.train, fit, out_dir)
     return replace(report, notes=tuple(notes))
@@ -104,6 +106,7 @@ def _start(fit: LanguageFit) -> Any:
             train.method,
             quantization=fit.language.quantization if train.method_facts.quantized else None,
             adapter_dir=fit.model_dir if fit.base_dir else None,
+            bfloat16=train.arguments.get("bf16"),
         )
 
 
@@ -149,6 +152,15 @@ def _run_digest(train: Sequence[Row], validation: Sequence[Row], fit: LanguageFi
     settings = fit.train.model_dump(mode="json")
     folders = [str(fit.model_dir), str(fit.base_dir)]
     return digest_of({"rows": rows, "train": settings, "length": fit.max_length, "from": folders})
+
+
+def _precision(model: Any, train: TrainSection) -> list[str]:
+    """In what the frozen weights under an adapter are kept and multiplied, and who chose it."""
+    if not train.method_facts.adapter:
+        return []
+    named = "bf16" in train.arguments
+    why = "as train.arguments.bf16 says" if named else "the faster one on this machine"
+    return [f"the frozen weights are {str(model.dtype).removeprefix('torch.')}, {why}"]
 
 
 def _notes(data: LanguageData) -> list[str]:

@@ -17,6 +17,7 @@ from transformers import (
 
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.methods import merge_adapter, quantization_config, with_adapter
+from hub_trainer.finetune.precision import WIDE, fast_bfloat16
 from hub_trainer.recipe.method_table import METHODS, MethodName
 
 Quantization = Literal["4bit", "8bit"]
@@ -41,11 +42,12 @@ def load_language_model(
     *,
     quantization: Quantization | None = None,
     adapter_dir: Path | None = None,
+    bfloat16: bool | None = None,
 ) -> Any:
     """A causal model for training by this method; with an adapter, that is what goes on learning.
 
-    Frozen weights under an adapter are bfloat16 where that is fast; weights that learn are
-    float32.
+    Frozen weights under an adapter are bfloat16 where that is faster, or as `bfloat16` says.
+    Weights that learn are float32.
     """
     if METHODS[method].quantized != (quantization is not None):
         raise TrainingError(
@@ -53,7 +55,8 @@ def load_language_model(
             got=f"method {method}, quantization {quantization}",
             do="use method qlora with 4bit or 8bit, or leave quantization away",
         )
-    options: dict[str, Any] = {"dtype": training_dtype(method)}
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    options: dict[str, Any] = {"dtype": training_dtype(method, width_of(config), bfloat16=bfloat16)}
     if quantization is not None:
         # It says at each multiplication that it casts to float16.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -86,16 +89,22 @@ def generation_config(folder: Path) -> Any:
     return GenerationConfig.from_model_config(config)
 
 
-def training_dtype(method: MethodName) -> torch.dtype:
-    """Data type of the weights as they are loaded."""
-    return torch.bfloat16 if METHODS[method].adapter and fast_bfloat16() else torch.float32
+def training_dtype(
+    method: MethodName, width: int = WIDE, *, bfloat16: bool | None = None
+) -> torch.dtype:
+    """Data type of the weights as they are loaded, of a model whose layers are so wide.
+
+    `bfloat16` is what the recipe says of it; without a word the machine decides.
+    """
+    if not METHODS[method].adapter:
+        return torch.float32
+    low = fast_bfloat16(width) if bfloat16 is None else bfloat16
+    return torch.bfloat16 if low else torch.float32
 
 
-def fast_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+def width_of(config: Any) -> int:
+    """Width of a model's layers, by its config."""
+    return int(getattr(config.get_text_config(), "hidden_size", None) or WIDE)
 
 
 def _quantization(quantization: Quantization) -> Any:

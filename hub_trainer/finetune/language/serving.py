@@ -101,7 +101,7 @@ def _served(model_dir: Path, base_dir: Path | None, stamp: str) -> ServedModel:
         )
     tokenizer = load_tokenizer(model_dir, base_dir)
     model = _load(model_dir, base_dir).to(device()).eval()
-    packing = Packing(tokens_per_pass(device().type), dense=can_be_dense(model))
+    packing = Packing(tokens_per_pass(device().type, model.dtype), dense=can_be_dense(model))
     longest = longest_input(tokenizer, model.config, model)
     return ServedModel(
         model, tokenizer, longest, stop_ids(model.generation_config, tokenizer), packing

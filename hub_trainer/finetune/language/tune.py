@@ -27,6 +27,8 @@ from hub_trainer.ranks import asked
 from hub_trainer.reports import FitReport
 
 TOKENS_PER_PASS = {"cpu": 1536, "cuda": 16384}
+EXACT_TOKENS_PER_PASS = {"cpu": 768}
+"""For float32, whose activations take twice the memory: on a CPU they also leave the cache."""
 DEFAULTS: dict[str, LossType] = {"sft": "nll", "dpo": "sigmoid", "kto": "kto"}
 LOSSES = {"sft": ("nll",), "dpo": ("sigmoid", "ipo", "robust"), "kto": ("kto", "apo_zero_unpaired")}
 
@@ -81,7 +83,7 @@ def fine_tune_language_model(
     to_be_split = wanted is not None and wanted.sharding is not None
     if not getattr(model, "is_quantized", False) and not to_be_split:
         model.to(state.device)
-    budget = plan.tokens_per_pass or tokens_per_pass(state.device.type)
+    budget = plan.tokens_per_pass or tokens_per_pass(state.device.type, model.dtype)
     packing = Packing(budget, dense=can_be_dense(model))
     prepare = _Prepare(data, objective, packing, plan.max_length, out_dir)
     rows = prepare.encoded() if to_be_split else prepare.prepared(model)
@@ -97,9 +99,10 @@ def fine_tune_language_model(
     )
 
 
-def tokens_per_pass(device_type: str) -> int:
-    """Enough to keep a device of this type busy, and little memory."""
-    return TOKENS_PER_PASS.get(device_type, 4096)
+def tokens_per_pass(device_type: str, dtype: torch.dtype) -> int:
+    """Enough to keep a device of this type busy with weights of this type, and little memory."""
+    found = TOKENS_PER_PASS.get(device_type, 4096)
+    return EXACT_TOKENS_PER_PASS.get(device_type, found) if dtype == torch.float32 else found
 
 
 def make_objective(train: Encoded, plan: LanguagePlan) -> LanguageObjective:

@@ -136,11 +136,13 @@ def test_quantization_belongs_to_qlora(method: Any, quantization: Any, base_dir:
 def test_frozen_weights_are_low_precision_where_that_is_fast(
     base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "fast_bfloat16", lambda: True)
+    monkeypatch.setattr(folders, "fast_bfloat16", lambda width: True)
     assert load_language_model(base_dir, "lora").dtype == torch.bfloat16
     assert load_language_model(base_dir, "full").dtype == torch.float32
-    monkeypatch.setattr(folders, "fast_bfloat16", lambda: False)
+    monkeypatch.setattr(folders, "fast_bfloat16", lambda width: False)
     assert training_dtype("lora") == torch.float32
+    assert training_dtype("lora", bfloat16=True) == torch.bfloat16
+    assert load_language_model(base_dir, "lora", bfloat16=True).dtype == torch.bfloat16
 
 
 def test_eight_bits_do_not_fill_the_log(base_dir: Path, caplog: pytest.LogCaptureFixture) -> None:

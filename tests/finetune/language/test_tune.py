@@ -12,6 +12,7 @@ from hub_trainer.finetune.language.tune import (
     LanguagePlan,
     fine_tune_language_model,
     make_objective,
+    tokens_per_pass,
 )
 from tests.finetune.language.kinds import LOSSES, encoded, fit
 from tests.finetune.language.tiny import llama
@@ -182,3 +183,9 @@ def test_batch_of_one_rating_is_refused(tmp_path: Path) -> None:
 def test_tokens_are_real_ones_with_the_prompt_once_per_answer(tmp_path: Path) -> None:
     _, report = tuned("dpo", tmp_path, fit(num_train_epochs=1))
     assert report.tokens == encoded("dpo").num_tokens
+
+
+def test_pass_when_in_float32_on_a_cpu_then_half_as_many_tokens() -> None:
+    exact, low = (tokens_per_pass("cpu", dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert 2 * exact == low
+    assert tokens_per_pass("cuda", torch.float32) == tokens_per_pass("cuda", torch.bfloat16)
