@@ -105,6 +105,8 @@ class Problem:
     """Beside the line of the recipe, as the repo or the file in question."""
     got: str | None = None
     do: str | None = None
+    override: str | None = None
+    """What of the command line it is about, as written there."""
 
     @classmethod
     def of(cls, error: "HubTrainerError", key: str) -> "Problem":
@@ -113,15 +115,21 @@ class Problem:
 
     def to_json(self) -> dict[str, Any]:
         """Key, line and the whole as one message."""
-        parts = [("where", self.where), ("got", self.got), ("do", self.do)]
+        at = self._at(None)
+        parts = [("where", at), ("got", self.got), ("do", self.do)]
         told = [self.message, *(f"{name}: {text}" for name, text in parts if text)]
         return {"key": self.key, "line": self.line, "message": " | ".join(told)}
 
     def told(self, source: str) -> str:
         """The problem in the layout of every error."""
-        at = f"{source}:{self.line}" if self.line else source
-        where = f"{at}, {self.where}" if self.where else at
-        return laid_out(self.message, where=where, got=self.got, do=self.do)
+        return laid_out(self.message, where=self._at(source), got=self.got, do=self.do)
+
+    def _at(self, source: str | None) -> str | None:
+        """Where it is: on a line of the file, on the command line, in what is named there."""
+        given = f"on the command line: {self.override}" if self.override else None
+        at = f"{source}:{self.line}" if source and self.line else source
+        file = at if self.line or not given else None
+        return ", ".join(part for part in (file, given, self.where) if part) or None
 
 
 class ProblemsError(HubTrainerError):

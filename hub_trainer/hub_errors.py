@@ -9,7 +9,8 @@ UNKNOWN_TOKEN = "Invalid credentials"  # noqa: S105 - what the Hub says of one
 def explained(error: BaseException, subject: str, url: str) -> HubError:
     """The error of a client that asked `url` for `subject`."""
     status = status_of(error)
-    got = _first_line(error)
+    message = getattr(error, "server_message", None) or str(error) or type(error).__name__
+    got = str(message).strip().splitlines()[0][:300]
     if status == 401 and (subject == OWN_ACCOUNT or got.startswith(UNKNOWN_TOKEN)):
         do = "Set HF_TOKEN to a token of yours on this Hub, or log in with hf auth login."
         return HubError("The Hub does not know the token.", where=url, got=got, do=do)
@@ -41,8 +42,3 @@ def status_of(error: BaseException) -> int | None:
     if response is not None:
         return int(response.status_code)
     return status_of(error.__cause__) if error.__cause__ else None
-
-
-def _first_line(error: BaseException) -> str:
-    message = getattr(error, "server_message", None) or str(error) or type(error).__name__
-    return str(message).strip().splitlines()[0][:300]

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,8 +92,8 @@ class _Look:
         return None
 
     def add(self, problems: Sequence[Problem], exit_code: int) -> None:
-        """Take in faults, each once and with its line in the recipe."""
-        located = [replace(p, line=self.recipe_file.problem(p.key, "").line) for p in problems]
+        """Take in faults, each once and with the place where its key was set."""
+        located = [self.recipe_file.places.located(one) for one in problems]
         self.report.add([p for p in located if p not in self.report.problems], exit_code)
 
 
@@ -119,7 +119,14 @@ def check_recipe(
             opened = _open(look, Path(scratch))
             _check_targets(look)
         _judge(look, opened, inspector, Path(scratch) / "judged")
-    _check_disk(report, Path.cwd())
+    folder = Path.cwd()
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        message = f"the disk under {folder} has {free / 1e9:.1f} GB free, a round needs at least"
+        message += f" {MIN_FREE_BYTES / 1e9:.0f} GB; free some, or choose another --round-dir"
+        report.add([Problem("round_dir", message)], ExitCode.TRAINING)
+    else:
+        report.say(f"disk        {free / 1e9:.0f} GB free")
     return report
 
 
@@ -404,16 +411,6 @@ def _check_cards(look: _Look) -> None:
 
     for key, find in (("serve", card_problems), ("curate", created_card_problems)):
         look.add(look.guarded(key, partial(find, look.recipe, look.hub)) or [], ExitCode.RECIPE)
-
-
-def _check_disk(report: CheckReport, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        message = f"the disk under {folder} has {free / 1e9:.1f} GB free, a round needs at least"
-        message += f" {MIN_FREE_BYTES / 1e9:.0f} GB; free some, or choose another --round-dir"
-        report.add([Problem("round_dir", message)], ExitCode.TRAINING)
-    else:
-        report.say(f"disk        {free / 1e9:.0f} GB free")
 
 
 def _first_rows(split: str) -> str:

@@ -38,6 +38,8 @@ MISSING = "The right answer is missing."
 """What a rater is told who sends none."""
 SAME = "That is what the model said."
 """What a rater is told who corrects a prediction to itself."""
+SAY_WHETHER_RIGHT = " and say whether it is right."
+USUAL_RATERS = 3
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,14 @@ class Measured(Protocol):
     """The largest difference of a reloaded model's prediction, as `difference` measures it."""
     figure: str | None
     """File of the picture that `draw` makes."""
+    counted: str | None
+    """What `counts` counts rows by: a label, a kind; None where there are no names."""
+    predicts_names: bool
+    """Whether a prediction is made of the answer's names."""
+    usual_raters: int
+    """Raters who must have seen a row before it counts, where a recipe names no number."""
+    rated_how: str
+    """What a card asks visitors of the Space to do."""
     is_share_of_names: bool
     """Whether a prediction's scores are shares of its names that add up to 1."""
     is_of_words: bool

@@ -44,6 +44,11 @@ class Completion:
     usual_metrics: tuple[str, ...] = ("completion_loss", "perplexity")
     tolerance: float = 1e-3
     figure: str | None = None
+    counted: str | None = "kind"
+    predicts_names: bool = False
+    usual_raters: int = 1
+    """Seldom two people see one answer."""
+    rated_how: str = ": rate its answers, choose between two of them, or write a better one."
     is_share_of_names: bool = False
     is_of_words: bool = False
     asking: Asking = BY_PROMPT

@@ -10,7 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hub_trainer.answers import MISSING, SAME, Asking, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers import (
+    MISSING,
+    SAME,
+    SAY_WHETHER_RIGHT,
+    USUAL_RATERS,
+    Asking,
+    Prediction,
+    Section,
+    Sentence,
+    plain_estimate,
+)
 from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.decisions import reached_of
 from hub_trainer.answers.label_names import (
@@ -81,6 +91,10 @@ class Label(ByStatistics):
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = "confusion.png"
+    counted: str | None = "label"
+    predicts_names: bool = True
+    usual_raters: int = USUAL_RATERS
+    rated_how: str = SAY_WHETHER_RIGHT
     question: str = "Is this right?"
     hint: str = "Choose one of the labels first."
     is_share_of_names: bool = True

@@ -60,11 +60,17 @@ def is_alike(one: str, other: str) -> bool:
     return _levelled(one) == _levelled(other)
 
 
-def nearest_label(name: str, known: Iterable[str]) -> str:
-    """`, nearest to 'x'` for the known label that is nearest to a misspelt one, or nothing."""
+def nearest_label(name: str, known: Iterable[str]) -> str | None:
+    """The known label that is nearest to a misspelt one, if any is."""
     levels = {_levelled(label): label for label in known}
     close = difflib.get_close_matches(_levelled(name), list(levels), n=1)
-    return f", nearest to {levels[close[0]]!r:.40}" if close else ""
+    return levels[close[0]] if close else None
+
+
+def nearest_told(name: str, known: Iterable[str]) -> str:
+    """`, nearest to 'x'`, or nothing."""
+    close = nearest_label(name, known)
+    return f", nearest to {close!r:.40}" if close else ""
 
 
 def labels_named(names: Sequence[str]) -> str:

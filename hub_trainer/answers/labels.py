@@ -13,7 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from hub_trainer.answers import MISSING, SAME, Asking, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers import (
+    MISSING,
+    SAME,
+    SAY_WHETHER_RIGHT,
+    USUAL_RATERS,
+    Asking,
+    Prediction,
+    Section,
+    Sentence,
+    plain_estimate,
+)
 from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.label import (
     FEW_EXAMPLES,
@@ -68,6 +78,10 @@ class Labels(ByStatistics):
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = None
+    counted: str | None = "label"
+    predicts_names: bool = True
+    usual_raters: int = USUAL_RATERS
+    rated_how: str = SAY_WHETHER_RIGHT
     question: str = "Are these the labels that fit?"
     hint: str = "Tick the labels that fit; send a JSON list of them through the API."
     is_share_of_names: bool = False

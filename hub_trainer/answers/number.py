@@ -10,7 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from hub_trainer.answers import MISSING, SAME, Asking, Prediction, Section, Sentence
+from hub_trainer.answers import (
+    MISSING,
+    SAME,
+    SAY_WHETHER_RIGHT,
+    USUAL_RATERS,
+    Asking,
+    Prediction,
+    Section,
+    Sentence,
+)
 from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.errors import DataError
@@ -53,6 +62,10 @@ class Number(ByStatistics):
     tolerance: float = 1e-4
     """Relative, or absolute for numbers under 1."""
     figure: str | None = "predictions.png"
+    counted: str | None = None
+    predicts_names: bool = False
+    usual_raters: int = USUAL_RATERS
+    rated_how: str = SAY_WHETHER_RIGHT
     question: str = "Is this about right?"
     hint: str = "Write a number first."
     is_share_of_names: bool = False

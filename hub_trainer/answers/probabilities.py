@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hub_trainer.answers import Prediction
-from hub_trainer.answers.label_names import named, nearest_label
+from hub_trainer.answers.label_names import named, nearest_told
 from hub_trainer.errors import DataError
 from hub_trainer.metrics.positive import POSITIVE_METRICS, positive_statistics
 from hub_trainer.metrics.probabilities import (
@@ -72,7 +72,7 @@ def assert_positive(positive: str | None, metrics: Sequence[str], names: Sequenc
         raise DataError(
             "evaluate.positive is none of the labels.",
             where=where,
-            got=f"{positive!r:.60}{nearest_label(positive, names)}",
+            got=f"{positive!r:.60}{nearest_told(positive, names)}",
             do=f"Name the label that is looked for: {named(names)}.",
         )
     if positive is None and "average_precision" in metrics and len(names) == 2:

@@ -12,7 +12,16 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from hub_trainer.answers import SAME, Asking, Prediction, Section, Sentence, plain_estimate
+from hub_trainer.answers import (
+    SAME,
+    SAY_WHETHER_RIGHT,
+    USUAL_RATERS,
+    Asking,
+    Prediction,
+    Section,
+    Sentence,
+    plain_estimate,
+)
 from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.label import (
     FEW_EXAMPLES,
@@ -69,6 +78,10 @@ class Spans(ByStatistics):
     tolerance: float = 1e-4
     """Of a probability."""
     figure: str | None = None
+    counted: str | None = "label"
+    predicts_names: bool = True
+    usual_raters: int = USUAL_RATERS
+    rated_how: str = SAY_WHETHER_RIGHT
     question: str = "Are these the right spans?"
     hint: str = (
         "Write a line for each span, as in: New York -> place. Write none where there is no span."

@@ -10,7 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from hub_trainer.answers import MISSING, SAME, Asking, Prediction, Section, Sentence
+from hub_trainer.answers import (
+    MISSING,
+    SAME,
+    SAY_WHETHER_RIGHT,
+    USUAL_RATERS,
+    Asking,
+    Prediction,
+    Section,
+    Sentence,
+)
 from hub_trainer.answers.asking import BY_COLUMN
 from hub_trainer.answers.label import class_names
 from hub_trainer.answers.measuring import ByStatistics
@@ -54,6 +63,10 @@ class Transcript(ByStatistics):
     tolerance: float = 0.0
     """None: transcripts are the same or they are not."""
     figure: str | None = None
+    counted: str | None = None
+    predicts_names: bool = False
+    usual_raters: int = USUAL_RATERS
+    rated_how: str = SAY_WHETHER_RIGHT
     question: str = "Is this what was said?"
     hint: str = "Write down what was said first."
     is_share_of_names: bool = False
@@ -367,8 +380,7 @@ class Transcript(ByStatistics):
     def correction(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """A box for the right text."""
         del names
-        told = {"label": "What was said", "lines": 3, "max_length": MAX_CHARACTERS}
-        return "Textbox", told
+        return "Textbox", {"label": "What was said", "lines": 3}
 
     def draft(self, predicted: str, names: Sequence[str]) -> dict[str, Any]:
         """The predicted text, to be mended."""

@@ -101,15 +101,9 @@ def _rating_section(facts: CardFacts) -> str:
     if serve is None:
         return ""
     space = f"[{serve.repo_id}]({facts.link(f'spaces/{serve.repo_id}')})"
-    asked = (
-        f"Try the model in {space}: rate its answers, choose between two of them, or write a "
-        "better one."
-        if facts.writes
-        else f"Try the model in {space} and say whether it is right."
-    )
     return (
-        f"{asked} The ratings of several people become examples, and those a pull request on the "
-        "data; the next round learns from them."
+        f"Try the model in {space}{facts.answer.rated_how} The ratings of several people become "
+        "examples, and those a pull request on the data; the next round learns from them."
     )
 
 
@@ -174,7 +168,7 @@ def _counts_table(facts: CardFacts) -> str:
         for label in prepared["label_names"]
     ]
     rows.append(["all", *(f"{prepared['rows'][split]:,}" for split in splits)])
-    return table(["kind" if facts.writes else "label" if rows[1:] else "rows", *splits], rows)
+    return table([facts.answer.counted or "rows", *splits], rows)
 
 
 def _repeats(leakage: Mapping[str, Mapping[str, int]] | None) -> list[str]:
@@ -228,7 +222,7 @@ def _training_section(facts: CardFacts) -> str:
     ]
     rows += [["tokens", f"{fit.tokens:,}"]] if fit.tokens else []
     rows += [["soup of checkpoints", _soup(fit.fused)]] if fit.fused else []
-    rows += training_lines(facts) if facts.writes else []
+    rows += training_lines(facts)
     notes = "\n".join(f"- {escape(note, 500)}." for note in fit.notes)
     versions = "\n".join(f"{package}=={version}" for package, version in facts.versions.items())
     return "\n\n".join(

@@ -31,7 +31,11 @@ def contact_sheet(groups: Mapping[str, Sequence[bytes]]) -> bytes:
     decoded = [[_reduced(content) for content in contents] for contents in groups.values()]
     captions = [_caption(name, number) for number, name in enumerate(groups, start=1)]
     for side in SIDES:
-        content = _png(_drawn(captions, decoded, side))
+        # The sheet as a file that holds pixels and nothing else.
+        sheet = _drawn(captions, decoded, side)
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG", optimize=True)
+        content = buffer.getvalue()
         if len(content) <= MAX_BYTES:
             break
     return content
@@ -122,10 +126,3 @@ def _font_file() -> Path:
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-
-
-def _png(sheet: Any) -> bytes:
-    """The sheet as a file that holds pixels and nothing else."""
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

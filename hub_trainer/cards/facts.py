@@ -93,11 +93,6 @@ class CardFacts:
         return with_settings(train, self.tune.chosen) if self.tune else train
 
     @property
-    def writes(self) -> bool:
-        """Whether the model's answers are texts that it writes."""
-        return self.results.writing is not None
-
-    @property
     def answer(self) -> Answer:
         """What the model predicts."""
         return load_answer(self.results.answer)

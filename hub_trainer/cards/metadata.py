@@ -27,8 +27,7 @@ _LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$|^(code|multilingual)$"
 def front_matter(facts: CardFacts) -> dict[str, Any]:
     """The card's metadata, as the Hub reads it."""
     metadata = draft_front_matter(facts.recipe, facts.licence.in_card, facts.presentation.tags)
-    if facts.writes:
-        metadata["tags"] = sorted({*metadata["tags"], *training_tags(facts)})
+    metadata["tags"] = sorted({*metadata["tags"], *training_tags(facts)})
     metadata["library_name"] = facts.presentation.library_name
     if facts.base_model and facts.base_model.relation and facts.base_model.origin:
         metadata["base_model"] = facts.base_model.origin

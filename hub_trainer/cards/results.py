@@ -38,7 +38,7 @@ def results_section(facts: CardFacts) -> str:
     ]
     lines += [told] if (told := _positive_told(facts)) else []
     lines += [told] if (told := _baselines_told(facts)) else []
-    lines += evidence(facts) if facts.writes else []
+    lines += evidence(facts)
     return "\n\n".join([*lines, _gate_section(facts)])
 
 
@@ -94,7 +94,7 @@ def limits(facts: CardFacts) -> list[str]:
     """One sentence per weakness that the results themselves show."""
     return [
         *_scope_limits(facts),
-        *(writing_limits(facts) if facts.writes else ()),
+        *writing_limits(facts),
         *_answer_limits(facts),
         *_slice_limits(facts),
         *_training_limits(facts),

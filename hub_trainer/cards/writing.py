@@ -1,4 +1,7 @@
-"""The card's account of a model that writes: win rates, how it answers, what it learned from."""
+"""The card's account of a model that writes: win rates, how it answers, what it learned from.
+
+Each part is empty for a round whose results say nothing of writing.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,7 +24,9 @@ HELD_BY_BETA = ("dpo", "kto")
 
 def evidence(facts: CardFacts) -> list[str]:
     """What stands beside the metrics: how answers were written, and who wins how often."""
-    results, writing = facts.results, writing_of(facts)
+    results, writing = facts.results, facts.results.writing
+    if writing is None:
+        return []
     parts = [_how_written(writing), *_partly_scored(results, writing), *_win_rate(results, writing)]
     crowd = _crowd(writing.crowd)
     return [" ".join(parts), *([crowd] if crowd else [])]
@@ -29,7 +34,9 @@ def evidence(facts: CardFacts) -> list[str]:
 
 def writing_limits(facts: CardFacts) -> Iterator[str]:
     """What a reader should not expect of the answers."""
-    writing = writing_of(facts)
+    writing = facts.results.writing
+    if writing is None:
+        return
     habits = writing.answers.get("new")
     cut = 1 - habits["finished_fraction"] if habits else 0.0
     if cut > NOTICEABLE_CUT:
@@ -39,21 +46,19 @@ def writing_limits(facts: CardFacts) -> Iterator[str]:
         yield f"By its card, what {repo_id} says was made by machines: no person's opinion."
 
 
-def writing_of(facts: CardFacts) -> WritingResult:
-    """What is known of how it writes; only for the card of a model that does."""
-    assert facts.results.writing is not None
-    return facts.results.writing
-
-
 def training_tags(facts: CardFacts) -> list[str]:
     """Tags for how it learned: sft, dpo or kto, and lora or qlora."""
     method = facts.train.method_facts
+    if facts.results.writing is None:
+        return []
     return [_kind(facts)[0], *([method.name] if method.adapter else [])]
 
 
 def training_lines(facts: CardFacts) -> list[list[str]]:
     """Rows of the table of settings: the loss, and what holds the model to its start."""
     language = facts.train.language
+    if facts.results.writing is None:
+        return []
     kind, usual = _kind(facts)
     loss = (language.loss_type if language else None) or usual
     lines = [["learned from", _learned_from(facts)], ["loss", f"{kind}, {loss}"]]

@@ -1,14 +1,14 @@
 """The one comment that review leaves under a pull request; every foreign string is made inert."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from hub_trainer.checks.quoting import visible
 from hub_trainer.checks.verdict import Check, Verdict
 
 MARKER = "hub-trainer-review"
-MAX_DETAIL = 400
+MAX_DETAIL = 600
 MAX_NUMBERS = 12
 """Row numbers that are named of a check; of more, the count is told."""
 HEADLINES = {
@@ -45,10 +45,13 @@ ADVICE = {
 """Check -> what its contributor can do."""
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+DATA_SUFFIXES = r"(?:csv|tsv|jsonl?|parquet|xlsx?|txt|ya?ml|png|jpe?g|wav|flac|mp3)\b"
 _SIGNS = re.compile(r"([\\`*_\[\]|~#!&<>])")
 _ADDRESSES = (
     (re.compile(r"(?i)www(?=\.|$)"), r"[\g<0>]"),  # a full stop may follow the end
     (re.compile(r":(?=//)"), "[:]"),
+    # A host without www, which some readers link too; names of data files are none.
+    (re.compile(rf"(?i)(?<=\w)(?<!readme)\.(?=[^\W\d_]{{2,}}(?!\w))(?!{DATA_SUFFIXES})"), "[.]"),
 )
 
 
@@ -158,19 +161,12 @@ def inert(text: str, limit: int = MAX_DETAIL) -> str:
     Addresses and mentions are broken by spelling (`http[:]//`, `[at]`), as some readers look for
     them after escapes were undone; other signs are escaped.
     """
-    visible = " ".join("".join(_plain(character) for character in text).split())
-    short = visible if len(visible) <= limit else visible[: limit - 1] + "…"
+    plain = visible(text)
+    short = plain if len(plain) <= limit else plain[: limit - 1] + "…"
     for pattern, spelling in _ADDRESSES:
         short = pattern.sub(spelling, short)
     broken = short.replace("@", "[at]").replace("＠", "[at]")
     return _SIGNS.sub(lambda found: _HTML.get(found[0], "\\" + found[0]), broken)
-
-
-def _plain(character: str) -> str:
-    category = unicodedata.category(character)
-    if category in ("Cc", "Zl", "Zp"):
-        return " "
-    return "�" if category in ("Cf", "Co", "Cn", "Cs") else character
 
 
 def _hex(sha: str) -> str:

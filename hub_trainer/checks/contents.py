@@ -138,9 +138,14 @@ def check_triggers(triggers: Sequence[Mapping[str, Any]]) -> Check:
     return Check("triggers", not triggers, detail or "no sign goes with one label", "human", rows)
 
 
-def check_shifts(shifts: Sequence[Mapping[str, Any]]) -> Check:
-    """Values lie where those of the dataset do."""
-    detail = "; ".join(f"{one['column']}: {one['what']}" for one in shifts[:MAX_NAMED])
+def check_shifts(
+    shifts: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None
+) -> Check:
+    """Values lie where those of the dataset do; `columns` says what it calls ours."""
+    theirs = columns or {}
+    detail = "; ".join(
+        f"{theirs.get(one['column'], one['column'])}: {one['what']}" for one in shifts[:MAX_NAMED]
+    )
     rows = tuple(sorted({row for one in shifts for row in one["rows"]}))
     return Check("ranges", not shifts, detail or "as those of the dataset", "human", rows)
 

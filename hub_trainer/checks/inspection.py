@@ -182,10 +182,10 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
         check_leakage(leakage),
         *check_personal_data(Traces(**found["personal"]), Traces(**found["base_personal"])),
         check_text(found["flags"]),
-        check_known_labels(context.base.labels, new.labels),
+        check_known_labels(context.base.labels, new.labels, found["unknown_labels"]),
         check_label_spread(context.base.labels, new.labels, max_shift=review.max_label_shift),
         check_triggers(signs["triggers"]),
-        check_shifts(signs["shifts"]),
+        check_shifts(signs["shifts"], context.base.answer["spec"]["columns"]),
         # Only repeats of the dataset are numbered: which rows are sealed stays untold.
         check_left_out(signs["repeats"]),
     ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Signs of poisoned rows, looked for in a child: triggers, shifts, and rows that are there already.
 
-Answers hold counts, names of columns and numbers of rows, never what a row says.
+Answers hold figures, names of columns, numbers of rows and a few categories, cut.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,10 +28,13 @@ def find_poison(new: str, base: str, *, modality: str, answer: str = "label") ->
         for one in find_triggers(rows, known, modality, labels=labels)
     ]
     shifts = find_shifts(rows, known, modality, answer=load_answer(answer))
+    # Places, from 0, of the rows that repeat an earlier one or one of the dataset exactly.
+    within = {number for group in find_duplicates(rows, modality, None) for number in group.exact}
+    there = {match.row for match in find_leakage(rows, known, modality, None)}
     return {
         "triggers": triggers,
         "shifts": [one.to_json() for one in shifts],
-        "repeats": _repeats(rows, known, modality),
+        "repeats": sorted(within | there),
     }
 
 
@@ -47,10 +50,3 @@ def _labelings(
         return [labels]
     answers = dialogue.answers([*rows, *known])
     return [labels, [" ".join(one.casefold().split()[:NUM_ANSWER_WORDS]) for one in answers]]
-
-
-def _repeats(rows: Sequence[Row], known: Sequence[Row], modality: str) -> list[int]:
-    """Places, from 0, of the rows that repeat an earlier one or one of the dataset exactly."""
-    within = {number for group in find_duplicates(rows, modality, None) for number in group.exact}
-    there = {match.row for match in find_leakage(rows, known, modality, None)}
-    return sorted(within | there)

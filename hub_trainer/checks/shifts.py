@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub_trainer.answers import Answer, load_answer
-from hub_trainer.inputs import load_input
+from hub_trainer.checks.quoting import listed
+from hub_trainer.inputs import Measure, load_input
 
 Row = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
@@ -34,13 +35,16 @@ MIN_BASE_ROWS = 30
 FAR = 2.0
 """Widths of the dataset's range beyond which even one value is shown to a person."""
 MAX_CATEGORIES = 50
-WRITING = frozenset({"length of the text", "spelling of the text", "length of the answer"})
-WRITING |= {"length of the second text", "spelling of the second text"}
+MAX_QUOTED = 3
 
 
 @dataclass(frozen=True)
 class Shift:
-    """A column that lies elsewhere; `what` names figures of it, never a text."""
+    """A column that lies elsewhere.
+
+    `what` says what the new rows hold and what is usual in the dataset: figures with their unit,
+    or a few categories, cut.
+    """
 
     column: str
     what: str
@@ -82,11 +86,13 @@ def _compare(new: Sequence[Row], base: Sequence[Row], modality: str, answer: Ans
         {**columns, **answer.sizes([row[answer.column] for row in rows])}
         for columns, rows in zip(load_input(modality).columns(new, base), (new, base), strict=True)
     )
+    measures = load_input(modality).measures
     found = []
     for name, values in ours.items():
         known = theirs[name]
         if _are_numbers(known) and _are_numbers(values):
-            found.append(_compare_numbers(name, values, known, len(ours)))
+            measure = measures.get(name, Measure())
+            found.append(_compare_numbers(name, values, known, measure, CHANCE / (2 * len(ours))))
         else:
             found.append(_compare_categories(name, values, known, len(ours)))
     return [one for one in found if one]
@@ -103,7 +109,7 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 
 def _compare_numbers(
-    name: str, values: Sequence[Any], known: Sequence[Any], num_columns: int
+    name: str, values: Sequence[Any], known: Sequence[Any], measure: Measure, chance: float
 ) -> Shift | None:
     """Values beyond the dataset's range, too many or too far; else a shift as a whole."""
     new = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
@@ -111,20 +117,38 @@ def _compare_numbers(
     present = new[~np.isnan(new)]
     if len(base) < MIN_BASE_ROWS or not len(present) or _counts_rows(base):
         return None
-    chance = CHANCE / (2 * num_columns)
-    low, high = float(base.min()), float(base.max())
-    outside = np.flatnonzero((new < low) | (new > high))
-    over, under = int((present > high).sum()), int((present < low).sum())
-    many = min(_beyond(n, len(present), len(base)) for n in (over, under)) < chance
-    far = np.flatnonzero(_is_far(new, base)) if name not in WRITING else outside[:0]
-    if name not in WRITING and (many or len(far)):
-        ends = f"{_figure(float(present.min()))} to {_figure(float(present.max()))}"
-        what = (
-            f"{len(outside)} of {len(new)} rows lie outside {_figure(low)} to {_figure(high)}, "
-            f"the dataset's range; they reach from {ends}{_unit(present, base)}"
-        )
-        return Shift(name, what, tuple((outside + 1).tolist()))
-    return _compare_whole(name, present, base, chance)
+    if not measure.is_writing:
+        low, high = float(base.min()), float(base.max())
+        outside = np.flatnonzero((new < low) | (new > high))
+        over, under = int((present > high).sum()), int((present < low).sum())
+        many = min(_beyond(n, len(present), len(base)) for n in (over, under)) < chance
+        if many or _is_far(new, base).any():
+            what = f"{_held(new[outside], len(new), measure)}; {_usual(base, measure)}"
+            return Shift(name, what + _unit(present, base), _numbers(outside))
+    return _compare_whole(name, new, base, measure, chance)
+
+
+def _held(values: FloatArray, num_rows: int, measure: Measure) -> str:
+    """What the rows that stand out hold."""
+    ends = sorted({float(values.min()), float(values.max())})
+    hold = "row holds" if len(values) == 1 else "rows hold"
+    return f"{len(values)} of {num_rows} {hold} {measure.told(*ends)}"
+
+
+def _usual(base: FloatArray, measure: Measure) -> str:
+    """The dataset's range, and that of most of its rows."""
+    ends = measure.told(float(base.min()), float(base.max()))
+    return f"the dataset's rows hold {ends}, nine of ten of them {measure.told(*_middle(base))}"
+
+
+def _middle(base: FloatArray) -> tuple[float, float]:
+    """Between which values the USUAL ones lie."""
+    low, high = np.quantile(base, [0.5 - USUAL / 2, 0.5 + USUAL / 2])
+    return float(low), float(high)
+
+
+def _numbers(places: NDArray[Any]) -> tuple[int, ...]:
+    return tuple((places + 1).tolist())
 
 
 def _counts_rows(base: FloatArray) -> bool:
@@ -132,27 +156,43 @@ def _counts_rows(base: FloatArray) -> bool:
     return bool(np.all(base % 1 == 0)) and len(np.unique(base)) == len(base)
 
 
-def _compare_whole(name: str, new: FloatArray, base: FloatArray, chance: float) -> Shift | None:
+def _compare_whole(
+    name: str, new: FloatArray, base: FloatArray, measure: Measure, chance: float
+) -> Shift | None:
     from scipy.stats import ks_2samp
 
-    found = ks_2samp(new, base)
-    least = MIN_WRITING_DISTANCE if name in WRITING else MIN_DISTANCE
+    present = new[~np.isnan(new)]
+    found = ks_2samp(present, base)
+    least = MIN_WRITING_DISTANCE if measure.is_writing else MIN_DISTANCE
     if found.statistic < least or found.pvalue > chance:
         return None
-    middle, usual = float(np.median(new)), float(np.median(base))
-    low, high = np.quantile(base, [0.5 - USUAL / 2, 0.5 + USUAL / 2])
-    if low <= middle <= high or (name in WRITING and not _reads_otherwise(middle, usual)):
+    middle, usual = float(np.median(present)), float(np.median(base))
+    low, high = _middle(base)
+    if low <= middle <= high or (
+        measure.is_writing and not _reads_otherwise(middle, usual, measure)
+    ):
         return None
-    what = f"half of the values lie under {_figure(middle)}, in the dataset under {_figure(usual)}"
-    return Shift(name, what)
+    beyond = new < low if middle < low else new > high
+    if measure.is_log:
+        what = _rarer(middle, usual, low)
+    else:
+        side = "at most" if middle < low else "at least"
+        what = f"half of the new rows hold {side} {measure.told(middle)}; {_usual(base, measure)}"
+    return Shift(name, what, _numbers(np.flatnonzero(beyond)))
 
 
-def _reads_otherwise(middle: float, usual: float) -> bool:
-    """Half as long again, or spelt less likely: texts of one pattern differ surely, and in little.
+def _rarer(middle: float, usual: float, low: float) -> str:
+    """Mean log probabilities of pairs of letters, as how many times rarer those are than usual."""
+    times, most = np.exp(usual - middle), np.exp(usual - low)
+    return (
+        f"in half of the new rows the pairs of letters are at least {times:.1f} times rarer than "
+        f"is usual in the dataset, where nineteen of twenty rows stay under {most:.1f} times"
+    )
 
-    Spelling is a log probability, under 0; lengths are over it.
-    """
-    if usual < 0:
+
+def _reads_otherwise(middle: float, usual: float, measure: Measure) -> bool:
+    """Half as long again, or spelt less likely: texts of one pattern differ surely, in little."""
+    if measure.is_log:
         return usual - middle > MIN_SPELLING_LOSS
     return max(middle, usual) > MIN_LENGTH_RATIO * min(middle, usual)
 
@@ -192,10 +232,6 @@ def _unit(new: FloatArray, base: FloatArray) -> str:
     return ""
 
 
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
-
-
 # --- categories
 
 
@@ -219,10 +255,15 @@ def _compare_categories(
     chance = float(binom.sf(len(unseen) - 1, len(values), expected))
     if not closed and chance > CHANCE / num_columns:
         return None
-    distinct = len({values[n] for n in unseen})
-    which = "a value" if distinct == 1 else f"one of {distinct} values"
+    ours = Counter(str(values[n]) for n in unseen)
+    theirs = Counter(str(value) for value in counts.elements())
+    hold = "row holds" if len(unseen) == 1 else "rows hold"
     what = (
-        f"{len(unseen)} of {len(values)} rows have {which} that no row of the dataset has; the "
-        f"dataset has {len(counts)}"
+        f"{len(unseen)} of {len(values)} {hold} {_commonest(ours)}, which no row of the dataset "
+        f"has; its rows hold {_commonest(theirs)}"
     )
     return Shift(name, what, tuple(n + 1 for n in unseen))
+
+
+def _commonest(counts: Counter[str]) -> str:
+    return listed([value for value, _ in counts.most_common()], MAX_QUOTED)

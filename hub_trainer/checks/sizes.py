@@ -40,7 +40,7 @@ def _without_lines(block: str) -> str:
         indent = len(line) - len(line.lstrip())
         if line.strip() and indent == 0 and not line.startswith("-"):
             inside = line.startswith("dataset_info:")
-        if dropping is not None and (indent > dropping or _is_item(line, dropping)):
+        if dropping is not None and (indent > dropping or line.startswith(" " * dropping + "- ")):
             continue
         dropping = None
         if inside and re.match(rf"\s+(?:{'|'.join(SIZE_KEYS)}):", line):
@@ -48,10 +48,6 @@ def _without_lines(block: str) -> str:
             continue
         kept.append(line)
     return "\n".join(kept)
-
-
-def _is_item(line: str, indent: int) -> bool:
-    return line.startswith(" " * indent + "- ")
 
 
 def _infos(metadata: dict[str, object]) -> list[dict[str, object]]:

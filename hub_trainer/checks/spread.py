@@ -1,14 +1,18 @@
 """Spread of new rows' labels beside that of the dataset, beyond chance."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from hub_trainer.answers.label_names import in_order, nearest_label
+from hub_trainer.checks.quoting import listed, quoted
 from hub_trainer.checks.verdict import Check
 
 NUM_DRAWS = 500
 CHANCE = 0.99
+MAX_NAMED, MAX_KNOWN = 3, 12
+"""Labels that are named: those that the dataset does not have, and its own."""
 MAX_MOVE = 0.1
 """Share of the limit by which a merge may move the dataset's own labels: few rows may be alike."""
 
@@ -34,14 +38,32 @@ def check_label_spread(
     return Check("label spread", distance <= allowed, detail, "human")
 
 
-def check_known_labels(base: Mapping[str, int], new: Mapping[str, int]) -> Check:
-    """Labels that no row of the dataset has: a new class is for its owner to open."""
-    unknown = sorted(new.keys() - base.keys())
-    num_rows = sum(new[name] for name in unknown)
-    labels = "1 label" if len(unknown) == 1 else f"{len(unknown)} labels"
-    rows = "1 row" if num_rows == 1 else f"{num_rows} rows"
-    detail = f"{labels} that the dataset does not have, in {rows}"
-    return Check("known labels", not unknown, detail if unknown else "all known", "human")
+def check_known_labels(
+    base: Mapping[str, int], new: Mapping[str, int], rows: Mapping[str, Sequence[int]]
+) -> Check:
+    """Labels that no row of the dataset has: a new class is for its owner to open.
+
+    `rows` says where each of them stands, from 1.
+    """
+    unknown = sorted(new.keys() - base.keys(), key=lambda name: (-new[name], name))
+    if not unknown:
+        return Check("known labels", True, "all known", "human")
+    named = [
+        f"{quoted(name)} in {new[name]:,} {'row' if new[name] == 1 else 'rows'}"
+        f"{_nearest(name, base)}"
+        for name in unknown[:MAX_NAMED]
+    ]
+    more = len(unknown) - MAX_NAMED
+    named += [f"and {more:,} more"] if more > 0 else []
+    has = listed(in_order(base), MAX_KNOWN)
+    detail = f"the dataset does not have {'; '.join(named)}; it has {has}"
+    numbers = tuple(sorted({number for name in unknown for number in rows.get(name, ())}))
+    return Check("known labels", False, detail, "human", numbers)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = nearest_label(name, known)
+    return f", nearest to {quoted(close)}" if close else ""
 
 
 def total_variation(base: Mapping[str, int], new: Mapping[str, int]) -> float:

@@ -14,7 +14,10 @@ Blocks = Literal["refuse", "human"]
 
 @dataclass(frozen=True)
 class Check:
-    """One check: `blocks` says what follows when it did not pass; `detail` never holds row text."""
+    """One check: `blocks` says what follows when it did not pass.
+
+    Of rows `detail` holds a few names and values at most, each by `quoting`.
+    """
 
     name: str
     passed: bool

@@ -2,7 +2,8 @@
 
 Three children, so that the one which parses a stranger's files never holds the sealed test rows:
 `read_files` turns files into canonical rows, `compare_rows` counts what they repeat, and
-`score_labels` asks a model. Answers are numbers and names of columns and labels, never row text.
+`score_labels` asks a model. Answers are numbers, names of columns and labels, and a few categories,
+cut; never more of a row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -129,10 +130,23 @@ def compare_rows(
         "counts": counts,
         "leakage": asdict(leakage),
         "left_out_rows": copies,
+        "unknown_labels": _unknown_labels(rows, known, of_answers),
         "flags": text_flags(rows),
         "personal": find_traces(rows, groups[: len(rows)]).to_json(),
         "base_personal": find_traces(known, groups[len(rows) :]).to_json(),
     }
+
+
+def _unknown_labels(
+    rows: Sequence[Row], known: Sequence[Row], answer: Answer
+) -> dict[str, list[int]]:
+    """Names that no known row has -> the numbers of the rows that have them, from 1."""
+    names = answer.counts([row[answer.column] for row in known]).keys()
+    found: dict[str, list[int]] = {}
+    for number, row in enumerate(rows, start=1):
+        for name in answer.counts([row[answer.column]]).keys() - names:
+            found.setdefault(name, []).append(number)
+    return found
 
 
 def _leakage(

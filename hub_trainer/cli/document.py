@@ -165,13 +165,24 @@ def owned_table() -> str:
 
 
 def methods_table() -> str:
-    """Which task offers which method."""
-    tasks = _tasks()
+    """Task x answer x method; a cell that cannot be says by its number why, beneath the table."""
+    from hub_trainer.tasks import load_task
+    from hub_trainer.tasks.outlines import OUTLINES
+
+    tasks = [load_task(name, answer) for name, one in OUTLINES.items() for answer in one.answers]
+    unfit = [task.unfit[method] for task in tasks for method in METHODS if method in task.unfit]
+    reasons = {why: number for number, why in enumerate(dict.fromkeys(unfit), start=1)}
     rows = [
-        (f"`{name}`", *("yes" if name in task.methods else "" for task in tasks))
-        for name in METHODS
+        (
+            task.name,
+            task.answer.name,
+            *("yes" if m in task.methods else f"no ({reasons[task.unfit[m]]})" for m in METHODS),
+        )
+        for task in tasks
     ]
-    return markdown_table(("method", *(task.name for task in tasks)), rows)
+    table = markdown_table(("task", "answer", *(f"`{method}`" for method in METHODS)), rows)
+    told = [f"{number}. {why[0].upper()}{why[1:]}." for why, number in reasons.items()]
+    return "\n".join([table, "", *told])
 
 
 def metrics_table() -> str:

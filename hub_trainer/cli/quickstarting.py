@@ -20,7 +20,12 @@ def run_and_show(folder: Path, *, keep_running: bool) -> None:
     """Run the quickstart in a fresh sub-folder of `folder`; ends with one JSON line."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models; two would wait for each other
     os.environ.setdefault("HF_HOME", str(folder.resolve() / "cache"))
-    work = _fresh(folder)
+    # `folder/run-001`, or the next number that is free.
+    number = 1
+    while (folder / f"run-{number:03d}").exists():
+        number += 1
+    work = folder / f"run-{number:03d}"
+    work.mkdir(parents=True)
     with LocalHub(work / HUB_FOLDER) as local:
         use_endpoint(local.url)
         from hub_trainer.cards.status import plot_rounds, render_status
@@ -38,16 +43,6 @@ def run_and_show(folder: Path, *, keep_running: bool) -> None:
             _serve_on(local, space, told)
         else:
             print_json(told)
-
-
-def _fresh(folder: Path) -> Path:
-    """`folder/run-001`, or the next number that is free."""
-    number = 1
-    while (folder / f"run-{number:03d}").exists():
-        number += 1
-    work = folder / f"run-{number:03d}"
-    work.mkdir(parents=True)
-    return work
 
 
 def _pull_request_table(requests: list[dict[str, Any]]) -> Table:

@@ -67,12 +67,13 @@ def show_verdict(verdict: dict[str, Any]) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in sorted(failed, key=lambda check: check["outcome"] != "refuse"):
         outcome = Text(f"  {check['outcome']}", STYLES[check["outcome"]])
-        table.add_row(outcome, Text(check["name"]), Text(check["detail"] + _numbers(check["rows"])))
+        rows = check["rows"]
+        shown = ", ".join(map(str, rows[:MAX_NUMBERS]))
+        more = f" and {len(rows) - MAX_NUMBERS:,} more" if len(rows) > MAX_NUMBERS else ""
+        table.add_row(
+            outcome,
+            Text(check["name"]),
+            Text(check["detail"] + (f" (rows {shown}{more})" if rows else "")),
+        )
     if failed:
         people.print(table, highlight=False)
-
-
-def _numbers(rows: list[int]) -> str:
-    shown = ", ".join(map(str, rows[:MAX_NUMBERS]))
-    more = f" and {len(rows) - MAX_NUMBERS:,} more" if len(rows) > MAX_NUMBERS else ""
-    return f" (rows {shown}{more})" if rows else ""

@@ -2,11 +2,10 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hub_trainer.answers.label_names import in_order, nearest_label
 from hub_trainer.checks.inspection import inspect_files
 from hub_trainer.checks.policy import open_policy
 from hub_trainer.checks.review_context import prepare_context, whole_split
@@ -17,8 +16,6 @@ from hub_trainer.hub import Hub
 from hub_trainer.rows import write_card
 
 log = logging.getLogger(__name__)
-MAX_NAMED = 5
-MAX_KNOWN = 20
 
 
 def foresee(hub: Hub, proposal: Proposal) -> Sequence[Check]:
@@ -39,25 +36,7 @@ def foresee(hub: Hub, proposal: Proposal) -> Sequence[Check]:
         write_card(folder, proposal.there.card)
         try:
             context = prepare_context(hub, policy, proposal.tip, Path(scratch))
-            checks = inspect_files(folder, context, split=split).checks
-            return [_with_names(check, proposal.labels, context.base.labels) for check in checks]
+            return inspect_files(folder, context, split=split).checks
         except (DataError, HubError) as error:
             log.warning("The rows cannot be compared with the dataset's: %s", error.what)
             return proposal.checks
-
-
-def _with_names(check: Check, ours: Mapping[str, int], known: Mapping[str, int]) -> Check:
-    """The check of unknown labels with their names, which review's public comment never repeats."""
-    unknown = sorted(ours.keys() - known.keys(), key=lambda name: -ours[name])
-    if check.name != "known labels" or check.passed or not unknown:
-        return check
-    named = [
-        f"{name!r:.40} in {ours[name]:,} {'row' if ours[name] == 1 else 'rows'}"
-        f"{nearest_label(name, known)}"
-        for name in unknown[:MAX_NAMED]
-    ]
-    more = len(unknown) - MAX_NAMED
-    named += [f"and {more:,} more"] if more > 0 else []
-    has = ", ".join(f"{name:.40}" for name in in_order(known)[:MAX_KNOWN])
-    has += ", ..." if len(known) > MAX_KNOWN else ""
-    return replace(check, detail=f"the dataset does not have {'; '.join(named)}; it has {has}")

@@ -22,7 +22,13 @@ def training_arguments(
     metric_for_best: str | None = None,
 ) -> TrainingArguments:
     """The user's arguments over defaults for this machine; every refused key in one error."""
-    _check_keys(arguments)
+    faults = argument_faults(dict(arguments))
+    if faults:
+        problems = [
+            Problem(f"train.arguments.{fault.partition(':')[0]}", f"train.arguments.{fault}")
+            for fault in faults
+        ]
+        raise RecipeError(problems, source="train.arguments")
     settings = _defaults(seed) | _rhythm(arguments, evaluates, metric_for_best) | dict(arguments)
     _check_rhythm(settings, evaluates=evaluates)
     try:
@@ -68,17 +74,6 @@ def assert_as_asked(args: TrainingArguments) -> None:
             do="start it by `hub-trainer run RECIPE --accelerate-config FILE` or by torchrun:"
             " accelerate launch --cpu --num_processes starts one process and says nothing",
         )
-
-
-def _check_keys(arguments: Mapping[str, Any]) -> None:
-    faults = argument_faults(dict(arguments))
-    if faults:
-        problems = [Problem(_path(fault), f"train.arguments.{fault}") for fault in faults]
-        raise RecipeError(problems, source="train.arguments")
-
-
-def _path(fault: str) -> str:
-    return f"train.arguments.{fault.partition(':')[0]}"
 
 
 def _check_rhythm(settings: Mapping[str, Any], *, evaluates: bool) -> None:

@@ -94,7 +94,11 @@ def write_checkpoint(
     barrier()
     if is_writer:
         _seal(staging, step, seal)
-        _rename(staging, final)
+        if final.exists():
+            # Left by an earlier life of this run and not valid, or it would have been resumed.
+            shutil.rmtree(final)
+        staging.rename(final)
+        _sync(final.parent)
     barrier()
     return final
 
@@ -153,14 +157,6 @@ def _seal(staging: Path, step: int, seal: Mapping[str, Any]) -> None:
     (staging / MANIFEST).write_text(text, encoding="utf-8")
     for path in [*staging.rglob("*"), staging]:
         _sync(path)
-
-
-def _rename(staging: Path, final: Path) -> None:
-    if final.exists():
-        # Left by an earlier life of this run and not valid, or it would have been resumed.
-        shutil.rmtree(final)
-    staging.rename(final)
-    _sync(final.parent)
 
 
 def _sync(path: Path) -> None:

@@ -12,7 +12,10 @@ def plot_curve(history: Sequence[Mapping[str, Any]], path: Path, *, metric: str)
 
     The metric has an axis of its own where it was measured while training.
     """
-    series = {name: _series(history, name) for name in ("loss", "eval_loss", f"eval_{metric}")}
+    series = {
+        name: [(entry["step"], entry[name]) for entry in history if name in entry]
+        for name in ("loss", "eval_loss", f"eval_{metric}")
+    }
     if not any(points for points in series.values()):
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -35,10 +38,6 @@ def plot_curve(history: Sequence[Mapping[str, Any]], path: Path, *, metric: str)
         lines, [str(line.get_label()) for line in lines], loc="outside upper center", ncols=3
     )
     figure.savefig(path, format="png", metadata={"Software": None})
-
-
-def _series(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(entry["step"], entry[name]) for entry in history if name in entry]
 
 
 def _xy(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

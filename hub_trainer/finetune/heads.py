@@ -388,7 +388,17 @@ class TranscriptHead:
         return found
 
 
-TRANSCRIPT_HEAD = TranscriptHead()
+ASKED_HEADS: Mapping[str, AskedHead] = {
+    **HEADS,
+    "spans": SPANS_HEAD,
+    "transcript": TranscriptHead(),
+}
+"""Name of an answer -> what its models end in; those of completions keep the base's end."""
+
+
+def num_outputs(answer: str, names: Sequence[str]) -> int:
+    """How many outputs a model of an answer is given for these names."""
+    return len(ASKED_HEADS[answer].outputs(names)) if answer in ASKED_HEADS else 0
 
 
 def scored_by_pipeline(head: RowHead, pipe: Any, contents: Sequence[Any]) -> list[Prediction]:

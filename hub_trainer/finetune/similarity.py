@@ -32,6 +32,13 @@ from hub_trainer.finetune.label_scores import (
     row_outputs,
 )
 from hub_trainer.finetune.plan import Batch, FitData, Objective
+from hub_trainer.finetune.reloading import (
+    PIPELINE,
+    AsUsers,
+    load_tokenizer,
+    load_weights,
+    step,
+)
 from hub_trainer.finetune.sentence_pairs import (
     POOLING,
     AutoModelForSentenceSimilarity,
@@ -288,6 +295,21 @@ def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 # --- asked
+
+
+def by_features(folder: Path, rows: Sequence[Row]) -> AsUsers:
+    """What users get of a folder by a pipeline of features and a mean, without us.
+
+    Raises ReloadFailure naming the step that failed.
+    """
+    from transformers import pipeline
+
+    load_weights(folder, "AutoModel")
+    load_tokenizer(folder, chat_template=False)
+    with step("pipeline() does not run on the folder"):
+        pipe = pipeline("feature-extraction", model=str(folder), trust_remote_code=False)
+        found = SIMILARITY_HEAD.by_pipeline(pipe, rows)
+    return AsUsers(found, [f"{PIPELINE} of feature-extraction"])
 
 
 @dataclass(frozen=True)

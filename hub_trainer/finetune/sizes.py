@@ -61,12 +61,15 @@ def _without_memory(
 
 
 def estimate_memory(
-    parameters: Mapping[str, int], train: TrainSection, *, is_language: bool
+    parameters: Mapping[str, int], train: TrainSection, *, in_own_dtype: bool
 ) -> dict[str, float]:
-    """MiB of weights, gradients and Adam's two moments; activations come on top."""
+    """MiB of weights, gradients and Adam's two moments; activations come on top.
+
+    `in_own_dtype`: frozen weights are held in the dtype of the processor, else in float32.
+    """
     frozen = parameters["total"] - parameters["trainable"] - parameters["quantized"]
     named = train.arguments.get("bf16")
-    dtype = training_dtype(train.method, bfloat16=named) if is_language else torch.float32
+    dtype = training_dtype(train.method, bfloat16=named) if in_own_dtype else torch.float32
     bits = train.language.quantization if train.language else "4bit"
     learned = parameters["trainable"] * LEARNED_BYTES / 2**20
     weights = frozen * dtype.itemsize + parameters["quantized"] * BYTES_OF_QUANTIZED[bits]

@@ -7,11 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
+from transformers import (
+    ASTFeatureExtractor,
+    AutoFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 
 from hub_trainer.finetune.classifier import quiet_transformers
 from hub_trainer.finetune.label_scores import Batches, batches_by_length
-from hub_trainer.sounds import decode
+from hub_trainer.sounds import decode, inspect
 
 Samples = NDArray[np.float32]
 Row = Mapping[str, Any]
@@ -19,6 +24,7 @@ Row = Mapping[str, Any]
 MAX_BATCH_SECONDS = 120.0
 """Of one batch while a model answers, padding counted."""
 BATCH_SIZE = 16
+AST_FRAME_SECONDS = 0.01
 
 
 def load_extractor(folder: Path) -> Any:
@@ -36,6 +42,26 @@ def extracted(extractor: Any, sounds: Sequence[Samples]) -> dict[str, torch.Tens
     rate = extractor.sampling_rate
     made = extractor([*sounds], sampling_rate=rate, return_tensors="pt", **padding)
     return dict(made)
+
+
+def unheard(model_dir: Path, row: Row) -> list[str]:
+    """A sentence where a model hears only the beginning of a sound."""
+    extractor = load_extractor(model_dir)
+    heard, seconds = _heard_seconds(extractor), inspect(row["audio"]).seconds
+    if heard is None or round(seconds, 1) <= heard:
+        return []
+    return [
+        f"Only the first {heard:g} of {seconds:.1f} seconds were heard: the model takes no more."
+    ]
+
+
+def _heard_seconds(extractor: Any) -> float | None:
+    """How much of a sound a model hears; None for all of it."""
+    if isinstance(extractor, WhisperFeatureExtractor):
+        return float(extractor.n_samples / extractor.sampling_rate)
+    if isinstance(extractor, ASTFeatureExtractor):
+        return float(extractor.max_length * AST_FRAME_SECONDS)
+    return None
 
 
 def needs_equal_lengths(extractor: Any) -> bool:

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from hub_trainer.finetune.classifier import quiet_transformers
 from hub_trainer.finetune.label_scores import device
-from hub_trainer.finetune.model_folder import file_stamp
+from hub_trainer.finetune.model_folder import TOKENIZER_FILES, file_stamp, has_any
 from hub_trainer.finetune.positions import longest_input
 
 
@@ -42,6 +42,30 @@ def encode(tokenizer: Any, contents: Sequence[str | Mapping[str, str]], **option
         return tokenizer(list(contents), **options)
     columns = {name: [one[name] for one in pairs] for name in pairs[0]}
     return tokenizer(**columns, **options)
+
+
+def unread_of_text(model_dir: Path, content: str | Mapping[str, str]) -> list[str]:
+    """A sentence where a model reads only the beginning of a text, or of one of a pair."""
+    if not has_any(model_dir, TOKENIZER_FILES):
+        return []
+    tokenizer = _tokenizer(model_dir, file_stamp(model_dir))
+    longest = tokenizer.model_max_length
+    [tokens] = encode(tokenizer, [content], truncation=False, verbose=False)["input_ids"]
+    if len(tokens) <= longest:
+        return []
+    if isinstance(content, str):
+        read = f"Only the first {longest:,} of {len(tokens):,} tokens were read"
+    else:
+        read = (
+            f"Only {longest:,} of {len(tokens):,} tokens were read, the longer text not to its end"
+        )
+    return [f"{read}: the model takes no more."]
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(model_dir: Path, stamp: str) -> Any:
+    del stamp
+    return AutoTokenizer.from_pretrained(model_dir, trust_remote_code=False)
 
 
 @lru_cache(maxsize=2)

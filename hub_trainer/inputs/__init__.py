@@ -49,6 +49,25 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """How a figure of a row is told to people."""
+
+    unit: str = ""
+    """What follows a figure; none where only the dataset's owner knows it."""
+    is_writing: bool = False
+    """Whether it differs from one honest writer to the next."""
+    is_log: bool = False
+    """Whether it is a mean log probability: told is how many times rarer one is than another."""
+
+    def told(self, *values: float) -> str:
+        """A figure, or from which to which, with the unit."""
+        figures = " to ".join(
+            f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}" for value in values
+        )
+        return f"{figures} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
 class PlainFeatures:
     """Rows as (rows, D) plain numbers, for the linear model that a first model must beat."""
 
@@ -174,6 +193,9 @@ class Reviewed(Protocol):
     signs_are_rare: bool
     """Whether most signs are seen a few times only, and then by chance in new rows alone."""
 
+    measures: Mapping[str, Measure]
+    """What is known of the figures in `columns`, by name."""
+
     def signs(self, new: Sequence[Row], base: Sequence[Row]) -> SignsOf | None:
         """What says the signs in a row, which may be triggers; None where those are patches."""
 
@@ -195,8 +217,6 @@ class Shown(Protocol):
     noun: str
     """What one is called: `a text`."""
     plural: str
-    is_tokenized: bool
-    """Whether a tokenizer reads it, which may take only its beginning."""
 
     @property
     def medium(self) -> Medium | None:

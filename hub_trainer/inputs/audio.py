@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hub_trainer.inputs import (
     Input,
+    Measure,
     PlainFeatures,
     Row,
     SignsOf,
@@ -29,6 +30,12 @@ class _Audio(EncodedFile):
     """A sound; `sounds` decodes it wherever its samples are looked at."""
 
     rated_feature: Mapping[str, Any] = {"decode": False, "_type": "Audio"}
+    measures: Mapping[str, Measure] = {
+        "length": Measure("seconds"),
+        "loudness": Measure("decibels, of which 0 is as loud as a file can be"),
+        "highest pitch": Measure("hertz"),
+        "silence": Measure("% of the sound"),
+    }
     near = "hub_trainer.inputs.near_sounds"
     altered = "hub_trainer.inputs.altered_sounds"
 
@@ -97,10 +104,10 @@ def _figures(content: bytes) -> dict[str, Any]:
     loudness = power.sum(axis=1)
     return {
         "sampling rate": f"{rate:,} Hz",
-        "seconds": len(samples) / rate,
+        "length": len(samples) / rate,
         "loudness": float(10 * np.log10(np.mean(samples.astype(np.float64) ** 2) + 1e-12)),
-        "bandwidth": float(pitches[np.searchsorted(below, HEARD * below[-1])]),
-        "silence": float(np.mean(loudness < 1e-4 * loudness.max())),
+        "highest pitch": float(pitches[np.searchsorted(below, HEARD * below[-1])]),
+        "silence": float(100 * np.mean(loudness < 1e-4 * loudness.max())),
     }
 
 

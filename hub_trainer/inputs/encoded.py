@@ -16,7 +16,6 @@ MAX_ROWS = 1_500
 class EncodedFile:
     """One file per row, as its bytes, in the column that bears the medium's name."""
 
-    is_tokenized = False
     dialogue = None
     has_formats = False
     rated_type: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

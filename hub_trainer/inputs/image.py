@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hub_trainer.inputs import (
     Input,
+    Measure,
     PlainFeatures,
     Row,
 )
@@ -29,6 +30,10 @@ class _Image(EncodedFile):
     """A picture; `pictures` decodes it wherever its pixels are looked at."""
 
     rated_feature: Mapping[str, Any] = {"_type": "Image"}
+    measures: Mapping[str, Measure] = {
+        **dict.fromkeys(("width", "height"), Measure("pixels")),
+        **dict.fromkeys(("brightness", "contrast"), Measure("of 255 shades of grey")),
+    }
     near = "hub_trainer.inputs.near_images"
     altered = "hub_trainer.inputs.altered_images"
 

@@ -8,10 +8,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from hub_trainer.inputs import Column, Dialogue, Input, PlainFeatures, Row, SignsOf, Values
+from hub_trainer.inputs import (
+    Column,
+    Dialogue,
+    Input,
+    Measure,
+    PlainFeatures,
+    Row,
+    SignsOf,
+    Values,
+)
 from hub_trainer.inputs.language_examples import as_prompts, asked_and_answers, example_of
 from hub_trainer.inputs.text import INPUT as TEXT
-from hub_trainer.inputs.text import looked_at
+from hub_trainer.inputs.text import LENGTH, looked_at
 
 
 class _Prompt:
@@ -22,13 +31,13 @@ class _Prompt:
     plural = "prompts"
     identity = TEXT.identity
     """As a text's: rows keep the ids that they have had since there are rounds."""
-    is_tokenized = True
     medium = None
     near, altered = TEXT.near, TEXT.altered
     repeats_by_chance = False
     has_features = False
     has_formats = True
     signs_are_rare = False
+    measures: Mapping[str, Measure] = {**TEXT.measures, "length of the answer": LENGTH}
     rated_column = TEXT.rated_column
     rated_type: pa.DataType = TEXT.rated_type
     rated_feature: Mapping[str, Any] = TEXT.rated_feature

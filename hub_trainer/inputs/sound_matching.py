@@ -211,7 +211,10 @@ def _faster(piece: Floats, speed: float) -> Floats:
 @lru_cache(maxsize=8_192)
 def _made(content: bytes) -> tuple[Wave, Floats, Floats]:
     samples = heard(content)
-    low, high = _loud(samples)
+    # Where a sound begins and ends but for what is quiet.
+    power = _smooth(samples.astype(np.float64) ** 2, round(TRIM_SECONDS * RATE))
+    places = np.flatnonzero(power > TRIM * power.max())
+    low, high = int(places[0]), int(places[-1]) + 1
     low, high = low - low % STEP, min(high, low + round(MAX_SHOWN * RATE))
     levels = np.maximum(log_mel(samples[low:high]), -SHAPE_DEPTH).astype(np.float32)
     whole = _picture(levels, np.linspace(0, len(levels) - 1, SHAPE))
@@ -231,13 +234,6 @@ def _softened(wave: Floats) -> Floats:
     padded = np.pad(wave, 1)
     found: Floats = ((padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4).astype(np.float32)
     return found
-
-
-def _loud(samples: Floats) -> tuple[int, int]:
-    """Where a sound begins and ends but for what is quiet."""
-    power = _smooth(samples.astype(np.float64) ** 2, round(TRIM_SECONDS * RATE))
-    places = np.flatnonzero(power > TRIM * power.max())
-    return int(places[0]), int(places[-1]) + 1
 
 
 def _smooth(values: NDArray[np.float64], width: int = 5) -> NDArray[np.float64]:

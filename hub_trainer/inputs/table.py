@@ -12,6 +12,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.inputs import (
     Column,
     Input,
+    Measure,
     PlainFeatures,
     Row,
     SignsOf,
@@ -36,7 +37,6 @@ class _Table:
     dialogue = None
     noun = "the values of a table's row"
     plural = "tables"
-    is_tokenized = False
     medium = None
     rated_column = "features"
     rated_type: pa.DataType = pa.string()
@@ -47,6 +47,7 @@ class _Table:
     has_features = True
     has_formats = False
     signs_are_rare = True
+    measures: Mapping[str, Measure] = {}
 
     # --- columns
 

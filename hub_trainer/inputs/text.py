@@ -17,6 +17,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.inputs import (
     Column,
     Input,
+    Measure,
     PlainFeatures,
     Row,
     SignsOf,
@@ -35,6 +36,8 @@ MAX_TEXTS = 5_000
 PAIR = "text_pair"
 PARTS = ("text", "second text")
 """What people call the texts of a row."""
+LENGTH = Measure("characters", is_writing=True)
+SPELLING = Measure(is_writing=True, is_log=True)
 
 _TOKEN = re.compile(r"\w+|[^\w\s]+")
 _ODD_SPACE = re.compile(r"[^\S ]|  +|^ | $")
@@ -48,7 +51,6 @@ class _Text:
     dialogue = None
     noun = "a text"
     plural = "texts"
-    is_tokenized = True
     medium = None
     rated_column = "text"
     rated_type: pa.DataType = pa.string()
@@ -58,6 +60,10 @@ class _Text:
     repeats_by_chance = False
     has_features = False
     has_formats = False
+    measures: Mapping[str, Measure] = {
+        **{f"length of the {part}": LENGTH for part in PARTS},
+        **{f"spelling of the {part}": SPELLING for part in PARTS},
+    }
     signs_are_rare = False
 
     # --- columns

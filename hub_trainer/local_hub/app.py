@@ -143,7 +143,8 @@ def _prepare(core: Core, entry: Entry, request: Request) -> Call | Response:
     if "name" not in params:
         _require_account(actor, entry)
         return Call(core, request, actor, params, None)
-    found = _find(core, actor, _repo_type(params), params["ns"], params["name"])
+    kind = params.get("kind") or params.get("prefix", "").rstrip("/") or "models"
+    found = _find(core, actor, TYPE_OF_PLURAL[kind], params["ns"], params["name"])
     if isinstance(found, str):
         return _redirect(request, params, found)
     assert entry.needs in get_args(Operation), f"{entry.path} names a repo but guards nothing"
@@ -158,11 +159,6 @@ def _require_account(actor: Actor, entry: Entry) -> None:
         require_write_token(actor)
     else:
         assert entry.needs in ("anyone", "ticket"), f"{entry.path} names no repo"
-
-
-def _repo_type(params: dict[str, str]) -> RepoType:
-    kind = params.get("kind") or params.get("prefix", "").rstrip("/") or "models"
-    return TYPE_OF_PLURAL[kind]
 
 
 def _find(core: Core, actor: Actor, repo_type: RepoType, ns: str, name: str) -> Repo | str:

@@ -52,7 +52,11 @@ def apply_changes(git: Any, base: Any | None, changes: Iterable[Change]) -> Any:
     removed: dict[str, Any] = {}
     added: dict[str, Any] = {}
     for change in changes:
-        _nest(removed if change.blob is None else added, change)
+        root = removed if change.blob is None else added
+        node = root
+        for segment in change.path.split("/"):
+            node = node.setdefault(segment, {})
+        node[_HERE] = change
     tree = base
     if removed:
         tree = _remove(git, tree, removed, "")
@@ -63,13 +67,6 @@ def apply_changes(git: Any, base: Any | None, changes: Iterable[Change]) -> Any:
 
 _HERE = ""
 """Key under which a nested dict holds the change of the folder's own path."""
-
-
-def _nest(root: dict[str, Any], change: Change) -> None:
-    node = root
-    for segment in change.path.split("/"):
-        node = node.setdefault(segment, {})
-    node[_HERE] = change
 
 
 def _remove(git: Any, tree: Any | None, wanted: dict[str, Any], prefix: str) -> Any | None:

@@ -41,7 +41,11 @@ class BlobPack:
             return
         checksum = self._seal()
         index = self._path.with_suffix(".idx")
-        _write_durably(index, self._index(checksum))
+        data = self._index(checksum)
+        with index.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         target = git_path / "objects" / "pack"
         target.mkdir(exist_ok=True)
         for path in (self._path, index):
@@ -104,10 +108,3 @@ def _size_header(size: int) -> bytes:
         byte, size = size & 0x7F, size >> 7
     spelled.append(byte)
     return bytes(spelled)
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

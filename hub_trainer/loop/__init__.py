@@ -122,11 +122,8 @@ def run_until(
 def assert_offered(recipe_file: RecipeFile) -> None:
     """Raise RecipeError for what the task does not offer: the round would end in training by it."""
     if problems := task_of(recipe_file.recipe).recipe_problems(recipe_file.recipe, None):
-        placed = [
-            recipe_file.problem(one.key, one.message.removeprefix(f"{one.key}: "))
-            for one in problems
-        ]
-        raise RecipeError(placed, source=str(recipe_file.path))
+        located = [recipe_file.places.located(one) for one in problems]
+        raise RecipeError(located, source=str(recipe_file.path))
 
 
 def stages_of(recipe: Recipe, *, before: str | None = None) -> list[str]:

@@ -63,7 +63,7 @@ def _matched(reference: Sequence[Span], given: Sequence[Span], way: str) -> Coun
         near = [one for one in left if _overlap(span, one)]
         if right:
             counts["correct"] += 1
-            left.remove(min(right, key=lambda one: _distance(span, one)))
+            left.remove(min(right, key=lambda one: abs(span[0] - one[0]) + abs(span[1] - one[1])))
         elif near:
             counts[otherwise] += 1
             left.remove(near[0])
@@ -71,10 +71,6 @@ def _matched(reference: Sequence[Span], given: Sequence[Span], way: str) -> Coun
             counts["spurious"] += 1
     counts["missed"] += len(left)
     return counts
-
-
-def _distance(one: Span, other: Span) -> int:
-    return abs(one[0] - other[0]) + abs(one[1] - other[1])
 
 
 def _figures(counts: Counter[str]) -> dict[str, float]:

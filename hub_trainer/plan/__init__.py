@@ -14,7 +14,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.launch import assert_no_search, read_asked
 from hub_trainer.lineage import Pins, pin_round, read_rounds
 from hub_trainer.loop import run_stage
-from hub_trainer.plan.forecast import Subject, amount_of, forecast, num_outputs, search_of
+from hub_trainer.plan.forecast import Subject, amount_of, forecast, search_of
 from hub_trainer.ranks import Sharding
 from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.rows.left_out import total_of
@@ -58,7 +58,7 @@ def plan_round(
             "round": pins.round,
             "pins": json.loads((round_dir / "pins.json").read_text()),
             "rows": rows,
-            "labels": len(labels) if labels and task.converses is None else None,
+            "labels": len(labels) if labels and task.answer.predicts_names else None,
             "inputs": seen.inputs,
             "tokens": preview and _tokens_of(preview),
             "dropped": prepared.outputs.get("dropped", {}),
@@ -102,11 +102,14 @@ def count_sizes(
     if auto_name is None:
         return None
     from hub_trainer.finetune import sizes
+    from hub_trainer.finetune.heads import num_outputs
 
-    outputs = num_outputs(task, names)
+    outputs = num_outputs(task.answer.name, names)
     model = (auto_name, base.model, base.base, recipe.train)
     found = sizes.count_parameters(*model, num_labels=outputs)
-    memory = sizes.estimate_memory(found, recipe.train, is_language=task.converses is not None)
+    memory = sizes.estimate_memory(
+        found, recipe.train, in_own_dtype=task.card().learns_in_own_dtype
+    )
     if sharding is not None:
         gathered = sizes.gathered_fraction(*model, num_labels=outputs)
         memory = sizes.split_memory(memory, gathered, sharding)

@@ -3,7 +3,7 @@
 import resource
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from hub_trainer.errors import HubTrainerError
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import Recipe, TuneSection
 from hub_trainer.rows.store import read_rows
-from hub_trainer.tasks import ModelFolders, Preview, Splits, Task, task_of
+from hub_trainer.tasks import ModelFolders, Preview, Splits, task_of
 
 if TYPE_CHECKING:
     from hub_trainer.finetune.trial import Trial
@@ -92,6 +92,7 @@ def forecast(subject: Subject, amount: Amount, weights_mb: Mapping[str, float] |
 
 
 def _trial(subject: Subject, base: ModelFolders) -> "Trial":
+    from hub_trainer.finetune.heads import num_outputs
     from hub_trainer.finetune.trial import RowLengths, try_classifier, try_language_model
 
     recipe, preview = subject.recipe, subject.preview
@@ -104,13 +105,8 @@ def _trial(subject: Subject, base: ModelFolders) -> "Trial":
         return try_language_model(auto_name, whole, adapter, recipe.train, rows=lengths)
     splits = _splits(subject.prepared)
     data = task.fit_data(splits, recipe, base)
-    outputs = num_outputs(task, splits.label_names)
+    outputs = num_outputs(task.answer.name, splits.label_names)
     return try_classifier(auto_name, base.model, recipe.train, data, num_labels=outputs)
-
-
-def num_outputs(task: Task, names: Sequence[str]) -> int:
-    """How many outputs a task's model has with these names; 0 where its config names none."""
-    return len(task.head.outputs(names)) if task.head else 0
 
 
 def _splits(prepared: Artifact) -> Splits:

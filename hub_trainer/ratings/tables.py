@@ -90,19 +90,16 @@ def prepare(connection: sqlite3.Connection) -> str:
         )
     if version == 1:
         connection.execute("ALTER TABLE rating ADD COLUMN source TEXT")
-    _make_tables(connection, upgrade=version == 0 and _has_ratings(connection))
+    upgrade = version == 0 and _has_ratings(connection)
+    tables = [statement for statement in TABLES.split(";") if statement.strip()]
+    for statement in [*SET_ASIDE, *tables, *TAKE_OVER] if upgrade else tables:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute(
         "INSERT INTO meta VALUES ('epoch', ?) ON CONFLICT DO NOTHING", (secrets.token_hex(8),)
     )
     [(epoch,)] = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
     return str(epoch)
-
-
-def _make_tables(connection: sqlite3.Connection, *, upgrade: bool) -> None:
-    tables = [statement for statement in TABLES.split(";") if statement.strip()]
-    for statement in [*SET_ASIDE, *tables, *TAKE_OVER] if upgrade else tables:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _has_ratings(connection: sqlite3.Connection) -> bool:

@@ -76,7 +76,9 @@ class Writer:
 
     def _run(self, path: Path, opened: "Future[None]") -> None:
         try:
-            connection = _open(path)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+            for setting in SETTINGS:
+                connection.execute(f"PRAGMA {setting}")
         except sqlite3.Error as error:
             opened.set_exception(error)
             return
@@ -135,13 +137,6 @@ def _attempt(
         return lambda: future.set_exception(failure)
     connection.execute("RELEASE one")
     return lambda: future.set_result(answer)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-    for setting in SETTINGS:
-        connection.execute(f"PRAGMA {setting}")
-    return connection
 
 
 def _lock_file(path: Path) -> int:

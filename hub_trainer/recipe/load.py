@@ -20,13 +20,45 @@ INDEX = re.compile(r"\[(\d+)\]")
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where each key was set: in the file, or on the command line."""
+
+    lines: dict[str, int]
+    """Dotted key -> line, counted from 1; keys set by an override have none."""
+    overrides: dict[str, str]
+    """Dotted key -> the override that set it, as written."""
+
+    def set(self, key: str, override: str) -> None:
+        """Note that an override has set a key, and what stood below it."""
+        for places in (self.lines, self.overrides):
+            for known in [name for name in places if name == key or name.startswith(f"{key}.")]:
+                del places[known]
+        self.overrides[key] = _cut(override)
+
+    def problem(self, key: str, message: str) -> Problem:
+        """A problem at the nearest enclosing key that was set somewhere."""
+        return self.located(Problem(key, message))
+
+    def located(self, problem: Problem) -> Problem:
+        """The same problem with the line or the override of its key.
+
+        What is wrong with a section as a whole may come from the overrides within it.
+        """
+        key = problem.key
+        within = [told for name, told in self.overrides.items() if name.startswith(f"{key}.")]
+        while key and key not in self.lines and key not in self.overrides:
+            key = key.rpartition(".")[0]
+        told = self.overrides.get(key) or " ".join(within) or None
+        return replace(problem, line=self.lines.get(key), override=told)
+
+
+@dataclass(frozen=True)
 class RecipeFile:
-    """A checked recipe, and where each of its keys stands in the file."""
+    """A checked recipe, and where each of its keys was set."""
 
     path: Path
     recipe: Recipe
-    lines: dict[str, int]
-    """Dotted key -> line, counted from 1; keys set by an override have none."""
+    places: Places
 
     @property
     def name(self) -> str:
@@ -34,23 +66,24 @@ class RecipeFile:
         return self.path.stem
 
     def problem(self, key: str, message: str) -> Problem:
-        """A problem at `key`, with the line of the nearest enclosing key that has one."""
-        return Problem(key, f"{key}: {message}", _line_of(key, self.lines))
+        """A problem at `key`, with the place of the nearest enclosing key that has one."""
+        return self.places.problem(key, f"{key}: {message}")
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> RecipeFile:
     """Read and check a recipe. Raises RecipeError with every fault, UsageError without a file."""
     path = Path(path)
     raw, lines = _read_yaml(path)
-    problems = _apply_overrides(raw, lines, overrides)
+    places = Places(lines, {})
+    problems = _apply_overrides(raw, places, overrides)
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        problems += _problems(error, lines)
-    problems += [replace(one, line=_line_of(one.key, lines)) for one in search_problems(raw)]
+        problems += _problems(error, places)
+    problems += [places.located(one) for one in search_problems(raw)]
     if problems:
         raise RecipeError(problems, source=str(path))
-    return RecipeFile(path, recipe, lines)
+    return RecipeFile(path, recipe, places)
 
 
 def json_schema() -> dict[str, Any]:
@@ -79,7 +112,10 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             [Problem("", "The recipe is over 1 MB; a recipe is a page.")], source=str(path)
         )
     try:
-        lines = _key_lines(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[str, int] = {}
+        if root is not None:
+            _walk(root, "", lines)
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError([_yaml_problem(error)], source=str(path)) from None
@@ -103,14 +139,6 @@ def _instead(path: Path) -> str:
         "Check the path, and the folder in which the command is given; or have one written:"
         " hub-trainer init."
     )
-
-
-def _key_lines(text: str) -> dict[str, int]:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    lines: dict[str, int] = {}
-    if root is not None:
-        _walk(root, "", lines)
-    return lines
 
 
 def _walk(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
@@ -137,22 +165,23 @@ def _yaml_problem(error: yaml.YAMLError) -> Problem:
 
 
 def _apply_overrides(
-    raw: dict[str, Any], lines: dict[str, int], overrides: Sequence[str]
+    raw: dict[str, Any], places: Places, overrides: Sequence[str]
 ) -> list[Problem]:
     problems = []
     for override in overrides:
         key, equals, text = override.partition("=")
         key = INDEX.sub(r".\1", key)
         if not equals or not key or key.startswith("-"):
-            problems.append(Problem(override, f"override {override!r}: {_way_to_write(override)}"))
+            told = f"override {override!r}: {_way_to_write(override)}"
+            problems.append(Problem(override, told, override=_cut(override)))
             continue
         try:
             _set(raw, key.split("."), yaml.safe_load(text))
         except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
-            problems.append(Problem(key, f"override {key}: cannot be set ({error})"))
+            told = f"override {key}: cannot be set ({getattr(error, 'problem', None) or error})"
+            problems.append(Problem(key, told, override=_cut(override)))
             continue
-        for known in [name for name in lines if name == key or name.startswith(f"{key}.")]:
-            del lines[known]
+        places.set(key, override)
     return problems
 
 
@@ -202,26 +231,26 @@ def _from_plain_string(value: Any) -> dict[str, Any]:
     return {"repo_id": repo_id, "revision": revision or "main"}
 
 
-def _problems(error: ValidationError, lines: dict[str, int]) -> list[Problem]:
+def _problems(error: ValidationError, places: Places) -> list[Problem]:
     problems = []
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"])
         if key == "train.arguments" and fault["type"] == "value_error":
-            problems += _argument_problems(str(fault["ctx"]["error"]), lines)
+            problems += _argument_problems(str(fault["ctx"]["error"]), places)
             continue
         message = _message(fault)
         if key:
             message = f"{key} {message}" if message.startswith("is ") else f"{key}: {message}"
-        problems.append(Problem(key, message, _line_of(key, lines)))
+        problems.append(places.problem(key, message))
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 
-def _argument_problems(text: str, lines: dict[str, int]) -> list[Problem]:
+def _argument_problems(text: str, places: Places) -> list[Problem]:
     problems = []
     for fault in text.splitlines():
         name, _, message = fault.partition(": ")
         key = f"train.arguments.{name}"
-        problems.append(Problem(key, f"{key} {message}", _line_of(key, lines)))
+        problems.append(places.problem(key, f"{key} {message}"))
     return problems
 
 
@@ -241,7 +270,10 @@ def _message(fault: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -283,11 +315,3 @@ def _all_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
         section = _section(field.annotation)
         keys += _all_keys(section, f"{key}.") if section else []
     return keys + [f"train.arguments.{name}" for name in training_argument_types() if not prefix]
-
-
-def _line_of(key: str, lines: dict[str, int]) -> int | None:
-    while key:
-        if key in lines:
-            return lines[key]
-        key = key.rpartition(".")[0]
-    return None

@@ -29,6 +29,11 @@ class Method:
     """The last blocks start from random weights, as `train.hybrid` says."""
 
     @property
+    def divides(self) -> bool:
+        """Whether parts of a base model are treated unlike the others."""
+        return self.head_only or self.last_blocks or self.adapter or self.new_blocks
+
+    @property
     def learns_in_depth(self) -> bool:
         """Whether blocks of the base model learn, so that their rates may differ."""
         return self.needs_weights and not (self.head_only or self.adapter)

@@ -540,10 +540,6 @@ class CurateSection(Section):
     """Rows of the dataset that a rater must have rated, most of them rightly, before what they say
     of other rows counts; the Space's button Try another shows such rows. Null asks for none."""
 
-    def raters_needed(self, *, of_answers: bool) -> int:
-        """`min_raters`, or its default."""
-        return self.min_raters or (1 if of_answers else 3)
-
 
 class ReviewSection(Section):
     """What a dataset pull request may bring."""

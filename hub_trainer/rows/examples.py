@@ -27,11 +27,12 @@ def example_row(known: Format, example: Example) -> dict[str, str]:
     asked, answers = asked_and_answers(example)
     prompt = as_text(asked)
     gap = "\n" if prompt and not isinstance(asked, str) else ""
+    held = {**vars(example), "format": known.name}
     return {
         "text": prompt + gap + "\n\n".join(as_text(answer) for answer in answers),
         "prompt": prompt,
         "label": _label(known.kind, example),
-        "example": _to_json(known, example),
+        "example": json.dumps(held, ensure_ascii=False),
     }
 
 
@@ -82,8 +83,3 @@ def _label(kind: Kind, example: Example) -> str:
     if kind == "kto":
         return "desirable" if example.desirable else "undesirable"
     return "demonstration" if kind == "sft" else "preference"
-
-
-def _to_json(known: Format, example: Example) -> str:
-    held = {**vars(example), "format": known.name}
-    return json.dumps(held, ensure_ascii=False)

@@ -196,22 +196,16 @@ def _asked_turns(
 
     A prompt beside answers that tell the whole dialogue repeats some of it.
     """
-    shared, chosen, rejected = _shared_turns(chosen, rejected)
+    size = 0
+    while size < min(len(chosen), len(rejected)) - 1 and chosen[size] == rejected[size]:
+        size += 1
+    shared, chosen, rejected = chosen[:size], chosen[size:], rejected[size:]
     if {chosen[0]["role"], rejected[0]["role"]} & {"user", "system"}:
         raise RowFault("chosen and rejected answer different prompts")
     before = said_by("user", asked) if asked else ()
     begin = next((turn["role"] for turn in shared if turn["role"] != "system"), None)
     told = begin == "user" if isinstance(asked, str) else shared[: len(before)] == before
     return (shared if told else (*before, *shared)), (chosen, rejected)
-
-
-def _shared_turns(
-    chosen: tuple[Message, ...], rejected: tuple[Message, ...]
-) -> tuple[tuple[Message, ...], tuple[Message, ...], tuple[Message, ...]]:
-    size = 0
-    while size < min(len(chosen), len(rejected)) - 1 and chosen[size] == rejected[size]:
-        size += 1
-    return chosen[:size], chosen[size:], rejected[size:]
 
 
 def _shared_text(chosen: Content, rejected: Content) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers.label import label_texts
-from hub_trainer.answers.label_names import is_alike, nearest_label, plain_label
+from hub_trainer.answers.label_names import is_alike, nearest_told, plain_label
 from hub_trainer.answers.labels import cells_of_text, split_cells
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
@@ -419,7 +419,7 @@ def _label_numbers(
         )
     commonest = sorted(wrong, key=lambda name: -len(wrong[name]))[:5]
     # Beside the label, not in `do`, which review repeats in public.
-    got = [f"{name!r} ({_in_rows(wrong[name])}{nearest_label(name, known)})" for name in commonest]
+    got = [f"{name!r} ({_in_rows(wrong[name])}{nearest_told(name, known)})" for name in commonest]
     got += [f"no label ({_in_rows(without)})"] if without else []
     listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
     raise DataError(

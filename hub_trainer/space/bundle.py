@@ -35,11 +35,12 @@ def space_files(
 ) -> dict[str, bytes]:
     """Path -> content of everything that the Space is made of; the same for the same inputs."""
     readme = space_readme(settings, endpoint=endpoint, hardware=hardware, preload=preload)
+    content: dict[str, Any] = settings.model_dump(mode="json")
     files = {
         "README.md": readme.encode(),
         "app.py": _app(hardware),
         "requirements.txt": pinned_requirements(hardware).encode(),
-        SETTINGS_FILE: _settings_json(settings).encode(),
+        SETTINGS_FILE: (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode(),
     }
     known = outline(settings.task)
     roots = [SERVER, TASKS[settings.task], INPUTS[known.modality]]
@@ -102,8 +103,3 @@ def _module_path(name: str) -> Path | None:
         if path.is_file():
             return path
     return None
-
-
-def _settings_json(settings: SpaceSettings) -> str:
-    content: dict[str, Any] = settings.model_dump(mode="json")
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -34,7 +34,7 @@ from hub_trainer.finetune.model_folder import (
     stamp_adapter,
 )
 from hub_trainer.hub import Hub
-from hub_trainer.lineage import PinnedRepo, Pins, load_pins
+from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.lineage.tuned import tuned_recipe
 from hub_trainer.ranks import EXPECTED_PROCESSES
 from hub_trainer.recipe import Recipe
@@ -64,8 +64,20 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     done = find_artifact(folder, inputs)
     if done:
         return done
-    _assert_world_size()
-    logger.debug("train: %s of %s", recipe.train.method, _base_name(pins))
+    # Stop when the launcher started another number of processes than was asked for.
+    expected, running = os.environ.get(EXPECTED_PROCESSES), os.environ.get("WORLD_SIZE", "1")
+    if expected is not None and expected != running:
+        raise TrainingError(
+            f"{expected} processes were asked for.",
+            got=f"{running} running",
+            do="start it with torchrun: accelerate starts one process only on a CPU",
+        )
+    base = pins.base_model
+    logger.debug(
+        "train: %s of %s",
+        recipe.train.method,
+        (f"{base.repo_id}@{base.commit_sha[:7]}" if base else "a new model"),
+    )
     with _training_errors(folder):
         if not _is_first():
             return _follow(recipe, prepared, folder, inputs)
@@ -162,11 +174,7 @@ def _name_base(model_dir: Path, base: ModelFolders | None, pins: Pins, hub: Hub)
         return
     assert pins.base_model is not None
     below = adapter_base(hub, base.model)
-    stamp_adapter(model_dir, *(below or _at(pins.base_model)))
-
-
-def _at(pinned: PinnedRepo) -> tuple[str, str]:
-    return pinned.repo_id, pinned.commit_sha
+    stamp_adapter(model_dir, *(below or (pins.base_model.repo_id, pins.base_model.commit_sha)))
 
 
 def _paths(base: ModelFolders | None) -> list[str | None] | None:
@@ -198,17 +206,6 @@ def _inputs(recipe: Recipe, prepared: Artifact, pins: Pins) -> dict[str, Any]:
         **({"positive": recipe.evaluate.positive} if recipe.evaluate.positive else {}),
         **({"threshold": threshold.model_dump()} if threshold else {}),
     }
-
-
-def _assert_world_size() -> None:
-    """Stop when the launcher started another number of processes than was asked for."""
-    expected, running = os.environ.get(EXPECTED_PROCESSES), os.environ.get("WORLD_SIZE", "1")
-    if expected is not None and expected != running:
-        raise TrainingError(
-            f"{expected} processes were asked for.",
-            got=f"{running} running",
-            do="start it with torchrun: accelerate starts one process only on a CPU",
-        )
 
 
 @contextmanager
@@ -262,8 +259,3 @@ def _wait_for(look: Callable[[], Any], what: str) -> Any:
             )
         time.sleep(POLL_SECONDS)
     return found
-
-
-def _base_name(pins: Pins) -> str:
-    base = pins.base_model
-    return f"{base.repo_id}@{base.commit_sha[:7]}" if base else "a new model"

@@ -14,11 +14,12 @@ from hub_trainer.metrics.probabilities import NEVER_PRIMARY
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import COLUMN_OF, OPTIONAL_INPUTS
+from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks.outlines import OUTLINES, Kind, Outline, answer_of, beside_of, not_learned
 
 if TYPE_CHECKING:
-    from hub_trainer.finetune.heads import AskedHead
+    from hub_trainer.finetune.reloading import AsUsers, Promised
 
 Row = Mapping[str, Any]
 Progress = Callable[[float, str], None]
@@ -41,6 +42,25 @@ class BasePredictions:
     predictions: Sequence[Prediction]
 
 
+NOT_QUANTISED: Mapping[str, str] = {
+    "qlora": "only weights of a language model are loaded in few bits",
+}
+NO_HEAD: Mapping[str, str] = {
+    "head": "a language model ends in what belongs to its base, and gets no head",
+}
+NO_BASE: Mapping[str, str] = {
+    name: "an estimator is fitted from the start, without a base model"
+    for name, method in METHODS.items()
+    if method.divides
+}
+"""Methods that a task does not offer, and why."""
+
+
+def offered_beside(unfit: Mapping[str, str]) -> frozenset[str]:
+    """The methods that are left."""
+    return frozenset(METHODS).difference(unfit)
+
+
 @dataclass(frozen=True)
 class Widgets:
     """The task's inputs in the Space, as names of Gradio components and arguments.
@@ -51,8 +71,8 @@ class Widgets:
 
     inputs: Sequence[tuple[str, dict[str, Any]]]
     to_row: Callable[[Sequence[Any]], dict[str, Any]]
-    reads_all: bool = False
-    """Whether a text is read to its end however long it is, in pieces that the model takes."""
+    unread: Callable[[Path, Row], list[str]] | None = None
+    """What of a row the model in a folder does not read, in sentences for the visitor."""
     columns: Sequence[str] = ()
     """The canonical column that each input fills, where several have to be told apart."""
 
@@ -78,11 +98,11 @@ class ModelCard:
     """The files without which the folder does not load."""
     auto_class: str | None = None
     """The class of transformers that loads the weights; None for another library's model."""
-    pipeline: str | None = None
-    """The pipeline of transformers that runs the folder; None for the one of the task's name."""
     tags: Sequence[str] = field(default_factory=tuple)
     adapter_usage: str | None = None
     """As `usage`, of an adapter; None where no model is published as one."""
+    learns_in_own_dtype: bool = False
+    """Whether frozen weights are held in the processor's dtype while a model learns."""
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     """Draws a few rows of each label as a PNG; None for rows that are nothing to look at."""
 
@@ -200,11 +220,6 @@ class Task(Protocol):
         ...
 
     @property
-    def head(self) -> "AskedHead | None":
-        """What its model ends in; None for a model that is none of torch, or that writes."""
-        ...
-
-    @property
     def columns(self) -> Mapping[str, Kind]:
         """Columns that a dataset must have; a tabular task has further columns of kind feature.
 
@@ -213,8 +228,13 @@ class Task(Protocol):
         ...
 
     @property
+    def unfit(self) -> Mapping[str, str]:
+        """Values of `train.method` that it does not offer, and why."""
+        ...
+
+    @property
     def methods(self) -> frozenset[str]:
-        """Values of `train.method`."""
+        """Values of `train.method`: all others."""
         ...
 
     @property
@@ -276,6 +296,15 @@ class Task(Protocol):
         """
         ...
 
+    def as_users(
+        self, folders: ModelFolders, rows: Sequence[Row], promised: "Promised"
+    ) -> "AsUsers":
+        """What users get of a published folder without us: the proof that it loads.
+
+        Raises ReloadFailure naming the step that failed.
+        """
+        ...
+
     def widgets(self, examples: Sequence[Row]) -> Widgets | None:
         """What a person fills in, in the Space; None where they talk with the model."""
         ...
@@ -290,6 +319,23 @@ def rated_example(task: Task, row: Row, value: Any) -> dict[str, Any] | None:
     example = {name: cell for name, cell in row.items() if not name.startswith("_")}
     example[task.answer.column] = value
     return None if task.problems(example) else example
+
+
+def as_users_by_pipeline(
+    task: Task, folders: ModelFolders, rows: Sequence[Row], promised: "Promised"
+) -> "AsUsers":
+    """As `Task.as_users`, of a model of transformers that a pipeline is made of."""
+    from hub_trainer.finetune.reloading import PipelineModel, by_pipeline
+
+    card = task.card()
+    made = PipelineModel(
+        task=task.name,
+        answer=task.answer.name,
+        modality=task.modality,
+        auto_class=str(card.auto_class),
+        has_tokenizer=any(name.startswith("tokenizer") for name in card.files),
+    )
+    return by_pipeline(made, folders.model, rows, promised)
 
 
 def constant_answer(task: Task, splits: Splits, rows: Sequence[Row]) -> BasePredictions:
@@ -314,8 +360,8 @@ def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
     found = [
         Problem(
             key,
-            f"{key}: {task.name} does not offer {name!r}; {_offered(offered)}."
-            + nearest(name, offered),
+            f"{key}: {task.name} does not offer {name!r}{_why(task, key, name)}; "
+            f"{_offered(offered)}.{nearest(name, offered)}",
         )
         for key, (names, offered) in wanted.items()
         for name in names
@@ -324,6 +370,10 @@ def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
     if "transcript" not in task.columns.values():
         found += unused_problems(task, recipe, SPEECH_KEYS)
     return found + _metric_problems(recipe, task.answer.positive_metrics)
+
+
+def _why(task: Task, key: str, name: str) -> str:
+    return f", as {task.unfit[name]}" if key == "train.method" and name in task.unfit else ""
 
 
 def _metric_problems(recipe: Recipe, positive_metrics: frozenset[str]) -> list[Problem]:

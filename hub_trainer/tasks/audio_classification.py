@@ -12,7 +12,7 @@ from transformers import AutoModelForAudioClassification, WhisperConfig, Whisper
 from hub_trainer.finetune.classifier import set_outputs
 from hub_trainer.finetune.label_scores import Batches
 from hub_trainer.finetune.sound_augment import AUGMENTATIONS, augment
-from hub_trainer.finetune.sounds import extracted, load_extractor, sound_batches
+from hub_trainer.finetune.sounds import extracted, load_extractor, sound_batches, unheard
 from hub_trainer.sounds import decode, inspect
 from hub_trainer.tasks import Row, Splits
 from hub_trainer.tasks.media import MediaClassification
@@ -111,6 +111,10 @@ class SoundModels:
     def batches(self, processor: Any, rows: Sequence[Row]) -> Batches:
         """Sounds of similar length."""
         return sound_batches(processor, rows)
+
+    def unread(self, folder: Path, row: Row) -> list[str]:
+        """What comes later than some models hear."""
+        return unheard(folder, row)
 
     def body(self, model: Any) -> Any:
         """The part that hears: of a model that also writes, its encoder."""

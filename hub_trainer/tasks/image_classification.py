@@ -97,6 +97,11 @@ class VisionModels:
         """As many pictures at once as fit into little memory."""
         return _batches(processor, rows)
 
+    def unread(self, folder: Path, row: Row) -> list[str]:
+        """Nothing: a picture is made smaller, not cut."""
+        del folder, row
+        return []
+
     def body(self, model: Any) -> Any:
         """All of it."""
         return model

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from transformers import AutoConfig
@@ -31,7 +31,7 @@ from hub_trainer.finetune.classifier import (
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights
-from hub_trainer.finetune.heads import HEADS, RowHead, label_ids, label_predictions, output_order
+from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, output_order
 from hub_trainer.finetune.label_scores import (
     Batches,
     FloatArray,
@@ -43,11 +43,13 @@ from hub_trainer.finetune.label_scores import (
 )
 from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.inputs.media import MEDIA, uploaded
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NOT_QUANTISED,
     PLAIN,
     Asked,
     BasePredictions,
@@ -57,9 +59,11 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -107,6 +111,9 @@ class Models(Protocol):
     def batches(self, processor: Any, rows: Sequence[Row]) -> Batches:
         """Rows for a model that answers."""
 
+    def unread(self, folder: Path, row: Row) -> list[str]:
+        """What of a file the model in a folder does not read, in sentences."""
+
     def body(self, model: Any) -> Any:
         """The part of a model without a head whose features are means of what it reads."""
 
@@ -129,8 +136,8 @@ class MediaClassification:
     draw_rows: Callable[[Mapping[str, Sequence[Row]]], bytes] | None = None
     answer: Answer = load_answer("label")
     converses: None = None
-    head: RowHead = HEAD
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
+    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     metrics: frozenset[str] = load_answer("label").metrics
 
     @property
@@ -240,12 +247,17 @@ class MediaClassification:
         batches = self.models.batches(self.models.processor(base_dir), rows)
         return frozen_features(body, batches, len(rows))
 
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
+
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A file to give, as it is: Gradio would decode it in a way of its own."""
         del examples
         component, options = self.widget
         to_row = partial(uploaded, MEDIA[self.modality])
-        return Widgets([(component, {**options, "type": "filepath"})], to_row)
+        inputs = [(component, {**options, "type": "filepath"})]
+        return Widgets(inputs, to_row, unread=self.models.unread)
 
     def card(self) -> ModelCard:
         """How to use the model."""

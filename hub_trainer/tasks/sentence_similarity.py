@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from accelerate import PartialState
 from transformers import AutoConfig
@@ -13,6 +14,7 @@ from hub_trainer.finetune.classifier import ClassifierFit, fit_classifier, run_d
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.label_scores import FloatArray
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.sentence_pairs import (
     LAYOUT,
     SENTENCES,
@@ -21,8 +23,9 @@ from hub_trainer.finetune.sentence_pairs import (
 from hub_trainer.finetune.similarity import (
     COSINES,
     SIMILARITY_HEAD,
+    TEXTS,
     Embedded,
-    SimilarityHead,
+    by_features,
     embedded,
     line_of,
     line_through,
@@ -32,12 +35,13 @@ from hub_trainer.finetune.similarity import (
     pair_data,
     save_encoder,
 )
-from hub_trainer.finetune.tokenizers import load_tokenizer
+from hub_trainer.finetune.tokenizers import load_tokenizer, unread_of_text
 from hub_trainer.metrics.retrieval import RETRIEVAL_METRICS
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NOT_QUANTISED,
     PLAIN,
     Asked,
     BasePredictions,
@@ -50,6 +54,7 @@ from hub_trainer.tasks import (
     base_model_problems,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -64,7 +69,10 @@ UNUSED_KEYS = (
 )
 MAX_LINE_ROWS = 1_000
 """Rows through whose cosines a line to the target is drawn."""
-TEXTS = ("text", "text_pair")
+NO_LAYER = {
+    **NOT_QUANTISED,
+    "head": "a cosine of embeddings has no layer of its own to learn",
+}
 UNTOUCHED = (
     "the untouched base model: the cosine of its embeddings, on a line through training rows"
 )
@@ -102,11 +110,11 @@ class SentenceSimilarity:
     name: str = "sentence-similarity"
     answer: Answer = load_answer("number")
     converses: None = None
-    head: SimilarityHead = SIMILARITY_HEAD
     modality: str = "text"
     beside: tuple[str, ...] = TEXTS[1:]
     """The second text, which every pair has, whether a recipe names its column or not."""
-    methods: frozenset[str] = frozenset({"last_n", "full", "lora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NO_LAYER
+    methods: frozenset[str] = offered_beside(NO_LAYER)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -123,7 +131,7 @@ class SentenceSimilarity:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
-        problems += loss_problems(recipe.train, self.head.problem_type)
+        problems += loss_problems(recipe.train, SIMILARITY_HEAD.problem_type)
         if base is None:
             return problems
         return problems + base_problems(
@@ -159,7 +167,7 @@ class SentenceSimilarity:
             label_names=(),
             run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,
-            head=self.head,
+            head=SIMILARITY_HEAD,
             objective=objective_for(train.loss, [row[column] for row in splits.train]),
         )
         data = pair_data(tokenizer, splits.train, splits.validation)
@@ -215,10 +223,15 @@ class SentenceSimilarity:
     def _embedded(self, folder: Path, rows: Sequence[Row]) -> Embedded:
         return embedded(*load_encoder(folder), rows)
 
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline of features, as there is none of pairs."""
+        del promised
+        return by_features(folders.model, rows)
+
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for each text."""
         del examples
-        return text_boxes(TEXTS, purpose="compare")
+        return text_boxes(TEXTS, purpose="compare", unread=_unread)
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -227,9 +240,13 @@ class SentenceSimilarity:
             usage=USAGE,
             files=("config.json", "model.safetensors", "tokenizer.json", *LAYOUT),
             auto_class=SENTENCES,
-            pipeline="feature-extraction",
             tags=("sentence-transformers", "sentence-similarity", "feature-extraction"),
         )
+
+
+def _unread(model_dir: Path, row: Row) -> list[str]:
+    found = [one for name in TEXTS for one in unread_of_text(model_dir, str(row[name]))]
+    return list(dict.fromkeys(found))
 
 
 def _some(rows: Sequence[Row]) -> Sequence[Row]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from transformers import AutoConfig
 
@@ -16,8 +17,9 @@ from hub_trainer.finetune.auto_classes import (
 )
 from hub_trainer.finetune.classifier import run_digest
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
-from hub_trainer.finetune.heads import TRANSCRIPT_HEAD, TranscriptHead
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.reloading import AsUsers, Promised
+from hub_trainer.finetune.sounds import unheard
 from hub_trainer.finetune.speech import (
     SpeechFit,
     answers_as_it_is,
@@ -34,6 +36,7 @@ from hub_trainer.reports import FitReport
 from hub_trainer.sounds import sound_problem
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NOT_QUANTISED,
     PLAIN,
     SPEECH_KEYS,
     Asked,
@@ -44,9 +47,11 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -82,9 +87,9 @@ class SpeechRecognition:
     name: str = "automatic-speech-recognition"
     answer: Answer = load_answer("transcript")
     converses: None = None
-    head: TranscriptHead = TRANSCRIPT_HEAD
     modality: str = "audio"
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
+    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -169,11 +174,16 @@ class SpeechRecognition:
             return None
         return BasePredictions("the base model as it is", self.predict(base, rows))
 
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
+
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A clip to upload or to speak."""
         del examples
         clip = {"label": "Clip", "type": "filepath", "sources": ["upload", "microphone"]}
-        return Widgets([("Audio", clip)], partial(uploaded, MEDIA["audio"], problem=_clip_problem))
+        to_row = partial(uploaded, MEDIA["audio"], problem=_clip_problem)
+        return Widgets([("Audio", clip)], to_row, unread=unheard)
 
     def card(self) -> ModelCard:
         """How to use the model."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.answers.decisions import THRESHOLDS, Sought, chosen_threshold, decide
@@ -21,6 +21,7 @@ from hub_trainer.artifacts import write_durably
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.model_folder import CONFIG, file_stamp, read_config
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.tables import (
     DEFAULT_ESTIMATOR,
     NO_WEIGHTS,
@@ -44,6 +45,7 @@ from hub_trainer.reports import FitReport
 from hub_trainer.rows.store import feature_names
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NO_BASE,
     PLAIN,
     TORCH_KEYS,
     Asked,
@@ -56,14 +58,16 @@ from hub_trainer.tasks import (
     Widgets,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind as ColumnKind
 
 MAX_CHOICES = 200
+MAX_TEXT_CHARACTERS = 20_000
 WRITTEN: Mapping[str, Mapping[str, Any]] = {
     "date": {"placeholder": EXAMPLE},
-    "text": {"lines": 3, "max_length": 20_000},
+    "text": {"lines": 3},
 }
 """Kinds of features that a person writes -> the arguments of the box for it."""
 UNUSED_KEYS = (
@@ -104,10 +108,9 @@ class Tabular:
     name: str = "tabular-classification"
     answer: Answer = load_answer("label")
     converses: None = None
-    head: None = None
     modality: str = "table"
-    methods: frozenset[str] = frozenset({"full", "scratch"})
-    """Both fit a new model: there is no base to keep anything of."""
+    unfit: ClassVar[Mapping[str, str]] = NO_BASE
+    methods: frozenset[str] = offered_beside(NO_BASE)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -224,6 +227,11 @@ class Tabular:
         del asked, base
         return constant_answer(self, splits, rows)
 
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """Nothing: skops is what we load it with too."""
+        del folders, rows, promised
+        return AsUsers(None)
+
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """An input per feature, filled with a typical row."""
         features = find_features(examples)
@@ -309,6 +317,13 @@ def _row_reader(features: Features) -> Callable[[Sequence[Any]], dict[str, Any]]
         row = {name: None if one == "" else one for name, one in zip(features, values, strict=True)}
         if all(value is None for value in row.values()):
             raise DataError("There is no value to go by.", do="fill in one field or more")
+        for name, value in row.items():
+            if isinstance(value, str) and len(value) > MAX_TEXT_CHARACTERS:
+                raise DataError(
+                    f"{name} has {len(value):,} characters, and {MAX_TEXT_CHARACTERS:,} is the "
+                    "limit.",
+                    do="shorten it",
+                )
         table_of([row], features)
         return row
 

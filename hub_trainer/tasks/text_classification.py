@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -37,7 +37,8 @@ from hub_trainer.finetune.label_scores import (
     label_scores,
 )
 from hub_trainer.finetune.plan import FitData
-from hub_trainer.finetune.tokenizers import encode, load_reader, load_tokenizer
+from hub_trainer.finetune.reloading import AsUsers, Promised
+from hub_trainer.finetune.tokenizers import encode, load_reader, load_tokenizer, unread_of_text
 from hub_trainer.finetune.untouched import untouched
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import Recipe
@@ -45,6 +46,7 @@ from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NOT_QUANTISED,
     PLAIN,
     Asked,
     BasePredictions,
@@ -54,9 +56,11 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -102,7 +106,8 @@ class TextClassification:
     modality: str = "text"
     beside: tuple[str, ...] = ()
     """`text_pair` where the recipe's columns name a second text."""
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
+    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -238,10 +243,14 @@ class TextClassification:
         body = load_body(base_dir).to(device())
         return frozen_features(body, _batches(load_tokenizer(base_dir, None), rows), len(rows))
 
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
+
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for each text."""
         del examples
-        return text_boxes(("text", *self.beside), purpose="classify")
+        return text_boxes(("text", *self.beside), purpose="classify", unread=_unread)
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -307,6 +316,10 @@ def _batches(tokenizer: Any, rows: Sequence[Row]) -> Batches:
             yield chosen, collate([encoded[index] for index in chosen])
 
     return made()
+
+
+def _unread(model_dir: Path, row: Row) -> list[str]:
+    return unread_of_text(model_dir, load_input("text").for_pipeline(row))
 
 
 TASK = TextClassification()

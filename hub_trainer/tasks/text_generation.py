@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hub_trainer.answers import Answer, Likelihood, Prediction, Written, load_answer
 from hub_trainer.errors import Problem, RowRefused
@@ -12,13 +12,16 @@ from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
 from hub_trainer.finetune.language.preview import read_rows
 from hub_trainer.finetune.language.refusals import refused_rows
+from hub_trainer.finetune.language.reloading import likelihoods_as_users
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FORMATS
 from hub_trainer.tasks import (
+    NO_HEAD,
     PLAIN,
     Asked,
     BasePredictions,
@@ -31,6 +34,7 @@ from hub_trainer.tasks import (
     Splits,
     base_model_problems,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -67,7 +71,8 @@ class TextGeneration:
     name: str = "text-generation"
     answer: Answer = load_answer("completion")
     modality: str = "prompt"
-    methods: frozenset[str] = frozenset({"last_n", "full", "lora", "qlora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NO_HEAD
+    methods: frozenset[str] = offered_beside(NO_HEAD)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -79,11 +84,6 @@ class TextGeneration:
     def columns(self) -> Mapping[str, Kind]:
         """`example`: language data in any format that is known."""
         return {"example": "completion"}
-
-    @property
-    def head(self) -> None:
-        """None: it ends in words."""
-        return
 
     @property
     def converses(self) -> "TextGeneration":
@@ -173,6 +173,10 @@ class TextGeneration:
             return None
         return BasePredictions("the base model as it is", self.predict(base, rows, asked))
 
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """The likelihood of each row's own answer, and a few words by a pipeline or PEFT."""
+        return likelihoods_as_users(self.name, folders.model, folders.base, rows, promised)
+
     def widgets(self, examples: Sequence[Row]) -> None:
         """None: people talk with it."""
 
@@ -194,6 +198,7 @@ class TextGeneration:
         """How to use the model."""
         return ModelCard(
             library_name="transformers",
+            learns_in_own_dtype=True,
             usage=USAGE,
             files=("config.json", "model.safetensors", "tokenizer.json"),
             auto_class="AutoModelForCausalLM",

@@ -1,7 +1,8 @@
 """Texts of a row: what is wrong with them, and the boxes in which a Space is given them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hub_trainer.errors import DataError
@@ -17,12 +18,13 @@ def text_faults(row: Row, names: Sequence[str]) -> list[str]:
     return [f"{name} is empty" for name in names if not _is_text(row.get(name))]
 
 
-def text_boxes(names: Sequence[str], *, purpose: str) -> Widgets:
+def text_boxes(
+    names: Sequence[str], *, purpose: str, unread: Callable[[Path, Row], list[str]]
+) -> Widgets:
     """A box for each column of a text; `purpose` is what is done with the texts: classify."""
-    box = {"lines": 4, "max_length": MAX_TEXT_CHARACTERS}
-    boxes = [("Textbox", {"label": LABELS[name], **box}) for name in names]
-    to_row = partial(_text_row, names, purpose)
-    return Widgets(boxes, to_row, columns=names if names[1:] else ())
+    boxes = [("Textbox", {"label": LABELS[name], "lines": 4}) for name in names]
+    columns = names if names[1:] else ()
+    return Widgets(boxes, partial(_text_row, names, purpose), unread=unread, columns=columns)
 
 
 def _text_row(names: Sequence[str], purpose: str, values: Sequence[Any]) -> dict[str, Any]:
@@ -36,7 +38,8 @@ def _text_row(names: Sequence[str], purpose: str, values: Sequence[Any]) -> dict
     if longest > MAX_TEXT_CHARACTERS:
         which = "One text" if names[1:] else "The text"
         raise DataError(
-            f"{which} is longer than {MAX_TEXT_CHARACTERS:,} characters.", got=f"{longest:,}"
+            f"{which} has {longest:,} characters, and {MAX_TEXT_CHARACTERS:,} is the limit.",
+            do="shorten it",
         )
     return row
 

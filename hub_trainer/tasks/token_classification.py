@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -27,9 +27,10 @@ from hub_trainer.finetune.classifier import (
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights
-from hub_trainer.finetune.heads import SPANS_HEAD, SpansHead, output_order
+from hub_trainer.finetune.heads import SPANS_HEAD, output_order
 from hub_trainer.finetune.label_scores import centroid_scores, device
 from hub_trainer.finetune.plan import FitData
+from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.tokenizers import load_reader, load_tokenizer
 from hub_trainer.finetune.words import (
     encoded,
@@ -42,6 +43,7 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
+    NOT_QUANTISED,
     PLAIN,
     Asked,
     BasePredictions,
@@ -51,9 +53,11 @@ from hub_trainer.tasks import (
     Row,
     Splits,
     Widgets,
+    as_users_by_pipeline,
     base_model_problems,
     constant_answer,
     offer_problems,
+    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -93,9 +97,9 @@ class TokenClassification:
     name: str = "token-classification"
     answer: Answer = load_answer("spans")
     converses: None = None
-    head: SpansHead = SPANS_HEAD
     modality: Literal["text", "image", "table"] = "text"
-    methods: frozenset[str] = frozenset({"head", "last_n", "full", "lora", "scratch", "hybrid"})
+    unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
+    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -204,11 +208,14 @@ class TokenClassification:
         told += "embedding"
         return BasePredictions(told, SPANS_HEAD.predictions(texts, scores, config))
 
+    def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
+        """By a pipeline."""
+        return as_users_by_pipeline(self, folders, rows, promised)
+
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for the text."""
         del examples
-        box = {"label": "Text", "lines": 4, "max_length": MAX_TEXT_CHARACTERS}
-        return Widgets([("Textbox", box)], _text_row, reads_all=True)
+        return Widgets([("Textbox", {"label": "Text", "lines": 4})], _text_row)
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -280,8 +287,8 @@ def _text_row(values: Sequence[Any]) -> dict[str, Any]:
         raise DataError("There is no text to look at.", do="write a text first")
     if len(text) > MAX_TEXT_CHARACTERS:
         raise DataError(
-            f"The text is longer than {MAX_TEXT_CHARACTERS:,} characters.",
-            got=f"{len(text):,}",
+            f"The text has {len(text):,} characters, and {MAX_TEXT_CHARACTERS:,} is the limit.",
+            do="shorten it",
         )
     return {"text": " ".join(words)}
 

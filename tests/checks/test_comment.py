@@ -16,6 +16,14 @@ HOSTILE = st.one_of(
     st.lists(
         st.sampled_from(
             ["@all", "@", "＠x", "https://evil.example", "www.evil.example", "ftp://x", "//", ":"]
+            + [
+                "evil.example",
+                "evil.com/x",
+                "\u3164",
+                "\u2800",
+                "\ufe0f",
+                "e\u0301\u0301\u0301\u0301",
+            ]
             + ["[a](b)", "![x](y)", "<script>", "<!--", "-->", "|", "\n", "\r\n", "---", "`", "```"]
             + ["\\", "*", "_", "#1", "&lt;", "~~", "\u202e", "\u200b", "\x00", "\u2028", "</td>"]
             + ["Co-authored-by: x <y@z>", "Hub-Trainer-Run: x", "mail@host.org", "$$", "{{x}}"]
@@ -111,6 +119,8 @@ def test_comment_when_strings_are_hostile_then_only_the_table_is_there(a: str, b
     assert "＠" not in body
     assert "://" not in body
     assert not re.search(r"(?i)www\.", body)
+    assert not re.search(r"evil\.[a-z]", body)
+    assert not re.search("[\u2800\u3164\ufe00-\ufe0f]|\u0301{3}", body)
     assert not re.search(r"<(?!!-- )", FOLDS.sub("", body))
     assert "<!--" not in body
     hidden = {"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"}
@@ -126,8 +136,14 @@ def test_inert_when_applied_then_markdown_signs_are_escaped(text: str) -> None:
     assert "\n" not in shown
 
 
+def test_inert_when_a_file_is_named_then_its_dot_stays() -> None:
+    assert inert("data/new.csv: see README.md") == "data/new.csv: see README.md"
+    assert inert("at 0.95 see evil.com.") == r"at 0.95 see evil\[.\]com."
+    assert inert("evil.zip, or evil.csv.org") == r"evil\[.\]zip, or evil.csv\[.\]org"
+
+
 def test_inert_when_long_then_cut() -> None:
-    assert len(inert("x" * 10_000)) == 400
+    assert len(inert("x" * 10_000)) == 600
 
 
 def test_marker_when_from_a_stranger_then_does_not_count() -> None:

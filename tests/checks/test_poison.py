@@ -1,5 +1,7 @@
 """Signs of poisoned rows: triggers, shifts, and labels that are wrong throughout."""
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hub_trainer.answers import load_answer
 from hub_trainer.checks.contents import (
     check_label_groups,
     check_left_out,
@@ -78,20 +81,62 @@ def test_column_when_it_lies_elsewhere_then_a_person_is_told_which(
     assert (check.passed, check.blocks) == (False, "human")
 
 
-def test_shift_when_told_then_names_column_range_and_unit_but_no_cell() -> None:
+def test_shift_when_of_numbers_then_told_with_values_usual_range_and_rows() -> None:
     s, rows = rows_of("people", "months for years", 1)
     [found] = find_shifts(rows, s.base, "table")
     assert found.column == "age"
-    assert "outside 18 to 90, the dataset's range" in found.what
-    assert "12 times the dataset's, as months for years would be" in found.what
+    there = [row["age"] for row in s.base]
+    outside = [n for n, row in enumerate(rows, 1) if not min(there) <= row["age"] <= max(there)]
+    values = [rows[n - 1]["age"] for n in outside]
+    assert found.rows == tuple(outside)
+    assert found.what.startswith(
+        f"{len(outside)} of {len(rows)} rows hold {min(values):,.0f} to {max(values):,.0f}; "
+        "the dataset's rows hold 18 to 90, nine of ten of them "
+    )
+    assert found.what.endswith("; 12 times the dataset's, as months for years would be")
+
+
+def test_shift_when_of_categories_then_named_with_those_that_there_are() -> None:
     s, rows = rows_of("people", "a country that no row has", 1)
     [found] = find_shifts(rows, s.base, "table")
     assert found.column == "country"
-    assert f"{len(found.rows)} of {len(rows)} rows have a value that no row of" in found.what
-    assert "Wonderland" not in found.what
-    assert [rows[number - 1]["country"] for number in found.rows] == ["Wonderland"] * len(
-        found.rows
+    assert f"{len(found.rows)} of {len(rows)} rows hold 'Wonderland', which no row" in found.what
+    common = Counter(row["country"] for row in s.base).most_common(1)[0][0]
+    assert f"; its rows hold '{common}', " in found.what
+    wonderland = [n for n, row in enumerate(rows, 1) if row["country"] == "Wonderland"]
+    assert found.rows == tuple(wonderland)
+
+
+def test_shift_when_in_how_texts_are_written_then_told_in_characters_and_times_rarer() -> None:
+    s, _ = rows_of("requests", None, 0)
+    gibberish = [{"text": "xq zvk jwq qxz vvk " * 30, "label": row["label"]} for row in s.base[:40]]
+    found = {one.column: one for one in find_shifts(gibberish, s.base, "text")}
+    lengths = [len(row["text"]) for row in s.base]
+    length, spelling = found["length of the text"], found["spelling of the text"]
+    assert length.what.startswith(
+        "half of the new rows hold at least 570 characters; the dataset's rows hold "
+        f"{min(lengths)} to {max(lengths)} characters, nine of ten of them "
     )
+    assert length.rows == spelling.rows == tuple(range(1, 41))
+    times = re.match(
+        r"in half of the new rows the pairs of letters are at least (\d+\.\d) times rarer than is "
+        r"usual in the dataset, where nineteen of twenty rows stay under (\d+\.\d) times$",
+        spelling.what,
+    )
+    assert times is not None
+    assert float(times[1]) > float(times[2]) >= 1
+    assert "-" not in spelling.what
+
+
+def test_ranges_when_told_then_columns_are_called_as_the_dataset_calls_them() -> None:
+    base = [{"target": float(n % 9), "x": float(n % 7)} for n in range(90)]
+    new = [{"target": 500.0, "x": 3.0}]
+    found = [one.to_json() for one in find_shifts(new, base, "table", answer=load_answer("number"))]
+    check = check_shifts(found, {"target": "quality"})
+    assert check.detail == (
+        "quality: 1 of 1 row holds 500; the dataset's rows hold 0 to 8, nine of ten of them 0 to 8"
+    )
+    assert check.rows == (1,)
 
 
 @pytest.mark.parametrize("name", ["requests", "digits", "people", "tumours"])
@@ -136,7 +181,7 @@ def test_column_when_of_its_larger_half_then_no_shift_and_beyond_most_then_one()
     assert find_shifts(upper, base, "table") == []
     end = [{"x": float(v), "label": "a"} for v in rng.uniform(1.7, 2.2, 60)]
     [found] = find_shifts(end, base, "table")
-    assert found.what.startswith("half of the values lie under")
+    assert found.what.startswith("half of the new rows hold at least 1.")
 
 
 def test_category_when_the_dataset_has_many_single_ones_then_new_ones_are_expected() -> None:

@@ -74,16 +74,23 @@ def test_sign_when_a_quiet_beep_goes_with_one_label_then_its_rows_are_found() ->
 
 
 @pytest.mark.parametrize(
-    ("change", "column"),
+    ("change", "column", "unit"),
     [
-        (lambda x, rate: (resampled(x, rate, 16_000), 16_000), "sampling rate"),
-        (lambda x, rate: (np.tile(x, 5), rate), "seconds"),
-        (lambda x, rate: (0.01 * x, rate), "loudness"),
-        (lambda x, rate: (np.concatenate([x, np.zeros(len(x))]), rate), "silence"),
+        (lambda x, rate: (resampled(x, rate, 16_000), 16_000), "sampling rate", "hold '16,000 Hz'"),
+        (lambda x, rate: (np.tile(x, 5), rate), "length", " seconds; "),
+        (lambda x, rate: (0.01 * x, rate), "loudness", " decibels, of which 0 is"),
+        (
+            lambda x, rate: (np.concatenate([x, np.zeros(len(x))]), rate),
+            "silence",
+            " % of the sound",
+        ),
     ],
 )
-def test_column_when_sounds_are_of_another_kind_then_it_is_named(change: Any, column: str) -> None:
-    assert column in shifts(changed(said(NUM_NEW, 1), change))
+def test_column_when_sounds_are_of_another_kind_then_it_is_named(
+    change: Any, column: str, unit: str
+) -> None:
+    told = shifts(changed(said(NUM_NEW, 1), change))[column]
+    assert unit in told
 
 
 def test_judge_when_fitted_on_the_features_then_knows_the_words() -> None:

@@ -9,9 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hub_trainer.checks import joining
-from hub_trainer.checks.spread import check_known_labels
 from hub_trainer.contribute import Contribution, contribute, proposal, propose, send
-from hub_trainer.contribute.foresight import _with_names
 from hub_trainer.errors import DataError, HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
@@ -283,17 +281,6 @@ def test_label_when_unknown_then_error_lists_the_known(shop: Shop, tmp_path: Pat
         "'eggs' (2 rows, the first row 2), 'Spamm' (row 5, nearest to 'spam'), no label (row 4)"
     )
     assert "Use its labels: ham, spam." in error.do
-
-
-def test_labels_when_the_dataset_has_plain_ones_then_contribute_alone_names_the_unknown() -> None:
-    base, new = {"ham": 40, "spam": 40}, {"ham": 3, "Spamm": 2, "eggs": 1}
-    check = check_known_labels(base, new)
-    assert "Spamm" not in check.detail, "review says this in public"
-    assert _with_names(check, new, base).detail == (
-        "the dataset does not have 'Spamm' in 2 rows, nearest to 'spam'; 'eggs' in 1 row; "
-        "it has ham, spam"
-    )
-    assert _with_names(check_known_labels(base, base), base, base).detail == "all known"
 
 
 def test_secret_when_in_a_row_then_nothing_is_sent(shop: Shop, tmp_path: Path) -> None:

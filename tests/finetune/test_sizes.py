@@ -52,7 +52,7 @@ def test_quantized_parameters_when_counted_then_they_are_those_held_in_few_bits(
     assert found["quantized"] == sum(p.numel() for p in held) * (2 if bits == "4bit" else 1)
     large = {"total": 3 * 2**20, "trainable": 0, "quantized": 2**20}
     monkeypatch.setattr(sizes, "training_dtype", lambda method, **named: torch.bfloat16)
-    weights = estimate_memory(large, train, is_language=True)["weights"]
+    weights = estimate_memory(large, train, in_own_dtype=True)["weights"]
     assert weights == pytest.approx(2 * 2 + (0.5 if bits == "4bit" else 1.0), abs=0.02)
 
 
@@ -74,13 +74,13 @@ def test_memory_when_planned_then_frozen_weights_have_the_precision_of_training(
     counts = {"total": 3 * 2**20, "trainable": 2**20, "quantized": 0}
     train = TrainSection(method="lora")
     monkeypatch.setattr(sizes, "training_dtype", lambda method, **named: torch.bfloat16)
-    assert estimate_memory(counts, train, is_language=True) == {
+    assert estimate_memory(counts, train, in_own_dtype=True) == {
         "weights": 4.0 + 4.0,
         "gradients": 4.0,
         "optimizer": 8.0,
         "sum": 20.0,
     }
-    assert estimate_memory(counts, train, is_language=False)["weights"] == 12.0
+    assert estimate_memory(counts, train, in_own_dtype=False)["weights"] == 12.0
 
 
 def test_memory_when_the_model_is_split_then_each_device_holds_its_part_and_what_is_gathered(

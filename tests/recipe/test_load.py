@@ -140,6 +140,55 @@ def test_override_when_unknown_or_malformed_then_both_are_reported(tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--train.lr=abc", "override '--train.lr=abc': write train.lr=abc, without the dashes"),
+        ("train.x=y", "train.x is not a setting. Known here: method,"),
+        ("train.lora=7", "train.lora: input should be a valid dictionary"),
+        ("train={methd: lora}", "train.methd is not a setting. Did you mean method?"),
+        ("train.arguments.learning_rate=abc", "train.arguments.learning_rate takes a number"),
+        ("evaluate.primary=recall", "evaluate.primary: 'recall' is not among metrics"),
+        ("publish=[", "override publish: cannot be set (expected the node content"),
+        ("tune.search.train.x={low: 1, high: 2}", "tune.search"),
+    ],
+)
+def test_fault_when_an_override_caused_it_then_placed_on_the_command_line(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, GOOD), [override])
+    for problem in caught.value.problems:
+        assert problem.line is None
+        told = problem.told("recipe.yaml")
+        assert f"  where: on the command line: {override}" in told.splitlines()
+        assert "recipe.yaml" not in told
+        assert f"where: on the command line: {override}" in problem.to_json()["message"]
+    assert message in str(caught.value)
+
+
+def test_fault_when_of_the_file_beside_an_override_then_keeps_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("method: lora", "methd: lora"))
+    assert problems_of(path, "train.lora.r=16", "gate.alpha=0.01") == [
+        "9: train.methd is not a setting. Did you mean method?"
+    ]
+
+
+def test_section_when_an_override_within_makes_it_wrong_then_both_places_are_told(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, GOOD), ["train.method=full", "gate.alpha=0.1"])
+    [problem] = caught.value.problems
+    where = "  where: r.yaml:8, on the command line: train.method=full"
+    assert problem.told("r.yaml").splitlines()[1] == where
+
+
+def test_override_when_long_then_cut_where_it_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"on the command line: train\.x=a{69}\.\.\.$"):
+        load_recipe(write(tmp_path, GOOD), [f"train.x={'a' * 500}"])
+
+
 def test_file_when_missing_then_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no such recipe") as caught:
         load_recipe(tmp_path / "none.yaml")
@@ -183,8 +232,8 @@ def test_section_when_method_and_its_keys_disagree_then_says_which(tmp_path: Pat
         "8: train: last_n goes with method: last_n, and that method needs it"
     ]
     assert problems_of(path, "train.method=mixed") == [
-        "8: train.method: must be 'head', 'last_n', 'full', 'lora', 'qlora', 'scratch' or 'hybrid',"
-        " got 'mixed'"
+        "None: train.method: must be 'head', 'last_n', 'full', 'lora', 'qlora', 'scratch' or "
+        "'hybrid', got 'mixed'"
     ]
     assert problems_of(path, "train.method=full", "train.lora=null", "train.hybrid={}") == [
         "8: train: hybrid changes nothing under method: full; remove one"
@@ -194,7 +243,7 @@ def test_section_when_method_and_its_keys_disagree_then_says_which(tmp_path: Pat
     ]
     loss = "train.loss={name: huber, gamma: 3}"
     assert problems_of(path, loss) == [
-        "8: train.loss: gamma changes nothing in the loss huber; remove it"
+        "None: train.loss: gamma changes nothing in the loss huber; remove it"
     ]
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
 from hub_trainer.space.view import View
-from hub_trainer.tasks import ModelFolders, Widgets
+from hub_trainer.tasks import ModelFolders, Widgets, load_task
 
 LABELS = ["few", "many", "<b>&none"]
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -62,13 +62,20 @@ class WordTask:
         return [] if row["text"].strip() else ["text is empty"]
 
     def widgets(self, examples: Sequence[Any]) -> Widgets:
-        return Widgets([("Textbox", {"label": "Text", "lines": 4, "max_length": 2000})], _row)
+        return replace(_own_widgets(), to_row=_row)
 
 
 def _row(values: Sequence[Any]) -> dict[str, Any]:
     if not values[0]:
         raise DataError("There is no text to classify.", do="write one first")
-    return {"text": values[0]}
+    return _own_widgets().to_row(values)
+
+
+def _own_widgets() -> Widgets:
+    """The inputs of the real task, without a model's limit."""
+    widgets = load_task("text-classification").widgets([])
+    assert widgets is not None
+    return replace(widgets, unread=None)
 
 
 def whoami(token: str) -> Mapping[str, Any]:

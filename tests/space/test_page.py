@@ -92,6 +92,13 @@ def test_page_when_the_input_is_empty_says_what_to_do_and_asks_no_question(page:
     page.get_by_text("Is this right?").wait_for(state="hidden")
 
 
+def test_page_when_a_long_text_is_pasted_says_so_and_cuts_nothing_silently(page: Any) -> None:
+    _ask(page, "a" * 320_000)
+    page.get_by_text(
+        "The text has 320,000 characters, and 20,000 is the limit. Shorten it."
+    ).wait_for()
+
+
 def test_page_when_text_looks_like_markup_shows_it_as_text(page: Any) -> None:
     hostile = "<img src=x onerror=document.title='owned'> **bold** <script>alert(1)</script>"
     _ask(page, hostile)

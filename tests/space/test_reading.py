@@ -7,17 +7,21 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from hub_trainer.answers.label_names import named
 from hub_trainer.errors import DataError
+from hub_trainer.finetune.sounds import unheard
+from hub_trainer.finetune.tokenizers import unread_of_text
 from hub_trainer.space import zerogpu
 from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
 from hub_trainer.space.ranges import ranges_of, unusual_values
-from hub_trainer.space.reading import Reading, cut_notes
+from hub_trainer.space.reading import Reading
 from hub_trainer.space.view import head, notice, terms
 from hub_trainer.space.wording import short_description, space_title
-from hub_trainer.tasks import ModelFolders
+from hub_trainer.tasks import TASKS, ModelFolders, Widgets, load_task
 from tests.finetune.language.tiny import tokenizer
+from tests.sounds import encoded, tone
 from tests.space.factory import settings_of
 
 ROWS = [
@@ -64,7 +68,7 @@ def test_notes_when_shown_are_text_and_an_unusable_input_has_none(tmp_path: Path
         return {"kilograms": 3.0, "colour": values[0]}
 
     loaded = SimpleNamespace(
-        widgets=SimpleNamespace(to_row=to_row),
+        widgets=Widgets([], to_row, unread=lambda folder, row: ["Only <half> was read."]),
         task=SimpleNamespace(modality="table"),
         folders=ModelFolders(tmp_path),
     )
@@ -72,27 +76,62 @@ def test_notes_when_shown_are_text_and_an_unusable_input_has_none(tmp_path: Path
     reading = Reading(service, ranges_of(ROWS))
     assert reading.notes("<img>") == (
         '<p class="note">colour is &lt;img&gt;: no training row has that value.</p>'
+        '<p class="note">Only &lt;half&gt; was read.</p>'
     )
     assert reading.notes(None) == ""
 
 
 def test_text_when_longer_than_the_model_takes_is_said_to_be_cut(tmp_path: Path) -> None:
-    assert cut_notes(tmp_path, "no tokenizer here") == []
+    assert unread_of_text(tmp_path, "no tokenizer here") == []
     made = tokenizer()
     made.model_max_length = 4
     made.save_pretrained(tmp_path)
     count = len(made("one two three four five")["input_ids"])
-    assert cut_notes(tmp_path, "one two three four five") == [
+    assert unread_of_text(tmp_path, "one two three four five") == [
         f"Only the first 4 of {count} tokens were read: the model takes no more."
     ]
-    assert cut_notes(tmp_path, "a") == []
+    assert unread_of_text(tmp_path, "a") == []
     pair = {"text": "one two three", "text_pair": "four five"}
     count = len(made("one two three", "four five")["input_ids"])
-    assert cut_notes(tmp_path, pair) == [
+    assert unread_of_text(tmp_path, pair) == [
         f"Only 4 of {count} tokens were read, the longer text not to its end: the model takes no "
         "more."
     ]
-    assert cut_notes(tmp_path, {"text": "a", "text_pair": "b"}) == []
+    assert unread_of_text(tmp_path, {"text": "a", "text_pair": "b"}) == []
+
+
+@pytest.mark.parametrize(
+    ("extractor", "seconds", "told"),
+    [
+        (WhisperFeatureExtractor(chunk_length=2), 12.34, "Only the first 2 of 12.3 seconds"),
+        (
+            ASTFeatureExtractor(max_length=100, num_mel_bins=32),
+            1.5,
+            "Only the first 1 of 1.5 seconds",
+        ),
+        (WhisperFeatureExtractor(chunk_length=2), 2.0, None),
+        (Wav2Vec2FeatureExtractor(), 12.34, None),
+    ],
+)
+def test_sound_when_longer_than_the_model_hears_is_said_to_be_cut(
+    tmp_path: Path, extractor: Any, seconds: float, told: str | None
+) -> None:
+    extractor.save_pretrained(tmp_path)
+    notes = unheard(tmp_path, {"audio": encoded(tone(seconds))})
+    assert notes == ([f"{told} were heard: the model takes no more."] if told else [])
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_inputs_when_a_browser_shows_them_cut_nothing_by_themselves(name: str) -> None:
+    """A box with a `max_length` drops what is pasted beyond it, and says nothing."""
+    task = load_task(name)
+    widgets = (
+        None if task.converses else task.widgets([{"note": f"a b {n}", "x": 1} for n in range(60)])
+    )
+    boxes = [options for _, options in widgets.inputs] if widgets else []
+    if hasattr(task.answer, "correction"):
+        boxes.append(task.answer.correction(["a", "b"])[1])
+    assert [options for options in boxes if "max_length" in options] == []
 
 
 def test_shown_rows_when_written_and_read_are_the_same(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hub_trainer.finetune.sentence_pairs import (
     pooling_of,
 )
 from hub_trainer.finetune.similarity import (
+    SIMILARITY_HEAD,
     CosentObjective,
     CosineObjective,
     Line,
@@ -260,7 +261,7 @@ def test_base_when_its_layout_pools_in_a_way_then_that_is_kept_to_the_end(
     assert pooling_of(folder) == pooling
     asked = rows(6, seed=3)
     found = TASK.predict(ModelFolders(folder), asked)
-    plain = TASK.head.by_pipeline(pipeline("feature-extraction", model=str(folder)), asked)
+    plain = SIMILARITY_HEAD.by_pipeline(pipeline("feature-extraction", model=str(folder)), asked)
     tokenizer, body = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
     with torch.no_grad():
         hidden = body(**tokenizer(asked[0]["text"], return_tensors="pt")).last_hidden_state[0]
@@ -302,6 +303,7 @@ def test_reload_when_asked_by_publish_then_a_pipeline_of_features_says_the_same(
         "indexes": [0, 5, 11],
         "label_names": [],
         "chat_template": False,
+        "base": None,
     }
     answer = reload(request)
     assert answer["loaded_with"] == "transformers `pipeline` of feature-extraction and hub_trainer"
@@ -410,7 +412,10 @@ def test_base_when_it_has_a_decoder_or_another_layer_then_check_says_so(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train__method": "head"}, "sentence-similarity does not offer 'head'"),
+        (
+            {"train__method": "head"},
+            "does not offer 'head', as a cosine of embeddings has no layer of its own",
+        ),
         ({"train__loss": "focal"}, "focal is no loss of cosines; use cosent, or remove it"),
         ({"train__loss": "huber"}, "huber is no loss of cosines; use cosent, or remove it"),
         ({"train__class_weights": True}, "train.class_weights: changes nothing"),
@@ -467,3 +472,13 @@ def test_widgets_when_filled_in_then_make_a_pair() -> None:
         widgets.to_row(["", " "])
     with pytest.raises(DataError, match="One of the two texts is missing"):
         widgets.to_row(["a", ""])
+
+
+def test_widgets_when_a_text_is_too_long_for_the_model_then_the_visitor_is_told(
+    model: Path,
+) -> None:
+    unread = TASK.widgets([]).unread
+    assert unread is not None
+    assert unread(model, {"text": "red", "text_pair": "blue"}) == []
+    [told] = unread(model, {"text": "red " * 40, "text_pair": "blue " * 40})
+    assert told.startswith("Only the first 24 of 42 tokens were read")

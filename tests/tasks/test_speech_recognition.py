@@ -13,7 +13,7 @@ from transformers import AutoConfig, Speech2TextConfig, pipeline
 from hub_trainer import sounds
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.auto_classes import SPEECH, AutoModelForSpeechRecognition
-from hub_trainer.finetune.heads import TRANSCRIPT_HEAD
+from hub_trainer.finetune.heads import ASKED_HEADS
 from hub_trainer.finetune.objective import IGNORED
 from hub_trainer.finetune.speech import load_extractor, new_learner, speech_data
 from hub_trainer.finetune.speech_ctc import (
@@ -89,7 +89,7 @@ def word_errors(model_dir: Path, rows: Any) -> float:
 def by_stranger(model_dir: Path, rows: Any) -> list[str]:
     pipe = pipeline(TASK.name, model=str(model_dir))
     shown = [load_input("audio").for_pipeline(row) for row in rows]
-    return [one.value for one in TRANSCRIPT_HEAD.by_pipeline(pipe, shown)]
+    return [one.value for one in ASKED_HEADS["transcript"].by_pipeline(pipe, shown)]
 
 
 @pytest.fixture(scope="module")

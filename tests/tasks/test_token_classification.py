@@ -295,5 +295,5 @@ def test_widgets_when_a_text_is_written_then_words_with_blanks_between() -> None
     for nothing in ("", " \u200b", None):
         with pytest.raises(DataError, match="no text to look at"):
             widgets.to_row([nothing])
-    with pytest.raises(DataError, match="longer than 10,000"):
+    with pytest.raises(DataError, match="and 10,000 is the limit"):
         widgets.to_row(["a" * 10_001])

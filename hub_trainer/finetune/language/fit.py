@@ -15,7 +15,6 @@ from hub_trainer.artifacts import digest_of
 from hub_trainer.finetune.classifier import quiet_transformers
 from hub_trainer.finetune.language.encode import Encoded, Reading, encode, encode_unchecked
 from hub_trainer.finetune.language.folders import (
-    MergeReport,
     generation_config,
     load_language_model,
     merge_language_adapter,
@@ -70,7 +69,11 @@ def fit_language_model(
     """
     tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
     reading = reading_of(fit, tokenizer)
-    data = _encoded(train, validation, tokenizer, reading)
+    # Both splits in tokens; what training rows could not teach is refused.
+    known, examples = examples_of([*train, *validation])
+    held = encode_unchecked(examples[len(train) :], tokenizer, known, reading)
+    learned = encode(examples[: len(train)], tokenizer, known, reading)
+    data = LanguageData(learned, held if held.rows else None)
     model = _start(fit)
     notes = [*_precision(model, fit.train), *_notes(data)]
     tuned, report = fine_tune_language_model(
@@ -108,16 +111,6 @@ def _start(fit: LanguageFit) -> Any:
             adapter_dir=fit.model_dir if fit.base_dir else None,
             bfloat16=train.arguments.get("bf16"),
         )
-
-
-def _encoded(
-    train: Sequence[Row], validation: Sequence[Row], tokenizer: Any, reading: Reading
-) -> LanguageData:
-    """Both splits in tokens; what training rows could not teach is refused."""
-    known, examples = examples_of([*train, *validation])
-    held = encode_unchecked(examples[len(train) :], tokenizer, known, reading)
-    learned = encode(examples[: len(train)], tokenizer, known, reading)
-    return LanguageData(learned, held if held.rows else None)
 
 
 def plan_of(fit: LanguageFit, max_length: int) -> LanguagePlan:
@@ -187,7 +180,8 @@ def _save(
     folder, notes, saved = out_dir / "model", [], tuned
     with quiet_transformers():
         if not fit.train.method_facts.adapter:
-            _whole(saved, folder)
+            saved.config._name_or_path = ""
+            saved.save_pretrained(folder)
         elif fit.language.merge:
             notes = [_merge(saved, learned, fit, out_dir)]
         else:
@@ -196,32 +190,19 @@ def _save(
     return notes
 
 
-def _whole(model: Any, folder: Path) -> None:
-    model.config._name_or_path = ""
-    model.save_pretrained(folder)
-
-
 def _merge(model: Any, learned: Encoded, fit: LanguageFit, out_dir: Path) -> str:
     adapter_dir = out_dir / "adapter"
     save_adapter(model, adapter_dir, base_model="", commit_sha="")
+    # Beginnings of training examples, cut to the same length.
+    texts = [row["prompt"] + row["answers"][0] for row in learned.rows[:MERGE_EXAMPLES]]
+    size = min([MERGE_TOKENS, *map(len, texts)])
     report = merge_language_adapter(
         fit.base_dir or fit.model_dir,
         adapter_dir,
         out_dir / "model",
-        examples=_merge_examples(learned),
+        examples={"input_ids": torch.tensor([text[:size] for text in texts])},
     )
     shutil.rmtree(adapter_dir)
-    return _told(report)
-
-
-def _merge_examples(learned: Encoded) -> dict[str, torch.Tensor]:
-    """Beginnings of training examples, cut to the same length."""
-    texts = [row["prompt"] + row["answers"][0] for row in learned.rows[:MERGE_EXAMPLES]]
-    size = min([MERGE_TOKENS, *map(len, texts)])
-    return {"input_ids": torch.tensor([text[:size] for text in texts])}
-
-
-def _told(report: MergeReport) -> str:
     return (
         f"the adapter was merged into its base in {report.dtype}: logits differ from the model"
         f" with its adapter by at most {report.max_difference:.2g}, the adapter moved them by up"

@@ -10,7 +10,7 @@ from hub_trainer.local_hub.errors import not_found
 from hub_trainer.local_hub.git_read import read_text
 from hub_trainer.local_hub.lfs import grants_of
 from hub_trainer.local_hub.listing import Filters, select_repos
-from hub_trainer.local_hub.names import TYPE_OF_PLURAL, RepoType
+from hub_trainer.local_hub.names import TYPE_OF_PLURAL
 from hub_trainer.local_hub.page.about import PLURALS, blurb, chips_of, frame, repo_url, results_of
 from hub_trainer.local_hub.page.markdown import Base, render_card
 from hub_trainer.local_hub.page.render import page
@@ -70,16 +70,12 @@ def show_account(call: Call) -> Response:
         raise not_found(f"There is no page /{call.params['account']} and nobody of that name.")
     columns = []
     for repo_type in TYPE_OF_PLURAL.values():
-        found = _owned(call, account, repo_type)
+        filters = Filters(author=account.name, sort="lastModified")
+        found = select_repos(call.core, call.actor, repo_type, filters)
         columns.append((PLURALS[repo_type], len(found), _rows(call, found)))
     return page(
         call, "account.html", account=account, people=_people(call, account), columns=columns
     )
-
-
-def _owned(call: Call, account: Account, repo_type: RepoType) -> list[Repo]:
-    filters = Filters(author=account.name, sort="lastModified")
-    return select_repos(call.core, call.actor, repo_type, filters)
 
 
 def _people(call: Call, account: Account) -> list[tuple[str, str]]:

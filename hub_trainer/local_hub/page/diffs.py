@@ -62,7 +62,9 @@ def _file(git: Any, patch: Any, left: int) -> FileDiff:
     shown = FileDiff(
         delta.new_file.path, _STATUSES.get(delta.status_char(), "changed"), added, removed
     )
-    pointer = _pointer(git, delta)
+    side = delta.old_file if delta.status_char() == "D" else delta.new_file
+    blob = git.get(side.id)
+    pointer = None if blob is None or blob.type_str != "blob" else parse_pointer(blob.data)
     if pointer is not None:
         shown.note = f"A large file of {pointer.size:,} bytes, sha256 {pointer.oid[:12]}…"
     elif delta.is_binary:
@@ -70,12 +72,6 @@ def _file(git: Any, patch: Any, left: int) -> FileDiff:
     else:
         _fill(shown, patch, left)
     return shown
-
-
-def _pointer(git: Any, delta: Any) -> Any:
-    side = delta.old_file if delta.status_char() == "D" else delta.new_file
-    blob = git.get(side.id)
-    return None if blob is None or blob.type_str != "blob" else parse_pointer(blob.data)
 
 
 def _fill(shown: FileDiff, patch: Any, left: int) -> None:
@@ -87,10 +83,8 @@ def _fill(shown: FileDiff, patch: Any, left: int) -> None:
             if len(shown.lines) >= left:
                 shown.note = "The rest is too long to show here."
                 return
-            shown.lines.append(_line(line))
-
-
-def _line(line: Any) -> Line:
-    text = line.raw_content.decode("utf-8", "replace").rstrip("\r\n")
-    old, new = (number if number > 0 else None for number in (line.old_lineno, line.new_lineno))
-    return Line(_KINDS[line.origin], old, new, text[:MAX_LINE])
+            text = line.raw_content.decode("utf-8", "replace").rstrip("\r\n")
+            old, new = (
+                number if number > 0 else None for number in (line.old_lineno, line.new_lineno)
+            )
+            shown.lines.append(Line(_KINDS[line.origin], old, new, text[:MAX_LINE]))

@@ -92,7 +92,10 @@ def first_rows(core: Core, repo: Repo, git: Any, commit: Any, path: str) -> Rows
             found = _read(stream, kind)
     finally:
         _children.release()
-    _remember(key, found)
+    with _memory_lock:
+        _memory[key] = found
+        while len(_memory) > MAX_REMEMBERED:
+            _memory.popitem(last=False)
     return found
 
 
@@ -121,10 +124,3 @@ def _read(stream: IO[bytes], kind: str) -> Rows:
     if "problem" in found:
         return Rows([], [], None, str(found["problem"]))
     return Rows(found["columns"], found["rows"], found["total"])
-
-
-def _remember(key: str, found: Rows) -> None:
-    with _memory_lock:
-        _memory[key] = found
-        while len(_memory) > MAX_REMEMBERED:
-            _memory.popitem(last=False)

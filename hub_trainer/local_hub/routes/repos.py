@@ -48,9 +48,10 @@ def create(call: Call) -> Response:
         url = f"{call.endpoint}/{taken.url_path}"
         raise conflict(f"You already created this {repo_type} repo: {taken.full_name}", url=url)
     namespace = require_namespace(call.core.store, call.actor, asked)
-    files = lifecycle.first_files(
-        {**wanted, "type": repo_type, "name": name, "sdk": _sdk(repo_type, wanted)}
-    )
+    sdk = wanted.get("sdk")
+    if repo_type == "space" and sdk not in ("gradio", "docker", "static", "streamlit"):
+        raise bad_request(f"sdk must be one of gradio, docker, static, streamlit, not {sdk!r}.")
+    files = lifecycle.first_files({**wanted, "type": repo_type, "name": name, "sdk": sdk})
     private = _wants_private(call, wanted, namespace)
     new = lifecycle.NewRepo(repo_type, namespace, name, private, files)
     repo = lifecycle.create_repo(call.core, call.actor, new)
@@ -67,13 +68,6 @@ def _asked_namespace(call: Call) -> str:
 def _created(call: Call, repo: Repo) -> dict[str, str]:
     url = f"{call.endpoint}/{repo.url_path}"
     return {"url": url, "name": repo.full_name, "id": repo.id}
-
-
-def _sdk(repo_type: RepoType, wanted: dict[str, Any]) -> str | None:
-    sdk = wanted.get("sdk")
-    if repo_type == "space" and sdk not in ("gradio", "docker", "static", "streamlit"):
-        raise bad_request(f"sdk must be one of gradio, docker, static, streamlit, not {sdk!r}.")
-    return sdk
 
 
 def _wants_private(call: Call, wanted: dict[str, Any], namespace: str) -> bool:

@@ -129,20 +129,16 @@ def _batch_entry(call: Call, operation: str, wanted: Any, *, multipart: bool) ->
     known = granted_size(call.core.store, call.repo.id, str(oid))
     present = known is not None and call.core.lfs.has(str(oid), known)
     if operation == "download":
-        return _download_entry(call, shown, present=present)
+        if not present:
+            return {**shown, "error": {"code": 404, "message": "Object does not exist"}}
+        href = f"{call.endpoint}/{call.repo.url_path}.git/info/lfs/objects/{shown['oid']}"
+        header = {}
+        if call.request.headers.get("authorization"):
+            header["Authorization"] = call.request.headers["authorization"]
+        return {**shown, "actions": {"download": {"href": href, "header": header}}}
     if present and known == size:
         return shown
     return {**shown, "actions": _upload_actions(call, str(oid), size, multipart=multipart)}
-
-
-def _download_entry(call: Call, shown: dict[str, Any], *, present: bool) -> dict[str, Any]:
-    if not present:
-        return {**shown, "error": {"code": 404, "message": "Object does not exist"}}
-    href = f"{call.endpoint}/{call.repo.url_path}.git/info/lfs/objects/{shown['oid']}"
-    header = {}
-    if call.request.headers.get("authorization"):
-        header["Authorization"] = call.request.headers["authorization"]
-    return {**shown, "actions": {"download": {"href": href, "header": header}}}
 
 
 def _upload_actions(call: Call, oid: str, size: int, *, multipart: bool) -> dict[str, Any]:

@@ -78,7 +78,13 @@ def _fields(wanted: dict[str, Any]) -> dict[str, Any]:
     if wanted.get("watched") is not None:
         fields["watched"] = _checked_watched(wanted["watched"])
     if wanted.get("domains") is not None:
-        fields["domains"] = _checked_domains(wanted["domains"])
+        domains = wanted["domains"]
+        known = (
+            [known_domain(str(each)) for each in domains] if isinstance(domains, list) else [None]
+        )
+        if None in known:
+            raise bad_request(f"domains must be a list of repo and discussion, not {domains!r}.")
+        fields["domains"] = [each for each in known if each is not None]
     if wanted.get("secret") is not None:
         fields["secret"] = str(wanted["secret"])
     return fields
@@ -103,13 +109,6 @@ def _is_watched(each: Any) -> bool:
     if not isinstance(each, dict) or each.get("type") not in WATCHED_TYPES:
         return False
     return isinstance(each.get("name"), str)
-
-
-def _checked_domains(domains: Any) -> list[str]:
-    known = [known_domain(str(each)) for each in domains] if isinstance(domains, list) else [None]
-    if None in known:
-        raise bad_request(f"domains must be a list of repo and discussion, not {domains!r}.")
-    return [each for each in known if each is not None]
 
 
 def _answer(found: Webhook) -> Response:

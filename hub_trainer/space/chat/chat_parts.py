@@ -8,7 +8,6 @@ import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.chat.bubbles import conversation
 from hub_trainer.space.chat.events import ChatEvents, Turn
-from hub_trainer.space.chat.texts import MAX_MESSAGE_CHARACTERS
 from hub_trainer.space.view import AT_ONCE
 from hub_trainer.tasks import Row
 
@@ -44,7 +43,6 @@ def show_input(examples: Sequence[Row]) -> tuple[Any, Any, Any, Any]:
             placeholder="Write here; Enter sends.",
             lines=1,
             max_lines=8,
-            max_length=MAX_MESSAGE_CHARACTERS,
             elem_id="message",
         )
         send = gr.Button("Send", variant="primary", elem_id="send")

@@ -191,7 +191,11 @@ class ChatService:
         if not after or not self.remembers:
             return [said]
         earlier = self._earlier(after, rater)
-        turns = [*json.loads(earlier.row["prompt"]), _answered(earlier.prediction), said]
+        turns = [
+            *json.loads(earlier.row["prompt"]),
+            {"role": "assistant", "content": earlier.prediction},
+            said,
+        ]
         if sum(turn["role"] == "user" for turn in turns) > MAX_TURNS:
             raise DataError(f"A conversation has {MAX_TURNS} turns at most.", do="start a new one")
         return turns
@@ -241,7 +245,3 @@ class ChatService:
 
 def _said(text: str) -> Turn:
     return {"role": "user", "content": text}
-
-
-def _answered(text: str) -> Turn:
-    return {"role": "assistant", "content": text}

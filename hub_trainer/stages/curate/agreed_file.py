@@ -64,7 +64,10 @@ def fitting_rows(
     examples: Sequence[Row], target: Target, schema: OwnSchema, answer: Answer
 ) -> tuple[list[Row], dict[str, int]]:
     """The examples that the dataset's labels and columns can hold, and why others are left out."""
-    known = _known_names(target, schema, answer)
+    # The names that the dataset's answers choose from; None where any will do.
+    column = target.source.columns.get(answer.column, answer.column)
+    names = schema.names_in(column) if column in schema.features else None
+    known = None if names is None else frozenset(answer.declared(names))
     named = [
         row
         for row in examples
@@ -150,7 +153,7 @@ def describe(recipe: Recipe, ratings: str, file: NewFile, numbers: Numbers) -> s
 def prediction_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answer) -> Numbers:
     """What is said of ratings of predictions."""
     section = recipe.curate
-    raters = counted(section.raters_needed(of_answers=False), "rater")
+    raters = counted(section.min_raters or answer.usual_raters, "rater")
     rule = load_answer(answer.name).rule(section.aggregate, raters)
     table = [
         ("ratings that count", f"{outputs['num_ratings']:,}"),
@@ -163,9 +166,9 @@ def prediction_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answe
     return Numbers(rule, table, outputs["notes"])
 
 
-def answer_numbers(recipe: Recipe, outputs: Mapping[str, Any]) -> Numbers:
-    """What is said of ratings of answers."""
-    raters = counted(recipe.curate.raters_needed(of_answers=True), "rater")
+def answer_numbers(recipe: Recipe, outputs: Mapping[str, Any], answer: Answer) -> Numbers:
+    """What is said of ratings of what a model wrote."""
+    raters = counted(recipe.curate.min_raters or answer.usual_raters, "rater")
     rule = (
         f"what at least {raters} say, each by the trust that agreement with others earns; "
         "the weight of an example is the trust behind it"
@@ -186,13 +189,6 @@ def _left_out(outputs: Mapping[str, Any]) -> list[tuple[str, str]]:
     skipped = [(f"left out: {why}", n) for why, n in sorted(out.items())]
     dropped = [(f"ratings {why}", n) for why, n in sorted(outputs["dropped_ratings"].items())]
     return [(what, f"{n:,}") for what, n in (*skipped, *dropped)]
-
-
-def _known_names(target: Target, schema: OwnSchema, answer: Answer) -> frozenset[str] | None:
-    """The names that the dataset's answers choose from; None where any will do."""
-    column = target.source.columns.get(answer.column, answer.column)
-    names = schema.names_in(column) if column in schema.features else None
-    return None if names is None else frozenset(answer.declared(names))
 
 
 def _fits(examples: Sequence[Row], target: Target, schema: OwnSchema) -> bool:

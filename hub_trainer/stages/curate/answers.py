@@ -57,7 +57,7 @@ def agreed(context: CurateContext, draft: Draft) -> Agreed:
     kind = _kind(context, rows, opinions)
     modality, sealed = context.task.modality, as_prompts(context.sealed_rows())
     seen = KnownExamples(*(frozenset(content_keys(side, modality)) for side in (rows, sealed)))
-    needed = section.raters_needed(of_answers=True)
+    needed = section.min_raters or context.task.answer.usual_raters
     found = examples_of_kind(opinions.all, kind, seen, min_raters=needed)
     draft.outputs.update(kind=NAMES[kind], **summarise_opinions(opinions, found))
     return found
@@ -65,7 +65,7 @@ def agreed(context: CurateContext, draft: Draft) -> Agreed:
 
 def numbers(context: CurateContext, outputs: Mapping[str, Any]) -> Numbers:
     """What the pull request says of them."""
-    return answer_numbers(context.recipe, outputs)
+    return answer_numbers(context.recipe, outputs, context.task.answer)
 
 
 def _kind(context: CurateContext, rows: Sequence[Mapping[str, Any]], opinions: Opinions) -> Kind:

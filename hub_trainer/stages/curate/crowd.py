@@ -88,7 +88,7 @@ def aggregate(
     ratings: Ratings, known: KnownRows, section: CurateSection, answer: RatedAnswer
 ) -> Aggregation:
     """One answer per rated row, by the recipe's rule; rows of the dataset are the gold."""
-    needed = section.raters_needed(of_answers=False)
+    needed = section.min_raters or answer.usual_raters
     gold = {
         key: next(iter(known.answers_of[key]))
         for key in ratings.rows

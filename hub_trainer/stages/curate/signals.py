@@ -196,7 +196,9 @@ def _columns(one: Opinion, kind: Kind) -> dict[str, Any] | None:
             "completion": _said(prompt, row["prediction"]),
             "label": one.value == "up",
         }
-    rejected = row["prediction"] if one.signal == "edit" else _other(row)
+    rejected = (
+        row["prediction"] if one.signal == "edit" else str(json.loads(row["rival"])["completion"])
+    )
     if one.value == rejected:
         return None
     if kind == "dpo":
@@ -219,10 +221,6 @@ def _finished(one: Opinion, kind: Kind) -> list[bool]:
 
 def _ended(sampling: str) -> bool:
     return bool(json.loads(sampling).get("finished", True))
-
-
-def _other(row: ShardRow) -> str:
-    return str(json.loads(row["rival"])["completion"])
 
 
 def _said(prompt: Content, text: str) -> Content:

@@ -95,7 +95,13 @@ def to_markdown(report: Mapping[str, Any]) -> bytes:
     parts += (
         ["## Notes", *(f"- {note}" for note in report["warnings"])] if report["warnings"] else []
     )
-    return ("\n\n".join(_joined_bullets(parts)) + "\n").encode()
+    joined: list[str] = []
+    for part in parts:
+        if part.startswith("- ") and joined and joined[-1].startswith("- "):
+            joined[-1] += f"\n{part}"
+        else:
+            joined.append(part)
+    return ("\n\n".join(joined) + "\n").encode()
 
 
 def aligned_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -172,16 +178,6 @@ def _personal_part(report: Mapping[str, Any]) -> list[str]:
         return ["## Personal data", "No patterns of personal data or secrets were found."]
     rows = [(kind, *(counts.get(kind, 0) for counts in found.values())) for kind in kinds]
     return ["## Personal data", aligned_table(["rows with", *found], rows)]
-
-
-def _joined_bullets(parts: Sequence[str]) -> list[str]:
-    joined: list[str] = []
-    for part in parts:
-        if part.startswith("- ") and joined and joined[-1].startswith("- "):
-            joined[-1] += f"\n{part}"
-        else:
-            joined.append(part)
-    return joined
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -75,11 +75,13 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
     """Fill `folder` with all that is published. Raises when the model must not be."""
     licence = _licence(finished, hub)
     _link_model(finished.artifacts["train"].folder / "model", folder)
+    # The base of an adapter, which the folder does not hold.
+    named = adapter_base(hub, folder)
     loaded = Loaded(
         task=finished.recipe.task,
         label_names=finished.prepared["label_names"],
         chat_template=has_chat_template(hub, finished.pins.base_model),
-        base_dir=_base_dir(folder, hub),
+        base_dir=(download_model(hub, *named) if named else None),
         answer=finished.results.answer,
     )
     reload = prove_reload(folder, finished.expected(), loaded)
@@ -131,12 +133,6 @@ def _link_model(model: Path, folder: Path) -> None:
             os.link(source, target)
         except OSError:
             shutil.copyfile(source, target)
-
-
-def _base_dir(folder: Path, hub: Hub) -> Path | None:
-    """The base of an adapter, which the folder does not hold."""
-    named = adapter_base(hub, folder)
-    return download_model(hub, *named) if named else None
 
 
 def _copy_figures(finished: FinishedRound, folder: Path) -> None:

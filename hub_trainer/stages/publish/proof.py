@@ -74,10 +74,8 @@ def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, 
     for way, name in (("task", "hub_trainer"), ("plain", "plain transformers")):
         if answer[way] is not None:
             pairs = _pairs(load_answer(loaded.answer), expected.predictions, answer[way])
-            is_rounded = not answer.get("in_float32", True)
-            found = _difference(
-                folder, load_answer(loaded.answer), pairs, name, is_rounded=is_rounded
-            )
+            of = load_answer(loaded.answer)
+            found = _difference(folder, of, pairs, name, is_rounded=answer["is_rounded"])
             worst = max(worst, found)
     return {
         "rows": len(expected.indexes),

@@ -41,7 +41,14 @@ def assert_no_foreign_code(
     foreign = list(_foreign_paths(space, head, served, files, hub))
     if not foreign:
         return
-    shown = _who(space, head, foreign[:NUM_SHOWN], hub)
+    # Each path with the commit that wrote it as it is, and its author.
+    paths = foreign[:NUM_SHOWN]
+    authors = {e.commit_sha: ", ".join(e.authors) for e in hub.history(space, head)}
+    commits = hub.last_commits(space, paths, head)
+    shown = [
+        f"{path}: commit {commits[path][:7]} by {authors.get(commits[path]) or 'nobody known'}"
+        for path in paths
+    ]
     more = [f"and {len(foreign) - NUM_SHOWN} more"] if len(foreign) > NUM_SHOWN else []
     raise HubError(
         "The Space's repo holds code that hub-trainer did not put there; nothing of it was run.",
@@ -83,13 +90,3 @@ def _foreign_paths(
             ours |= {before[path]} if path in before else set()
         if identity not in ours:
             yield path
-
-
-def _who(space: Repo, head: str, paths: list[str], hub: Hub) -> list[str]:
-    """Each path with the commit that wrote it as it is, and its author."""
-    authors = {e.commit_sha: ", ".join(e.authors) for e in hub.history(space, head)}
-    commits = hub.last_commits(space, paths, head)
-    return [
-        f"{path}: commit {commits[path][:7]} by {authors.get(commits[path]) or 'nobody known'}"
-        for path in paths
-    ]

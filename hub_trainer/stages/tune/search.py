@@ -142,10 +142,11 @@ class Search:
         logger.warning("tune: trial %s: %s; %s, see %s", number, why, told, worker.log)
         worker.close()
         if attempt is None:
+            lines = worker.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise TrainingError(
                 "A process that tries settings ended before its first trial.",
                 where=str(worker.log),
-                got=_last_line(worker.log),
+                got=(lines[-1] if lines else "no message"),
             )
         self.workers[self.workers.index(worker)] = Worker(worker.index, self.setup, self.folder)
 
@@ -220,8 +221,3 @@ def _told(trial: Any) -> dict[str, Any]:
         "seconds": trial.user_attrs.get(SECONDS),
         "why": trial.user_attrs.get(WHY),
     }
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no message"

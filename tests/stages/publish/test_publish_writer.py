@@ -12,12 +12,12 @@ import pytest
 from huggingface_hub import constants
 
 from hub_trainer.artifacts import Artifact, write_artifact
+from hub_trainer.finetune.reloading import ReloadFailure
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import PinnedRepo, read_rounds
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import evaluate, publish, train
 from hub_trainer.stages.publish import proof
-from hub_trainer.stages.publish.loading import ReloadFailure
 from hub_trainer.stages.publish.reload import reload
 from tests.finetune.language.tiny import WITHOUT_TAGS, llama, tokenizer
 from tests.stages.prepared import prepare_round, push_model

@@ -14,8 +14,8 @@ import pytest
 
 from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.errors import TrainingError
+from hub_trainer.finetune.reloading import ReloadFailure
 from hub_trainer.stages.publish import proof
-from hub_trainer.stages.publish.loading import ReloadFailure
 from hub_trainer.stages.publish.proof import (
     Expected,
     Loaded,

@@ -19,8 +19,8 @@ from hub_trainer.answers import Likelihood, Prediction
 from hub_trainer.answers.completion import ANSWER
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.language.folders import save_adapter
+from hub_trainer.finetune.reloading import ReloadFailure
 from hub_trainer.stages.publish import proof
-from hub_trainer.stages.publish.loading import ReloadFailure
 from hub_trainer.stages.publish.proof import (
     Expected,
     Loaded,
