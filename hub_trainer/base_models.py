@@ -7,7 +7,8 @@ header of a stranger's repo can ask for more than any machine has.
 import atexit
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -109,26 +110,58 @@ def assert_sound(recipe: Recipe, base: PinnedRepo, folders: ModelFolders) -> Non
     """
     headers = tuple(sorted((folders.base or folders.model).glob("*.safetensors")))
     fetched = FetchedBase(folders, headers)
-    passed = cache_folder() / PASSED / _stamp(recipe.task, fetched)
-    if passed.exists():
+    stamp = _stamp(recipe.task, fetched)
+    source = f"{base.repo_id}@{base.commit_sha[:7]}"
+    with _passing_once(stamp) as look_again:
+        if look_again and (faults := _ask("look", {"task": recipe.task, **fetched.to_json()})):
+            raise RecipeError(problems_of(faults), source=source)
+    template = _template_of(recipe)
+    if template is None:
         return
-    faults = _look(recipe.task, fetched)
-    if faults:
-        source = f"{base.repo_id}@{base.commit_sha[:7]}"
-        raise RecipeError(problems_of(faults), source=source)
-    passed.parent.mkdir(parents=True, exist_ok=True)
-    passed.touch()
+    with _passing_once(sha256(f"{stamp} {template}".encode()).hexdigest()) as look_again:
+        if look_again and (faults := _ask("look_at_template", {**template, **_paths(folders)})):
+            raise RecipeError(_template_problems(faults), source=source)
 
 
-def _look(task: str, fetched: FetchedBase) -> list[str]:
+@contextmanager
+def _passing_once(stamp: str) -> Iterator[bool]:
+    """Whether what the stamp stands for is to be looked at; not again once it has passed."""
+    passed = cache_folder() / PASSED / stamp
+    is_known = passed.exists()
+    yield not is_known
+    if not is_known:
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
+
+
+def _ask(function: str, arguments: dict[str, Any]) -> list[str]:
+    """What a function of this module finds in a child."""
     inspector = open_inspector(f"{__name__}:import_looking")
     with tempfile.TemporaryDirectory(prefix="hub-trainer-inspect-") as scratch:
-        arguments = {"task": task, **fetched.to_json()}
         try:
-            found: list[str] = inspector.call(f"{__name__}:look", arguments, folder=Path(scratch))
+            found: list[str] = inspector.call(
+                f"{__name__}:{function}", arguments, folder=Path(scratch)
+            )
         except DataError as error:
             return [f"{error.where}: {error.what}"]
     return found
+
+
+def _template_of(recipe: Recipe) -> dict[str, Any] | None:
+    """The chat template that the recipe names, and what is learned by it."""
+    language = recipe.train.language
+    if language is None or language.chat_template is None:
+        return None
+    return {"template": language.chat_template, "train_on": language.train_on}
+
+
+def _paths(folders: ModelFolders) -> dict[str, Any]:
+    return {"model": str(folders.model), "base": str(folders.base) if folders.base else None}
+
+
+def _template_problems(faults: Sequence[str]) -> list[Problem]:
+    key = "train.language.chat_template"
+    return [Problem(key, f"{key}: {fault}") for fault in faults]
 
 
 _inspectors: dict[str, Sandbox] = {}
@@ -182,6 +215,23 @@ def look(task: str, model: str, base: str | None, headers: Sequence[str]) -> lis
     if found.model is not None:
         faults += weight_faults([Path(path) for path in headers], found.model)
     return faults
+
+
+def template_problems(recipe: Recipe, folders: ModelFolders) -> list[Problem]:
+    """What is wrong with the chat template that the recipe names, for this base model."""
+    template = _template_of(recipe)
+    return _template_problems(look_at_template(**template, **_paths(folders))) if template else []
+
+
+def look_at_template(
+    template: str, train_on: str | None, model: str, base: str | None
+) -> list[str]:
+    """Every fault of a chat template for a base model's tokenizer."""
+    from hub_trainer.finetune.language import template_look
+    from hub_trainer.finetune.language.serving import load_tokenizer
+
+    tokenizer = load_tokenizer(Path(model), Path(base) if base else None)
+    return template_look.look_at_template(tokenizer, template, train_on)  # type: ignore[arg-type]
 
 
 def look_at_weights(

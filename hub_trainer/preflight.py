@@ -271,6 +271,8 @@ def judge(
     example = None
     for split in splits:
         rows = judging.guarded(split["key"], partial(judging.rows, split))
+        if rows and folders and split["key"] != "prepare.test_split":
+            rows = judging.guarded(split["key"], partial(judging.whole, split, rows, folders))
         example = example or (judging.example(split, rows, folders) if rows else None)
     made = asdict(example) if example else None
     return {"lines": judging.lines, "problems": judging.problems, "example": made}
@@ -301,7 +303,7 @@ class _Judging:
 
     def base_model(self, base: Mapping[str, Any] | None) -> ModelFolders | None:
         """Its folders, where neither it nor a setting has a fault."""
-        from hub_trainer.base_models import look_at_weights
+        from hub_trainer.base_models import look_at_weights, template_problems
 
         task, folders = task_of(self.recipe), None
         if base:
@@ -313,6 +315,8 @@ class _Judging:
         found = judge(self.recipe) or end_problems(self.recipe, judge)
         if base and not any(problem.key == "base_model" for problem in found):
             found += look_at_weights(self.recipe.task, **base)
+        if folders and not found:
+            found += template_problems(self.recipe, folders)
         self.add(found, ExitCode.RECIPE)
         return None if found else folders
 
@@ -334,6 +338,28 @@ class _Judging:
         self.lines.extend(f"            note: {note}" for note in split["notes"])
         return good
 
+    def whole(
+        self, split: Mapping[str, Any], rows: list[dict[str, Any]], folders: ModelFolders
+    ) -> list[dict[str, Any]]:
+        """Those that prepare would not leave out for their length; raises DataError as it would."""
+        from hub_trainer.stages.prepare.lengths import without_too_long
+
+        counts, how = task_of(self.recipe).counts_tokens, self.recipe.prepare.too_long
+        if counts is None or how not in ("drop", "refuse"):
+            return rows
+        converses = task_of(self.recipe).converses
+        if converses is not None:
+            refused = converses.refusals(rows, self.recipe, folders)
+            taken = [row for row, why in zip(rows, refused, strict=True) if why is None]
+            rows = taken or rows  # where none is taken, counting says why
+        found = counts.token_counts(rows, self.recipe, folders)
+        where = split["where"].rpartition("split ")[2]
+        kept, long = without_too_long(rows, found, refuse=how == "refuse", split=where)
+        if long:
+            told = f"{len(long):,} of them are {long[0][1]} and would be left out"
+            self.lines.append(f"            note: {told}")
+        return kept
+
     def example(
         self,
         split: Mapping[str, Any],
@@ -341,7 +367,7 @@ class _Judging:
         folders: ModelFolders | None,
     ) -> Preview | None:
         """The first example of language data, as the base model will read it."""
-        from hub_trainer.answers.completion_asking import assert_answerable
+        from hub_trainer.answers.completion_asking import assert_answerable, uncompared_note
 
         converses = task_of(self.recipe).converses
         if converses is None:
@@ -349,6 +375,8 @@ class _Judging:
         if split["is_sealed"]:
             answerable = partial(assert_answerable, rows, self.recipe.evaluate.metrics)
             self.guarded("evaluate.metrics", answerable)
+            note = uncompared_note(rows, self.recipe.evaluate.metrics)
+            self.lines.extend([f"            note: {note}"] if note else [])
         if folders is None:
             return None
         return self.guarded(split["key"], partial(converses.preview, rows, self.recipe, folders))

@@ -149,11 +149,48 @@ def test_base_when_sound_then_it_is_looked_at_once(
     for name, value in bases[task].items():
         (folder / name).write_bytes(value)
     assert_sound(recipe(task), PINNED, ModelFolders(folder))
-    monkeypatch.setattr(base_models, "_look", lambda *seen: ["looked again"])
+    monkeypatch.setattr(base_models, "_ask", lambda *seen: ["looked again"])
     assert_sound(recipe(task), PINNED, ModelFolders(folder))
     (folder / "config.json").write_bytes(bases[task]["config.json"] + b"\n")
     with pytest.raises(RecipeError, match="looked again|1 problem"):
         assert_sound(recipe(task), PINNED, ModelFolders(folder))
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% for i in range(10000) %}" * 3 + "{% endfor %}" * 3, "takes more than 1.5 s of a"),
+        ("{{ messages[-1]['content'] }}", "drops turns"),
+        ("{% for m in messages %}", "is no template"),
+    ],
+)
+def test_template_of_a_recipe_when_bad_then_refused_in_a_child_by_its_key(
+    template: str, words: str, bases: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    for name, value in bases[WRITES].items():
+        (tmp_path / name).write_bytes(value)
+    wanted = recipe(WRITES, train__language={"chat_template": template})
+    with pytest.raises(RecipeError) as caught:
+        assert_sound(wanted, PINNED, ModelFolders(tmp_path))
+    (problem,) = caught.value.problems
+    assert problem.key == "train.language.chat_template"
+    assert words in problem.message
+
+
+def test_template_of_a_recipe_when_sound_then_it_is_looked_at_once_and_anew_once_it_changes(
+    bases: dict[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_models, "cache_folder", lambda: tmp_path / "cache")
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for name, value in bases[WRITES].items():
+        (folder / name).write_bytes(value)
+    seen: list[str] = []
+    monkeypatch.setattr(base_models, "_ask", lambda name, arguments: seen.append(name) or [])
+    for template in ("chatml", "chatml", "plain"):
+        wanted = recipe(WRITES, train__language={"chat_template": template})
+        assert_sound(wanted, PINNED, ModelFolders(folder))
+    assert seen == ["look", "look_at_template", "look_at_template"]
 
 
 # What the list of files shows

@@ -61,6 +61,14 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """How likely both answers of a row are to a model: natural logarithms, summed over tokens."""
+
+    chosen: float
+    rejected: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a model says of one row."""
 
@@ -73,6 +81,8 @@ class Prediction:
     """Of a completion."""
     likelihood: Likelihood | None = None
     """Of the row's own answer, where that was asked."""
+    preference: Preference | None = None
+    """Of the row's two answers, where that was asked and the model takes both whole."""
     vectors: "tuple[FloatArray, FloatArray] | None" = field(default=None, compare=False, repr=False)
     """(D,) of both texts of a pair, of length 1, where the value was made of them."""
 
@@ -89,6 +99,8 @@ class Questions:
     """Places of the questions that models are to answer; None is all."""
     weighed: Sequence[int] = ()
     """Places of those whose own answer's likelihood is wanted of every model."""
+    paired: Sequence[int] = ()
+    """Places of those of whose two answers every model says how likely they are."""
     repeated: Sequence[int] = ()
     """Places of those whose likelihood under the new model publish will repeat."""
 

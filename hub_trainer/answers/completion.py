@@ -21,7 +21,14 @@ from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.inputs.language_examples import KIND_OF
 from hub_trainer.metrics import metric_names, metric_spec
-from hub_trainer.metrics.answers import Losses, Measured, compare, estimate, score_answers
+from hub_trainer.metrics.answers import (
+    Losses,
+    Measured,
+    compare,
+    estimate,
+    score_answers,
+    score_preferences,
+)
 from hub_trainer.stats import Comparison, Estimate
 from hub_trainer.stats.intervals import FloatArray
 
@@ -39,7 +46,7 @@ class Completion:
     column: str = "label"
     noun: str = "completion"
     plural: str = "completions"
-    metrics: frozenset[str] = metric_names("answers", "likelihoods")
+    metrics: frozenset[str] = metric_names("answers", "likelihoods", "preferences")
     positive_metrics: frozenset[str] = frozenset()
     usual_metrics: tuple[str, ...] = ("completion_loss", "perplexity")
     tolerance: float = 1e-3
@@ -255,6 +262,12 @@ def _measured(
             np.array([one.num_tokens for one in weighed]),
         )
         return places, Measured(name, losses.scores, losses)
+    if metric_spec(name).needs == "preferences":
+        pairs = [pair for place in places if (pair := found[place].preference)]
+        chosen, rejected = (
+            [getattr(one, side) for one in pairs] for side in ("chosen", "rejected")
+        )
+        return places, Measured(name, score_preferences(name, chosen, rejected))
     sealed = [questions[place].sealed for place in places]
     texts = [str(found[place].value) for place in places]
     schema = questions[0].json_schema

@@ -1,7 +1,7 @@
 """Sealed prompts as questions: what is asked, what is known of the answer, who can score it.
 
-A prompt of several rows is asked once: answers to it are one answer, not several. A text without a
-prompt is only weighed.
+A prompt of several rows is asked once: answers to it are one answer, not several. Pairs of answers
+to one prompt are each compared. A text without a prompt is only weighed.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.answers import Answer, Asking, Likelihood, Prediction, Questions
+from hub_trainer.answers import Answer, Asking, Likelihood, Prediction, Preference, Questions
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.inputs import Row
 from hub_trainer.inputs.language_examples import (
@@ -40,10 +40,15 @@ class Question:
     primary: str = ""
     """The metric that its score is of."""
     json_schema: dict[str, Any] | None = None
+    is_further_pair: bool = False
+    """Its prompt is that of another question, so that only its two answers are compared."""
 
     def is_scored_by(self, name: str) -> bool:
         """Whether this metric can say something of an answer to it."""
-        has_what_it_needs = bool(self.prompt) or metric_spec(name).needs != "answers"
+        needs = metric_spec(name).needs
+        if self.is_further_pair and needs != "preferences":
+            return False
+        has_what_it_needs = bool(self.prompt) or needs != "answers"
         return has_what_it_needs and can_be_scored(name, self.sealed)
 
 
@@ -59,7 +64,14 @@ class _ByPrompt:
     ) -> Questions:
         del answer
         assert_answerable(rows, section.metrics)
-        places = _each_prompt_once(rows, [question_of(row) for row in rows])
+        found = [question_of(row) for row in rows]
+        places = _each_prompt_once(found)
+        if _named(section.metrics, "preferences"):
+            places |= {
+                place: replace(one, is_further_pair=True)
+                for place, one in enumerate(found)
+                if place not in places and one.sealed.rejected is not None
+            }
         known = [
             replace(one, primary=section.primary, json_schema=section.json_schema)
             for one in places.values()
@@ -68,21 +80,24 @@ class _ByPrompt:
             name: [place for place, one in enumerate(known) if one.is_scored_by(name)]
             for name in section.metrics
         }
-        for name, found in scored_by.items():
-            if len(found) < FEWEST:
-                raise _too_few(name, known, len(found))
+        for name, able in scored_by.items():
+            if len(able) < FEWEST:
+                raise _too_few(name, known, len(able))
         return Questions(
             [rows[place] for place in places],
             known,
             num_rows=len(rows),
             answered=_needed_for("answers", scored_by),
             weighed=_needed_for("likelihoods", scored_by),
+            paired=_needed_for("preferences", scored_by),
             repeated=range(0, len(known), math.ceil(len(known) / NUM_REPEATED)),
         )
 
     def assert_sound(self, name: str, found: Sequence[Prediction]) -> None:
-        weighed = [one.likelihood for one in found if one.likelihood]
-        broken = sum(not math.isfinite(one.log_prob) for one in weighed)
+        weighed = [one.likelihood.log_prob for one in found if one.likelihood]
+        pairs = [one.preference for one in found if one.preference]
+        weighed += [value for one in pairs for value in (one.chosen, one.rejected)]
+        broken = sum(not math.isfinite(value) for value in weighed)
         if broken:
             raise TrainingError(
                 f"To {name} sealed answers have a likelihood that is no number.",
@@ -95,7 +110,8 @@ class _ByPrompt:
     ) -> list[Sequence[Prediction]]:
         """Losses of all models per token of the new one, so that other tokenizers can be compared.
 
-        A question that leaves one of them no room for an answer is weighed by none.
+        A question that leaves one of them no room for an answer is weighed by none, and a pair that
+        one of them does not take whole is compared by none.
         """
         per_question = [_weighed_alike(one) for one in zip(*models, strict=True)]
         alike: list[Sequence[Prediction]] = [list(one) for one in zip(*per_question, strict=True)]
@@ -118,7 +134,12 @@ class _ByPrompt:
         """The commonest answer of the training rows; to likelihoods, any byte is as likely."""
         known = (question_of(row).sealed.reference for row in train)
         told, constant = answer.constant([text for text in known if text], primary)
-        found = [replace(constant, likelihood=_of_bytes(one)) for one in questions.references]
+        if questions.paired:
+            told += ", so that of two answers the shorter is likelier"
+        found = [
+            replace(constant, likelihood=_of_bytes(one), preference=_by_bytes(one))
+            for one in questions.references
+        ]
         return told, found
 
     def num_scored(self, metric: str, questions: Questions, found: Sequence[Prediction]) -> int:
@@ -135,7 +156,13 @@ class _ByPrompt:
     def columns(
         self, answer: Answer, found: Sequence[Prediction], scores: Sequence[float | None]
     ) -> dict[str, Sequence[Any]]:
-        return {"answer": [one.value for one in found], "score": scores}
+        pairs = [one.preference for one in found]
+        weighed: dict[str, Sequence[Any]] = {
+            "chosen_log_prob": [one and one.chosen for one in pairs],
+            "rejected_log_prob": [one and one.rejected for one in pairs],
+        }
+        said: dict[str, Sequence[Any]] = {"answer": [one.value for one in found], "score": scores}
+        return said | (weighed if any(pairs) else {})
 
     def references(
         self, answer: Answer, questions: Questions, new: Sequence[Prediction]
@@ -156,8 +183,18 @@ class _ByPrompt:
 
 
 def assert_answerable(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> None:
-    """Raise DataError when answers are to be scored and no row asks for one."""
-    scoring = [name for name in metrics if metric_spec(name).needs == "answers"]
+    """Raise DataError when answers are to be scored and no row asks for one, or answers are to be
+    compared and no row has two."""
+    comparing, kinds = _named(metrics, "preferences"), sorted({row["label"] for row in rows})
+    if comparing and rows and not any(question_of(row).sealed.rejected for row in rows):
+        raise DataError(
+            f"{' and '.join(comparing)} {'compares' if len(comparing) == 1 else 'compare'} a "
+            "chosen answer with a rejected one, and no test row has both.",
+            where="evaluate.metrics",
+            got=f"{len(rows)} rows: {', '.join(kinds)}",
+            do="give rows of chosen and rejected, or measure completion_loss",
+        )
+    scoring = _named(metrics, "answers")
     if scoring and rows and not any(row["prompt"] for row in rows):
         raise DataError(
             f"The test rows are texts without a prompt, and {', '.join(scoring)} "
@@ -168,13 +205,26 @@ def assert_answerable(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str])
         )
 
 
+def uncompared_note(rows: Sequence[Row], metrics: Sequence[str]) -> str | None:
+    """What to say where rows hold preferences and no metric goes by them."""
+    if _named(metrics, "preferences") or not any(question_of(row).sealed.rejected for row in rows):
+        return None
+    return (
+        "the test rows are preferences, and no metric compares their answers: name "
+        "preference_accuracy in evaluate"
+    )
+
+
 def question_of(row: Mapping[str, Any]) -> Question:
     """What a row asks, and what it knows of the answer."""
     example = example_of(row)
     _, answers = asked_and_answers(example)
     known = answer_text(answers[0]) if row["prompt"] else as_text(answers[0])
     reference = None if example.desirable is False else known
-    return Question(row["prompt"], Sealed(reference, example.expected))
+    rejected = None
+    if len(answers) > 1:
+        rejected = answer_text(answers[1]) if row["prompt"] else as_text(answers[1])
+    return Question(row["prompt"], Sealed(reference, example.expected, rejected))
 
 
 def scored_places(
@@ -182,12 +232,20 @@ def scored_places(
 ) -> list[int]:
     """Places of the questions that a metric can score of a model."""
     places = [place for place, one in enumerate(questions) if one.is_scored_by(metric)]
-    if metric_spec(metric).needs == "likelihoods":
+    needs = metric_spec(metric).needs
+    if needs == "likelihoods":
         return [place for place in places if found[place].likelihood]
+    if needs == "preferences":
+        return [place for place in places if found[place].preference]
     return places
 
 
-def _each_prompt_once(rows: Sequence[Row], questions: Sequence[Question]) -> dict[int, Question]:
+def _named(metrics: Sequence[str], needs: str) -> list[str]:
+    """Those of the metrics that need this."""
+    return [name for name in metrics if metric_spec(name).needs == needs]
+
+
+def _each_prompt_once(questions: Sequence[Question]) -> dict[int, Question]:
     """Place of a row -> its question, in order; of a prompt's rows the first that knows an answer.
 
     It stands where the prompt was met first.
@@ -221,6 +279,8 @@ def _too_few(name: str, questions: Sequence[Question], count: int) -> DataError:
 
 def _weighed_alike(found: Sequence[Prediction]) -> list[Prediction]:
     """What each model says of one question, weighed over as many tokens, or not at all."""
+    if not all(one.preference for one in found):
+        found = [replace(one, preference=None) for one in found]
     likelihoods = [one.likelihood for one in found]
     if not all(one and one.num_tokens for one in likelihoods):
         return [replace(one, likelihood=None) for one in found]
@@ -232,6 +292,13 @@ def _weighed_alike(found: Sequence[Prediction]) -> list[Prediction]:
 def _of_bytes(question: Question) -> Likelihood:
     text = question.sealed.reference or ""
     return Likelihood(byte_log_prob(text), max(1, len(text.encode())))
+
+
+def _by_bytes(question: Question) -> Preference | None:
+    sealed = question.sealed
+    if sealed.reference is None or sealed.rejected is None:
+        return None
+    return Preference(byte_log_prob(sealed.reference), byte_log_prob(sealed.rejected))
 
 
 def _cut(text: str) -> str:

@@ -62,9 +62,15 @@ def _summary(facts: CardFacts) -> str:
     return (
         f"A model for {task}{labels}, round {facts.round_index} of a community loop. "
         f"{_origin(facts)} on {facts.fit.rows:,} examples of {sources}. On "
-        f"{results.num_examples:,} sealed test examples its {primary} is "
+        f"{_num_scored(results):,} sealed test examples its {primary} is "
         f"{estimate(results.metrics[primary])} (95 % interval){_beside(results)}."
     )
+
+
+def _num_scored(results: Results) -> int:
+    """Sealed examples that the primary metric could score."""
+    scored = results.writing.num_scored if results.writing else {}
+    return scored.get(results.primary, results.num_examples)
 
 
 def _beside(results: Results) -> str:

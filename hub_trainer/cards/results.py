@@ -9,7 +9,7 @@ from hub_trainer.answers import Section, Sentence
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import escape, fence, name, one_line, table
 from hub_trainer.cards.writing import evidence, writing_limits
-from hub_trainer.metrics.senses import lower_is_better
+from hub_trainer.metrics.senses import with_sense
 from hub_trainer.privacy import scan_text
 from hub_trainer.reports import ComparisonResult
 from hub_trainer.stats import readable
@@ -181,8 +181,7 @@ def _metrics_table(facts: CardFacts) -> str:
 
 
 def _metric_name(metric: str, is_primary: bool) -> str:
-    sense = ", lower is better" if lower_is_better(metric) else ""
-    return (f"**{metric}**" if is_primary else metric) + sense
+    return with_sense(metric, shown=f"**{metric}**" if is_primary else None)
 
 
 def _mcnemar(comparison: ComparisonResult) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hub_trainer.cards.plots import RoundPoint, plot_points
-from hub_trainer.metrics.senses import lower_is_better
+from hub_trainer.metrics.senses import with_sense
 from hub_trainer.stats import readable
 
 BASELINES = {"constant": "constant answer", "base": "base model", "probe": "cheap probe"}
@@ -86,7 +86,7 @@ def render_status(
     """
     table = Table(box=box.SIMPLE_HEAD, title=_title(records), title_justify="left")
     table.padding, table.pad_edge, table.collapse_padding = (0, 1, 0, 0), False, False
-    measured = f"{_with_sense(records[-1].primary)} [95 %]"
+    measured = f"{with_sense(records[-1].primary)} [95 %]"
     for column in ("round", "verdict", measured, "p", "rows"):
         table.add_column(column, justify="left" if column == "verdict" else "right")
     for column in ("model", "parent"):
@@ -113,7 +113,7 @@ def plot_rounds(records: Sequence[Round], path: Path) -> None:
     plot_points(
         points,
         path,
-        metric=_with_sense(metric),
+        metric=with_sense(metric),
         title=_title(records),
         base=float(base["value"]) if base else None,
     )
@@ -149,11 +149,6 @@ def ways_on(result: Mapping[str, Any]) -> list[str]:
 
 def _title(records: Sequence[Round]) -> str:
     return f"Rounds of {records[-1].recipe['publish']['repo_id']}"
-
-
-def _with_sense(metric: str) -> str:
-    """A metric's name, and that lower is better where it is."""
-    return f"{metric}, lower is better" if lower_is_better(metric) else metric
 
 
 def _points(records: Sequence[Round], metric: str) -> Iterator[RoundPoint]:
@@ -200,7 +195,7 @@ def _metrics_table(result: Mapping[str, Any]) -> Table:
         row = [Text(_estimate(value), style="bold" if metric == result["primary"] else "")]
         row += [Text(_estimate(published.get(metric)))] if published else []
         row += [Text(_estimate(one["metrics"].get(metric), interval=False)) for one in baselines]
-        table.add_row(_with_sense(metric), *row)
+        table.add_row(with_sense(metric), *row)
     if result.get("p_value") is not None:
         table.caption = f"p = {result['p_value']:.2g} on {result['num_examples']:,} test examples"
         table.caption_justify = "left"

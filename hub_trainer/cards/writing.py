@@ -8,6 +8,8 @@ from typing import Any
 
 from hub_trainer.cards.facts import CardFacts
 from hub_trainer.cards.markdown import name, table
+from hub_trainer.metrics import metric_needs
+from hub_trainer.recipe.chat_templates import told as template_told
 from hub_trainer.reports import Results, WritingResult
 
 MOST_PAIRS_SHOWN = 10
@@ -27,7 +29,8 @@ def evidence(facts: CardFacts) -> list[str]:
     results, writing = facts.results, facts.results.writing
     if writing is None:
         return []
-    parts = [_how_written(writing), *_partly_scored(results, writing), *_win_rate(results, writing)]
+    parts = [_how_written(writing), *_partly_scored(results, writing), *_compared(results)]
+    parts += _win_rate(results, writing)
     crowd = _crowd(writing.crowd)
     return [" ".join(parts), *([crowd] if crowd else [])]
 
@@ -64,6 +67,8 @@ def training_lines(facts: CardFacts) -> list[list[str]]:
     lines = [["learned from", _learned_from(facts)], ["loss", f"{kind}, {loss}"]]
     if kind in HELD_BY_BETA:
         lines.append(["beta", f"{language.beta if language else 0.1:g}"])
+    if language and language.chat_template is not None:
+        lines.append(["chat template", template_told(language.chat_template)])
     return lines
 
 
@@ -106,6 +111,17 @@ def _partly_scored(results: Results, writing: WritingResult) -> Iterator[str]:
     parts = [f"{metric} {n:,}" for metric, n in writing.num_scored.items() if n < count]
     if parts:
         yield f"Not all of the {count:,} examples could be scored: {', '.join(parts)}."
+
+
+def _compared(results: Results) -> Iterator[str]:
+    """How the answers of a pair were held against each other."""
+    if any(metric_needs(metric) == "preferences" for metric in results.metrics):
+        yield (
+            "Of a sealed pair the answer that is more probable as a whole is the likelier one: "
+            "log-probabilities summed over tokens, without a reference model, so that every model "
+            "stands beside the others. Short answers are likelier than long ones; what that alone "
+            "would give is the constant answer's figure."
+        )
 
 
 def _win_rate(results: Results, writing: WritingResult) -> Iterator[str]:

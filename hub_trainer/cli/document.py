@@ -198,7 +198,12 @@ def metrics_table() -> str:
         transcripts,
     )
 
-    measured = {"labels": "a label", "answers": "a written answer", "likelihoods": "its likelihood"}
+    measured = {
+        "labels": "a label",
+        "answers": "a written answer",
+        "likelihoods": "its likelihood",
+        "preferences": "two answers' likelihoods",
+    }
     rows = [
         (
             f"`{name}`",

@@ -103,10 +103,11 @@ def begin(hub: Hub, wanted: Beginning) -> Begun:
     columns = find_columns(raw, task, named, where=str(wanted.data))
     whole = _usable(raw, task, columns, where=str(wanted.data))
     splits = _splits(wanted, task, whole, columns)
-    text = _recipe_text(wanted, task, starter, repo.repo_id, base_model, columns)
-    _assert_loads(text, wanted.out)
     answer = task.answer
     labels = answer.counts([row[answer.column] for row in whole.rows])
+    metrics = starter.metrics_for(labels) or answer.usual_metrics
+    text = _recipe_text(wanted, starter, metrics, repo.repo_id, base_model, columns)
+    _assert_loads(text, wanted.out)
     files = {FILES[name]: _parquet(part.table) for name, part in splits.items()}
     files["README.md"] = _card(wanted, repo.repo_id, splits, labels).encode()
     hub.create_repo(repo, private=wanted.private)
@@ -467,8 +468,8 @@ def _wanted(answer: Answer) -> str:
 
 def _recipe_text(
     wanted: Beginning,
-    task: Task,
     starter: Starter,
+    metrics: Sequence[str],
     repo_id: str,
     base_model: str | None,
     columns: Mapping[str, str],
@@ -479,7 +480,6 @@ def _recipe_text(
     for one in (source, sealed):
         one |= {"columns": dict(columns)} if columns else {}
     train = starter.train_on_base if base_model and starter.train_on_base else starter.train
-    metrics = starter.metrics or task.answer.usual_metrics
     licence = {"license": wanted.license} if wanted.license else {}
     parts: list[tuple[str, dict[str, Any]]] = [
         ("What the model is for: a pipeline tag of the Hub.", {"task": wanted.task}),

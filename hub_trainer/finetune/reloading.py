@@ -27,6 +27,8 @@ class Promised:
     label_names: Sequence[str]
     chat_template: bool
     """Whether the base model had one."""
+    template: str | None = None
+    """The chat template that the model was trained with, where the recipe names one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def by_pipeline(
             processor = getattr(transformers, shown.medium.processor)
             processor.from_pretrained(folder, trust_remote_code=False)
     if made.has_tokenizer:
-        load_tokenizer(folder, chat_template=promised.chat_template)
+        load_tokenizer(folder, promised)
     with step("pipeline() does not run on the folder"):
         pipe: Any = pipeline(made.task, model=str(folder), trust_remote_code=False)
         rate = getattr(getattr(pipe, "feature_extractor", None), "sampling_rate", None)
@@ -119,14 +121,16 @@ def load_weights(folder: Path, auto_name: str, **options: Any) -> Any:
     return model
 
 
-def load_tokenizer(folder: Path, *, chat_template: bool) -> Any:
+def load_tokenizer(folder: Path, promised: Promised) -> Any:
     """The tokenizer of the folder. One without its files loads as an empty one, without a word."""
     with step("the tokenizer does not load"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise ReloadFailure("the tokenizer is missing: what loads has no vocabulary")
-    if chat_template and not tokenizer.chat_template:
+    if promised.chat_template and not tokenizer.chat_template:
         raise ReloadFailure("the chat template of the base model is lost")
+    if promised.template is not None and tokenizer.chat_template != promised.template:
+        raise ReloadFailure("the chat template is not the one that the recipe names")
     return tokenizer
 
 

@@ -35,6 +35,7 @@ from hub_trainer.finetune.plan import Batch, FitData, Objective
 from hub_trainer.finetune.reloading import (
     PIPELINE,
     AsUsers,
+    Promised,
     load_tokenizer,
     load_weights,
     step,
@@ -297,7 +298,7 @@ def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[dict[str, Any]]:
 # --- asked
 
 
-def by_features(folder: Path, rows: Sequence[Row]) -> AsUsers:
+def by_features(folder: Path, rows: Sequence[Row], promised: Promised) -> AsUsers:
     """What users get of a folder by a pipeline of features and a mean, without us.
 
     Raises ReloadFailure naming the step that failed.
@@ -305,7 +306,7 @@ def by_features(folder: Path, rows: Sequence[Row]) -> AsUsers:
     from transformers import pipeline
 
     load_weights(folder, "AutoModel")
-    load_tokenizer(folder, chat_template=False)
+    load_tokenizer(folder, promised)
     with step("pipeline() does not run on the folder"):
         pipe = pipeline("feature-extraction", model=str(folder), trust_remote_code=False)
         found = SIMILARITY_HEAD.by_pipeline(pipe, rows)

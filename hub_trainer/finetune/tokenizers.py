@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer
 from hub_trainer.finetune.classifier import quiet_transformers
 from hub_trainer.finetune.label_scores import device
 from hub_trainer.finetune.model_folder import TOKENIZER_FILES, file_stamp, has_any
-from hub_trainer.finetune.positions import longest_input
+from hub_trainer.finetune.positions import UNLIMITED, longest_input
 
 
 def load_tokenizer(folder: Path, max_length: int | None) -> Any:
@@ -25,6 +25,12 @@ def load_tokenizer(folder: Path, max_length: int | None) -> Any:
         # Padding is masked by attention, so which token fills it does not matter.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def limit_of(tokenizer: Any) -> int | None:
+    """Tokens at which such a tokenizer cuts; None where it does not."""
+    limit = int(tokenizer.model_max_length)
+    return limit if limit < UNLIMITED else None
 
 
 def load_reader(auto_class: Any, model_dir: Path) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from hub_trainer.stats.metric import MEAN, SHARE, Metric, ratio
 
 _FOLDER = Path(__file__).resolve().parent
 
-Needs = Literal["labels", "answers", "likelihoods"]
+Needs = Literal["labels", "answers", "likelihoods", "preferences"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class MetricSpec:
     metric: Metric
     average: str | None = None
     needs: Needs = "labels"
-    """A label per example, a written answer, or how likely the reference is to the model."""
+    """A label per example, a written answer, how likely the reference is to the model, or how
+    likely each of two answers."""
+    unit: str | None = None
+    """Of its values, where they have one."""
 
     @property
     def is_share(self) -> bool:
@@ -72,12 +75,19 @@ METRICS: dict[str, MetricSpec] = {
     "perplexity": MetricSpec(
         "perplexity", Metric(ratio, scale=np.exp, lower_is_better=True), needs="likelihoods"
     ),
+    "preference_accuracy": MetricSpec("preference_accuracy", SHARE, needs="preferences"),
+    "preference_margin": MetricSpec("preference_margin", MEAN, needs="preferences", unit="nats"),
 }
 
 
 def metric_names(*needs: Needs) -> frozenset[str]:
     """The metrics that are computed from one of these."""
     return frozenset(name for name, spec in METRICS.items() if spec.needs in needs)
+
+
+def metric_needs(name: str) -> Needs | None:
+    """What a metric is computed from; None for one that is not of this table."""
+    return METRICS[name].needs if name in METRICS else None
 
 
 def metric_spec(name: str) -> MetricSpec:

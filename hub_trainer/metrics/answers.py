@@ -1,4 +1,4 @@
-"""Metrics of a model that writes: of its answers and of likelihoods, with comparisons.
+"""Metrics of a model that writes: of its answers, likelihoods and preferences, with comparisons.
 
 N = sealed examples. Scores are per example and higher is better; those of a loss are minus the
 example's loss, scaled so that their mean is minus the loss per token of all examples together.
@@ -25,6 +25,8 @@ class Sealed:
     """An answer that is right; None where only a bad one is known."""
     expected: tuple[str, ...] = ()
     """What a good answer contains."""
+    rejected: str | None = None
+    """The answer that people liked less than the reference, where one was compared with it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def can_be_scored(name: str, sealed: Sealed) -> bool:
     """Whether enough is known of the right answer for this metric."""
     if metric_spec(name).module == "json_schema":
         return True
+    if metric_spec(name).needs == "preferences":
+        return sealed.reference is not None and sealed.rejected is not None
     return sealed.reference is not None or (name == "contains" and bool(sealed.expected))
 
 
@@ -62,6 +66,13 @@ def score_answers(
     found: dict[str, Any] = load_metric(name).compute(
         predictions=list(answers), **_given(name, sealed, json_schema)
     )
+    return np.array(found["scores"], dtype=np.float64)
+
+
+def score_preferences(name: str, chosen: Sequence[float], rejected: Sequence[float]) -> FloatArray:
+    """(N,) scores of pairs, by the log-probabilities of their answers: 0 or 1, or nats."""
+    assert metric_spec(name).needs == "preferences"
+    found: dict[str, Any] = load_metric(name).compute(chosen=list(chosen), rejected=list(rejected))
     return np.array(found["scores"], dtype=np.float64)
 
 

@@ -23,3 +23,10 @@ def lower_is_better(name: str) -> bool:
     """Whether a smaller value of this metric is a better one; False for an unknown name."""
     known = next((table[name] for table in _ALL if name in table), None)
     return bool(known and known.lower_is_better)
+
+
+def with_sense(name: str, *, shown: str | None = None) -> str:
+    """A metric's name, or what is shown of it, with its unit and that lower is better."""
+    unit = METRICS[name].unit if name in METRICS else None
+    parts = [shown or name, unit, "lower is better" if lower_is_better(name) else None]
+    return ", ".join(filter(None, parts))

@@ -11,10 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from hub_trainer.errors import Problem, RecipeError, UsageError
 from hub_trainer.recipe.arguments import nearest, training_argument_types
+from hub_trainer.recipe.chat_templates import beside
 from hub_trainer.recipe.schema import REPO_ID, Recipe
 from hub_trainer.recipe.search import search_problems
 
 MAX_RECIPE_BYTES = 1_000_000
+CHAT_TEMPLATE = "train.language.chat_template"
 INDEX = re.compile(r"\[(\d+)\]")
 """`datasets[0]` is `datasets.0`."""
 
@@ -76,6 +78,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> RecipeFile:
     raw, lines = _read_yaml(path)
     places = Places(lines, {})
     problems = _apply_overrides(raw, places, overrides)
+    problems += _read_chat_template(raw, places, path.parent)
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
@@ -183,6 +186,22 @@ def _apply_overrides(
             continue
         places.set(key, override)
     return problems
+
+
+def _read_chat_template(raw: dict[str, Any], places: Places, folder: Path) -> list[Problem]:
+    """Put the template itself in the place of its file's name."""
+    held: Any = raw
+    for part in CHAT_TEMPLATE.split(".")[:-1]:
+        held = held.get(part) if isinstance(held, dict) else None
+    name = CHAT_TEMPLATE.rpartition(".")[2]
+    if not isinstance(held, dict) or not isinstance(held.get(name), str):
+        return []
+    try:
+        held[name] = beside(held[name], folder)
+    except ValueError as error:
+        del held[name]
+        return [places.problem(CHAT_TEMPLATE, f"{CHAT_TEMPLATE}: {error}")]
+    return []
 
 
 def _way_to_write(override: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from hub_trainer.recipe import chat_templates
 from hub_trainer.recipe.arguments import argument_faults, nearest, parse_arguments
 from hub_trainer.recipe.method_table import METHODS, Method, MethodName
 
@@ -99,7 +100,10 @@ class PrepareSection(Section):
     augment: list[str] = Field(default_factory=list)
     """Augmentations of the training rows, by the names the task offers."""
     max_length: int | None = Field(None, gt=0)
-    """Tokens per example, longer ones are cut at the end; null is what the base model takes."""
+    """Tokens per example; null is what the base model takes."""
+    too_long: Literal["cut", "drop", "refuse"] | None = None
+    """What becomes of training and validation rows with more tokens: cut (their end is left out,
+    and what was cut off teaches no end), drop, or refuse, which names the first; null is cut."""
 
 
 class LoraSection(Section):
@@ -176,6 +180,15 @@ class LanguageSection(Section):
     """How the base model's weights are held under method qlora."""
     merge: bool = False
     """Fold the adapter into the base model and publish the whole; else the adapter is published."""
+    chat_template: str | None = None
+    """How dialogues are written down, for a base model that does not say: chatml or plain, which
+    ship here, or a file of Jinja beside the recipe. It takes the place of a template that the base
+    model has, and is published with the model; null is the base model's."""
+
+    @field_validator("chat_template")
+    @classmethod
+    def _is_a_template(cls, value: str | None) -> str | None:
+        return None if value is None else chat_templates.by_name(value)
 
 
 class SpeechSection(Section):

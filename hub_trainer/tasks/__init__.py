@@ -154,6 +154,10 @@ class Asked:
     """Places of the rows to be answered; None is all."""
     weighed: Sequence[int] = ()
     """Places of the rows whose own answer's likelihood is wanted."""
+    paired: Sequence[int] = ()
+    """Places of the rows of two answers, of which it is wanted how likely both are."""
+    chat_template: str | None = None
+    """How a model is given dialogues that has no template of its own."""
 
 
 PLAIN = Asked()
@@ -196,6 +200,27 @@ class Converses(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class TokenCounts:
+    """How long rows are to a model."""
+
+    counts: Sequence[int]
+    """Tokens of each row as training would read it; of several answers, with the longest."""
+    longest: int | None
+    """Tokens that training takes of a row; None when nothing says."""
+
+
+class CountsTokens(Protocol):
+    """What a task has besides whose rows may be longer than its model reads.
+
+    `base` holds small files of the base model, no weights.
+    """
+
+    def token_counts(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> TokenCounts:
+        """Of rows that the base model can be given."""
+        ...
+
+
 class Task(Protocol):
     """One pipeline tag. Rows are canonical: the columns below, labels as names, files as bytes."""
 
@@ -217,6 +242,11 @@ class Task(Protocol):
     @property
     def converses(self) -> Converses | None:
         """What it has besides where people talk with its model; None where they fill in a form."""
+        ...
+
+    @property
+    def counts_tokens(self) -> CountsTokens | None:
+        """What it has besides where `prepare.too_long` changes something; None elsewhere."""
         ...
 
     @property

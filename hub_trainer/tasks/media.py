@@ -72,6 +72,7 @@ UNUSED_KEYS = (
     "train.estimator",
     "train.estimator_arguments",
     "prepare.max_length",
+    "prepare.too_long",
     *LANGUAGE_KEYS,
 )
 HEAD = HEADS["label"]
@@ -138,6 +139,7 @@ class MediaClassification:
     converses: None = None
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
     methods: frozenset[str] = offered_beside(NOT_QUANTISED)
+    counts_tokens: None = None
     metrics: frozenset[str] = load_answer("label").metrics
 
     @property

@@ -1,7 +1,7 @@
 """Sentence similarity: two texts in, how alike they are out, by the cosine of their embeddings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,7 +35,7 @@ from hub_trainer.finetune.similarity import (
     pair_data,
     save_encoder,
 )
-from hub_trainer.finetune.tokenizers import load_tokenizer, unread_of_text
+from hub_trainer.finetune.tokenizers import limit_of, load_tokenizer, unread_of_text
 from hub_trainer.metrics.retrieval import RETRIEVAL_METRICS
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
@@ -50,6 +50,7 @@ from hub_trainer.tasks import (
     Progress,
     Row,
     Splits,
+    TokenCounts,
     Widgets,
     base_model_problems,
     constant_answer,
@@ -127,6 +128,20 @@ class SentenceSimilarity:
         """Two texts, and how alike they are."""
         return {"text": "text", "text_pair": "text", self.answer.column: "number"}
 
+    @property
+    def counts_tokens(self) -> "SentenceSimilarity":
+        """A text is cut where the model ends."""
+        return self
+
+    def token_counts(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> TokenCounts:
+        """Of the longer text of each row, as each is read by itself."""
+        tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
+        texts = [str(row[name]) for row in rows for name in TEXTS]
+        if not texts:
+            return TokenCounts([], limit_of(tokenizer))
+        sizes = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
+        return TokenCounts(list(map(max, sizes[::2], sizes[1::2])), limit_of(tokenizer))
+
     def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
@@ -177,7 +192,7 @@ class SentenceSimilarity:
             found = embedded(tuned, tokenizer, known)
             line = line_through(found.cosines, [row[column] for row in known])
             save_encoder(tuned, tokenizer, out_dir / "model", like=model, line=line)
-        return report
+        return replace(report, notes=(*report.notes, *self._cut_notes(splits, recipe, base)))
 
     def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> FitData:
         """Rows in tokens."""
@@ -220,13 +235,24 @@ class SentenceSimilarity:
         """(N, 1) the cosine that a base model gives each row, frozen."""
         return self._embedded(base_dir, rows).cosines[:, None]
 
+    def _cut_notes(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> list[str]:
+        notes = []
+        for name, rows in (("training", splits.train), ("validation", splits.validation)):
+            sizes = self.token_counts(rows, recipe, base)
+            cut = sum(count > (sizes.longest or count) for count in sizes.counts)
+            if cut:
+                notes.append(
+                    f"{cut:,} of {len(rows):,} {name} rows have a text of more than "
+                    f"{sizes.longest:,} tokens, which was cut at its end"
+                )
+        return notes
+
     def _embedded(self, folder: Path, rows: Sequence[Row]) -> Embedded:
         return embedded(*load_encoder(folder), rows)
 
     def as_users(self, folders: ModelFolders, rows: Sequence[Row], promised: Promised) -> AsUsers:
         """By a pipeline of features, as there is none of pairs."""
-        del promised
-        return by_features(folders.model, rows)
+        return by_features(folders.model, rows, promised)
 
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for each text."""

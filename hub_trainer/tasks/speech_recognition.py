@@ -63,6 +63,7 @@ UNUSED_KEYS = (
     "train.estimator_arguments",
     "train.arguments.label_smoothing_factor",
     "prepare.max_length",
+    "prepare.too_long",
     *LANGUAGE_KEYS,
 )
 MAX_SECONDS = 30.0
@@ -87,6 +88,7 @@ class SpeechRecognition:
     name: str = "automatic-speech-recognition"
     answer: Answer = load_answer("transcript")
     converses: None = None
+    counts_tokens: None = None
     modality: str = "audio"
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
     methods: frozenset[str] = offered_beside(NOT_QUANTISED)

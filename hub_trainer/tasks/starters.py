@@ -1,7 +1,7 @@
 """First recipes of each task, for settings that nobody has chosen: small, and as shipped."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -13,10 +13,19 @@ class Starter:
     train: Mapping[str, Any]
     metrics: tuple[str, ...] = ()
     """None, and they are the usual ones of the answer."""
+    metrics_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Those of rows that are all of one kind: kind -> the metrics."""
     train_on_base: Mapping[str, Any] | None = None
     """The training where a base model is named and none is usual; None when none can be used."""
     base_tags: tuple[str, ...] = ()
     """Pipeline tags under which the Hub lists models to start from; none where none is used."""
+
+    def metrics_for(self, kinds: Collection[str]) -> tuple[str, ...]:
+        """Of rows of these kinds, the primary first; none where the answer has usual ones."""
+        if len(kinds) != 1:
+            return self.metrics
+        (kind,) = kinds
+        return self.metrics_of.get(kind, self.metrics)
 
 
 def _arguments(rate: float, epochs: int, batch: int) -> dict[str, Any]:
@@ -67,6 +76,7 @@ STARTERS: Mapping[str, Starter] = {
         base_model="HuggingFaceTB/SmolLM2-135M-Instruct",
         train={"method": "full", "arguments": _arguments(5.0e-5, 2, 8)},
         metrics=("completion_loss", "perplexity"),
+        metrics_of={"preference": ("preference_accuracy", "preference_margin", "completion_loss")},
         base_tags=("text-generation",),
     ),
     "sentence-similarity": Starter(

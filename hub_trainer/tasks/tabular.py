@@ -75,6 +75,7 @@ UNUSED_KEYS = (
     "train.fuse",
     "train.profile",
     "prepare.max_length",
+    "prepare.too_long",
     *TORCH_KEYS,
     *LANGUAGE_KEYS,
 )
@@ -108,6 +109,7 @@ class Tabular:
     name: str = "tabular-classification"
     answer: Answer = load_answer("label")
     converses: None = None
+    counts_tokens: None = None
     modality: str = "table"
     unfit: ClassVar[Mapping[str, str]] = NO_BASE
     methods: frozenset[str] = offered_beside(NO_BASE)

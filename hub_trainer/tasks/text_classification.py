@@ -1,7 +1,7 @@
 """Text classification: a text or a pair in; a label, labels or a number out, by a model's head."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,7 +38,13 @@ from hub_trainer.finetune.label_scores import (
 )
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.reloading import AsUsers, Promised
-from hub_trainer.finetune.tokenizers import encode, load_reader, load_tokenizer, unread_of_text
+from hub_trainer.finetune.tokenizers import (
+    encode,
+    limit_of,
+    load_reader,
+    load_tokenizer,
+    unread_of_text,
+)
 from hub_trainer.finetune.untouched import untouched
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import Recipe
@@ -55,6 +61,7 @@ from hub_trainer.tasks import (
     Progress,
     Row,
     Splits,
+    TokenCounts,
     Widgets,
     as_users_by_pipeline,
     base_model_problems,
@@ -120,6 +127,16 @@ class TextClassification:
         """Those of the texts, and the answer's column."""
         inputs = {name: OPTIONAL_INPUTS[name] for name in self.beside}
         return {"text": "text", **inputs, self.answer.column: self.answer.name}  # type: ignore[dict-item]
+
+    @property
+    def counts_tokens(self) -> "TextClassification":
+        """A text is cut where the model ends."""
+        return self
+
+    def token_counts(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> TokenCounts:
+        """Of a text, or of both with what stands between them."""
+        tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
+        return TokenCounts(_sizes(tokenizer, rows), limit_of(tokenizer))
 
     @property
     def head(self) -> RowHead:
@@ -197,6 +214,7 @@ class TextClassification:
         rows = splits.validation
         read = partial(_batches, tokenizer, rows)
         report = settle_threshold(tuned, report, fit.sought, rows, read)
+        report = replace(report, notes=(*report.notes, *_cut_notes(tokenizer, splits, data)))
         scores = label_scores(tuned, read(), len(rows), head.scores)
         head.settle(tuned, scores, head.targets(rows, names))
         save_classifier(tuned, tokenizer, out_dir / "model")
@@ -305,6 +323,32 @@ def _encoded(tokenizer: Any, rows: Sequence[Row]) -> list[dict[str, Any]]:
     contents = [load_input("text").for_pipeline(row) for row in rows]
     columns = encode(tokenizer, contents, truncation=True)
     return [{name: columns[name][index] for name in columns} for index in range(len(rows))]
+
+
+def _sizes(tokenizer: Any, rows: Sequence[Row]) -> list[int]:
+    """Tokens of each row, whole."""
+    if not rows:
+        return []
+    contents = [load_input("text").for_pipeline(row) for row in rows]
+    return [len(ids) for ids in encode(tokenizer, contents, verbose=False)["input_ids"]]
+
+
+def _cut_notes(tokenizer: Any, splits: Splits, data: FitData) -> list[str]:
+    """How many rows the model has read without their end."""
+    longest, notes = limit_of(tokenizer), []
+    read = {
+        "training": (splits.train, data.lengths),
+        "validation": (splits.validation, data.validation_lengths),
+    }
+    for name, (rows, lengths) in read.items():
+        full = [row for row, size in zip(rows, lengths or (), strict=True) if size == longest]
+        cut = sum(size > longest for size in _sizes(tokenizer, full)) if longest else 0
+        if cut:
+            notes.append(
+                f"{cut:,} of {len(rows):,} {name} rows are longer than {longest:,} tokens and were "
+                "cut at their end"
+            )
+    return notes
 
 
 def _batches(tokenizer: Any, rows: Sequence[Row]) -> Batches:

@@ -5,12 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hub_trainer.answers import Answer, Likelihood, Prediction, Written, load_answer
+from hub_trainer.answers import (
+    Answer,
+    Likelihood,
+    Prediction,
+    Preference,
+    Written,
+    load_answer,
+)
 from hub_trainer.errors import Problem, RowRefused
 from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
-from hub_trainer.finetune.language.preview import read_rows
+from hub_trainer.finetune.language.preview import read_rows, row_sizes
 from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.reloading import likelihoods_as_users
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
@@ -32,6 +39,7 @@ from hub_trainer.tasks import (
     Row,
     Segment,
     Splits,
+    TokenCounts,
     base_model_problems,
     offer_problems,
     offered_beside,
@@ -90,6 +98,15 @@ class TextGeneration:
         """A person and the model take turns."""
         return self
 
+    @property
+    def counts_tokens(self) -> "TextGeneration":
+        """A prompt and its answers are of any length."""
+        return self
+
+    def token_counts(self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders) -> TokenCounts:
+        """Of a prompt with its longest answer."""
+        return TokenCounts(*row_sizes(rows, _fit(recipe, base, _silent)))
+
     def recipe_problems(self, recipe: Recipe, base: ModelFolders | None) -> list[Problem]:
         """What is wrong with the recipe for this task; all of it."""
         problems = offer_problems(self, recipe) + base_model_problems(self, recipe)
@@ -145,9 +162,10 @@ class TextGeneration:
         """What the model writes to each prompt; how likely it finds the row's own first answer.
 
         That is the answer to a prompt, of a preference the chosen one, a dialogue's assistant
-        turns, or a whole text.
+        turns, or a whole text. Of a preference it says how likely both are, where that is asked.
         """
-        served, examples = _served(folders), [example_of(row) for row in rows]
+        served = served_model(folders.model, folders.base, asked.chat_template)
+        examples = [example_of(row) for row in rows]
         found = [Prediction(None)] * len(rows)
         places = range(len(rows)) if asked.answered is None else asked.answered
         prompts = [served.prompt(examples[place]) for place in places]
@@ -158,6 +176,9 @@ class TextGeneration:
         weighed = served.likelihoods([examples[place] for place in asked.weighed])
         for place, one in zip(asked.weighed, weighed, strict=True):
             found[place] = replace(found[place], likelihood=Likelihood(*one))
+        pairs = served.preferences([examples[place] for place in asked.paired])
+        for place, pair in zip(asked.paired, pairs, strict=True):
+            found[place] = replace(found[place], preference=pair and Preference(*pair))
         return found
 
     def predict_base(

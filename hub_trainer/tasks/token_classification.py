@@ -64,6 +64,7 @@ from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
     "train.class_weights",
+    "prepare.too_long",
     "train.estimator",
     "train.estimator_arguments",
     *LANGUAGE_KEYS,
@@ -97,6 +98,8 @@ class TokenClassification:
     name: str = "token-classification"
     answer: Answer = load_answer("spans")
     converses: None = None
+    counts_tokens: None = None
+    """None: long texts are read in windows, to their end."""
     modality: Literal["text", "image", "table"] = "text"
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
     methods: frozenset[str] = offered_beside(NOT_QUANTISED)

@@ -174,6 +174,33 @@ def test_card_when_not_all_could_be_scored_then_says_which() -> None:
     assert "could be scored" not in results_section(writer(results=all_scored))
 
 
+def test_card_when_preferences_were_compared_then_says_how_and_in_which_unit() -> None:
+    section = results_section(
+        writer(
+            results=written(
+                metrics={"preference_accuracy": estimate(0.62), "preference_margin": estimate(1.5)},
+                primary="preference_accuracy",
+            )
+        )
+    )
+    assert "| **preference_accuracy** |" in section
+    assert "| preference_margin, nats |" in section
+    assert "log-probabilities summed over tokens, without a reference model" in section
+    assert "without a reference model" not in results_section(writer())
+
+
+def test_summary_when_not_all_could_be_scored_then_counts_those_that_were() -> None:
+    assert "On 80 sealed test examples its completion_loss is" in render_card(writer())
+
+
+def test_training_when_the_recipe_names_a_chat_template_then_the_card_says_which() -> None:
+    of = writer().recipe.model_dump(mode="json")
+    of["train"]["language"] = {"chat_template": "chatml"}
+    card = render_card(writer(recipe=type(writer().recipe).model_validate(of)))
+    assert re.search(r"\| chat template +\| +chatml \|", card)
+    assert "chat template" not in render_card(writer())
+
+
 def test_limits_when_answers_were_cut_then_says_how_many() -> None:
     card = render_card(writer())
     assert "- 25 % of its answers to the test prompts were cut at 64 tokens." in card

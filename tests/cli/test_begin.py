@@ -1,6 +1,7 @@
 """From one's own file to a first model, and rows proposed with review's own eyes."""
 
 import io
+import json
 import random
 import subprocess
 from pathlib import Path
@@ -46,6 +47,24 @@ def test_hub_when_it_answers_then_a_shell_can_run_its_lines(
 
 def test_starters_when_compared_with_the_tasks_then_each_has_one() -> None:
     assert set(STARTERS) == set(TASKS)
+
+
+@pytest.mark.parametrize(
+    ("said", "primary"),
+    [
+        ({"chosen": "Yes.", "rejected": "No, never."}, "preference_accuracy"),
+        ({"completion": "Yes."}, "completion_loss"),
+    ],
+)
+def test_init_when_rows_are_preferences_then_they_are_what_decides(
+    said: dict[str, str], primary: str, cli: Cli, hub: Hub
+) -> None:
+    rows = [{"prompt": f"Is {n} a number?", **said} for n in range(40)]
+    data = Path(f"{primary}.jsonl")
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = cli("init", "--task", "text-generation", "--data", str(data), "--base-model", TEXT_BASE)
+    assert told.code == 0, told.err
+    assert load_recipe(data.with_suffix(".yaml")).recipe.evaluate.primary == primary
 
 
 @pytest.mark.parametrize("task", [name for name in TASKS if name.startswith("tabular-")])

@@ -88,6 +88,62 @@ def test_check_when_rows_are_preferences_then_both_answers_are_shown(cli: Cli, r
     assert len(told.json["example"]["answers"]) == 2
 
 
+def test_check_when_preferences_are_judged_by_a_loss_then_names_the_metric_that_compares(
+    cli: Cli, recipe: Any
+) -> None:
+    path = recipe("preferred")
+    assert "name preference_accuracy in evaluate" in cli("check", path).err
+    compared = ["evaluate.metrics=[preference_accuracy]", "evaluate.primary=preference_accuracy"]
+    told = cli("check", path, *compared)
+    assert (told.code, "preference_accuracy in" in told.err) == (0, False)
+
+
+def test_check_when_nothing_can_be_compared_then_the_metric_of_preferences_is_refused(
+    cli: Cli, recipe: Any
+) -> None:
+    compared = ["evaluate.metrics=[preference_margin]", "evaluate.primary=preference_margin"]
+    told = cli("check", recipe("asked"), *compared, "--json")
+    (problem,) = told.json["problems"]
+    assert (problem["key"], told.code) == ("evaluate.metrics", 3)
+    assert "preference_margin compares a chosen answer with a rejected one" in problem["message"]
+
+
+def test_check_when_the_base_has_no_chat_template_then_names_the_key_that_gives_one(
+    cli: Cli, hub: Hub, recipe: Any
+) -> None:
+    turns = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
+    rows = [{"messages": [{**turns[0], "content": f"{n}?"}, turns[1]]} for n in range(40)]
+    content = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    commit(hub, Repo(f"{OWNER}/turns", "dataset"), {"train.jsonl": content})
+    path = recipe("turns")
+    told = cli("check", path, "--json")
+    (problem,) = told.json["problems"]
+    assert "name a template in train.language.chat_template, as chatml, plain" in str(problem)
+    good = cli("check", path, "train.language.chat_template=chatml")
+    assert good.code == 0, good.err
+    assert f"<|im_start|>assistant\n{OPEN}Two.<|im_end|>{CLOSE}" in good.err
+    (cli.folder / "own.jinja").write_text("{{ messages[-1]['content'] }}")
+    told = cli("check", path, "train.language.chat_template=own.jinja", "--json")
+    (problem,) = told.json["problems"]
+    assert (problem["key"], told.code) == ("train.language.chat_template", 2)
+    assert "drops turns: of two questions and two answers" in problem["message"]
+
+
+def test_check_when_long_rows_go_then_says_how_many_of_the_first_or_refuses_by_name(
+    cli: Cli, recipe: Any
+) -> None:
+    path = recipe("asked")
+    told = cli("check", path, "prepare.too_long=drop", "prepare.max_length=26")
+    assert told.code == 0, told.err
+    assert "note: 15 of them are longer than 26 tokens and would be left out" in told.err
+    told = cli("check", path, "prepare.too_long=refuse", "prepare.max_length=26", "--json")
+    (problem,) = told.json["problems"]
+    assert (problem["key"], told.code) == ("collect.datasets.0", 3)
+    assert "A row is longer than the model reads." in problem["message"]
+    assert f"train row 32 of {OWNER}/asked@" in problem["message"]
+    assert cli("check", path, "prepare.too_long=refuse").code == 0
+
+
 def test_check_when_the_rows_would_teach_nothing_then_it_is_their_fault_and_all_else_is_told(
     cli: Cli, recipe: Any
 ) -> None:

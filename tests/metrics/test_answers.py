@@ -15,6 +15,7 @@ from hub_trainer.metrics.answers import (
     compare,
     estimate,
     score_answers,
+    score_preferences,
 )
 
 SEALED = [Sealed("The cat sat."), Sealed("A dog ran", ("dog", "ran")), Sealed("no")]
@@ -66,6 +67,32 @@ def test_module_of_a_small_case_gives_the_mean_and_the_scores(name):
 def test_metrics_when_lower_is_better_then_only_those_of_likelihoods():
     lower = {name for name, spec in METRICS.items() if spec.lower_is_better}
     assert lower == metric_names("likelihoods") == {"completion_loss", "perplexity"}
+
+
+def test_preferences_of_a_small_case_equal_those_by_hand_and_equals_are_not_preferred():
+    chosen, rejected = [-3.0, -9.5, -4.0], [-5.0, -9.0, -4.0]
+    assert score_preferences("preference_accuracy", chosen, rejected).tolist() == [1, 0, 0]
+    margins = score_preferences("preference_margin", chosen, rejected)
+    assert margins.tolist() == pytest.approx([2, -0.5, 0])
+    mean = load_metric("preference_margin").compute(chosen=chosen, rejected=rejected)
+    assert mean["preference_margin"] == pytest.approx(0.5)
+
+
+def test_preference_metrics_when_named_then_a_share_and_a_mean_in_nats():
+    of = {name: metric_spec(name) for name in metric_names("preferences")}
+    assert {name: spec.is_share for name, spec in of.items()} == {
+        "preference_accuracy": True,
+        "preference_margin": False,
+    }
+    assert of["preference_margin"].unit == "nats"
+    assert not any(spec.lower_is_better for spec in of.values())
+
+
+def test_can_be_scored_when_preferences_then_only_where_both_answers_are_known():
+    names = metric_names("preferences")
+    both = Sealed("yes", rejected="no")
+    assert all(can_be_scored(name, both) for name in names)
+    assert not any(can_be_scored(name, Sealed("yes")) for name in names)
 
 
 def test_can_be_scored_when_only_a_bad_answer_is_known_then_by_what_is_expected():

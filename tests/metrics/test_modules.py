@@ -37,7 +37,7 @@ OF_LABELS = sorted(metric_names("labels"))
 
 def test_every_metric_has_a_case_by_hand():
     assert set(BY_HAND) == set(OF_LABELS)
-    assert set(METRICS) - set(BY_HAND) == metric_names("answers", "likelihoods")
+    assert set(METRICS) - set(BY_HAND) == metric_names("answers", "likelihoods", "preferences")
 
 
 @pytest.mark.parametrize("name", OF_LABELS)

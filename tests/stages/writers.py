@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hub_trainer.answers import Likelihood, Prediction, Written, load_answer
+from hub_trainer.answers import Likelihood, Prediction, Preference, Written, load_answer
 from hub_trainer.artifacts import write_artifact
 from hub_trainer.inputs.language_examples import answer_text, asked_and_answers, example_of
 from hub_trainer.recipe import GenerationSection
@@ -43,6 +43,10 @@ class FakeWriter:
             weighed = self.likelihoods(folders, [rows[n] for n in asked.weighed])
             for place, likelihood in zip(asked.weighed, weighed, strict=True):
                 found[place] = replace(found[place], likelihood=likelihood)
+        if asked.paired:
+            pairs = self.preferences(folders, [rows[n] for n in asked.paired])
+            for place, pair in zip(asked.paired, pairs, strict=True):
+                found[place] = replace(found[place], preference=pair)
         return found
 
     def predict_base(
@@ -67,6 +71,16 @@ class FakeWriter:
             count = 0 if "too long" in row["text"] else len(row["text"]) % 7 + 3
             noise = _draw(row["text"] + str(model["loss"])) - 0.5
             found.append(Likelihood(-count * (model["loss"] + 0.1 * noise), count))
+        return found
+
+    def preferences(self, folders: ModelFolders, rows: Rows) -> list[Preference | None]:
+        """Right about a share of the pairs, and with the larger margins the better it is."""
+        model = self._heard("preferences", folders, rows)
+        found: list[Preference | None] = []
+        for row in rows:
+            margin = 20 * (model["right"] - _draw(row["text"])) + 0.01
+            is_whole = "too long" not in row["text"]
+            found.append(Preference(-30.0 + margin, -30.0) if is_whole else None)
         return found
 
     def _heard(self, what: str, folders: ModelFolders, rows: Rows) -> dict[str, Any]:

@@ -303,6 +303,7 @@ def test_reload_when_asked_by_publish_then_a_pipeline_of_features_says_the_same(
         "indexes": [0, 5, 11],
         "label_names": [],
         "chat_template": False,
+        "template": None,
         "base": None,
     }
     answer = reload(request)
@@ -482,3 +483,27 @@ def test_widgets_when_a_text_is_too_long_for_the_model_then_the_visitor_is_told(
     assert unread(model, {"text": "red", "text_pair": "blue"}) == []
     [told] = unread(model, {"text": "red " * 40, "text_pair": "blue " * 40})
     assert told.startswith("Only the first 24 of 42 tokens were read")
+
+
+def test_tokens_when_counted_then_the_longer_text_of_a_row_counts(base: Path) -> None:
+    asked = [{"text": "red", "text_pair": "a " * 30}, {"text": "red blue", "text_pair": "a"}]
+    found = TASK.counts_tokens.token_counts(asked, settings(), ModelFolders(base))
+    assert (found.counts, found.longest) == ([32, 4], 24)
+    cut = settings(prepare__max_length=10)
+    assert TASK.counts_tokens.token_counts(asked, cut, ModelFolders(base)).longest == 10
+
+
+def test_fit_when_texts_are_longer_than_the_model_takes_then_a_note_counts_the_rows(
+    base: Path, tmp_path: Path
+) -> None:
+    known = [*rows(15), {**rows(1)[0], "text": "red " * 60, "_row_id": "long"}]
+    few = settings(train__arguments={**SETTINGS, "num_train_epochs": 1})
+    report = TASK.fit(
+        Splits(known, rows(4, seed=1), []),
+        few,
+        tmp_path,
+        base=ModelFolders(base),
+        progress=silent,
+    )
+    told = "1 of 16 training rows have a text of more than 24 tokens, which was cut at its end"
+    assert report.notes == (told,)

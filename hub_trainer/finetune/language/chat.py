@@ -135,8 +135,9 @@ def _template(tokenizer: Any, tools: Sequence[Any] = ()) -> str:
             "The rows are dialogues and the tokenizer has no chat template.",
             reason="a dialogue, for which the tokenizer has no chat template",
             where=str(getattr(tokenizer, "name_or_path", "")) or None,
-            do="name a base model with a chat template, or give rows of plain text:"
-            " text, or prompt and completion as strings",
+            do="name a template in train.language.chat_template, as chatml, plain, or a file beside"
+            " the recipe; or take a base model with a chat template, or rows of plain text: text,"
+            " or prompt and completion as strings",
         )
     return str(tokenizer.get_chat_template(tools=list(tools) or None))
 

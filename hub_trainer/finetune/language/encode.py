@@ -47,6 +47,8 @@ class Reading:
     train_on: TrainOn | None = None
     stops: tuple[int, ...] = ()
     """Ids that end a generation besides the tokenizer's own end of text."""
+    names_template: bool = False
+    """Whether the chat template is one that the recipe names."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def num_tokens(row: dict[str, Any]) -> int:
 def encode(examples: Sequence[Example], tokenizer: Any, found: Format, reading: Reading) -> Encoded:
     """Tokenize and cut; refuse what a model could not learn from."""
     _check_train_on(found, reading.train_on)
+    if reading.names_template:
+        _check_template_used(examples, found)
     cuts = _cuts(examples, tokenizer, reading)
     encoded = _kept(examples, cuts, found)
     _check_left(cuts, len(encoded.rows), reading.max_length)
@@ -89,6 +93,11 @@ def encode_unchecked(
 ) -> Encoded:
     """Tokenize and cut rows that are only measured: they may be few, and of one kind."""
     return _kept(examples, _cuts(examples, tokenizer, reading), found)
+
+
+def sizes(examples: Sequence[Example], tokenizer: Any, reading: Reading) -> list[int]:
+    """Tokens of each prompt with its longest answer, before anything is cut."""
+    return [one.size for one in _cuts(examples, tokenizer, reading)]
 
 
 def _cuts(examples: Sequence[Example], tokenizer: Any, reading: Reading) -> list[Cut]:
@@ -211,6 +220,16 @@ def _check_train_on(found: Format, train_on: TrainOn | None) -> None:
             where="train.language.train_on",
             got=str(train_on),
             do=f"use {', '.join(str(name) for name in offered[1:])} or leave it away",
+        )
+
+
+def _check_template_used(examples: Sequence[Example], found: Format) -> None:
+    if all(isinstance(said, str) for one in examples for said in (one.prompt, *one.answers)):
+        raise DataError(
+            "The rows are texts, which no chat template is asked to write down.",
+            where="train.language.chat_template",
+            got=found.name,
+            do="remove the key, or give rows of messages",
         )
 
 

@@ -59,6 +59,13 @@ class LanguageFit:
         """What the recipe says of language, or the usual."""
         return self.train.language or LanguageSection()
 
+    def tokenizer(self) -> Any:
+        """The tokenizer, with the chat template that the recipe names where it names one."""
+        tokenizer = load_tokenizer(self.model_dir, self.base_dir)
+        if self.language.chat_template is not None:
+            tokenizer.chat_template = self.language.chat_template
+        return tokenizer
+
 
 def fit_language_model(
     train: Sequence[Row], validation: Sequence[Row], fit: LanguageFit, *, out_dir: Path
@@ -67,7 +74,7 @@ def fit_language_model(
 
     An adapter is saved without the name of its base: only the caller knows it.
     """
-    tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
+    tokenizer = fit.tokenizer()
     reading = reading_of(fit, tokenizer)
     # Both splits in tokens; what training rows could not teach is refused.
     known, examples = examples_of([*train, *validation])
@@ -95,7 +102,12 @@ def reading_of(fit: LanguageFit, tokenizer: Any) -> Reading:
     folder = fit.base_dir or fit.model_dir
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     length = fit.max_length or longest_input(tokenizer, config) or DEFAULT_MAX_LENGTH
-    return Reading(length, fit.language.train_on, stop_ids(generation_config(folder), tokenizer))
+    return Reading(
+        length,
+        fit.language.train_on,
+        stop_ids(generation_config(folder), tokenizer),
+        names_template=fit.language.chat_template is not None,
+    )
 
 
 def _start(fit: LanguageFit) -> Any:

@@ -5,12 +5,11 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from hub_trainer.finetune.language.encode import Encoded, encode
+from hub_trainer.finetune.language.encode import Encoded, encode, sizes
 from hub_trainer.finetune.language.fit import LanguageFit, plan_of, reading_of
 from hub_trainer.finetune.language.refusals import refused_rows
-from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import loss_of
-from hub_trainer.inputs.language_examples import Row
+from hub_trainer.inputs.language_examples import Row, example_of
 from hub_trainer.rows.examples import examples_of
 
 Segments = list[tuple[str, bool]]
@@ -25,13 +24,20 @@ def read_rows(rows: Sequence[Row], fit: LanguageFit) -> tuple[Encoded, list[Segm
     taken = [row for row, refusal in zip(rows, refused, strict=True) if refusal is None]
     if rows and not taken:
         raise next(filter(None, refused))
-    tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
+    tokenizer = fit.tokenizer()
     reading = reading_of(fit, tokenizer)
     known, examples = examples_of(taken)
     encoded = encode(examples, tokenizer, known, reading)
     loss_of(encoded, plan_of(fit, reading.max_length))
     encoded = replace(encoded, num_dropped=encoded.num_dropped + len(rows) - len(taken))
     return encoded, preview(encoded.rows[0], tokenizer)
+
+
+def row_sizes(rows: Sequence[Row], fit: LanguageFit) -> tuple[list[int], int]:
+    """Tokens of each row's prompt with its longest answer, and how many training takes."""
+    tokenizer = fit.tokenizer()
+    reading = reading_of(fit, tokenizer)
+    return sizes([example_of(row) for row in rows], tokenizer, reading), reading.max_length
 
 
 def preview(row: dict[str, Any], tokenizer: Any) -> list[Segments]:

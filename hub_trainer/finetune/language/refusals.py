@@ -7,7 +7,7 @@ from hub_trainer.errors import RowRefused
 from hub_trainer.finetune.language.chat import prompt_tokens, tokenize
 from hub_trainer.finetune.language.encode import readable
 from hub_trainer.finetune.language.fit import LanguageFit
-from hub_trainer.finetune.language.serving import first_answer, load_tokenizer
+from hub_trainer.finetune.language.serving import first_answer
 from hub_trainer.inputs.language_examples import Example, Row, asked_and_answers, example_of
 
 
@@ -19,7 +19,7 @@ def refused_rows(rows: Sequence[Row], fit: LanguageFit) -> list[RowRefused | Non
     examples = [example_of(row) for row in rows]
     if not any(_is_dialogue(example) for example in examples):
         return [None] * len(rows)
-    tokenizer = load_tokenizer(fit.model_dir, fit.base_dir)
+    tokenizer = fit.tokenizer()
     return [_refusal(tokenizer, example, fit) for example in examples]
 
 

@@ -31,7 +31,7 @@ def likelihoods_as_users(
     task: str, folder: Path, base: Path | None, rows: Sequence[Row], promised: Promised
 ) -> AsUsers:
     """Likelihoods of the rows; raises ReloadFailure naming the step that failed."""
-    tokenizer = load_tokenizer(folder, chat_template=promised.chat_template)
+    tokenizer = load_tokenizer(folder, promised)
     model = _with_base(folder, base) if base else _whole(folder)
     with step("the model does not take the rows"):
         plain = [_likelihood(model, tokenizer, row) for row in rows]

@@ -76,6 +76,22 @@ class ServedModel:
         scores = iter(score_rows(self.model, learned, self.packing)[:, 0] if learned else ())
         return [(float(next(scores)), count) if count else (0.0, 0) for count in counts]
 
+    def preferences(self, examples: Sequence[Example]) -> list[tuple[float, float] | None]:
+        """Per preference the log-probabilities of its chosen and its rejected answer, after the
+        same tokens.
+
+        None where the model does not take both whole: the rest of an answer would be likelier than
+        all of it.
+        """
+        read = [tokenize(self.tokenizer, readable(self.tokenizer, one)) for one in examples]
+        fits = [
+            self.longest is None or len(one.prompt) + max(map(len, one.answers)) <= self.longest
+            for one in read
+        ]
+        rows = [vars(one) for one, whole in zip(read, fits, strict=True) if whole]
+        scores = iter(score_rows(self.model, rows, self.packing).tolist() if rows else ())
+        return [tuple(next(scores)) if whole else None for whole in fits]
+
 
 def first_answer(tokenizer: Any, example: Example, longest: int | None) -> Tokens:
     """The tokens whose likelihood is an example's; of a preference the chosen answer's."""
@@ -84,14 +100,21 @@ def first_answer(tokenizer: Any, example: Example, longest: int | None) -> Token
     return tokens if longest is None else cut(tokens, longest).tokens
 
 
-def served_model(model_dir: Path, base_dir: Path | None) -> ServedModel:
-    """The model of a folder, or the adapter of a folder over its base; kept while in use."""
+def served_model(
+    model_dir: Path, base_dir: Path | None, chat_template: str | None = None
+) -> ServedModel:
+    """The model of a folder, or the adapter of a folder over its base; kept while in use.
+
+    A model without a chat template is given dialogues by this one.
+    """
     stamp = file_stamp(model_dir) + (file_stamp(base_dir) if base_dir else "")
-    return _served(model_dir, base_dir, stamp)
+    return _served(model_dir, base_dir, chat_template, stamp)
 
 
 @lru_cache(maxsize=2)
-def _served(model_dir: Path, base_dir: Path | None, stamp: str) -> ServedModel:
+def _served(
+    model_dir: Path, base_dir: Path | None, chat_template: str | None, stamp: str
+) -> ServedModel:
     del stamp
     if is_adapter(model_dir) and base_dir is None:
         raise TrainingError(
@@ -100,6 +123,7 @@ def _served(model_dir: Path, base_dir: Path | None, stamp: str) -> ServedModel:
             do="download both: download_folders does",
         )
     tokenizer = load_tokenizer(model_dir, base_dir)
+    tokenizer.chat_template = tokenizer.chat_template or chat_template
     model = _load(model_dir, base_dir).to(device()).eval()
     packing = Packing(tokens_per_pass(device().type, model.dtype), dense=can_be_dense(model))
     longest = longest_input(tokenizer, model.config, model)

@@ -118,7 +118,15 @@ def _seed(trained: TrainedRound) -> int:
 
 def _asked(trained: TrainedRound, questions: Questions, *, weighed: Sequence[int]) -> Asked:
     sampling = trained.recipe.evaluate.generation or GenerationSection()
-    return Asked(sampling, _seed(trained), questions.answered, weighed)
+    language = trained.recipe.train.language
+    return Asked(
+        sampling,
+        _seed(trained),
+        questions.answered,
+        weighed,
+        questions.paired,
+        language.chat_template if language else None,
+    )
 
 
 def _published(trained: TrainedRound, task: Task, truth: Truth) -> Other | None:

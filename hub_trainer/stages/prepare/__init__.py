@@ -15,15 +15,17 @@ from hub_trainer.hub import Hub
 from hub_trainer.inputs import load_input
 from hub_trainer.lineage import PinnedRepo, load_pins
 from hub_trainer.recipe import Recipe
+from hub_trainer.recipe.chat_templates import digest
 from hub_trainer.rows import read_rows, row_id, write_rows
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.left_out import left_out_text, total_of
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 from hub_trainer.stages.prepare.clean import without_problems
+from hub_trainer.stages.prepare.lengths import without_too_long
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
 from hub_trainer.stages.prepare.report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.split import take_validation
-from hub_trainer.tasks import Task, outline_for, task_of
+from hub_trainer.tasks import ModelFolders, Task, TokenCounts, outline_for, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ Row = dict[str, Any]
 Splits = dict[str, list[Row]]
 SPLITS = ("train", "validation", "test")
 Refusals = Callable[[Sequence[Row]], Sequence[RowRefused | None]]
+Sizes = Callable[[Sequence[Row]], TokenCounts]
 
 
 def silent(share: float, doing: str) -> None:
@@ -48,13 +51,15 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             do="Run hub-trainer collect first, or hub-trainer run for the whole round.",
         )
     task, pins = task_of(recipe), load_pins(round_dir)
-    reader = pins.base_model if pins and task.converses else None
+    reads = task.converses or task.counts_tokens and _acts_on_length(recipe)
+    reader = pins.base_model if pins and reads else None
 
     def make(draft: Draft) -> None:
         _assert_augmentations(recipe, task)
         logger.debug("prepare: cleaning and splitting")
-        refusals = _refusals(recipe, task, reader, hub)
-        _prepare(_Preparation(recipe, task, collected, refusals), draft, progress)
+        folders = _small_files(recipe, reader, hub)
+        refusals, sizes = _refusals(recipe, task, folders), _sizes(recipe, task, folders)
+        _prepare(_Preparation(recipe, task, collected, refusals, sizes), draft, progress)
         _tell(draft.outputs)
 
     return make_artifact(round_dir / "prepare", _inputs(recipe, collected, reader), make)
@@ -68,6 +73,8 @@ class _Preparation:
     task: Task
     collected: Artifact
     refusals: Refusals
+    sizes: Sizes | None
+    """What tells how long rows are; None where those that are too long are cut, in training."""
     ledger: Ledger = field(default_factory=Ledger)
 
 
@@ -81,18 +88,37 @@ def _tell(outputs: Mapping[str, Any]) -> None:
         logger.warning("prepare: %s", warning)
 
 
-def _refusals(recipe: Recipe, task: Task, base: PinnedRepo | None, hub: Hub) -> Refusals:
-    """What tells the rows that the base model cannot be given; nothing without one."""
-    if base is None or task.converses is None:
-        return lambda rows: [None] * len(rows)
+def _acts_on_length(recipe: Recipe) -> bool:
+    """Whether rows that are too long go before training."""
+    return recipe.prepare.too_long in ("drop", "refuse")
+
+
+def _small_files(recipe: Recipe, base: PinnedRepo | None, hub: Hub) -> ModelFolders | None:
+    """Those of the base model by which rows are read, where one is."""
+    if base is None:
+        return None
     folders = base_folders(recipe, base, hub, with_weights=False)
     # Before any of its templates is run here: they are a stranger's program.
     assert_sound(recipe, base, folders)
-    return partial(task.converses.refusals, recipe=recipe, base=folders)
+    return folders
+
+
+def _refusals(recipe: Recipe, task: Task, base: ModelFolders | None) -> Refusals:
+    """What tells the rows that the base model cannot be given; nothing without one."""
+    if base is None or task.converses is None:
+        return lambda rows: [None] * len(rows)
+    return partial(task.converses.refusals, recipe=recipe, base=base)
+
+
+def _sizes(recipe: Recipe, task: Task, base: ModelFolders | None) -> Sizes | None:
+    if base is None or task.counts_tokens is None or not _acts_on_length(recipe):
+        return None
+    return partial(task.counts_tokens.token_counts, recipe=recipe, base=base)
 
 
 def _inputs(recipe: Recipe, collected: Artifact, reader: PinnedRepo | None) -> dict[str, Any]:
-    section = recipe.prepare.model_dump(exclude={"max_length", "test_split", "validation_split"})
+    apart = {"max_length", "too_long", "test_split", "validation_split"}
+    section = recipe.prepare.model_dump(exclude=apart)
     near = _near(recipe)
     inputs = {
         "stage": "prepare",
@@ -107,6 +133,10 @@ def _inputs(recipe: Recipe, collected: Artifact, reader: PinnedRepo | None) -> d
         language = recipe.train.language
         inputs["base_model"] = reader.commit_sha
         inputs["train_on"] = language.train_on if language else None
+        if language and language.chat_template is not None:
+            inputs["chat_template"] = digest(language.chat_template)
+    if _acts_on_length(recipe):
+        inputs |= recipe.prepare.model_dump(include={"max_length", "too_long"})
     return inputs
 
 
@@ -201,6 +231,16 @@ def _without_refused(rows: list[Row], split: str, made: _Preparation) -> list[Ro
     return [row for row, refusal in found if refusal is None]
 
 
+def _without_too_long(rows: list[Row], split: str, made: _Preparation) -> list[Row]:
+    """The rows that the model reads whole; sealed rows stay, so that rounds can be compared."""
+    if made.sizes is None or not rows:
+        return rows
+    refuse = made.recipe.prepare.too_long == "refuse"
+    kept, dropped = without_too_long(rows, made.sizes(rows), refuse=refuse, split=split)
+    made.ledger.drop(split, "drop what is too long", rows, dropped)
+    return kept
+
+
 def _separate(splits: Splits, made: _Preparation) -> dict[str, Any]:
     """Make train, validation and test distinct, in place; returns what was found.
 
@@ -225,6 +265,9 @@ def _separate(splits: Splits, made: _Preparation) -> dict[str, Any]:
                 leakage[f"{split} in {sealed}"] = _unleak(
                     splits, split, sealed, task, _sealed_near(recipe), ledger
                 )
+    for split in ("train", "validation"):
+        if split in splits:
+            splits[split] = _without_too_long(splits[split], split, made)
     if "validation" not in splits:
         before = len(splits["train"])
         taken = take_validation(

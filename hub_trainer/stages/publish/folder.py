@@ -40,6 +40,7 @@ from hub_trainer.lineage import (
     pinned_ratings,
     read_record,
 )
+from hub_trainer.recipe.chat_templates import digest
 from hub_trainer.stages.publish.proof import Loaded, prove_reload
 from hub_trainer.stages.publish.round import FinishedRound
 from hub_trainer.stages.publish.sources import (
@@ -75,12 +76,14 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
     """Fill `folder` with all that is published. Raises when the model must not be."""
     licence = _licence(finished, hub)
     _link_model(finished.artifacts["train"].folder / "model", folder)
+    language = finished.train.language
     # The base of an adapter, which the folder does not hold.
     named = adapter_base(hub, folder)
     loaded = Loaded(
         task=finished.recipe.task,
         label_names=finished.prepared["label_names"],
         chat_template=has_chat_template(hub, finished.pins.base_model),
+        template=language.chat_template if language else None,
         base_dir=(download_model(hub, *named) if named else None),
         answer=finished.results.answer,
     )
@@ -249,7 +252,7 @@ def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord
         ratings=_at(ratings),
         seed=recipe.train.seed,
         versions=finished.versions,
-        train=finished.fit.summary(),
+        train={**finished.fit.summary(), **_template_digest(finished)},
         metrics=found["metrics"],
         published=found["published"],
         base=asdict(results.base) if results.base else None,
@@ -264,6 +267,14 @@ def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord
         written=found["writing"],
         tune=finished.tune.to_json() if finished.tune else None,
     )
+
+
+def _template_digest(finished: FinishedRound) -> dict[str, str]:
+    """What tells the chat template that the recipe names; the record's recipe holds it whole."""
+    language = finished.train.language
+    if language is None or language.chat_template is None:
+        return {}
+    return {"chat_template_sha256": digest(language.chat_template)}
 
 
 def _at(pinned: PinnedRepo | None) -> dict[str, Any] | None:

@@ -46,6 +46,8 @@ class Loaded:
     """The answer's name."""
     base_dir: Path | None = None
     """The base of an adapter."""
+    template: str | None = None
+    """The chat template that the model was trained with, where the recipe names one."""
 
 
 def spread_indexes(num_rows: int, count: int = NUM_ROWS) -> list[int]:
@@ -66,6 +68,7 @@ def prove_reload(folder: Path, expected: Expected, loaded: Loaded) -> dict[str, 
         "indexes": list(expected.indexes),
         "label_names": list(loaded.label_names),
         "chat_template": loaded.chat_template,
+        "template": loaded.template,
     }
     answer = _ask_fresh_process(request)
     if "failure" in answer:

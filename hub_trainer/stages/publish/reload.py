@@ -35,7 +35,8 @@ def reload(request: dict[str, Any]) -> dict[str, Any]:
     rows = pq.read_table(request["rows_file"]).take(request["indexes"]).to_pylist()
     base = Path(request["base"]) if request["base"] else None
     folders = ModelFolders(Path(request["folder"]), base)
-    users = task.as_users(folders, rows, Promised(request["label_names"], request["chat_template"]))
+    promised = Promised(request["label_names"], request["chat_template"], request["template"])
+    users = task.as_users(folders, rows, promised)
     with step("the task does not run on the folder"):
         weighed = Asked(answered=(), weighed=range(len(rows)))
         found = task.predict(folders, rows, weighed if users.are_likelihoods else PLAIN)

@@ -186,6 +186,21 @@ def test_whole_model_when_sabotaged_then_refused_saying_which(
     assert "Nothing was sent" in str(caught.value)
 
 
+def test_chat_template_when_it_is_not_the_recipes_then_refused(
+    whole: Path, tmp_path: Path, here: None
+) -> None:
+    seen = expected(ModelFolders(whole), tmp_path)
+    own = (whole / "chat_template.jinja").read_text()
+    for template in (own, own + " "):
+        loaded = Loaded("text-generation", [], False, "completion", template=template)
+        if template == own:
+            prove_reload(whole, seen, loaded)
+            continue
+        with pytest.raises(TrainingError) as caught:
+            prove_reload(whole, seen, loaded)
+        assert "the chat template is not the one that the recipe names" in str(caught.value)
+
+
 def test_adapter_when_its_base_is_another_then_refused(
     whole: Path, adapter: Path, tmp_path: Path, here: None
 ) -> None:
