@@ -83,6 +83,8 @@ class Prediction:
     """Of the row's own answer, where that was asked."""
     preference: Preference | None = None
     """Of the row's two answers, where that was asked and the model takes both whole."""
+    vectors: "tuple[FloatArray, FloatArray] | None" = field(default=None, compare=False, repr=False)
+    """(D,) of both texts of a pair, of length 1, where the value was made of them."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from hub_trainer.answers.measuring import ByStatistics
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.metrics.numbers import NUMBER_METRICS, number_statistics
+from hub_trainer.metrics.retrieval import RETRIEVAL_METRICS, retrieval_statistics
 from hub_trainer.stats import (
     AggregatedLabel,
     Aggregation,
@@ -49,7 +50,8 @@ MEAN_METRICS = frozenset(NUMBER_METRICS) - {"mae"}
 class Number(ByStatistics):
     """One finite number per row."""
 
-    measures: ClassVar[Mapping[str, Metric]] = NUMBER_METRICS
+    measures: ClassVar[Mapping[str, Metric]] = {**NUMBER_METRICS, **RETRIEVAL_METRICS}
+    """Those of retrieval are for tasks whose numbers are made of the vectors of two texts."""
     name: str = "number"
     column: str = "target"
     noun: str = "number"
@@ -207,6 +209,8 @@ class Number(ByStatistics):
     ) -> Statistics:
         """A row per example."""
         del names
+        if metric in RETRIEVAL_METRICS:
+            return retrieval_statistics(metric, references, [one.vectors for one in found])
         return number_statistics(metric, references, _values(found))
 
     def fit_linear(

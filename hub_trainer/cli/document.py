@@ -193,6 +193,7 @@ def metrics_table() -> str:
         numbers,
         positive,
         probabilities,
+        retrieval,
         spans,
         transcripts,
     )
@@ -217,6 +218,9 @@ def metrics_table() -> str:
     ]
     rows += [(f"`{name}`", said, "labels") for name, said in label_sets.MEANINGS.items()]
     rows += [(f"`{name}`", said, "a number") for name, said in numbers.MEANINGS.items()]
+    rows += [
+        (f"`{name}`", said, "a number of two texts") for name, said in retrieval.MEANINGS.items()
+    ]
     rows += [(f"`{name}`", said, "spans") for name, said in spans.MEANINGS.items()]
     rows += [(f"`{name}`", said, "a transcript") for name, said in transcripts.MEANINGS.items()]
     return markdown_table(("metric", "meaning", "of"), rows)

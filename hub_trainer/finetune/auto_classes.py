@@ -1,5 +1,6 @@
-"""Classes of transformers by name, and one for speech, where the config decides between two."""
+"""Classes of transformers by name, and those that transformers does not have."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import transformers
@@ -8,6 +9,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CTC_MAPPING_NAMES,
     MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
 )
+
+from hub_trainer.finetune.sentence_pairs import SENTENCES, AutoModelForSentenceSimilarity
 
 SPEECH = "AutoModelForSpeechRecognition"
 """Name of the class for speech, which transformers does not have."""
@@ -47,8 +50,12 @@ def writes_words(config: Any) -> bool:
     return config.model_type in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
 
 
+_OWN: Mapping[str, Any] = {
+    SPEECH: AutoModelForSpeechRecognition,
+    SENTENCES: AutoModelForSentenceSimilarity,
+}
+
+
 def auto_class(name: str) -> Any:
     """The class of a name."""
-    if name == SPEECH:
-        return AutoModelForSpeechRecognition
-    return getattr(transformers, name)
+    return _OWN.get(name) or getattr(transformers, name)

@@ -40,13 +40,22 @@ from hub_trainer.finetune.model_folder import (
     read_header,
 )
 from hub_trainer.finetune.positions import counts_behind_padding
+from hub_trainer.finetune.sentence_pairs import (
+    MODULES,
+    AutoModelForSentenceSimilarity,
+    layout_faults,
+)
 from hub_trainer.finetune.speech_writing import KNOWN_TYPE
 from hub_trainer.sandbox import OutOfTime, step
 from hub_trainer.sounds import MAX_RATE, MIN_RATE
 
 Found = TypeVar("Found")
-OF_TEXTS = (AutoModelForSequenceClassification, AutoModelForTokenClassification)
-"""Classes that read texts and classify them, or their tokens."""
+OF_TEXTS = (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoModelForSentenceSimilarity,
+)
+"""Classes that read texts in batches: to classify them or their tokens, or to embed them."""
 STEP_SECONDS = 4.0
 """Of CPU, for each step."""
 TEMPLATE_SECONDS = 1.5
@@ -113,8 +122,8 @@ def look_at_base(auto_class: Any, model_dir: Path, base_dir: Path | None = None)
     if look.faults:
         return look
     look.model = look.attempt(CONFIG, STEP_SECONDS, lambda: meta_model(auto_class, folder))
-    if auto_class is AutoModelForCausalLM and look.model is not None:
-        look.faults += writing_faults(look.model)
+    if look.model is not None:
+        _look_at_use(look, auto_class, folder)
     if auto_class is AutoModelForImageClassification:
         _look_at_processor(look, folder, PICTURES)
     elif auto_class is AutoModelForAudioClassification:
@@ -135,6 +144,15 @@ def look_at_base(auto_class: Any, model_dir: Path, base_dir: Path | None = None)
                 " texts need one, set pad_token there"
             )
     return look
+
+
+def _look_at_use(look: BaseLook, auto_class: Any, folder: Path) -> None:
+    """Whether a model that can be built is one for what the class does."""
+    if auto_class is AutoModelForCausalLM:
+        look.faults += writing_faults(look.model)
+    if auto_class is AutoModelForSentenceSimilarity:
+        look.faults += embedding_faults(look.model)
+        look.faults += look.attempt(MODULES, STEP_SECONDS, lambda: layout_faults(folder)) or []
 
 
 def config_faults(config: Mapping[str, Any]) -> list[str]:
@@ -220,6 +238,16 @@ def writing_faults(model: Any) -> list[str]:
             " at wrong ones; name another that writes, as llama or gpt2"
         ]
     return []
+
+
+def embedding_faults(model: Any) -> list[str]:
+    """Why a model that can be built would give no embedding of a text."""
+    if not getattr(model.config, "is_encoder_decoder", False):
+        return []
+    return [
+        f"{CONFIG} describes an encoder with a decoder ({model.config.model_type}), which gives no"
+        " vectors of a text alone; name an encoder, as bert or mpnet"
+    ]
 
 
 def _look_at_tokenizer(look: BaseLook, folder: Path) -> None:

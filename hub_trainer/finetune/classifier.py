@@ -1,6 +1,6 @@
 """Torch models with a head in common: outputs, weights, one fine-tuning run, one saved folder."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.heads import HEADS, Head, label_predictions, output_order
 from hub_trainer.finetune.label_scores import Batches, label_scores
 from hub_trainer.finetune.methods import base_of, merge_adapter, renew
-from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan, Fuse, Loss
+from hub_trainer.finetune.plan import EarlyStopping, FitData, FitPlan, Fuse, Loss, Objective
 from hub_trainer.finetune.progress import StepProgress
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.reports import FitReport
@@ -47,6 +47,8 @@ class ClassifierFit:
     """The label that is looked for, and how it is decided."""
     positive_weights: tuple[float, ...] | None = None
     """(C,) of sets of labels, how much more having one counts than not having it."""
+    objective: Objective | None = None
+    """None: the usual one of the head's outputs."""
 
 
 def labelled_config(
@@ -106,18 +108,23 @@ def load_with_head(
             ignore_mismatched_sizes=not keeps_head,
             output_loading_info=True,
         )
-        missing = _missing_in_body(model, info["missing_keys"])
-        if missing:
-            raise TrainingError(
-                "The base model lacks weights of its own body.",
-                where=str(base_dir),
-                got=f"{len(missing)} tensors missing, as {missing[0]}",
-                do=f"name a model whose weights fit its config ({type(model).__name__})",
-            )
+        assert_whole(model, info["missing_keys"], base_dir)
         if not keeps_head:
             renew_head(model)
     assert isinstance(model, PreTrainedModel)
     return model
+
+
+def assert_whole(model: nn.Module, missing: Collection[str], base_dir: Path) -> None:
+    """Raise TrainingError where weights of the body are missing, which would be random."""
+    lacking = _missing_in_body(model, missing)
+    if lacking:
+        raise TrainingError(
+            "The base model lacks weights of its own body.",
+            where=str(base_dir),
+            got=f"{len(lacking)} tensors missing, as {lacking[0]}",
+            do=f"name a model whose weights fit its config ({type(model).__name__})",
+        )
 
 
 def load_body(base_dir: Path) -> nn.Module:
@@ -129,14 +136,11 @@ def load_body(base_dir: Path) -> nn.Module:
     return model.requires_grad_(False)
 
 
-def new_classifier(auto_class: Any, config: PretrainedConfig, *, seed: int) -> PreTrainedModel:
+def new_classifier(auto_class: Any, config: PretrainedConfig, *, seed: int) -> Any:
     """A model of this architecture with random weights."""
     with quiet_transformers(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: PreTrainedModel = auto_class.from_config(
-            config, dtype=torch.float32, trust_remote_code=False
-        )
-    return model
+        return auto_class.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
 def renew_head(model: PreTrainedModel) -> None:
@@ -149,7 +153,7 @@ def renew_head(model: PreTrainedModel) -> None:
 
 
 def fit_classifier(
-    model: PreTrainedModel, data: FitData, fit: ClassifierFit, *, out_dir: Path
+    model: nn.Module, data: FitData, fit: ClassifierFit, *, out_dir: Path
 ) -> tuple[nn.Module, FitReport]:
     """Fine-tune; a LoRA adapter comes back merged, and proved to answer as before."""
 
@@ -166,6 +170,7 @@ def fit_classifier(
                 metric_for_best=fit.head.best_by(fit.primary),
             ),
             positive_weights=fit.positive_weights,
+            objective=fit.objective,
         ),
         out_dir=out_dir,
         run_digest=fit.run_digest,
@@ -276,12 +281,12 @@ def _example_inputs(data: FitData, device: torch.device) -> dict[str, torch.Tens
     return {key: value.to(device) for key, value in batch.items() if key != "labels"}
 
 
-def _missing_in_body(model: PreTrainedModel, missing: Sequence[str]) -> list[str]:
+def _missing_in_body(model: nn.Module, missing: Collection[str]) -> list[str]:
     """A pooler may be missing: models trained to fill masks have none, and it is learnt.
 
     So may be what stands for masked sounds, which nothing but training uses.
     """
-    body, usual = base_of(model), model.base_model_prefix
+    body, usual = base_of(model), str(model.base_model_prefix)
     prefix = next((name for name, child in model.named_children() if child is body), usual) + "."
     learnt = ("pooler", "masked_spec_embed")
     return sorted(

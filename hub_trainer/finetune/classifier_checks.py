@@ -16,12 +16,14 @@ from hub_trainer.recipe import TrainSection
 SUITS: Mapping[str, tuple[str, ...]] = {
     "focal": ("single_label_classification", "multi_label_classification"),
     "huber": ("regression",),
+    "cosent": ("similarity",),
 }
 """Name in `train.loss` -> how transformers reads the outputs that it is for."""
 OUTPUTS: Mapping[str, str] = {
     "single_label_classification": "labels",
     "multi_label_classification": "sets of labels",
     "regression": "numbers",
+    "similarity": "cosines",
 }
 
 

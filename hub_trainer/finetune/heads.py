@@ -34,7 +34,10 @@ from hub_trainer.stats import measure
 FloatArray = NDArray[np.float32]
 Row = Mapping[str, Any]
 Metrics = Callable[[EvalPrediction], dict[str, float]]
-ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+ProblemType = Literal[
+    "single_label_classification", "multi_label_classification", "regression", "similarity"
+]
+"""How transformers reads the outputs; of similarity there are none."""
 OUTPUT_NAME = "target"
 """What a model of numbers calls its only output."""
 THRESHOLD = 0.5

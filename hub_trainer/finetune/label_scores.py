@@ -63,7 +63,7 @@ def label_scores(
         logits: torch.Tensor = model(**inputs).logits
         return of_logits(logits.float())
 
-    return _in_order(scores, model, batches, num_rows)
+    return row_outputs(scores, model, batches, num_rows)
 
 
 def frozen_features(model: nn.Module, batches: Batches, num_rows: int) -> FloatArray:
@@ -81,7 +81,7 @@ def frozen_features(model: nn.Module, batches: Batches, num_rows: int) -> FloatA
         weight = mask[:, :, None].float()
         return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
 
-    return _in_order(features, model, batches, num_rows)
+    return row_outputs(features, model, batches, num_rows)
 
 
 def nearest_mean_scores(
@@ -150,12 +150,13 @@ def _unit(vectors: FloatArray) -> FloatArray:
     return unit
 
 
-def _in_order(
+def row_outputs(
     answer: Callable[[Mapping[str, torch.Tensor]], torch.Tensor],
     model: nn.Module,
     batches: Batches,
     num_rows: int,
 ) -> FloatArray:
+    """(N, D) what is made of the model's inputs, each row in its place."""
     model.eval()
     where = next(model.parameters()).device
     result: FloatArray | None = None

@@ -4,6 +4,7 @@ from hub_trainer.metrics import METRICS
 from hub_trainer.metrics.label_sets import LABEL_SET_METRICS
 from hub_trainer.metrics.numbers import NUMBER_METRICS
 from hub_trainer.metrics.probabilities import PROBABILITY_METRICS
+from hub_trainer.metrics.retrieval import RETRIEVAL_METRICS
 from hub_trainer.metrics.spans import SPAN_METRICS
 from hub_trainer.metrics.transcripts import TRANSCRIPT_METRICS
 
@@ -14,6 +15,7 @@ _ALL = (
     SPAN_METRICS,
     PROBABILITY_METRICS,
     TRANSCRIPT_METRICS,
+    RETRIEVAL_METRICS,
 )
 
 

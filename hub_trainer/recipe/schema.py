@@ -131,15 +131,16 @@ class HybridSection(Section):
     embeddings; null, all learn from the start."""
 
 
-LossName = Literal["focal", "huber"]
+LossName = Literal["focal", "huber", "cosent"]
 
 
 class LossSection(Section):
     """What is minimised in place of the usual loss; its plain name will do."""
 
     name: LossName
-    """focal (labels that are sure already count less), or huber (of numbers: errors beyond `delta`
-    count by their size and not its square)."""
+    """focal (labels that are sure already count less), huber (of numbers: errors beyond `delta`
+    count by their size and not its square), or cosent (of similarities: only the order of pairs
+    counts, and not how far a cosine is from its number)."""
     gamma: float = Field(2.0, gt=0)
     """focal: how much less a sure label counts, as (1 - p) ** gamma."""
     delta: float = Field(1.0, gt=0)

@@ -486,6 +486,7 @@ TASKS: Mapping[str, str] = {
     "tabular-classification": "hub_trainer.tasks.tabular",
     "tabular-regression": "hub_trainer.tasks.tabular",
     "text-generation": "hub_trainer.tasks.text_generation",
+    "sentence-similarity": "hub_trainer.tasks.sentence_similarity",
 }
 """Pipeline tag -> module that holds its `TASK`."""
 

@@ -87,6 +87,13 @@ OUTLINES: Mapping[str, Sketch] = {
         takes_adapters=True,
         has_formats=True,
     ),
+    "sentence-similarity": Sketch(
+        "text",
+        {"text": "text", "text_pair": "text"},
+        ("number",),
+        "AutoModelForSentenceSimilarity",
+        optional=("text_pair",),
+    ),
 }
 """What is known of a task before it is loaded; one without a row here is loaded for it."""
 NO_ANSWERS = Sketch("text", {}, (), None)

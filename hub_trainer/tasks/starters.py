@@ -12,7 +12,7 @@ class Starter:
     base_model: str | None
     train: Mapping[str, Any]
     metrics: tuple[str, ...] = ()
-    """Those of a task that writes; others have the usual ones of their answer."""
+    """None, and they are the usual ones of the answer."""
     metrics_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Those of rows that are all of one kind: kind -> the metrics."""
     train_on_base: Mapping[str, Any] | None = None
@@ -78,5 +78,11 @@ STARTERS: Mapping[str, Starter] = {
         metrics=("completion_loss", "perplexity"),
         metrics_of={"preference": ("preference_accuracy", "preference_margin", "completion_loss")},
         base_tags=("text-generation",),
+    ),
+    "sentence-similarity": Starter(
+        base_model="sentence-transformers/all-MiniLM-L6-v2",
+        train={"method": "full", "arguments": _arguments(5.0e-5, 2, 32)},
+        metrics=("spearman", "pearson"),
+        base_tags=("sentence-similarity", "feature-extraction"),
     ),
 }

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.answers.decisions import Sought
-from hub_trainer.errors import DataError, Problem
+from hub_trainer.errors import Problem
 from hub_trainer.finetune.batches import padding_collate
 from hub_trainer.finetune.classifier import (
     ClassifierFit,
@@ -71,9 +71,9 @@ from hub_trainer.tasks import (
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
+from hub_trainer.tasks.texts import text_boxes, text_faults
 
 UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", *LANGUAGE_KEYS)
-MAX_TEXT_CHARACTERS = 20_000
 
 USAGES = {
     "label": """\
@@ -100,8 +100,6 @@ print(estimate("Write your text here.", truncation=True)[0]["score"])
 """Name of an answer -> how a model of it is used."""
 ONE_TEXT = '"Write your text here."'
 TWO_TEXTS = '{"text": "Write the first text here.", "text_pair": "And here the second."}'
-LABELS = {"text": "Text", "text_pair": "Second text"}
-"""Column of a text -> what its box in the Space is called where the dataset has no name for it."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ class TextClassification:
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
         texts = ("text", *self.beside)
-        faults = [f"{name} is empty" for name in texts if not _is_text(row.get(name))]
+        faults = text_faults(row, texts)
         faults += [
             f"{name} is there, which this model does not read"
             for name in OPTIONAL_INPUTS
@@ -270,10 +268,7 @@ class TextClassification:
     def widgets(self, examples: Sequence[Row]) -> Widgets:
         """A box for each text."""
         del examples
-        names = ("text", *self.beside)
-        boxes = [("Textbox", {"label": LABELS[name], "lines": 4}) for name in names]
-        columns = names if self.beside else ()
-        return Widgets(boxes, partial(_text_row, names), unread=_unread, columns=columns)
+        return text_boxes(("text", *self.beside), purpose="classify", unread=_unread)
 
     def card(self) -> ModelCard:
         """How to use the model."""
@@ -365,27 +360,6 @@ def _batches(tokenizer: Any, rows: Sequence[Row]) -> Batches:
             yield chosen, collate([encoded[index] for index in chosen])
 
     return made()
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _text_row(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    row = dict(zip(names, values, strict=True))
-    empty = [name for name in names if not _is_text(row[name])]
-    if empty:
-        one_of_two = len(names) > len(empty)
-        what = "One of the two texts is missing." if one_of_two else "There is no text to classify."
-        raise DataError(what, do="write both texts first" if names[1:] else "write a text first")
-    longest = max(map(len, row.values()))
-    if longest > MAX_TEXT_CHARACTERS:
-        which = "One text" if names[1:] else "The text"
-        raise DataError(
-            f"{which} has {longest:,} characters, and {MAX_TEXT_CHARACTERS:,} is the limit.",
-            do="shorten it",
-        )
-    return row
 
 
 def _unread(model_dir: Path, row: Row) -> list[str]:

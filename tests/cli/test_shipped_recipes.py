@@ -29,7 +29,7 @@ from tests.tasks.factory import (
 from tests.tasks.language import language_base
 
 ROOT = Path(__file__).parents[2]
-QUICK = ("tabular-classification", "text-classification", "text-generation")
+QUICK = ("sentence-similarity", "tabular-classification", "text-classification", "text-generation")
 """Tasks whose recipes are checked in every run of the tests; the others are slow ones."""
 RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
 ORGS = (
@@ -253,7 +253,7 @@ def commands(path: Path) -> list[list[str]]:
 
 def local(words: list[str]) -> list[object]:
     """The same with the recipe where it lies, and a length that the tiny encoder takes."""
-    cut = ("text-classification", "token-classification")
+    cut = ("text-classification", "token-classification", "sentence-similarity")
     small = ["prepare.max_length=24"] if any(task in words[0] for task in cut) else []
     return [ROOT / words[0], *words[1:], *small]
 

@@ -74,6 +74,15 @@ def priced(count: int) -> Rows:
     return [{name: value for name, value in row.items() if name != "label"} for row in rows]
 
 
+def pairs(count: int) -> Rows:
+    """Two texts with a number."""
+    rows = with_answers(count)
+    return [
+        {"text": row["text"], "text_pair": other["text"], "target": row["target"]}
+        for row, other in zip(rows, rows[::-1], strict=True)
+    ]
+
+
 BERT = {"base": text_base, "blocks": ("bert.encoder.layer.0.", "bert.encoder.layer.1.")}
 WAVES = {"blocks": ("wav2vec2.encoder.layers.0.", "wav2vec2.encoder.layers.1.")}
 POOLED = ("bert.pooler.", "classifier.")
@@ -104,6 +113,10 @@ SUBJECTS: dict[tuple[str, str], Subject] = {
     ("text-generation", "completion"): Subject(
         demonstrations, "perplexity", base=language_base, head=("lm_head.",),
         blocks=("model.layers.0.", "model.layers.1."), after=("model.norm.",),
+    ),
+    ("sentence-similarity", "number"): Subject(
+        pairs, "spearman", base=text_base,
+        blocks=("body.encoder.layer.0.", "body.encoder.layer.1."),
     ),
 }  # fmt: skip
 WRITES_WORDS = Subject(
@@ -218,7 +231,8 @@ def assert_begins(method: str, subject: Subject, learner: Learner, base: Path) -
 def assert_loads(pair: tuple[str, str], folders: ModelFolders, rows: Rows) -> None:
     """The folder has its files, and answers every row."""
     loaded = load_task(*pair)
-    files = {path.name for path in folders.model.iterdir()}
+    every = folders.model.rglob("*")
+    files = {path.relative_to(folders.model).as_posix() for path in every}
     assert folders.base is not None or set(loaded.card().files) <= files
     asked = Asked(answered=(), weighed=range(len(rows))) if loaded.converses else PLAIN
     found = loaded.predict(folders, rows, asked)
