@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hub_trainer import __version__
+from hub_trainer.cli.going_away import (
+    Destination,
+    Detach,
+    Gpus,
+    Journey,
+    Sbatch,
+    Secrets,
+    TimeLimit,
+    run_away,
+)
 from hub_trainer.cli.output import (
     errors_shown,
     pair_of,
@@ -50,8 +60,6 @@ AccelerateConfig = Annotated[
     Path | None, typer.Option(help="Run the train stage under this accelerate config file.")
 ]
 
-AWAY = "Away from this machine"
-"""Group of options in the help of `run`."""
 ROUND, COMMUNITY, THE_HUB = "The round", "The community", "The Hub"
 """Groups of commands in --help."""
 
@@ -143,60 +151,17 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew a round that was begun and not sent.")
     ] = False,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WHERE",
-            help="slurm writes a batch file to submit; jobs:FLAVOR, as jobs:a10g-large, sends a Job"
-            " to the Hub; this machine otherwise.",
-            rich_help_panel=AWAY,
-        ),
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="2h",
-            help="Time limit; from the plan's estimate otherwise.",
-            rich_help_panel=AWAY,
-        ),
-    ] = None,
-    gpus: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="slurm: GPUs of a node, if not as the config says.", rich_help_panel=AWAY
-        ),
-    ] = None,
-    detach: Annotated[
-        bool,
-        typer.Option(
-            "--detach",
-            help="jobs: do not follow the log; the same command finds the job again.",
-            rich_help_panel=AWAY,
-        ),
-    ] = False,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="jobs: a variable of this environment that the job gets as a secret; repeatable.",
-            rich_help_panel=AWAY,
-        ),
-    ] = None,
-    sbatch: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="name=value",
-            help="slurm: an option of sbatch, as partition=gpu; repeatable.",
-            rich_help_panel=AWAY,
-        ),
-    ] = None,
+    on: Destination = None,
+    time: TimeLimit = None,
+    gpus: Gpus = None,
+    detach: Detach = False,
+    secret: Secrets = None,
+    sbatch: Sbatch = None,
     as_json: AsJson = False,
 ) -> None:
     """One round, all stages: collect, prepare, train, evaluate, publish."""
     with errors_shown(as_json):
         use_endpoint(endpoint)
-        from hub_trainer.cli.going_away import Journey, run_away
-
         journey = Journey(on, time, gpus, tuple(sbatch or ()), detach, tuple(secret or ()))
         if journey.leaves(fresh=fresh, round_dir=round_dir):
             run_away(

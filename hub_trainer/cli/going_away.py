@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -12,6 +13,54 @@ from hub_trainer.errors import UsageError
 from hub_trainer.hub import Hub
 
 SLURM, JOBS = "slurm", "jobs:"
+AWAY = "Away from this machine"
+"""Group of options in the help of `run`."""
+
+Destination = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHERE",
+        help="slurm writes a batch file to submit; jobs:FLAVOR, as jobs:a10g-large, sends a Job"
+        " to the Hub; this machine otherwise.",
+        rich_help_panel=AWAY,
+    ),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="2h", help="Time limit; from the plan's estimate otherwise.", rich_help_panel=AWAY
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="slurm: GPUs of a node, if not as the config says.", rich_help_panel=AWAY
+    ),
+]
+Detach = Annotated[
+    bool,
+    typer.Option(
+        "--detach",
+        help="jobs: do not follow the log; the same command finds the job again.",
+        rich_help_panel=AWAY,
+    ),
+]
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="jobs: a variable of this environment that the job gets as a secret; repeatable.",
+        rich_help_panel=AWAY,
+    ),
+]
+Sbatch = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="name=value",
+        help="slurm: an option of sbatch, as partition=gpu; repeatable.",
+        rich_help_panel=AWAY,
+    ),
+]
 
 
 @dataclass(frozen=True)
