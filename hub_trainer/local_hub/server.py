@@ -25,6 +25,7 @@ from hub_trainer.local_hub.job_runner import JobRunner
 from hub_trainer.local_hub.lifecycle import empty_trash
 from hub_trainer.local_hub.protocol import HubProtocol
 from hub_trainer.local_hub.refs import reconcile
+from hub_trainer.local_hub.scheduled_jobs import Scheduler
 from hub_trainer.local_hub.store import get_meta, set_meta
 
 ADMIN = "admin"
@@ -82,9 +83,13 @@ class LocalHub:
         self.url = _url_of(self._socket, self._address[0])
         app = build_app(self.core, (self._address[0], *self._allowed_hosts))
         self._server = _server_for(app)
-        self._beside = (Deliverer(self.core), Housekeeper(self.core))
+        self._beside: list[Deliverer | Housekeeper | Scheduler] = [
+            Deliverer(self.core),
+            Housekeeper(self.core),
+        ]
         if self._allow_jobs:
             self.core.jobs = JobRunner(self.data_dir.resolve() / "jobs", self.core.store)
+            self._beside.append(Scheduler(self.core.store, self.core.jobs))
         self._thread = threading.Thread(target=self._run, name="local-hub", daemon=True)
         self._thread.start()
         self._wait_until_started()
@@ -103,10 +108,10 @@ class LocalHub:
 
     def stop(self) -> None:
         """Finish the requests in progress, then let go of port and data."""
-        if self.core.jobs is not None:
-            self.core.jobs.stop()
         for each in self._beside:
             each.stop()
+        if self.core.jobs is not None:
+            self.core.jobs.stop()
         self._server.should_exit = True
         self._thread.join(timeout=30)
         self._socket.close()

@@ -71,6 +71,10 @@ CREATE TABLE IF NOT EXISTS job(
   id TEXT PRIMARY KEY, namespace TEXT NOT NULL, user_id TEXT NOT NULL, spec TEXT NOT NULL,
   labels TEXT NOT NULL, stage TEXT NOT NULL, message TEXT, created TEXT NOT NULL, started TEXT,
   finished TEXT);
+CREATE TABLE IF NOT EXISTS scheduled_job(
+  id TEXT PRIMARY KEY, namespace TEXT NOT NULL, user_id TEXT NOT NULL, request TEXT NOT NULL,
+  schedule TEXT NOT NULL, suspend INTEGER NOT NULL, concurrency INTEGER NOT NULL,
+  created TEXT NOT NULL, last_job TEXT, last_at TEXT, next_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS lfs_grant(
   repo_id TEXT NOT NULL, oid TEXT NOT NULL, size INTEGER NOT NULL, pushed TEXT NOT NULL,
   PRIMARY KEY (repo_id, oid));

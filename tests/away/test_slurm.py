@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -99,9 +101,13 @@ def test_option_when_it_cannot_be_had_then_says_so(folder: Path, option: str, me
 
 
 STUBS = {
-    # A task is started with what stands after srun's own options.
-    "srun": """while case "${1:-}" in --*) true ;; *) false ;; esac; do shift; done
-export SLURM_NODEID=0; exec "$@" """,
+    # What stands after srun's own options is started once for each node, all of them here.
+    "srun": """nodes=1
+while case "${1:-}" in --nodes=*) nodes=${1#*=} ;; --*) true ;; *) false ;; esac; do shift; done
+tasks=()
+for ((node = 0; node < nodes; node++)); do SLURM_NODEID=$node "$@" & tasks+=($!); done
+code=0; for task in "${tasks[@]}"; do wait "$task" || code=$?; done
+exit "$code" """,
     "scontrol": """if [ "$1" = show ]; then echo 127.0.0.1; else echo "$@" >>"$REQUEUED"; fi""",
 }
 
@@ -122,50 +128,69 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "requeued"
 
 
-def _signal_step(process: "subprocess.Popen[str]", parent: int | None = None) -> None:
-    """TERM to all processes below the batch shell, as Slurm sends it to a step."""
-    parent = parent or process.pid
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    for child in map(int, children):
-        _signal_step(process, child)
-        os.kill(child, signal.SIGTERM)
+def _descendants(parent: int) -> Iterator[int]:
+    """Processes below one, the youngest generation first."""
+    with suppress(FileNotFoundError):
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            yield from _descendants(int(child))
+            yield int(child)
+
+
+def _signal_step(batch_shell: int) -> None:
+    """TERM to all processes of the step, as Slurm sends it: to the tasks, and not to srun."""
+    for process in list(_descendants(batch_shell)):
+        if b"bin/srun" not in Path(f"/proc/{process}/cmdline").read_bytes():
+            os.kill(process, signal.SIGTERM)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("processes", [None, 1, 2])
+@pytest.mark.parametrize(("processes", "nodes"), [(0, 1), (1, 1), (2, 1), (2, 2)])
 def test_round_when_told_to_stop_then_asks_for_a_requeue_and_the_next_start_resumes(
     cli: Cli,  # noqa: F811
     cluster: Path,
-    processes: int | None,
+    processes: int,
+    nodes: int,
 ) -> None:
-    recipe = write_recipe(cli.folder / f"slurm-{processes}.yaml", "text")
+    name = f"slurm-{processes}-{nodes}"
+    recipe = write_recipe(cli.folder / f"{name}.yaml", "text")
     settings = ["num_train_epochs=60", "save_strategy=epoch", "eval_strategy=epoch"]
     overrides = [f"train.arguments.{one}" for one in settings]
     config = yaml.safe_load((CONFIGS / "cpu.yaml").read_text())
-    (cli.folder / "several.yaml").write_text(yaml.safe_dump(config | {"num_processes": processes}))
+    config |= {"num_processes": processes, "num_machines": nodes}
+    config |= {"main_process_ip": "node1", "main_process_port": 29500}
+    (cli.folder / "several.yaml").write_text(yaml.safe_dump(config))
     given = ["--accelerate-config", "several.yaml"] if processes else []
     told = cli("run", recipe, *overrides, "--on", "slurm", "--time", "1h", *given, "--json")
     assert told.code == 0, told.err
     file = told.json["file"]
     assert f"sbatch {file}" in told.err
-    first = _start(file, cli.folder / "first.log")
-    _wait_for("step 10", cli.folder / "first.log", first)
-    _signal_step(first)
-    assert first.wait(timeout=120) == 75, (cli.folder / "first.log").read_text()
+    log = cli.folder / "first.log"
+    with _started(file, log) as first:
+        _wait_for("step 10", log, first)
+        _signal_step(first.pid)
+        assert first.wait(timeout=120) == 75, log.read_text()
     assert cluster.read_text() == "requeue 42\n"
-    second = _start(file, cli.folder / "second.log")
-    assert second.wait(timeout=250) in (0, 6), (cli.folder / "second.log").read_text()
-    trained = find_artifact(cli.folder / f"rounds/slurm-{processes}/round-001/train")
+    log = cli.folder / "second.log"
+    with _started(file, log) as second:
+        assert second.wait(timeout=400) in (0, 6), log.read_text()
+    trained = find_artifact(cli.folder / f"rounds/{name}/round-001/train")
     assert trained is not None
     assert trained.outputs["fit"]["resumed_from"] >= 5
 
 
-def _start(file: str, log: Path) -> "subprocess.Popen[str]":
+@contextmanager
+def _started(file: str, log: Path) -> "Iterator[subprocess.Popen[str]]":
+    """The batch file at work; nothing of it is left afterwards."""
     with log.open("w") as out:
-        return subprocess.Popen(
-            ["bash", file], stdout=out, stderr=out, text=True, start_new_session=True
-        )
+        process = subprocess.Popen(["bash", file], stdout=out, stderr=out, text=True)
+    try:
+        yield process
+    finally:
+        for left in [*_descendants(process.pid), process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(left, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_for(text: str, log: Path, process: "subprocess.Popen[str]") -> None:

@@ -305,8 +305,9 @@ def test_job_when_the_server_was_killed_then_is_an_error_after_the_next_start(
     tmp_path: Path,
 ) -> None:
     with LocalHub(tmp_path, allow_jobs=True) as hub:
-        job_id = _run(HfApi(endpoint=hub.url, token=hub.token), "pass")
-        _end(HfApi(endpoint=hub.url, token=hub.token), job_id)
+        api = HfApi(endpoint=hub.url, token=hub.token)
+        job_id = _run(api, "pass")
+        assert _logs(api, job_id, follow=True) == []
         with hub.core.store.write() as db:
             db.execute("UPDATE job SET stage = 'RUNNING'")
     with LocalHub(tmp_path, allow_jobs=True) as hub:

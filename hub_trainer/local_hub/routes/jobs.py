@@ -25,7 +25,7 @@ POLL_SECONDS = 0.2
 
 def hardware(call: Call) -> Response:
     """GET /api/jobs/hardware: this machine, which costs nothing."""
-    _runner(call)
+    runner_of(call)
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     shown = {
         "name": FLAVOR,
@@ -42,7 +42,7 @@ def hardware(call: Call) -> Response:
 
 def create(call: Call) -> Response:
     """POST /api/jobs/{account}."""
-    runner = _runner(call)
+    runner = runner_of(call)
     namespace = require_namespace(call.core.store, call.actor, call.params["account"])
     assert call.actor.user is not None
     spec, secrets = jobs.read_spec(call.json())
@@ -58,7 +58,7 @@ def list_all(call: Call) -> Response:
     if unknown:
         raise bad_request(f"stage must be one of {', '.join(STAGES)}, not {', '.join(unknown)}.")
     found = jobs.list_jobs(
-        call.core.store, _namespace(call), stages=stages, labels=call.queries("label")
+        call.core.store, namespace_of(call), stages=stages, labels=call.queries("label")
     )
     return reply([jobs.show(call.core.store, job) for job in found])
 
@@ -72,7 +72,7 @@ def cancel(call: Call) -> Response:
     """POST /api/jobs/{account}/{job}/cancel."""
     job = _find(call)
     require_namespace(call.core.store, call.actor, job.namespace)
-    _runner(call).cancel(job)
+    runner_of(call).cancel(job)
     return nothing()
 
 
@@ -88,7 +88,7 @@ async def logs(call: Call) -> Response:
     """GET /api/jobs/{account}/{job}/logs: events as they come, until the job ends."""
     job = await run_in_threadpool(_find, call)
     tail = call.number("tail", 0, 1_000_000)
-    events = _events(_runner(call), job, tail)
+    events = _events(runner_of(call), job, tail)
     return StreamingResponse(events, 200, media_type="text/event-stream")
 
 
@@ -134,7 +134,8 @@ def _offset_of(path: Path, tail: int) -> int:
         return 0
 
 
-def _runner(call: Call) -> JobRunner:
+def runner_of(call: Call) -> JobRunner:
+    """Who runs the jobs here; 501 where nobody does."""
     if call.core.jobs is None:
         raise WireError(
             501, "This Local Hub runs no jobs. Whoever starts it can allow them: --allow-jobs."
@@ -142,9 +143,9 @@ def _runner(call: Call) -> JobRunner:
     return call.core.jobs
 
 
-def _namespace(call: Call) -> str:
+def namespace_of(call: Call) -> str:
     """The namespace as it is written, if the actor is one of its people; else 404."""
-    _runner(call)
+    runner_of(call)
     account = find_account(call.core.store, call.params["account"])
     if account is None or not is_member(call.actor, account.name):
         raise not_found("There are no such jobs.")
@@ -152,7 +153,7 @@ def _namespace(call: Call) -> str:
 
 
 def _find(call: Call) -> Job:
-    return jobs.find_job(call.core.store, _namespace(call), call.params["job"])
+    return jobs.find_job(call.core.store, namespace_of(call), call.params["job"])
 
 
 def _answer(call: Call, job: Job) -> Response:
