@@ -143,6 +143,15 @@ def _signal_step(batch_shell: int) -> None:
             os.kill(process, signal.SIGTERM)
 
 
+def test_command_when_no_time_is_given_then_the_plan_says_it(cli: Cli) -> None:  # noqa: F811
+    recipe = write_recipe(cli.folder / "planned.yaml", "table")
+    told = cli("run", recipe, "--on", "slurm", "--json")
+    assert told.code == 0, told.err
+    assert told.json["seconds"] == 45 * 60
+    assert "time=00:45:00" in _directives(Path(told.json["file"]).read_text())
+    assert "Written, and not submitted." in told.err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("processes", "nodes"), [(0, 1), (1, 1), (2, 1), (2, 2)])
