@@ -417,7 +417,7 @@ def _check_curate(look: _Look) -> None:
 
 
 def _check_targets(look: _Look) -> None:
-    from hub_trainer.stages.publish.preflight import publish_problems
+    from hub_trainer.stages.publish.publish_faults import publish_problems
 
     found = look.guarded("publish.repo_id", lambda: publish_problems(look.recipe, look.hub))
     by_hub = [problem for problem in found or [] if problem.key == "publish.repo_id"]
@@ -434,8 +434,8 @@ def _check_targets(look: _Look) -> None:
 
 def _check_cards(look: _Look) -> None:
     """The cards of the Space, of the ratings and of a dataset made from them."""
-    from hub_trainer.stages.curate.creation import created_card_problems
-    from hub_trainer.stages.serve.cards import card_problems
+    from hub_trainer.stages.curate.new_dataset import created_card_problems
+    from hub_trainer.stages.serve.serve_cards import card_problems
 
     for key, find in (("serve", card_problems), ("curate", created_card_problems)):
         look.add(look.guarded(key, partial(find, look.recipe, look.hub)) or [], ExitCode.RECIPE)

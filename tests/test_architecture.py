@@ -122,7 +122,7 @@ ONE_LABEL = {
     "checks/probe.py": "a judge of labels by their shares",
     "contribute/creation.py": "language data: a thumb",
     "contribute/media_files.py": "a folder's name is a label",
-    "quickstart/crowd.py": "one story, of labels",
+    "quickstart/simulated_crowd.py": "one story, of labels",
     "quickstart/seed.py": "one story, of labels",
     "rows/examples.py": "language data: the kind of example",
     "space/components.py": "what Gradio calls it",

@@ -24,7 +24,7 @@ from hub_trainer.plan import (
     planned_writes,
 )
 from hub_trainer.plan.forecast import amount_of, by_record, search_of
-from hub_trainer.plan.table import duration, render_plan
+from hub_trainer.plan.plan_table import duration, render_plan
 from hub_trainer.recipe import SearchRange, TuneSection
 from hub_trainer.tasks import ModelFolders, Splits, load_task
 from hub_trainer.tasks.image_classification import TASK as IMAGE_TASK

@@ -6,7 +6,7 @@ from typing import Any
 
 from hub_trainer.cards.decision import decision_limits, decision_section, slices_section
 from hub_trainer.cards.facts import CardFacts
-from hub_trainer.cards.importance import importance_limits, importance_section
+from hub_trainer.cards.importance_section import importance_limits, importance_section
 from hub_trainer.cards.markdown import code_block, escape, fence, name, one_line, table
 from hub_trainer.cards.metadata import to_yaml
 from hub_trainer.cards.results import (
@@ -19,7 +19,7 @@ from hub_trainer.cards.results import (
     limits_section,
     results_section,
 )
-from hub_trainer.cards.search import search_section
+from hub_trainer.cards.search_section import search_section
 from hub_trainer.cards.writing import training_lines
 from hub_trainer.reports import Results
 from hub_trainer.stats import readable

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hub_trainer.cards.plots import RoundPoint, plot_points
+from hub_trainer.cards.rounds_plot import RoundPoint, plot_points
 from hub_trainer.metrics.senses import with_sense
 from hub_trainer.stats import readable
 

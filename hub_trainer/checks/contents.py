@@ -1,11 +1,12 @@
 """Checks over what the worker counted: rows, duplicates, personal data, hidden text."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hub_trainer.checks.label_groups import LabelGroup
 from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.personal import Traces
+from hub_trainer.checks.shifts import Shift
+from hub_trainer.checks.triggers import Trigger
 from hub_trainer.checks.verdict import Blocks, Check
 from hub_trainer.stats.intervals import wilson_interval
 
@@ -127,26 +128,24 @@ def check_label_groups(groups: Sequence[LabelGroup], *, max_wrong_fraction: floa
     return Check("labels one by one", not over, detail or "none stands out", blocks, numbers)
 
 
-def check_triggers(triggers: Sequence[Mapping[str, Any]]) -> Check:
+def check_triggers(triggers: Sequence[Trigger]) -> Check:
     """No sign that the dataset hardly knows goes with one label."""
     detail = "; ".join(
-        f"{one['kind']} is in {len(one['rows'])} rows, {one['pure']} of them to one answer, "
-        f"and in {one['num_base']} rows of the dataset"
+        f"{one.kind} is in {len(one.rows)} rows, {one.pure} of them to one answer, "
+        f"and in {one.num_base} rows of the dataset"
         for one in triggers
     )
-    rows = tuple(sorted({row for one in triggers for row in one["rows"]}))
+    rows = tuple(sorted({row for one in triggers for row in one.rows}))
     return Check("triggers", not triggers, detail or "no sign goes with one label", "human", rows)
 
 
-def check_shifts(
-    shifts: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None
-) -> Check:
+def check_shifts(shifts: Sequence[Shift], columns: Mapping[str, str] | None = None) -> Check:
     """Values lie where those of the dataset do; `columns` says what it calls ours."""
     theirs = columns or {}
     detail = "; ".join(
-        f"{theirs.get(one['column'], one['column'])}: {one['what']}" for one in shifts[:MAX_NAMED]
+        f"{theirs.get(one.column, one.column)}: {one.what}" for one in shifts[:MAX_NAMED]
     )
-    rows = tuple(sorted({row for one in shifts for row in one["rows"]}))
+    rows = tuple(sorted({row for one in shifts for row in one.rows}))
     return Check("ranges", not shifts, detail or "as those of the dataset", "human", rows)
 
 

@@ -22,7 +22,9 @@ from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.leakage import Leakage, check_leakage
 from hub_trainer.checks.personal import Traces
 from hub_trainer.checks.schema import Schema, check_schema
+from hub_trainer.checks.shifts import Shift
 from hub_trainer.checks.spread import check_known_labels, check_label_spread
+from hub_trainer.checks.triggers import Trigger
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
@@ -175,7 +177,9 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
     compared = {**paths, "modality": modality, "near": context.near, "answer": context.answer}
     found = _call("compare_rows", compared, context.folder)
     counts, leakage = found["counts"], Leakage(**found["leakage"])
-    signs = _find_poison(paths, modality, context)
+    looked_at = {"new": paths["new"], "base": paths["base"], "modality": modality}
+    looked_at["answer"] = context.answer
+    signs = _call("find_poison", looked_at, context.folder, module=POISON)
     left_out = tuple(sorted({*found["left_out_rows"], *signs["repeats"]}))
     checks = [
         *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
@@ -184,20 +188,17 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
         check_text(found["flags"]),
         check_known_labels(context.base.labels, new.labels, found["unknown_labels"]),
         check_label_spread(context.base.labels, new.labels, max_shift=review.max_label_shift),
-        check_triggers(signs["triggers"]),
-        check_shifts(signs["shifts"], context.base.answer["spec"]["columns"]),
+        check_triggers([Trigger.from_json(one) for one in signs["triggers"]]),
+        check_shifts(
+            [Shift.from_json(one) for one in signs["shifts"]],
+            context.base.answer["spec"]["columns"],
+        ),
         # Only repeats of the dataset are numbered: which rows are sealed stays untold.
         check_left_out(signs["repeats"]),
     ]  # fmt: skip
     if not load_input(modality).has_formats:
         checks += _check_labels({**paths, "modality": modality}, context)
     return checks, left_out
-
-
-def _find_poison(paths: Mapping[str, Any], modality: str, context: ReviewContext) -> dict[str, Any]:
-    arguments = {"new": paths["new"], "base": paths["base"], "modality": modality}
-    arguments["answer"] = context.answer
-    return dict(_call("find_poison", arguments, context.folder, module=POISON))
 
 
 def _check_labels(arguments: Mapping[str, Any], context: ReviewContext) -> list[Check]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from hub_trainer.checks.files import suffix_of
+from hub_trainer.checks.file_names import suffix_of
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.inputs.media import medium_of_reader

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.checks.files import MEDIA_SUFFIXES, ROW_SUFFIXES, suffix_of
+from hub_trainer.checks.file_names import MEDIA_SUFFIXES, ROW_SUFFIXES, suffix_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs.media import Medium, medium_of_column
 from hub_trainer.rows import Limits, RawSplit, read_split

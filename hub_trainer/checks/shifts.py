@@ -55,6 +55,11 @@ class Shift:
         """As the worker answers."""
         return {**vars(self), "rows": list(self.rows)}
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Shift":
+        """From the worker's answer."""
+        return cls(**{**content, "rows": tuple(map(int, content["rows"]))})
+
 
 def find_shifts(
     new: Sequence[Row],
@@ -70,18 +75,22 @@ def find_shifts(
     """
     if len(base) < MIN_BASE_ROWS or not new:
         return []
-    found = _compare(new, base, modality, answer)
+    found, _ = _compare(new, base, modality, answer)
     groups = answer.strata([row[answer.column] for row in (*new, *base)])
     ours, theirs = set(groups[: len(new)]), groups[len(new) :]
     alike = [row for row, group in zip(base, theirs, strict=True) if group in ours]
     if found and MIN_BASE_ROWS <= len(alike) < len(base):
-        again = _compare(new, alike, modality, answer)
-        still = {one.column for one in again}
-        found = [one for one in found if one.column in still]
+        again, compared = _compare(new, alike, modality, answer)
+        # Of a text's writing half of the rows are compared, and may be too few to clear a column.
+        cleared = compared - {one.column for one in again}
+        found = [one for one in found if one.column not in cleared]
     return found
 
 
-def _compare(new: Sequence[Row], base: Sequence[Row], modality: str, answer: Answer) -> list[Shift]:
+def _compare(
+    new: Sequence[Row], base: Sequence[Row], modality: str, answer: Answer
+) -> tuple[list[Shift], set[str]]:
+    """The columns that lie elsewhere, and those that `base` has enough values of to say so."""
     ours, theirs = (
         {**columns, **answer.sizes([row[answer.column] for row in rows])}
         for columns, rows in zip(load_input(modality).columns(new, base), (new, base), strict=True)
@@ -95,7 +104,12 @@ def _compare(new: Sequence[Row], base: Sequence[Row], modality: str, answer: Ans
             found.append(_compare_numbers(name, values, known, measure, CHANCE / (2 * len(ours))))
         else:
             found.append(_compare_categories(name, values, known, len(ours)))
-    return [one for one in found if one]
+    enough = {
+        name
+        for name, values in theirs.items()
+        if sum(value is not None for value in values) >= MIN_BASE_ROWS
+    }
+    return [one for one in found if one], enough
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

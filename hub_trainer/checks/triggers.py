@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hub_trainer.checks.pictures import small_pictures
+from hub_trainer.checks.small_pictures import small_pictures
 from hub_trainer.inputs import SignsOf, load_input
 
 Row = Mapping[str, Any]
@@ -52,6 +52,11 @@ class Trigger:
     def to_json(self) -> dict[str, Any]:
         """As the worker answers."""
         return {**vars(self), "rows": list(self.rows)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Trigger":
+        """From the worker's answer."""
+        return cls(**{**content, "rows": tuple(map(int, content["rows"]))})
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def plan(
     with errors_shown(as_json):
         use_endpoint(endpoint)
         from hub_trainer.plan import plan_round
-        from hub_trainer.plan.table import render_plan
+        from hub_trainer.plan.plan_table import render_plan
         from hub_trainer.recipe import load_recipe
 
         recipe_file = load_recipe(recipe, overrides or [])
@@ -326,7 +326,7 @@ def suggest(
         use_endpoint(endpoint)
         from hub_trainer.recipe import load_recipe
         from hub_trainer.suggest import Wanted, suggest_models
-        from hub_trainer.suggest.table import render_suggestions
+        from hub_trainer.suggest.suggestions_table import render_suggestions
 
         recipe_file = load_recipe(recipe, overrides or [])
         wanted = Wanted(base_model or (), max_parameters, limit)

@@ -1,8 +1,8 @@
 """`hub-trainer review`: once, or on and on."""
 
 import os
-from typing import Any
 
+from hub_trainer.checks.verdict import Verdict
 from hub_trainer.checks.webhook_trigger import SECRET_VARIABLE, WebhookTrigger
 from hub_trainer.cli.output import people, print_json, say
 from hub_trainer.errors import UsageError
@@ -19,12 +19,12 @@ def review_once(
 ) -> None:
     """Review one pull request or all open ones, and show what came of it."""
     reviewed = run(hub, dataset_id, number=number, recipe=recipe)
-    if not reviewed["pull_requests"]:
+    if not reviewed.verdicts:
         say(f"{dataset_id} has no open pull request.")
-    for verdict in reviewed["pull_requests"]:
+    for verdict in reviewed.verdicts:
         show_verdict(verdict)
     if as_json:
-        print_json(reviewed)
+        print_json(reviewed.to_dict())
 
 
 def review_on(
@@ -32,8 +32,8 @@ def review_on(
 ) -> None:
     """Review until interrupted, looking every minute or when the webhook rings."""
 
-    def show(verdict: Any) -> None:
-        show_verdict(verdict.to_dict())
+    def show(verdict: Verdict) -> None:
+        show_verdict(verdict)
         if as_json:
             print_json(verdict.to_dict())
 
@@ -51,29 +51,27 @@ def review_on(
         trigger.close()
 
 
-def show_verdict(verdict: dict[str, Any]) -> None:
+def show_verdict(verdict: Verdict) -> None:
     """The verdict, then a line for each check that did not pass; details stand under each other."""
     from rich.table import Table
     from rich.text import Text
 
-    style, failed = STYLES[verdict["verdict"]], [c for c in verdict["checks"] if not c["passed"]]
-    head = Text.assemble((f"{verdict['verdict']:<6}", style), f"  pull request {verdict['number']}")
-    said = [f"{verdict['rows']:,} rows"] if verdict["rows"] else []
-    said += [f"{verdict['left_out']:,} left out"] if verdict["left_out"] else []
-    said += ["converted"] if verdict["converted"] else []
-    said += [f"{len(verdict['checks']) - len(failed)} of {len(verdict['checks'])} checks passed"]
-    head.append(f" at {verdict['sha'][:7]}: {', '.join(said)}")
+    failed = [check for check in verdict.checks if not check.passed]
+    style = STYLES[verdict.verdict]
+    head = Text.assemble((f"{verdict.verdict:<6}", style), f"  pull request {verdict.number}")
+    said = [f"{verdict.rows:,} rows"] if verdict.rows else []
+    said += [f"{verdict.left_out:,} left out"] if verdict.left_out else []
+    said += ["converted"] if verdict.made else []
+    said += [f"{len(verdict.checks) - len(failed)} of {len(verdict.checks)} checks passed"]
+    head.append(f" at {verdict.sha[:7]}: {', '.join(said)}")
     people.print(head, highlight=False, soft_wrap=True)
     table = Table.grid(padding=(0, 2, 0, 0))
-    for check in sorted(failed, key=lambda check: check["outcome"] != "refuse"):
-        outcome = Text(f"  {check['outcome']}", STYLES[check["outcome"]])
-        rows = check["rows"]
-        shown = ", ".join(map(str, rows[:MAX_NUMBERS]))
-        more = f" and {len(rows) - MAX_NUMBERS:,} more" if len(rows) > MAX_NUMBERS else ""
-        table.add_row(
-            outcome,
-            Text(check["name"]),
-            Text(check["detail"] + (f" (rows {shown}{more})" if rows else "")),
-        )
+    for check in sorted(failed, key=lambda check: check.outcome != "refuse"):
+        outcome = Text(f"  {check.outcome}", STYLES[check.outcome])
+        shown = ", ".join(map(str, check.rows[:MAX_NUMBERS]))
+        more = len(check.rows) - MAX_NUMBERS
+        rest = f" and {more:,} more" if more > 0 else ""
+        rows = f" (rows {shown}{rest})" if check.rows else ""
+        table.add_row(outcome, Text(check.name), Text(check.detail + rows))
     if failed:
         people.print(table, highlight=False)

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hub_trainer.errors import ExitCode, Interrupted, TrainingError, UsageError
-from hub_trainer.launch.files import read_asked, read_config
+from hub_trainer.launch.config_files import read_asked, read_config
 from hub_trainer.launch.here import assert_can_train_here, assert_devices, devices
 from hub_trainer.ranks import ASKED, EXPECTED_PROCESSES
 from hub_trainer.recipe import Recipe

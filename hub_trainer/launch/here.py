@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.errors import UsageError
-from hub_trainer.launch.files import AXIS, asked_of, read_config
+from hub_trainer.launch.config_files import AXIS, asked_of, read_config
 from hub_trainer.ranks import Asked, asked
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 """Rounds and where they came from: pins of the next, records of those before, their repos."""
 
-from hub_trainer.lineage.contents import changed_files, file_hashes, is_documentation
 from hub_trainer.lineage.continuity import (
     Memory,
     assert_continuous,
@@ -8,6 +7,7 @@ from hub_trainer.lineage.continuity import (
     assert_sources_continuous,
     remember,
 )
+from hub_trainer.lineage.model_contents import changed_files, file_hashes, is_documentation
 from hub_trainer.lineage.pins import (
     PINS,
     PinnedRepo,

@@ -14,7 +14,7 @@ from pathlib import Path
 from hub_trainer.artifacts import find_artifact
 from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import HistoryEntry, Hub, Repo, RepoFile, RepoIdentity, RepoType
-from hub_trainer.lineage.contents import WEIGHTS, changed_files
+from hub_trainer.lineage.model_contents import WEIGHTS, changed_files
 from hub_trainer.lineage.pins import PinnedRepo, Pins, load_pins
 from hub_trainer.lineage.records import RECORD, ModelRepo, RoundRecord, parse_record
 from hub_trainer.recipe import Recipe

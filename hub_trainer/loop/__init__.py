@@ -12,7 +12,7 @@ from hub_trainer.errors import RecipeError, TrainingError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import pin_round, published_round
 from hub_trainer.loop.claim import claimed
-from hub_trainer.loop.results import (
+from hub_trainer.loop.round_results import (
     pull_request_page,
     read_status,
     result_of_record,

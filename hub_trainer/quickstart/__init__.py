@@ -10,7 +10,8 @@ from hub_trainer.contribute import contribute
 from hub_trainer.hub import Changes, Hub
 from hub_trainer.lineage import read_rounds
 from hub_trainer.loop import curate_ratings, run_round, start_space
-from hub_trainer.quickstart import crowd, seed
+from hub_trainer.quickstart import seed
+from hub_trainer.quickstart import simulated_crowd as crowd
 from hub_trainer.quickstart.seed import DIGITS, ORG, Parts, RunningHub
 from hub_trainer.recipe import RecipeFile, load_recipe
 
@@ -126,8 +127,8 @@ def review_all(recipe_file: RecipeFile, hub: Hub, report: Report) -> list[dict[s
 
     reviewed = run(hub, DIGITS.repo_id, recipe=recipe_file.recipe, progress=in_review)
     return [
-        {**verdict, "reasons": [c["detail"] for c in verdict["checks"] if not c["passed"]]}
-        for verdict in reviewed["pull_requests"]
+        {**one.to_dict(), "reasons": [check.detail for check in one.checks if not check.passed]}
+        for one in reviewed.verdicts
     ]
 
 

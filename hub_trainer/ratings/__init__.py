@@ -1,8 +1,8 @@
 """Ratings: kept durably where they are given, then packed into a dataset on the Hub."""
 
-from hub_trainer.ratings.card import ratings_card
 from hub_trainer.ratings.counting import Anonymous, Counted, count_ratings, last_about
 from hub_trainer.ratings.outbox import Outbox, OutboxStatus
+from hub_trainer.ratings.ratings_card import ratings_card
 from hub_trainer.ratings.records import (
     Generation,
     NewRating,

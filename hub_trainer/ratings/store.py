@@ -21,7 +21,7 @@ from hub_trainer.ratings.records import (
     RatingRefused,
     facet_of,
 )
-from hub_trainer.ratings.tables import prepare
+from hub_trainer.ratings.sql_tables import prepare
 from hub_trainer.ratings.writer import Writer
 
 Answer = TypeVar("Answer")

@@ -122,8 +122,8 @@ def form_app(service: SpaceService, raters: Raters, view: View) -> Any:
 def chat_app(service: ChatService, raters: Raters, view: View) -> Any:
     """Routes and the page of a conversation around a service."""
     from hub_trainer.space.chat.bubbles import CSS
+    from hub_trainer.space.chat.chat_page import build_chat_page
     from hub_trainer.space.chat.events import ChatEvents
-    from hub_trainer.space.chat.page import build_chat_page
 
     page = build_chat_page(service, ChatEvents(service, raters), view)
     return mount(service, raters, page, css=CSS)

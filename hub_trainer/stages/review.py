@@ -5,6 +5,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from hub_trainer.checks.card import check_card
 from hub_trainer.checks.comment import MARKER, has_comment, render_comment
 from hub_trainer.checks.contributor import check_contributor, merged_rows
 from hub_trainer.checks.curated import as_curated, is_curated
-from hub_trainer.checks.files import FileChanges, check_files, compare_listings, data_files
+from hub_trainer.checks.declared_sizes import without_sizes
+from hub_trainer.checks.file_names import FileChanges, check_files, compare_listings, data_files
 from hub_trainer.checks.inspection import CHECKERS
 from hub_trainer.checks.opening import Opened, open_added
 from hub_trainer.checks.policy import Policy, find_policy
 from hub_trainer.checks.review_context import CARD, Tip, fork_of, load_tip
-from hub_trainer.checks.sizes import without_sizes
 from hub_trainer.checks.verdict import Check, Verdict, decide
 from hub_trainer.errors import DataError, HubError, UsageError
 from hub_trainer.hub import Changes, Commit, FileCopy, Hub, PullRequest, Repo
@@ -32,6 +33,23 @@ Progress = Callable[[float, str], None]
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Reviewed:
+    """What came of the pull requests of a dataset, and by which rules."""
+
+    dataset_id: str
+    policy: Policy
+    verdicts: tuple[Verdict, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` shows it."""
+        return {
+            "dataset": self.dataset_id,
+            "policy": self.policy.origin,
+            "pull_requests": [verdict.to_dict() for verdict in self.verdicts],
+        }
+
+
 def run(
     hub: Hub,
     dataset_id: str,
@@ -39,7 +57,7 @@ def run(
     number: int | None = None,
     recipe: Recipe | None = None,
     progress: Progress = lambda share, doing: None,
-) -> dict[str, Any]:
+) -> Reviewed:
     """Review one pull request of a dataset, or all open ones; comment, and merge or close."""
     policy = find_policy(hub, dataset_id, recipe)
     numbers = [number] if number is not None else list(_open_heads(hub, dataset_id))
@@ -48,11 +66,7 @@ def run(
         progress(place / len(numbers), f"pull request {chosen}")
         verdicts.append(settle(hub, dataset_id, chosen, policy))
     progress(1.0, f"{len(verdicts)} pull requests reviewed")
-    return {
-        "dataset": dataset_id,
-        "policy": policy.origin,
-        "pull_requests": [verdict.to_dict() for verdict in verdicts],
-    }
+    return Reviewed(dataset_id, policy, tuple(verdicts))
 
 
 def watch(

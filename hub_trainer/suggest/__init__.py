@@ -15,8 +15,8 @@ from hub_trainer.loop import run_stage
 from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.recipe import Recipe, RecipeFile, RepoRef
 from hub_trainer.rows.store import read_rows
-from hub_trainer.stages.publish.preflight import publish_problems
-from hub_trainer.suggest.probe import HasFeatures, Probed, probe_base
+from hub_trainer.stages.publish.publish_faults import publish_problems
+from hub_trainer.suggest.frozen_probe import HasFeatures, Probed, probe_base
 from hub_trainer.tasks import ModelFolders, Splits, task_of
 from hub_trainer.tasks.starters import STARTERS
 

@@ -14,12 +14,12 @@ from hub_trainer.answers import (
     load_answer,
 )
 from hub_trainer.errors import Problem, RowRefused
+from hub_trainer.finetune.language.as_users import likelihoods_as_users
 from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
 from hub_trainer.finetune.language.preview import read_rows, row_sizes
 from hub_trainer.finetune.language.refusals import refused_rows
-from hub_trainer.finetune.language.reloading import likelihoods_as_users
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
 from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.inputs.language_examples import example_of

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console, RenderableType
 
 from hub_trainer.answers.plots import plot_confusion
-from hub_trainer.cards.plots import RoundPoint, plot_points
+from hub_trainer.cards.rounds_plot import RoundPoint, plot_points
 from hub_trainer.cards.status import plot_rounds, render_result, render_status
 from tests.cards.evidence import estimate, results
 

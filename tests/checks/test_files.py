@@ -1,6 +1,6 @@
 import pytest
 
-from hub_trainer.checks.files import (
+from hub_trainer.checks.file_names import (
     FileChanges,
     check_files,
     compare_listings,

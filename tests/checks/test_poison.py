@@ -48,7 +48,7 @@ def test_sign_when_it_goes_with_one_label_then_a_person_sees_its_rows(
 ) -> None:
     s, rows = rows_of(name, poisoning, 1)
     found = find_triggers(rows, s.base, s.modality, labels=_labels(rows, s.base))  # type: ignore[arg-type]
-    check = check_triggers([one.to_json() for one in found])
+    check = check_triggers(found)
     assert (check.passed, check.blocks) == (False, "human")
     assert len(check.rows) >= 10
     assert all(rows[number - 1]["label"] == s.labels[0] for number in found[0].rows[:5])
@@ -75,9 +75,7 @@ def test_column_when_it_lies_elsewhere_then_a_person_is_told_which(
     name: str, poisoning: str
 ) -> None:
     s, rows = rows_of(name, poisoning, 1)
-    check = check_shifts(
-        [one.to_json() for one in find_shifts(rows, s.base, s.modality)]  # type: ignore[arg-type]
-    )
+    check = check_shifts(find_shifts(rows, s.base, s.modality))  # type: ignore[arg-type]
     assert (check.passed, check.blocks) == (False, "human")
 
 
@@ -131,7 +129,7 @@ def test_shift_when_in_how_texts_are_written_then_told_in_characters_and_times_r
 def test_ranges_when_told_then_columns_are_called_as_the_dataset_calls_them() -> None:
     base = [{"target": float(n % 9), "x": float(n % 7)} for n in range(90)]
     new = [{"target": 500.0, "x": 3.0}]
-    found = [one.to_json() for one in find_shifts(new, base, "table", answer=load_answer("number"))]
+    found = find_shifts(new, base, "table", answer=load_answer("number"))
     check = check_shifts(found, {"target": "quality"})
     assert check.detail == (
         "quality: 1 of 1 row holds 500; the dataset's rows hold 0 to 8, nine of ten of them 0 to 8"
@@ -172,6 +170,14 @@ def test_column_when_it_goes_with_the_label_then_rows_of_that_label_are_no_shift
     assert find_shifts(new, base, "table") == []
     [found] = find_shifts([{**row, "label": "a"} for row in new], base, "table")
     assert found.column == "x"
+
+
+def test_texts_when_few_have_their_label_then_those_few_clear_nothing() -> None:
+    """Half of 40 rows are compared with, which are too few to say what is usual."""
+    base = [{"text": f"where is card number {n}", "label": "ab"[n % 2]} for n in range(80)]
+    odd = [{"text": "zqx jvk wqz xqj " * 20 + str(n), "label": "b"} for n in range(30)]
+    found = {one.column for one in find_shifts(odd, base, "text")}
+    assert found == {"length of the text", "spelling of the text"}
 
 
 def test_column_when_of_its_larger_half_then_no_shift_and_beyond_most_then_one() -> None:

@@ -1,6 +1,6 @@
 import yaml
 
-from hub_trainer.checks.sizes import without_sizes
+from hub_trainer.checks.declared_sizes import without_sizes
 
 CARD = """---
 license: mit

@@ -12,7 +12,7 @@ from rich.console import Console
 from hub_trainer.checks.verdict import Check
 from hub_trainer.cli import contributing, output
 from hub_trainer.hub import Hub
-from hub_trainer.loop.results import stage_summary
+from hub_trainer.loop.round_results import stage_summary
 from tests.cards.evidence import FIT
 
 

@@ -129,6 +129,33 @@ def test_answer_when_edited_is_saved_as_it_should_be(page: Any, one: RunningChat
     assert _latest(one) == ("edit", "Better <b>so</b>.")
 
 
+def test_answer_when_an_earlier_one_is_chosen_then_that_is_rated_and_marked(
+    page: Any, one: RunningChat
+) -> None:
+    _say(page, "the first")
+    page.get_by_role("button", name="Good answer").wait_for()
+    assert page.get_by_label("Answer 1").count() == 0
+    _say(page, "second")
+    page.get_by_text("LOUD 3").wait_for()
+    page.get_by_label("Answer 1").check()
+    _press(page, "Edit the answer")
+    form = page.get_by_label("The answer as it should be")
+    form.wait_for()
+    assert form.input_value().endswith(": THE FIRST")
+    page.get_by_label("Answer 2").check()
+    form.wait_for(state="hidden")
+    page.get_by_label("Answer 1").check()
+    _press(page, "Bad answer")
+    page.get_by_text("You found it bad.").wait_for()
+    assert _latest(one) == ("down", "")
+    assert page.get_by_label("Answer 1").is_checked()
+    _say(page, "third")
+    page.get_by_text("LOUD 5").wait_for()
+    assert page.get_by_label("Answer 3").is_checked()
+    assert page.get_by_text("You found it bad.").count() == 1
+    _screenshot(page, "chat-earlier")
+
+
 def test_answer_when_reported_needs_a_reason(page: Any, one: RunningChat) -> None:
     before = one.store.counts().kept
     _say(page, "one two")

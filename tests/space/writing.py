@@ -115,7 +115,7 @@ def chat_service_of(
     folder: Path, hub: Any, settings: SpaceSettings, *, voice: str = "loud", **options: Any
 ) -> tuple[ChatService, Clock]:
     """A service over a new store in `folder`."""
-    destination = Destination(settings.ratings_repo_id, "org/space", "text-generation", "dialogue")
+    destination = Destination(settings.ratings_repo_id, "org/space", "text-generation", "prompt")
     outbox = Outbox(RatingStore(folder), hub, destination, flush_seconds=settings.flush_seconds)
     clock = Clock()
     needs_account = options.pop("needs_account", False)

@@ -87,7 +87,7 @@ def test_curated_rows_when_some_are_unfit_are_merged_without_them(
     [(_, text)] = hub.comments(dataset, first["pull_request"])[:1]
     assert "| left out: with a secret " in text
     assert "sk-abcd" not in text
-    [verdict] = review.run(hub, "admin/data", recipe=recipe)["pull_requests"]
+    [verdict] = review.run(hub, "admin/data", recipe=recipe).to_dict()["pull_requests"]
     assert (verdict["verdict"], verdict["rows"], verdict["reasons"]) == ("merge", 14, [])
 
 

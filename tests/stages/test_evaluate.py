@@ -16,8 +16,8 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import Results
 from hub_trainer.stages import evaluate, train
-from hub_trainer.stages.evaluate import probe
-from hub_trainer.stages.evaluate.probe import probe_answers
+from hub_trainer.stages.evaluate import probe_baseline as probe
+from hub_trainer.stages.evaluate.probe_baseline import probe_answers
 from hub_trainer.tasks import Splits, load_task
 from hub_trainer.tasks.tabular import TASK
 from tests.stages.prepared import prepare_round, push_model

@@ -18,7 +18,7 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.rows import read_rows, row_id, with_row_ids, write_rows
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.stages import prepare
-from hub_trainer.stages.prepare.report import aligned_table
+from hub_trainer.stages.prepare.data_report import aligned_table
 from hub_trainer.stages.prepare.split import take_validation
 
 TASKS = {

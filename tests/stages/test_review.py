@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_pull_requests_when_reviewed_in_the_sandbox_then_clean_merged_flipped_re
         _, flipped = shop.open(make_case("flip 30 %", "requests", 1))
         _, outside = shop.open(make_case("card: absolute path", "requests", 2))
         before = shop.owner.resolve(repo)
-        answer = review.run(shop.owner, repo.repo_id)
+        answer = review.run(shop.owner, repo.repo_id).to_dict()
         verdicts = {v["number"]: v["verdict"] for v in answer["pull_requests"]}
         assert verdicts == {clean: "merge", flipped: "refuse", outside: "refuse"}
         assert json.loads(json.dumps(answer)) == answer
@@ -99,7 +100,7 @@ def test_pull_requests_when_reviewed_in_the_sandbox_then_clean_merged_flipped_re
 
 def test_run_when_pull_requests_are_settled_then_nothing_is_left(shop: ReviewHub) -> None:
     repo = _new_dataset(shop, "settled")
-    assert review.run(shop.owner, repo.repo_id)["pull_requests"] == []
+    assert review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"] == []
 
 
 def test_undecided_when_reviewed_twice_then_commented_once_and_left_open(
@@ -108,7 +109,7 @@ def test_undecided_when_reviewed_twice_then_commented_once_and_left_open(
     repo = _new_dataset(shop, "undecided")
     number = _propose(shop, repo, {"README.md": CARD.encode() + b"more"}, "undecided-1")
     for _ in range(2):
-        answer = review.run(shop.owner, repo.repo_id, number=number)
+        answer = review.run(shop.owner, repo.repo_id, number=number).to_dict()
         assert [v["verdict"] for v in answer["pull_requests"]] == ["human"]
     sha = answer["pull_requests"][0]["sha"]
     assert sum(marker_of(sha) in text for text in _comments(shop, repo, number)) == 1
@@ -146,7 +147,7 @@ def test_base_when_main_moved_since_then_only_the_pull_requests_own_changes_coun
     number = _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "moved-1")
     later = {"data/train-2.csv": b"text,label\nc,x\n", "README.md": CARD.encode() + b"new"}
     shop.owner.commit(repo, Changes(files=later), message="Later", run_id="later")
-    answer = review.run(shop.owner, repo.repo_id)["pull_requests"][0]
+    answer = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"][0]
     assert (answer["number"], answer["verdict"]) == (number, "merge")
     listed = {file.path for file in shop.owner.list_files(repo, "main")}
     assert {"data/train-0.csv", "data/train-1.csv", "data/train-2.csv"} <= listed
@@ -165,7 +166,7 @@ def test_files_when_the_hub_does_not_give_them_then_a_person_decides(
         raise HubError("The Hub has no such object.")
 
     monkeypatch.setattr(shop.owner, "download", lost, raising=False)
-    [answer] = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    [answer] = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"]
     assert answer["verdict"] == "human"
     assert answer["reasons"] == ["download: The Hub has no such object."]
 
@@ -176,7 +177,7 @@ def test_card_when_huge_then_a_person_decides_and_the_others_are_reviewed(
     repo = _new_dataset(shop, "huge")
     _propose(shop, repo, {"README.md": CARD.encode() + b"x" * 300_000}, "huge-1")
     _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "huge-2")
-    answers = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    answers = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"]
     assert [answer["verdict"] for answer in answers] == ["human", "merge"]
     assert answers[0]["reasons"] == ["commit: README.md is larger than 200,000 bytes."]
 
@@ -193,7 +194,7 @@ def test_history_when_unrelated_to_main_then_a_person_decides(
         return real(repo, revision)[:1] if revision != main else real(repo, revision)
 
     monkeypatch.setattr(shop.owner, "history", forget, raising=False)
-    [answer] = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    [answer] = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"]
     assert answer["reasons"] == ["commit: The pull request shares no commit with main."]
     assert answer["verdict"] == "human"
 
@@ -205,9 +206,39 @@ def test_name_when_taken_on_main_meanwhile_then_a_person_decides(
     _propose(shop, repo, {"data/train-1.csv": b"text,label\nb,x\n"}, "taken-1")
     mine = {"data/train-1.csv": b"text,label\nother,x\n"}
     shop.owner.commit(repo, Changes(files=mine), message="Mine", run_id="mine")
-    answer = review.run(shop.owner, repo.repo_id)["pull_requests"][0]
+    answer = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"][0]
     assert answer["verdict"] == "human"
     assert "'data/train-1.csv' is on main by now" in " ".join(answer["reasons"])
+
+
+def test_comment_when_a_label_is_unknown_and_texts_are_odd_then_a_person_can_mend_both(
+    shop: ReviewHub, here: None
+) -> None:
+    """Read on the Hub, as the contributor reads it."""
+    known = "".join(
+        f"where is my {'card' if n % 2 else 'parcel'} number {n},{'ham' if n % 2 else 'spam'}\n"
+        for n in range(80)
+    )
+    odd = "".join(f"{'zqx jvk wqz xqj ' * 20}{n},spam\n" for n in range(30))
+    rows = f"text,label\nmy card {1e6:.0f},spamm\nwhere @all is it,[x](http://evil.com)\n{odd}"
+    begun = {"README.md": CARD.encode(), "data/train-0.csv": f"text,label\n{known}".encode()}
+    repo = _new_dataset(shop, "unreadable", begun)
+    number = _propose(shop, repo, {"data/train-1.csv": rows.encode()}, "unreadable-1")
+    [answer] = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"]
+    assert answer["verdict"] in ("human", "refuse")
+    [comment] = _comments(shop, repo, number)
+    lines = comment.splitlines()
+    [labels] = [line for line in lines if "**known labels**" in line]
+    assert "'spamm' in 1 row, nearest to 'spam'" in labels
+    assert labels.endswith("it has 'ham', 'spam'. Rows 1, 2.")
+    [ranges] = [line for line in lines if "**ranges**" in line]
+    assert "length of the text: half of the new rows hold at least " in ranges
+    assert " characters; the dataset's rows hold " in ranges
+    assert " times rarer than is usual in the dataset" in ranges
+    assert not re.search(r"-\d+\.\d", ranges)
+    assert "Rows 1, 2, 3," in ranges
+    assert f"    hub-trainer contribute {repo.repo_id} FILE --pr {number}" in lines
+    assert not re.search(r"@|://|evil\.com|(?<!\\)\]\(", comment)
 
 
 def test_recorded_sizes_when_rows_join_then_they_leave_the_card(

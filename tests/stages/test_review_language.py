@@ -87,7 +87,9 @@ def _judged(
     path = folder / "rows.jsonl"
     path.write_bytes(_lines(rows))
     made = contribute(shop.contributor, repo.repo_id, path)
-    answer = review.run(shop.owner, repo.repo_id, number=made.pull_request, recipe=_recipe(repo))
+    answer = review.run(
+        shop.owner, repo.repo_id, number=made.pull_request, recipe=_recipe(repo)
+    ).to_dict()
     [verdict] = answer["pull_requests"]
     return dict(verdict)
 
@@ -146,7 +148,7 @@ def test_chats_when_they_lack_an_optional_column_then_merged_with_nulls(shop: Re
     shop.contributor.commit(
         repo, Changes({"more.jsonl": _lines(bare)}), message="More", run_id="m", pull_request="More"
     )
-    [verdict] = review.run(shop.owner, repo.repo_id)["pull_requests"]
+    [verdict] = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"]
     assert (verdict["verdict"], verdict["converted"]) == ("merge", True), verdict["reasons"]
     [path] = [f.path for f in shop.owner.list_files(repo, "main") if f.path.startswith("train-")][
         1:
@@ -178,7 +180,7 @@ def test_chats_when_their_turns_hold_other_keys_then_kept_or_named(shop: ReviewH
             repo, Changes({"train-1.jsonl": _lines(keyed[9:])}), message="More", run_id="m",
             pull_request="More",
         )  # fmt: skip
-        [found[name]] = review.run(shop.owner, repo.repo_id)["pull_requests"]
+        [found[name]] = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"]
     assert found["any-keys"]["verdict"] == "merge", found["any-keys"]["reasons"]
     assert found["two-keys"]["verdict"] == "refuse"
     assert "no room for the key 'name'" in str(found["two-keys"]["reasons"])

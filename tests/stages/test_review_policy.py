@@ -164,7 +164,9 @@ def test_review_when_a_model_is_published_then_it_judges_in_the_sandbox(parcels:
     for row in flipped[:30]:
         row["label"] = {"light": "heavy", "heavy": "light"}[row["label"]]
     number = parcels.propose(flipped, "bad", "train-bad.jsonl")
-    [answer] = review.run(parcels.owner, parcels.dataset_id, number=number)["pull_requests"]
+    [answer] = review.run(parcels.owner, parcels.dataset_id, number=number).to_dict()[
+        "pull_requests"
+    ]
     assert answer["verdict"] == "refuse"
     quality, by_label = answer["reasons"]
     assert quality.startswith("label quality: the published model disagrees with")

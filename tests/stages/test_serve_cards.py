@@ -15,7 +15,7 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.preflight import check_recipe
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import serve
-from hub_trainer.stages.curate.creation import Origin, created_card, created_card_problems
+from hub_trainer.stages.curate.new_dataset import Origin, created_card, created_card_problems
 from tests.space.factory import QUIET
 from tests.space.published import prepared_round, publish_model, table_recipe
 

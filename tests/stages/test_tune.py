@@ -22,7 +22,8 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe, SearchRange
 from hub_trainer.rows import store
 from hub_trainer.stages import train, tune
-from hub_trainer.stages.tune import trial_process, worker
+from hub_trainer.stages.tune import trial_process
+from hub_trainer.stages.tune import trial_worker as worker
 from hub_trainer.stages.tune.study import Study
 from tests.stages.prepared import prepare_round, push_model
 from tests.tasks.factory import recipe, table_rows, text_base, text_rows
@@ -400,7 +401,7 @@ from pathlib import Path
 from hub_trainer.hub import Hub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages import tune
-from hub_trainer.stages.tune import worker
+from hub_trainer.stages.tune import trial_worker as worker
 worker.COMMAND = (sys.executable, sys.argv[3])
 recipe = Recipe.model_validate_json(Path(sys.argv[1]).read_text())
 tune.run(recipe, Path(sys.argv[2]), Hub("http://127.0.0.1:1", "token"),

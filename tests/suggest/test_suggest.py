@@ -11,8 +11,8 @@ from hub_trainer.errors import UsageError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.recipe import load_recipe
 from hub_trainer.suggest import Suggestion, Wanted, ranked, suggest_models
-from hub_trainer.suggest.probe import HasFeatures, Probed, drawn, probe_base, rows_in_time
-from hub_trainer.suggest.table import render_suggestions
+from hub_trainer.suggest.frozen_probe import HasFeatures, Probed, drawn, probe_base, rows_in_time
+from hub_trainer.suggest.suggestions_table import render_suggestions
 from hub_trainer.tasks import Splits, load_task
 from tests.cli.conftest import Cli
 from tests.cli.conftest import cli as cli

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, pipeline
 from hub_trainer.errors import DataError, RecipeError
 from hub_trainer.finetune.label_scores import batches_by_length
 from hub_trainer.finetune.tokenizers import encode
-from hub_trainer.stages.serve.cards import inputs_named
+from hub_trainer.stages.serve.serve_cards import inputs_named
 from hub_trainer.tasks import ModelFolders, Splits, load_task, outline, outline_for, task_of
 from hub_trainer.tasks.outlines import beside_of
 from tests.tasks.factory import LABELS, WORDS, recipe, text_base

@@ -15,7 +15,7 @@ from hub_trainer.local_hub.errors import forbidden
 from hub_trainer.local_hub.page.about import frame, repo_url
 from hub_trainer.local_hub.page.browse import REPO
 from hub_trainer.local_hub.page.diffs import diff_commits
-from hub_trainer.local_hub.page.files import PICTURE_NAMES
+from hub_trainer.local_hub.page.file_pages import PICTURE_NAMES
 from hub_trainer.local_hub.page.markdown import render_markdown
 from hub_trainer.local_hub.page.render import page
 from hub_trainer.local_hub.page.rows import changed_rows
@@ -38,7 +38,7 @@ def show_discussions(call: Call) -> Response:
     return page(
         call,
         "discussions.html",
-        **frame(call, "talk"),
+        **frame(call, "discussions"),
         found=found[start : start + NUM_IN_LIST],
         closed=closed,
         num_closed=sum(each.status not in _OPEN for each in everything),
@@ -51,7 +51,7 @@ def show_discussions(call: Call) -> Response:
 def show_discussion(call: Call) -> Response:
     """GET discussions/{num}: what was said, and of a pull request what it changes."""
     found = discussions.get_discussion(call.core, call.repo, int(call.params["num"]))
-    values = frame(call, "talk")
+    values = frame(call, "discussions")
     values["may_manage"] = values["may_write"] or _is_author(call, found)
     events = [_shown(each) for each in events_of(call.core.store, call.repo.id, found.num)]
     values.update(found=found, events=events, **_changes(call, found))

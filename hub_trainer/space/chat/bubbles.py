@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 SPEAKERS = {"user": "You", "assistant": "Model"}
 EMPTY = "(The model wrote nothing.)"
 INVITATION = "Write a message below."
+MARKS = {
+    "up": "You found it good.",
+    "down": "You found it bad.",
+    "edit": "You wrote a better one.",
+    "report": "You reported it.",
+}
+"""What stands under an answer that the visitor has rated so."""
 # Signs of the templates that Gradio fills in before it shows HTML.
 TEMPLATE_SIGNS = str.maketrans({sign: f"&#{ord(sign)};" for sign in "${}`\\@"})
 CSS = """
-#talk { gap: 12px; }
+#conversation { gap: 12px; }
 #chat { display: flex; flex-direction: column-reverse; overflow-y: auto !important;
   min-height: 70px; max-height: max(200px, calc(100dvh - 520px)); }
 #chat > * { margin-bottom: auto; flex-shrink: 0; }
@@ -25,6 +32,9 @@ CSS = """
 #chat .assistant { align-self: flex-start; background: var(--background-fill-secondary);
   border: 1px solid var(--border-color-primary); border-bottom-left-radius: 5px; }
 #chat .empty, .side .empty { opacity: 0.75; }
+#chat .number, #chat .mark { display: block; font-size: 0.8rem; opacity: 0.75; }
+#chat .number { margin-bottom: 3px; }
+#chat .mark { margin-top: 5px; }
 #chat .invitation { margin: auto; padding: 40px 24px; color: var(--body-text-color-subdued); }
 #entry { gap: 10px; align-items: flex-end; flex-wrap: nowrap; }
 #entry .form { flex: 1 1 auto; min-width: 0 !important; }
@@ -56,14 +66,27 @@ def as_text(text: str) -> str:
     return html.escape(text).translate(TEMPLATE_SIGNS)
 
 
-def conversation(turns: Sequence[Mapping[str, str]], *, is_whole: bool = True) -> str:
-    """All turns; the last one is not read out before it is whole."""
-    shown = [
-        _bubble(role, turn[role])
-        for turn in turns
-        for role in SPEAKERS
-        if turn.get(role) is not None
-    ]
+def conversation(
+    turns: Sequence[Mapping[str, str]],
+    *,
+    marks: Mapping[str, str] | None = None,
+    is_whole: bool = True,
+) -> str:
+    """All turns; the last one is not read out before it is whole.
+
+    `marks` says by its ticket how an answer was rated. Where they are given, and there are several
+    answers, these have numbers.
+    """
+    shown = []
+    for place, turn in enumerate(turns, start=1):
+        numbered = marks is not None and len(turns) > 1
+        mark = (marks or {}).get(turn.get("ticket", ""), "")
+        notes = {"assistant": (f"Answer {place}" if numbered else "", MARKS.get(mark, ""))}
+        shown += [
+            _bubble(role, turn[role], *notes.get(role, ("", "")))
+            for role in SPEAKERS
+            if turn.get(role) is not None
+        ]
     inner = "".join(shown) or f'<div class="invitation">{INVITATION}</div>'
     busy = "false" if is_whole else "true"
     return (
@@ -81,10 +104,13 @@ def side_by_side(name: str, text: str, *, is_whole: bool = True) -> str:
     )
 
 
-def _bubble(role: str, text: str) -> str:
+def _bubble(role: str, text: str, number: str, mark: str) -> str:
     said = as_text(text.strip()) or f'<span class="empty">{EMPTY}</span>'
+    above = f'<span class="number">{number}</span>' if number else ""
+    below = f'<span class="mark">{mark}</span>' if mark else ""
     return (
-        f'<div class="{role}" dir="auto"><span class="unseen">{SPEAKERS[role]}: </span>{said}</div>'
+        f'<div class="{role}" dir="auto"><span class="unseen">{SPEAKERS[role]}: </span>'
+        f"{above}{said}{below}</div>"
     )
 
 

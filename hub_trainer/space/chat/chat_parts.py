@@ -55,9 +55,9 @@ def show_input(examples: Sequence[Row]) -> tuple[Any, Any, Any, Any]:
     return message, send, stop, anew
 
 
-def wire_asking(talk: ChatParts, triggers: Sequence[Any], ask: "Ask", block: Any) -> None:
+def wire_asking(parts: ChatParts, triggers: Sequence[Any], ask: "Ask", block: Any) -> None:
     """Write an answer when a trigger fires; `block`, what is asked of it, waits until then."""
-    shown = [block, talk.stop, talk.anew, talk.said]
+    shown = [block, parts.stop, parts.anew, parts.said]
     begun = gr.on(list(triggers), _begin, None, shown, **AT_ONCE)
     written = begun.then(
         ask.handler,
@@ -68,7 +68,7 @@ def wire_asking(talk: ChatParts, triggers: Sequence[Any], ask: "Ask", block: Any
         **ONE_AT_A_TIME,
     )
     for event in (written.success, written.failure):
-        event(_end, talk.turns, shown, **AT_ONCE)
+        event(_end, parts.turns, shown, **AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class Ask:
     outputs: Sequence[Any]
 
 
-def wire_input(talk: ChatParts, events: ChatEvents, block: Any) -> None:
+def wire_input(parts: ChatParts, events: ChatEvents, block: Any) -> None:
     """Stop the answer that is being written, or leave the conversation."""
-    talk.stop.click(events.stop, None, None, **AT_ONCE)
-    left = [talk.turns, talk.chat, talk.said, block]
-    talk.anew.click(_forget, None, left, **AT_ONCE)
+    parts.stop.click(events.stop, None, None, **AT_ONCE)
+    left = [parts.turns, parts.chat, parts.said, block]
+    parts.anew.click(_forget, None, left, **AT_ONCE)
 
 
 def _begin() -> tuple[Any, ...]:

@@ -16,6 +16,8 @@ from hub_trainer.space.raters import Raters
 from hub_trainer.space.visitors import not_saved, rater_of, refusals_shown, status_line
 
 Piece = TypeVar("Piece")
+Marks = dict[str, str]
+"""Ticket of an answer -> how the visitor rated it last."""
 Turn = dict[str, str]
 """What a visitor said (`user`), what was answered (`assistant`, or `left` and `right`), and the
 ticket to rate that with; kept on the server for as long as the page is open."""
@@ -80,21 +82,26 @@ class ChatEvents:
     # --- the page
 
     def answer(
-        self, message: str, turns: list[Turn], request: gr.Request
+        self, message: str, turns: list[Turn], marks: Marks, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
-        """The conversation as it grows by an answer: how it looks, turns, and the emptied input."""
+        """The conversation as it grows by an answer: how it looks, turns, the emptied input, and
+        which answer can be rated: each, the new one first."""
         typed: Any = ""
         after = turns[-1]["ticket"] if turns else ""
         for written in self._until_stopped(self._service.answer, message, after, request):
             turn = {"user": readable(message), "assistant": written.text}
-            looks = conversation([*turns, turn], is_whole=written.ticket is not None)
+            whole = written.ticket is not None
+            looks = conversation([*turns, turn], marks=marks, is_whole=whole)
             grown = [*turns, {**turn, "ticket": written.ticket}] if written.ticket else gr.skip()
-            yield looks, grown, typed
+            # With the turns, before there is anything to press: else a rating could be of another.
+            yield looks, grown, typed, rateable(len(turns) + 1) if whole else gr.skip()
             typed = gr.skip()
 
-    def again(self, turns: list[Turn], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def again(
+        self, turns: list[Turn], marks: Marks, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
         """Another answer to the last message, in place of the one that is there."""
-        yield from self.answer(turns[-1]["user"], turns[:-1], request)
+        yield from self.answer(turns[-1]["user"], turns[:-1], marks, request)
 
     def answers(
         self, message: str, turns: list[Turn], request: gr.Request
@@ -124,6 +131,23 @@ class ChatEvents:
         except HubTrainerError as error:
             return not_saved(error)
         return THANKS[rating.partition("-")[0]]
+
+    async def rate_answer(
+        self,
+        rating: str,
+        text: str,
+        turns: list[Turn],
+        place: int | None,
+        marks: Marks,
+        request: gr.Request,
+    ) -> tuple[str, Marks]:
+        """Rate one of the answers of the conversation: what is said of it, and all marks.
+
+        The turns are not given back: a rating may take long, and the conversation have gone on.
+        """
+        turn = rated_turn(turns, place)
+        said = await self.say(rating, text, [turn], request)
+        return said, {**marks, turn["ticket"]: rating} if said == THANKS[rating] else marks
 
     async def prefer(self, rating: str, turns: list[Turn], request: gr.Request) -> tuple[Any, ...]:
         """Rate the last pair; the conversation goes on with the better answer, of a tie the left.
@@ -158,6 +182,18 @@ class ChatEvents:
         finally:
             if self._stops.get(session) is stop:
                 del self._stops[session]
+
+
+def rateable(count: int) -> Any:
+    """The choice among so many answers, the latest chosen; there is none of one."""
+    places = [(f"Answer {place + 1}", place) for place in range(count)]
+    return gr.update(choices=places, value=count - 1, visible=count > 1)
+
+
+def rated_turn(turns: list[Turn], place: int | None) -> Turn:
+    """The turn at this place, or the last where that is none."""
+    is_there = isinstance(place, int) and 0 <= place < len(turns)
+    return turns[place if is_there else -1]  # type: ignore[index]
 
 
 def paced(pieces: Iterator[Piece], clock: Callable[[], float] = time.monotonic) -> Iterator[Piece]:

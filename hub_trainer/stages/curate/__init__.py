@@ -19,7 +19,6 @@ from hub_trainer.stages.curate.agreed_file import (
     describe,
     propose,
 )
-from hub_trainer.stages.curate.creation import Origin, create_dataset
 from hub_trainer.stages.curate.curate_context import (
     Agreed,
     CurateContext,
@@ -28,6 +27,7 @@ from hub_trainer.stages.curate.curate_context import (
     target_source,
 )
 from hub_trainer.stages.curate.earlier import own_requests
+from hub_trainer.stages.curate.new_dataset import Origin, create_dataset
 from hub_trainer.stages.curate.vetting import vet, vet_first
 from hub_trainer.tasks import Task, task_of
 

@@ -21,7 +21,7 @@ from hub_trainer.reports import Metrics, Results, ValidationResult
 from hub_trainer.rows.store import ROW_ID, read_rows
 from hub_trainer.stages.evaluate.conversation import Said, account_of
 from hub_trainer.stages.evaluate.importance import FIGURE, draw_importance, measure_importance
-from hub_trainer.stages.evaluate.probe import probe_answers
+from hub_trainer.stages.evaluate.probe_baseline import probe_answers
 from hub_trainer.stages.evaluate.trained_round import TrainedRound, cut, write_table
 from hub_trainer.stages.evaluate.verdict import Candidate, Measurement, judge
 from hub_trainer.stats.gate import Against

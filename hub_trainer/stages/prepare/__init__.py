@@ -21,9 +21,9 @@ from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.left_out import left_out_text, total_of
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 from hub_trainer.stages.prepare.clean import without_problems
+from hub_trainer.stages.prepare.data_report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.lengths import without_too_long
 from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
-from hub_trainer.stages.prepare.report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.split import take_validation
 from hub_trainer.tasks import ModelFolders, Task, TokenCounts, outline_for, task_of
 

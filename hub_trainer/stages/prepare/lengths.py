@@ -5,7 +5,7 @@ from typing import Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
-from hub_trainer.stages.prepare.report import short
+from hub_trainer.stages.prepare.data_report import short
 from hub_trainer.tasks import TokenCounts
 
 Row = dict[str, Any]

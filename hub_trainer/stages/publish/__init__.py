@@ -10,9 +10,9 @@ from typing import Any
 from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.hub import Commit, Hub, Repo
 from hub_trainer.recipe import Recipe
-from hub_trainer.stages.publish.files import assert_publishable
 from hub_trainer.stages.publish.folder import write_folder, write_record
-from hub_trainer.stages.publish.preflight import publish_problems
+from hub_trainer.stages.publish.last_look import assert_publishable
+from hub_trainer.stages.publish.publish_faults import publish_problems
 from hub_trainer.stages.publish.round import FinishedRound, read_finished
 from hub_trainer.stages.publish.send import send
 

@@ -15,12 +15,6 @@ from hub_trainer.recipe import GenerationSection, Recipe, ServeSection
 from hub_trainer.space.bundle import space_files
 from hub_trainer.space.process import RunningSpace, start
 from hub_trainer.space.settings import RivalModel, SpaceSettings
-from hub_trainer.stages.serve.cards import (
-    card_of_ratings,
-    card_problems,
-    inputs_named,
-    ratings_licence,
-)
 from hub_trainer.stages.serve.examples import shown_rows
 from hub_trainer.stages.serve.foreign import (
     PACKAGE,
@@ -30,6 +24,12 @@ from hub_trainer.stages.serve.foreign import (
     last_served,
 )
 from hub_trainer.stages.serve.preload import preloads
+from hub_trainer.stages.serve.serve_cards import (
+    card_of_ratings,
+    card_problems,
+    inputs_named,
+    ratings_licence,
+)
 from hub_trainer.tasks import task_of
 
 __all__ = ["PushedSpace", "RunningSpace", "card_problems", "push", "run", "start"]

@@ -60,7 +60,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     done = find_artifact(folder, inputs)
     if done:
         return done
-    from hub_trainer.stages.tune.search import search_settings  # optuna, which no trial needs
+    from hub_trainer.stages.tune.trials import search_settings  # optuna, which no trial needs
 
     with write_artifact(folder, inputs, keep_draft=True) as draft:
         progress(0.0, "downloading the base model")

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from hub_trainer.artifacts import digest_of
 from hub_trainer.recipe import SearchRange
 from hub_trainer.recipe.search import is_whole
-from hub_trainer.stages.tune.worker import Attempt
+from hub_trainer.stages.tune.trial_worker import Attempt
 
 STUDY = "study.db"
 WHY, SECONDS, REPEATS, CUT_OFF = "why", "seconds", "repeats", "cut_off"

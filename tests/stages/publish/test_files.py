@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub_trainer.errors import TrainingError
-from hub_trainer.stages.publish.files import CHUNK_BYTES, assert_publishable
+from hub_trainer.stages.publish.last_look import CHUNK_BYTES, assert_publishable
 
 TOKEN = b"local-token-0123456789"
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hub_trainer.artifacts import Artifact, write_artifact
 from hub_trainer.finetune.reloading import ReloadFailure
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import PinnedRepo, read_rounds
+from hub_trainer.lineage.pins import settings_digest
 from hub_trainer.recipe import Recipe
+from hub_trainer.recipe.chat_templates import SHIPPED, digest
 from hub_trainer.stages import evaluate, publish, train
 from hub_trainer.stages.publish import proof
 from hub_trainer.stages.publish.reload import reload
@@ -25,6 +28,7 @@ from tests.stages.writers import rows_of, sums
 from tests.tasks.factory import recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+Said = Callable[..., list[dict[str, Any]]]
 ARGUMENTS = {"learning_rate": 3e-3, "num_train_epochs": 2, "per_device_train_batch_size": 16}
 DATA_CARD = b"---\nlicense: cc0-1.0\nannotations_creators:\n- machine-generated\n---\n"
 
@@ -84,10 +88,11 @@ def run_round(
     *,
     parent: str | None = None,
     index: int = 1,
+    said: Said = sums,
 ) -> Artifact:
     """Every stage of a round but collect and prepare, which are made by hand."""
     base, data = pinned
-    rows = rows_of(sums(120), prefix="train"), rows_of(sums(20, start=500))
+    rows = rows_of(said(120), prefix="train"), rows_of(said(20, start=500))
     prepare_round(round_dir, *rows, base_model=base, parent=parent, round_index=index)
     pins = json.loads((round_dir / "pins.json").read_text())
     (round_dir / "pins.json").write_text(json.dumps({**pins, "datasets": [vars(data)]}))
@@ -110,6 +115,18 @@ def run_round(
     train.run(of, round_dir, hub)
     evaluate.run(of, round_dir, hub)
     return publish.run(of, round_dir, hub)
+
+
+def dialogues(count: int, *, start: int = 0) -> list[dict[str, Any]]:
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": one["prompt"]},
+                {"role": "assistant", "content": one["completion"]},
+            ]
+        }
+        for one in sums(count, start=start)
+    ]
 
 
 def paths(hub: Hub, repo: Repo, revision: str) -> set[str]:
@@ -173,6 +190,29 @@ def test_round_when_all_weights_learn_then_a_plain_pipeline_loads_it(
     assert outputs["reload"]["loaded_with"] == "transformers `pipeline` and hub_trainer"
     assert {"model.safetensors", "generation_config.json"} <= paths(hub, repo, "main")
     assert hub.card_data(repo, "main")["library_name"] == "transformers"
+
+
+def test_round_when_the_recipe_names_a_chat_template_then_it_is_published_and_in_the_record(
+    hub: Hub, repo: Repo, data: PinnedRepo, tmp_path: Path
+) -> None:
+    model = llama()
+    model.generation_config.eos_token_id = tokenizer().eos_token_id
+    model.save_pretrained(tmp_path / "base")
+    tokenizer(None, model_max_length=512).save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "README.md").write_text("---\nlicense: mit\n---\n")
+    bare = push_model(hub, f"{repo.repo_id}-bare", tmp_path / "base")
+    of = asked(repo, bare, train__language={"chat_template": "plain"})
+    outputs = run_round(of, tmp_path / "r", hub, (bare, data), said=dialogues).outputs
+    assert outputs["reload"]["max_difference"] < 1e-4
+    published = (hub.read_file(repo, "chat_template.jinja", outputs["commit_sha"]) or b"").decode()
+    assert published == SHIPPED["plain"]
+    [record] = read_rounds(hub, repo.repo_id)
+    assert record.train["chat_template_sha256"] == digest(SHIPPED["plain"])
+    assert record.recipe["train"]["language"]["chat_template"] == SHIPPED["plain"]
+    assert record.base is not None
+    assert record.base["metrics"]["completion_loss"]["value"] > 0
+    other = asked(repo, bare, train__language={"chat_template": "chatml"})
+    assert settings_digest(other) != settings_digest(of)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from hub_trainer.lineage.tuned import REPORT
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import TuneReport
 from hub_trainer.stages.tune.study import CUT_OFF, MAX_REPEATS, SECONDS, WHY, Study
-from hub_trainer.stages.tune.worker import Attempt, Worker
+from hub_trainer.stages.tune.trial_worker import Attempt, Worker
 from hub_trainer.stats import readable
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
-from hub_trainer.space.chat.answers import show_answer_verdict, wire_answers
+from hub_trainer.space.chat.answer_parts import show_answer_verdict, wire_answers
 from hub_trainer.space.chat.chat_parts import (
     ONE_AT_A_TIME,
     ChatParts,
@@ -10,7 +10,7 @@ from hub_trainer.space.chat.chat_parts import (
     show_input,
 )
 from hub_trainer.space.chat.events import ChatEvents
-from hub_trainer.space.chat.pairs import show_pair_verdict, wire_pairs
+from hub_trainer.space.chat.pair_parts import show_pair_verdict, wire_pairs
 from hub_trainer.space.chat.service import ChatService
 from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View, head, notice, terms
 from hub_trainer.space.wording import space_title
@@ -28,7 +28,7 @@ def build_chat_page(service: ChatService, events: ChatEvents, view: View) -> gr.
         gr.HTML(top, elem_id="head", padding=False)
         if view.sign_in:
             gr.LoginButton(size="sm")
-        with gr.Column(elem_id="talk", elem_classes="card"):
+        with gr.Column(elem_id="conversation", elem_classes="card"):
             turns, chat = show_conversation()
             if in_pairs:
                 pair = show_pair_verdict(beside)
@@ -36,13 +36,13 @@ def build_chat_page(service: ChatService, events: ChatEvents, view: View) -> gr.
                 can_vary = service.sampling.temperature is not None
                 answer = show_answer_verdict(beside, can_vary=can_vary)
             said = gr.Markdown(elem_id="said")
-            talk = ChatParts(turns, chat, said, *show_input(view.examples))
+            parts = ChatParts(turns, chat, said, *show_input(view.examples))
         status = gr.Markdown(elem_id="status")
         if in_pairs:
-            wire_pairs(talk, pair, events, status)
+            wire_pairs(parts, pair, events, status)
             gr.api(events.pair, api_name="pair", **ONE_AT_A_TIME)
         else:
-            wire_answers(talk, answer, events, status)
+            wire_answers(parts, answer, events, status)
             gr.api(events.chat, api_name="chat", **ONE_AT_A_TIME)
         gr.api(events.rate, api_name="rate", queue=False, concurrency_limit=None)
         page.load(events.status, None, status, **AT_ONCE)

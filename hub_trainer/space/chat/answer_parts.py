@@ -1,12 +1,16 @@
-"""Ratings of one model's answer on the page: good or bad, a better answer, a report."""
+"""Ratings of one model's answers on the page: good or bad, a better answer, a report.
+
+Any answer of the conversation can be rated; the latest is chosen until another one is.
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
+from hub_trainer.space.chat.bubbles import conversation
 from hub_trainer.space.chat.chat_parts import Ask, ChatParts, wire_asking, wire_input
-from hub_trainer.space.chat.events import ChatEvents, Turn
+from hub_trainer.space.chat.events import ChatEvents, Marks, Turn, rated_turn
 from hub_trainer.space.view import AT_ONCE, REMEMBER
 
 
@@ -22,9 +26,12 @@ class Form:
 
 @dataclass(frozen=True)
 class AnswerVerdict:
-    """The parts under an answer."""
+    """The parts under a conversation: which of its answers is rated, and how."""
 
     block: Any
+    which: Any
+    """Place of the answer among the turns, from 0."""
+    marks: Any
     up: Any
     down: Any
     edit: Form
@@ -37,7 +44,9 @@ def show_answer_verdict(beside: str, *, can_vary: bool) -> AnswerVerdict:
 
     `can_vary` when another answer may be had by asking again.
     """
+    marks = gr.State({})
     with gr.Column(visible=False, elem_id="verdict") as block:
+        which = gr.Radio([], label="Which answer", visible=False, elem_id="which")
         with gr.Row():
             up = gr.Button("Good answer", size="md", min_width=110)
             down = gr.Button("Bad answer", size="md", min_width=110)
@@ -49,23 +58,24 @@ def show_answer_verdict(beside: str, *, can_vary: bool) -> AnswerVerdict:
             _show_form(report, "What is wrong with it", "Send the report", lines=2),
         )
         gr.HTML(beside, elem_id="note", padding=False)
-    return AnswerVerdict(block, up, down, *forms, again)
+    return AnswerVerdict(block, which, marks, up, down, *forms, again)
 
 
-def wire_answers(talk: ChatParts, verdict: AnswerVerdict, events: ChatEvents, status: Any) -> None:
+def wire_answers(parts: ChatParts, verdict: AnswerVerdict, events: ChatEvents, status: Any) -> None:
     """Ask for answers, and rate them."""
-    outputs = [talk.chat, talk.turns, talk.message]
+    outputs = [parts.chat, parts.turns, parts.message, verdict.which]
     wire_asking(
-        talk,
-        [talk.send.click, talk.message.submit],
-        Ask(events.answer, [talk.message, talk.turns], outputs),
+        parts,
+        [parts.send.click, parts.message.submit],
+        Ask(events.answer, [parts.message, parts.turns, verdict.marks], outputs),
         verdict.block,
     )
-    again = Ask(events.again, [talk.turns], outputs)
-    wire_asking(talk, [verdict.again.click], again, verdict.block)
-    wire_input(talk, events, verdict.block)
+    again = Ask(events.again, [parts.turns, verdict.marks], outputs)
+    wire_asking(parts, [verdict.again.click], again, verdict.block)
+    wire_input(parts, events, verdict.block)
     forms = [verdict.edit.block, verdict.report.block]
-    verdict.edit.open.click(_open_edit, talk.turns, [*forms, verdict.edit.text], **AT_ONCE)
+    chosen = [parts.turns, verdict.which]
+    verdict.edit.open.click(_open_edit, chosen, [*forms, verdict.edit.text], **AT_ONCE)
     verdict.report.open.click(_open_report, None, [*forms, verdict.report.text], **AT_ONCE)
     for button, rating, text in (
         (verdict.up, "up", gr.State("")),
@@ -73,9 +83,16 @@ def wire_answers(talk: ChatParts, verdict: AnswerVerdict, events: ChatEvents, st
         (verdict.edit.send, "edit", verdict.edit.text),
         (verdict.report.send, "report", verdict.report.text),
     ):
-        told = button.click(events.say, [gr.State(rating), text, talk.turns], talk.said, **AT_ONCE)
-        told.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
-    talk.turns.change(_close, None, forms, **AT_ONCE)
+        told = button.click(
+            events.rate_answer,
+            [gr.State(rating), text, *chosen, verdict.marks],
+            [parts.said, verdict.marks],
+            **AT_ONCE,
+        )
+        shown = told.then(_show_marks, [parts.turns, verdict.marks], parts.chat, **AT_ONCE)
+        shown.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
+    parts.turns.change(_close, None, forms, **AT_ONCE)
+    verdict.which.input(_close, None, forms, **AT_ONCE)
 
 
 def _show_form(button: Any, label: str, send: str, *, lines: int) -> Form:
@@ -84,9 +101,15 @@ def _show_form(button: Any, label: str, send: str, *, lines: int) -> Form:
         return Form(button, block, text, gr.Button(send, variant="primary", size="md"))
 
 
-def _open_edit(turns: list[Turn]) -> tuple[Any, ...]:
-    """The form with the answer in it, to be changed."""
-    return gr.update(visible=True), gr.update(visible=False), turns[-1]["assistant"].strip()
+def _show_marks(turns: list[Turn], marks: Marks) -> str:
+    """The conversation with what was said of its answers."""
+    return conversation(turns, marks=marks)
+
+
+def _open_edit(turns: list[Turn], place: int | None) -> tuple[Any, ...]:
+    """The form with the chosen answer in it, to be changed."""
+    text = rated_turn(turns, place)["assistant"].strip()
+    return gr.update(visible=True), gr.update(visible=False), text
 
 
 def _open_report() -> tuple[Any, ...]:

@@ -48,26 +48,26 @@ def show_pair_verdict(beside: str) -> PairVerdict:
     return PairVerdict(sides, left, right, block, choices, report, form, side, reason, send_report)
 
 
-def wire_pairs(talk: ChatParts, verdict: PairVerdict, events: ChatEvents, status: Any) -> None:
+def wire_pairs(parts: ChatParts, verdict: PairVerdict, events: ChatEvents, status: Any) -> None:
     """Ask for pairs of answers, and rate them."""
-    outputs = [talk.chat, talk.turns, talk.message, verdict.left, verdict.right, verdict.sides]
+    outputs = [parts.chat, parts.turns, parts.message, verdict.left, verdict.right, verdict.sides]
     wire_asking(
-        talk,
-        [talk.send.click, talk.message.submit],
-        Ask(events.answers, [talk.message, talk.turns], outputs),
+        parts,
+        [parts.send.click, parts.message.submit],
+        Ask(events.answers, [parts.message, parts.turns], outputs),
         verdict.block,
     )
-    wire_input(talk, events, verdict.block)
-    chosen = [talk.said, talk.turns, talk.chat, verdict.sides, verdict.block]
+    wire_input(parts, events, verdict.block)
+    chosen = [parts.said, parts.turns, parts.chat, verdict.sides, verdict.block]
     for rating, button in verdict.choices.items():
-        told = button.click(events.prefer, [gr.State(rating), talk.turns], chosen, **AT_ONCE)
+        told = button.click(events.prefer, [gr.State(rating), parts.turns], chosen, **AT_ONCE)
         told.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
     verdict.report.click(_open_report, None, [verdict.form, verdict.reason], **AT_ONCE)
     told = verdict.send_report.click(
-        events.say, [verdict.side, verdict.reason, talk.turns], talk.said, **AT_ONCE
+        events.say, [verdict.side, verdict.reason, parts.turns], parts.said, **AT_ONCE
     )
     told.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
-    talk.turns.change(_show_open_pair, talk.turns, [verdict.sides, verdict.form], **AT_ONCE)
+    parts.turns.change(_show_open_pair, parts.turns, [verdict.sides, verdict.form], **AT_ONCE)
 
 
 def _show_open_pair(turns: list[Turn]) -> tuple[Any, ...]:
