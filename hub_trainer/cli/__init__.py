@@ -50,6 +50,8 @@ AccelerateConfig = Annotated[
     Path | None, typer.Option(help="Run the train stage under this accelerate config file.")
 ]
 
+AWAY = "Away from this machine"
+"""Group of options in the help of `run`."""
 ROUND, COMMUNITY, THE_HUB = "The round", "The community", "The Hub"
 """Groups of commands in --help."""
 
@@ -141,11 +143,71 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew a round that was begun and not sent.")
     ] = False,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="slurm writes a batch file to submit; jobs:FLAVOR, as jobs:a10g-large, sends a Job"
+            " to the Hub; this machine otherwise.",
+            rich_help_panel=AWAY,
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2h",
+            help="Time limit; from the plan's estimate otherwise.",
+            rich_help_panel=AWAY,
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="slurm: GPUs of a node, if not as the config says.", rich_help_panel=AWAY
+        ),
+    ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="jobs: do not follow the log; the same command finds the job again.",
+            rich_help_panel=AWAY,
+        ),
+    ] = False,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="jobs: a variable of this environment that the job gets as a secret; repeatable.",
+            rich_help_panel=AWAY,
+        ),
+    ] = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="name=value",
+            help="slurm: an option of sbatch, as partition=gpu; repeatable.",
+            rich_help_panel=AWAY,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """One round, all stages: collect, prepare, train, evaluate, publish."""
     with errors_shown(as_json):
         use_endpoint(endpoint)
+        from hub_trainer.cli.going_away import Journey, run_away
+
+        journey = Journey(on, time, gpus, tuple(sbatch or ()), detach, tuple(secret or ()))
+        if journey.leaves(fresh=fresh, round_dir=round_dir):
+            run_away(
+                journey,
+                recipe,
+                overrides or [],
+                round_dir=round_dir,
+                accelerate_config=accelerate_config,
+                as_json=as_json,
+            )
+            return
         from hub_trainer.loop import begin_round, result_of_start, run_round, start_round
         from hub_trainer.recipe import load_recipe
 
@@ -481,12 +543,18 @@ def hub_serve(
     accounts: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Users and organisations to add.")
     ] = None,
+    allow_jobs: Annotated[
+        bool,
+        typer.Option(
+            "--allow-jobs", help="Run commands that its users send as jobs, as this system user."
+        ),
+    ] = False,
 ) -> None:
     """Run the embedded Local Hub; prints one JSON line with url, user and token."""
     with errors_shown(as_json=True):
         from hub_trainer.cli.hub_serve import serve_hub
 
-        serve_hub(host, port, data, accounts)
+        serve_hub(host, port, data, accounts, allow_jobs=allow_jobs)
 
 
 @app.command(**_shown(THE_HUB, "quickstart --serve"))

@@ -10,12 +10,14 @@ from hub_trainer.errors import UsageError
 from hub_trainer.local_hub import TOKEN_FILE, LocalHub, serve
 
 
-def serve_hub(host: str, port: int, data: Path, accounts: Path | None) -> None:
+def serve_hub(
+    host: str, port: int, data: Path, accounts: Path | None, *, allow_jobs: bool = False
+) -> None:
     """Serve until interrupted; the JSON line comes as soon as it answers."""
     if accounts:
         _assert_accounts(accounts)
     try:
-        serve(data, host, port, accounts, on_ready=_announce)
+        serve(data, host, port, accounts, on_ready=_announce, allow_jobs=allow_jobs)
     except (RuntimeError, ValueError) as error:
         raise UsageError(str(error)) from None
 

@@ -13,6 +13,7 @@ import pygit2
 from pygit2.enums import Option
 
 from hub_trainer.local_hub.git_read import open_git
+from hub_trainer.local_hub.job_runner import JobRunner
 from hub_trainer.local_hub.lfs import LfsStore
 from hub_trainer.local_hub.repo_rows import Repo, add_downloads
 from hub_trainer.local_hub.store import Store, get_meta, set_meta
@@ -55,6 +56,8 @@ class Core:
     store: Store
     lfs: LfsStore
     _folder_lock: int
+    jobs: JobRunner | None = None
+    """None: jobs are not allowed here."""
     _repo_locks: defaultdict[str, threading.RLock] = field(
         default_factory=lambda: defaultdict(threading.RLock)
     )

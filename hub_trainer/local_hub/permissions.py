@@ -79,6 +79,15 @@ def require_namespace(store: Store, actor: Actor, namespace: str) -> str:
     return account.name
 
 
+def is_member(actor: Actor, namespace: str) -> bool:
+    """Whether the actor is one of a namespace's people, with a token that may see its things."""
+    if not _owns(actor, namespace, {"read", "contributor", "write", "admin"}):
+        return False
+    return actor.access != "fineGrained" or any(
+        scope.get("entity", "").lower() == namespace.lower() for scope in actor.scopes
+    )
+
+
 def require_user(actor: Actor) -> None:
     """Any valid token will do."""
     if actor.anonymous:

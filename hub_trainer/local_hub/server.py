@@ -21,6 +21,7 @@ from hub_trainer.local_hub.core import Core, Limits, open_core
 from hub_trainer.local_hub.delivery import Deliverer
 from hub_trainer.local_hub.errors import WireError
 from hub_trainer.local_hub.housekeeping import Housekeeper
+from hub_trainer.local_hub.job_runner import JobRunner
 from hub_trainer.local_hub.lifecycle import empty_trash
 from hub_trainer.local_hub.protocol import HubProtocol
 from hub_trainer.local_hub.refs import reconcile
@@ -37,7 +38,7 @@ class LocalHub:
     folder it keeps everything in a temporary one and removes it at the end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings of a server
         self,
         data_dir: Path | str | None = None,
         host: str = "127.0.0.1",
@@ -46,12 +47,14 @@ class LocalHub:
         *,
         limits: Limits | None = None,
         allowed_hosts: tuple[str, ...] = (),
+        allow_jobs: bool = False,
     ) -> None:
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._address = (host, port)
         self._accounts = accounts
         self._limits = limits
         self._allowed_hosts = allowed_hosts
+        self._allow_jobs = allow_jobs
         self._ended = threading.Event()
         self.url = ""
         self.user = ""
@@ -80,6 +83,8 @@ class LocalHub:
         app = build_app(self.core, (self._address[0], *self._allowed_hosts))
         self._server = _server_for(app)
         self._beside = (Deliverer(self.core), Housekeeper(self.core))
+        if self._allow_jobs:
+            self.core.jobs = JobRunner(self.data_dir.resolve() / "jobs", self.core.store)
         self._thread = threading.Thread(target=self._run, name="local-hub", daemon=True)
         self._thread.start()
         self._wait_until_started()
@@ -98,6 +103,8 @@ class LocalHub:
 
     def stop(self) -> None:
         """Finish the requests in progress, then let go of port and data."""
+        if self.core.jobs is not None:
+            self.core.jobs.stop()
         for each in self._beside:
             each.stop()
         self._server.should_exit = True
@@ -161,11 +168,14 @@ def serve(
     port: int = 0,
     accounts_file: Path | None = None,
     on_ready: Callable[[LocalHub], None] | None = None,
+    *,
+    allow_jobs: bool = False,
 ) -> None:
     """Serve until interrupted or terminated; `on_ready` is called once it answers."""
     accounts = json.loads(accounts_file.read_text()) if accounts_file else None
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with LocalHub(data_dir, host, port, accounts) as hub, suppress(KeyboardInterrupt):
+    running = LocalHub(data_dir, host, port, accounts, allow_jobs=allow_jobs)
+    with running as hub, suppress(KeyboardInterrupt):
         if on_ready is not None:
             on_ready(hub)
         hub.wait()

@@ -67,6 +67,10 @@ CREATE TABLE IF NOT EXISTS space_setting(
   repo_id TEXT NOT NULL, key TEXT NOT NULL, secret INTEGER NOT NULL, value TEXT NOT NULL,
   description TEXT NOT NULL, updated TEXT NOT NULL, PRIMARY KEY (repo_id, key, secret));
 CREATE TABLE IF NOT EXISTS space_runtime(repo_id TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS job(
+  id TEXT PRIMARY KEY, namespace TEXT NOT NULL, user_id TEXT NOT NULL, spec TEXT NOT NULL,
+  labels TEXT NOT NULL, stage TEXT NOT NULL, message TEXT, created TEXT NOT NULL, started TEXT,
+  finished TEXT);
 CREATE TABLE IF NOT EXISTS lfs_grant(
   repo_id TEXT NOT NULL, oid TEXT NOT NULL, size INTEGER NOT NULL, pushed TEXT NOT NULL,
   PRIMARY KEY (repo_id, oid));
