@@ -20,6 +20,8 @@ HUB_NAMES: Mapping[str, str] = {
     "auroc": "roc_auc",
     "brier": "brier_score",
     "calibration_error": "expected_calibration_error",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
 }
 _LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$|^(code|multilingual)$")
 

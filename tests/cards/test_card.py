@@ -20,7 +20,7 @@ from hub_trainer.cards import (
     eval_results,
     render_card,
 )
-from hub_trainer.cards.metadata import front_matter
+from hub_trainer.cards.metadata import front_matter, metric_type
 from hub_trainer.reports import FitReport
 from tests.cards.evidence import (
     DATA_REPO,
@@ -435,6 +435,12 @@ def test_card_when_metrics_are_of_one_label_then_it_says_of_which_one() -> None:
     named = {name: one["args"].get("pos_label") for name, one in metrics.items()}
     assert named == {"auroc": "top | up", "sensitivity": "top | up", "brier": None}
     assert "average" not in metrics["auroc"]["args"]
+
+
+def test_metrics_when_of_numbers_then_have_the_names_that_the_hub_knows() -> None:
+    assert [metric_type(name) for name in ("pearson", "spearman", "mae", "f1_macro")] == [
+        *("pearsonr", "spearmanr", "mae", "f1")
+    ]
 
 
 REACHED = {

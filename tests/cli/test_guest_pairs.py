@@ -93,7 +93,7 @@ def test_pairs_when_the_loop_runs_then_every_stage_reads_both_texts(
 def _ask_and_rate(cli: Cli, hub: Hub, local: LocalHub, path: Path, tmp_path: Path) -> None:
     with space(hub, cli, path, tmp_path, local.add_user("ada")) as client:
         boxes = [part["props"]["label"] for part in client.get("/config").json()["components"]
-                 if part["type"] == "textbox" and part["props"].get("max_length")]  # fmt: skip
+                 if part["type"] == "textbox" and part["props"].get("lines") == 4]  # fmt: skip
         assert boxes == ["premise", "hypothesis"]
         shown, ticket = ask(client, "the red card", "my blue card is lost")
         assert shown["label"] == "blue"

@@ -106,7 +106,7 @@ def _look_at_card(hub: Hub) -> None:
 def _ask_and_rate(cli: Cli, hub: Hub, local: LocalHub, path: Path, tmp_path: Path) -> None:
     with space(hub, cli, path, tmp_path, local.add_user("ada")) as client:
         boxes = [part["props"]["label"] for part in client.get("/config").json()["components"]
-                 if part["type"] == "textbox" and part["props"].get("max_length")]  # fmt: skip
+                 if part["type"] == "textbox" and part["props"].get("lines") == 4]  # fmt: skip
         assert boxes == ["sentence1", "sentence2"]
         alike, ticket = ask(client, "where is my red the", f"my {MEANT['red']} is a")
         other, _ = ask(client, "where is my red the", f"my {MEANT['blue']} is a")
