@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from hub_trainer.checks.quoting import visible
-from hub_trainer.checks.verdict import Check, Verdict
+from hub_trainer.checks.verdict import Check, Verdict, VerdictName
 
 MARKER = "hub-trainer-review"
 MAX_DETAIL = 600
@@ -16,6 +16,7 @@ HEADLINES = {
     "refuse": "Not merged yet. To be mended first: {}.",
     "human": "Not merged yet. A person has to look at: {}.",
 }
+ACCEPTED = "Merged by a person, who has looked at: {}."
 CLOSED = "Closed: this is not a contribution of rows."
 ADVICE = {
     "label quality": "Look at the labels of the rows named, and correct or drop them.",
@@ -69,7 +70,9 @@ def render_comment(verdict: Verdict, *, dataset_id: str) -> str:
 
 def _headline(verdict: Verdict) -> str:
     says = CLOSED if verdict.closes else HEADLINES[verdict.verdict]
-    deciding = [check.name for check in verdict.checks if check.outcome == verdict.verdict]
+    decided: VerdictName = "human" if verdict.accepted else verdict.verdict
+    says = ACCEPTED if verdict.accepted else says
+    deciding = [check.name for check in verdict.checks if check.outcome == decided]
     says = says.format(inert(", ".join(deciding)))
     kept = verdict.rows - verdict.left_out
     rows = f"these {verdict.rows:,} rows" if verdict.rows else "this pull request"
@@ -77,8 +80,10 @@ def _headline(verdict: Verdict) -> str:
     lines = [f"**Review: {verdict.verdict}.** {says} Thank you for {rows}."]
     if verdict.verdict == "merge" and verdict.left_out:
         lines.append(
-            f"{kept:,} of them are new and were added; {verdict.left_out:,} are there already and "
-            "were left out."
+            f"{kept:,} of them were added; {verdict.left_out:,} "
+            f"{'repeats a row that is' if verdict.left_out == 1 else 'repeat rows that are'} there "
+            "already or sealed for the test, and "
+            f"{'was' if verdict.left_out == 1 else 'were'} left out."
         )
     if verdict.verdict == "merge" and verdict.made:
         lines.append("They were written in the dataset's own schema, exactly as they were checked.")
@@ -105,7 +110,7 @@ def _numbers(check: Check) -> str:
 
 def _mending(verdict: Verdict, failed: Sequence[Check], dataset_id: str) -> str:
     """What the contributor can do now; nothing of it for what is merged or closed."""
-    if not failed or verdict.closes:
+    if not failed or verdict.closes or verdict.verdict == "merge":
         return ""
     advice = dict.fromkeys(ADVICE[check.name] for check in failed if check.name in ADVICE)
     open_still = "This pull request stays open. Put the mended rows in the place of the old ones:"
@@ -120,7 +125,20 @@ def _mending(verdict: Verdict, failed: Sequence[Check], dataset_id: str) -> str:
     lines = [f"- {line}" for line in advice]
     told = [*(["What mends it:", "", *lines] if lines else []), *(["", how] if counted else [])]
     ways = [open_still, "", f"    {mend}", "", plainly, "", f"    {push}", "", again]
-    return "\n".join([*told, "", *ways, "", f"    {command}"])
+    return "\n".join([*told, "", *ways, "", f"    {command}", *_accepting(verdict, dataset_id)])
+
+
+def accept_command(verdict: Verdict, dataset_id: str) -> str | None:
+    """What has a person's word merge it at this commit; None where none can."""
+    if not verdict.can_be_accepted:
+        return None
+    return f"hub-trainer review {dataset_id} --pr {int(verdict.number)} --accept {verdict.sha[:7]}"
+
+
+def _accepting(verdict: Verdict, dataset_id: str) -> list[str]:
+    command = accept_command(verdict, dataset_id)
+    who = "Who may write to the dataset can accept it as it is, at the commit that was reviewed:"
+    return ["", who, "", f"    {command}"] if command else []
 
 
 def _in_place(files: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from hub_trainer.checks.inspection import Inspection, ReviewContext, inspect_fil
 from hub_trainer.checks.placement import check_placement
 from hub_trainer.checks.policy import Policy
 from hub_trainer.checks.review_context import Tip, fetch_files, prepare_context, whole_split
-from hub_trainer.checks.verdict import Check, MadeFile
+from hub_trainer.checks.verdict import Check, MadeFile, decide
 from hub_trainer.errors import DataError, HubError
 from hub_trainer.hub import Hub
 from hub_trainer.rows import SplitFiles, write_card
@@ -110,7 +110,8 @@ def _without_repeats(
     """What is merged of checked files: all of them, or others without the rows to leave out."""
     checks, files = found.checks, made.files if made else ()
     left_out = len(found.left_out_rows)
-    if 0 < left_out < found.rows and all(check.passed for check in checks):
+    # A person may accept what only people decide on, and then these rows stay out too.
+    if 0 < left_out < found.rows and decide(checks) != "refuse":
         work = opening.work / "kept"
         try:
             files = leave_out(folder, found.left_out_rows, opening.target(), work).files

@@ -145,8 +145,8 @@ def _compare_numbers(
 def _held(values: FloatArray, num_rows: int, measure: Measure) -> str:
     """What the rows that stand out hold."""
     ends = sorted({float(values.min()), float(values.max())})
-    hold = "row holds" if len(values) == 1 else "rows hold"
-    return f"{len(values)} of {num_rows} {hold} {measure.told(*ends)}"
+    hold = "holds" if len(values) == 1 else "hold"
+    return f"{len(values)} of {num_rows} rows {hold} {measure.told(*ends)}"
 
 
 def _usual(base: FloatArray, measure: Measure) -> str:
@@ -218,8 +218,11 @@ def _beyond(count: int, num_new: int, num_base: int) -> float:
 
 
 def _is_far(new: FloatArray, base: FloatArray) -> NDArray[np.bool_]:
-    """Values more than FAR ranges beyond the dataset's; long tails count in logarithms."""
-    beyond = np.zeros(len(new), dtype=bool)
+    """Values more than FAR ranges beyond the dataset's; long tails count in logarithms.
+
+    Where all of the dataset's are over zero, as prices and ages are, one below it is far too.
+    """
+    beyond = new < 0 if base.min() > 0 else np.zeros(len(new), dtype=bool)
     margin = FAR
     if base.min() > 0 and base.max() > 20 * np.median(base):
         beyond, margin = new <= 0, 0.5
@@ -271,10 +274,10 @@ def _compare_categories(
         return None
     ours = Counter(str(values[n]) for n in unseen)
     theirs = Counter(str(value) for value in counts.elements())
-    hold = "row holds" if len(unseen) == 1 else "rows hold"
+    hold = "holds" if len(unseen) == 1 else "hold"
     what = (
-        f"{len(unseen)} of {len(values)} {hold} {_commonest(ours)}, which no row of the dataset "
-        f"has; its rows hold {_commonest(theirs)}"
+        f"{len(unseen)} of {len(values)} rows {hold} {_commonest(ours)}, which no row of the "
+        f"dataset has; its rows hold {_commonest(theirs)}"
     )
     return Shift(name, what, tuple(n + 1 for n in unseen))
 

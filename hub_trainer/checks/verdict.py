@@ -10,6 +10,8 @@ from hub_trainer.errors import DataError
 
 VerdictName = Literal["merge", "refuse", "human"]
 Blocks = Literal["refuse", "human"]
+UNDECIDED = frozenset({"collisions", "left out"})
+"""Checks that leave open what a merge would add: their files have to be mended first."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,19 @@ class Verdict:
     """Rows that a merge leaves out: those that repeat others."""
     made: tuple[MadeFile, ...] = ()
     """What a merge adds in place of the files, where those are not in the dataset's own schema."""
+    accepted: bool = False
+    """Merged by a person, who has looked at what review would not decide."""
 
     @property
     def reasons(self) -> list[str]:
         """Why it is not merged: the names and details of the checks that did not pass."""
         return [f"{check.name}: {check.detail}" for check in self.checks if not check.passed]
+
+    @property
+    def can_be_accepted(self) -> bool:
+        """Whether a person may have it merged: its rows were read, and no check refuses them."""
+        failed = {check.name for check in self.checks if not check.passed}
+        return self.verdict == "human" and self.rows > 0 and not failed & UNDECIDED
 
     @property
     def closes(self) -> bool:
@@ -98,6 +108,7 @@ class Verdict:
             "rows": self.rows,
             "left_out": self.left_out,
             "converted": bool(self.made),
+            "accepted": self.accepted,
             "reasons": self.reasons,
             "checks": [check.to_dict() for check in self.checks],
         }

@@ -477,6 +477,13 @@ def review(
     recipe: Annotated[
         Path | None, typer.Option(help="Whose review section and published model to use.")
     ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMIT",
+            help="With --pr: merge what review leaves to a person, who has looked at this commit.",
+        ),
+    ] = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
 ) -> None:
@@ -493,11 +500,17 @@ def review(
                 got=f"{chosen} of --pr, --all, --watch, --webhook",
                 do="Give exactly one of them.",
             )
+        if accept is not None and pr is None:
+            raise UsageError(
+                "A person accepts one pull request at a time.",
+                got="--accept without --pr",
+                do="Name the pull request: --pr N --accept COMMIT.",
+            )
         policy = load_recipe(recipe).recipe if recipe else None
         if watch or webhook:
             review_on(Hub(), dataset, recipe=policy, webhook=webhook, as_json=as_json)
         else:
-            review_once(Hub(), dataset, number=pr, recipe=policy, as_json=as_json)
+            review_once(Hub(), dataset, number=pr, recipe=policy, accept=accept, as_json=as_json)
 
 
 @hub_app.command("serve", epilog="Example: hub-trainer hub serve --port 8000")

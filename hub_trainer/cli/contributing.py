@@ -11,6 +11,7 @@ import typer
 from hub_trainer.checks.inspection import CHECKERS
 from hub_trainer.checks.verdict import Check
 from hub_trainer.cli.output import progress_bars, say
+from hub_trainer.cli.reviewing import rows_told
 from hub_trainer.contribute import foresee, propose, send
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
@@ -52,18 +53,20 @@ def contribute_file(
         proposal = propose(hub, dataset_id, path, columns=columns)
         for note in proposal.notes:
             say(f"note: {note}", style="yellow")
-        say(f"{proposal.rows:,} rows for {dataset_id}: {_counted(proposal.labels)}")
+        labels = f": {_counted(proposal.labels)}" if proposal.labels else ""
+        say(f"{proposal.rows:,} rows for {dataset_id}{labels}")
         report("contribute", 0.3, "checking them as review will")
         checks = foresee(hub, proposal)
         failed = [check for check in checks if not check.passed]
         passed = len(checks) - len(failed)
-        report("contribute", 1.0, f"{passed} of {len(checks)} of review's checks passed")
+        told = f"{passed} of {len(checks)} checks passed; review also asks a published model"
+        report("contribute", 1.0, told)
     refused = [check for check in failed if check.blocks == "refuse"]
     private = [check for check in failed if check.name == PERSONAL]
     for check in failed:
         does = "would refuse" if check.blocks == "refuse" else "would ask a person"
-        say(f"review {does}: {check.name}: {check.detail}", style="yellow")
-    told = {
+        say(f"review {does}: {check.name}: {check.detail}{rows_told(check)}", style="yellow")
+    shown = {
         "rows": proposal.rows,
         "labels": dict(proposal.labels),
         "notes": list(proposal.notes),
@@ -77,16 +80,16 @@ def contribute_file(
         raise _would_be_seen(private, dataset_id, path)
     if sending.dry_run:
         say("Nothing was sent. Leave out --dry-run to open the pull request.")
-        return {**told, "pull_request": None}
+        return {**shown, "pull_request": None}
     if asked and not typer.confirm(
         "Open the pull request?", default=not (refused or private), err=True
     ):
         say("Nothing was sent.")
-        return {**told, "pull_request": None}
+        return {**shown, "pull_request": None}
     made = send(hub, proposal, checks, into=sending.into)
     does = "proposes" if sending.into is None else "now proposes"
     say(f"Pull request {made.pull_request} {does} {made.rows:,} rows: {made.url}")
-    return {**told, **made.to_dict()}
+    return {**shown, **made.to_dict()}
 
 
 def _would_be_refused(refused: Sequence[Check], dataset_id: str, path: Path) -> DataError:

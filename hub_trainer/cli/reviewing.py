@@ -2,7 +2,8 @@
 
 import os
 
-from hub_trainer.checks.verdict import Verdict
+from hub_trainer.checks.comment import accept_command
+from hub_trainer.checks.verdict import Check, Verdict
 from hub_trainer.checks.webhook_trigger import SECRET_VARIABLE, WebhookTrigger
 from hub_trainer.cli.output import people, print_json, say
 from hub_trainer.errors import UsageError
@@ -15,14 +16,23 @@ STYLES = {"merge": "green", "human": "yellow", "refuse": "red"}
 
 
 def review_once(
-    hub: Hub, dataset_id: str, *, number: int | None, recipe: Recipe | None, as_json: bool
+    hub: Hub,
+    dataset_id: str,
+    *,
+    number: int | None,
+    recipe: Recipe | None,
+    accept: str | None,
+    as_json: bool,
 ) -> None:
     """Review one pull request or all open ones, and show what came of it."""
-    reviewed = run(hub, dataset_id, number=number, recipe=recipe)
+    reviewed = run(hub, dataset_id, number=number, recipe=recipe, accept=accept)
     if not reviewed.verdicts:
         say(f"{dataset_id} has no open pull request.")
     for verdict in reviewed.verdicts:
         show_verdict(verdict)
+        command = accept_command(verdict, dataset_id)
+        if command:
+            say(f"  to accept it as it is: {command}")
     if as_json:
         print_json(reviewed.to_dict())
 
@@ -68,10 +78,16 @@ def show_verdict(verdict: Verdict) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in sorted(failed, key=lambda check: check.outcome != "refuse"):
         outcome = Text(f"  {check.outcome}", STYLES[check.outcome])
-        shown = ", ".join(map(str, check.rows[:MAX_NUMBERS]))
-        more = len(check.rows) - MAX_NUMBERS
-        rest = f" and {more:,} more" if more > 0 else ""
-        rows = f" (rows {shown}{rest})" if check.rows else ""
-        table.add_row(outcome, Text(check.name), Text(check.detail + rows))
+        table.add_row(outcome, Text(check.name), Text(check.detail + rows_told(check)))
     if failed:
         people.print(table, highlight=False)
+
+
+def rows_told(check: Check) -> str:
+    """Which rows a check is about, as far as there is room."""
+    if not check.rows:
+        return ""
+    shown = ", ".join(map(str, check.rows[:MAX_NUMBERS]))
+    more = len(check.rows) - MAX_NUMBERS
+    rest = f" and {more:,} more" if more > 0 else ""
+    return f" ({'row' if len(check.rows) == 1 else 'rows'} {shown}{rest})"

@@ -5,7 +5,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from hub_trainer.sandbox import kept_warm
 MAX_STARTS = 5
 """Times that a review starts over because the pull request or main moved under it."""
 MAX_WAIT_SECONDS = 600.0
+MIN_SHA = 7
+"""Signs of a commit that a person names at least."""
 
 Progress = Callable[[float, str], None]
 log = logging.getLogger(__name__)
@@ -56,15 +58,20 @@ def run(
     *,
     number: int | None = None,
     recipe: Recipe | None = None,
+    accept: str | None = None,
     progress: Progress = lambda share, doing: None,
 ) -> Reviewed:
-    """Review one pull request of a dataset, or all open ones; comment, and merge or close."""
+    """Review one pull request of a dataset, or all open ones; comment, and merge or close.
+
+    `accept` is the beginning of the commit that a person has looked at and wants merged although
+    review leaves it to people.
+    """
     policy = find_policy(hub, dataset_id, recipe)
     numbers = [number] if number is not None else list(_open_heads(hub, dataset_id))
     verdicts = []
     for place, chosen in enumerate(numbers):
         progress(place / len(numbers), f"pull request {chosen}")
-        verdicts.append(settle(hub, dataset_id, chosen, policy))
+        verdicts.append(settle(hub, dataset_id, chosen, policy, accept=accept))
     progress(1.0, f"{len(verdicts)} pull requests reviewed")
     return Reviewed(dataset_id, policy, tuple(verdicts))
 
@@ -95,7 +102,9 @@ def watch(
         go_on = (wait or _sleep)(waiting)
 
 
-def settle(hub: Hub, dataset_id: str, number: int, policy: Policy) -> Verdict:
+def settle(
+    hub: Hub, dataset_id: str, number: int, policy: Policy, *, accept: str | None = None
+) -> Verdict:
     """Review one pull request and act on the verdict.
 
     A verdict holds for the commits that were compared. When the pull request or main has moved
@@ -107,6 +116,8 @@ def settle(hub: Hub, dataset_id: str, number: int, policy: Policy) -> Verdict:
             kept_warm(CHECKERS),
         ):
             verdict = review_pull_request(hub, dataset_id, number, policy, Path(work))
+            if accept is not None:
+                verdict = _accepted(hub, dataset_id, verdict, accept)
             if apply_verdict(hub, dataset_id, verdict):
                 log.debug("pull request %d of %s: %s", number, dataset_id, verdict.verdict)
                 return verdict
@@ -115,6 +126,29 @@ def settle(hub: Hub, dataset_id: str, number: int, policy: Policy) -> Verdict:
         where=f"{hub.url}/datasets/{dataset_id}",
         do="Review it again when its author has finished.",
     )
+
+
+def _accepted(hub: Hub, dataset_id: str, verdict: Verdict, sha: str) -> Verdict:
+    """The verdict as a person has it who has looked at this commit. Raises UsageError otherwise."""
+    page = hub.discussion_page(Repo(dataset_id, "dataset"), verdict.number)
+    command = f"hub-trainer review {dataset_id} --pr {verdict.number}"
+    if len(sha) < MIN_SHA or not verdict.sha.startswith(sha.lower()):
+        raise UsageError(
+            "The pull request is not at the commit that was looked at.",
+            where=page,
+            got=f"{sha!r:.50}; it is at {verdict.sha[:MIN_SHA]}",
+            do=f"Look at it as it is now, then: {command} --accept {verdict.sha[:MIN_SHA]}",
+        )
+    if verdict.verdict == "merge":
+        return verdict
+    if not verdict.can_be_accepted:
+        raise UsageError(
+            "Nobody can accept what review refuses, or rows that it could not read.",
+            where=page,
+            got="; ".join(verdict.reasons),
+            do=f"Have it mended; {command} says how in its comment.",
+        )
+    return replace(verdict, verdict="merge", accepted=True)
 
 
 def review_pull_request(

@@ -86,7 +86,8 @@ def test_comment_when_merged_then_says_what_was_left_out_and_converted(tmp_path:
     passed = (Check("rows", True, "12"),)
     verdict = Verdict(7, SHA, BASE, "merge", passed, rows=12, left_out=2, made=made)
     headline = render_comment(verdict, dataset_id="o/d").splitlines()[0]
-    assert "Thank you for these 12 rows. 10 of them are new and were added; 2 are there" in headline
+    assert "Thank you for these 12 rows. 10 of them were added; 2 repeat rows" in headline
+    assert "that are there already or sealed for the test, and were left out." in headline
     assert "in the dataset's own schema" in headline
 
 

@@ -132,7 +132,7 @@ def test_ranges_when_told_then_columns_are_called_as_the_dataset_calls_them() ->
     found = find_shifts(new, base, "table", answer=load_answer("number"))
     check = check_shifts(found, {"target": "quality"})
     assert check.detail == (
-        "quality: 1 of 1 row holds 500; the dataset's rows hold 0 to 8, nine of ten of them 0 to 8"
+        "quality: 1 of 1 rows holds 500; the dataset's rows hold 0 to 8, nine of ten of them 0 to 8"
     )
     assert check.rows == (1,)
 
@@ -309,3 +309,13 @@ def test_contributor_when_over_half_of_a_large_dataset_then_a_person_decides() -
     assert check.detail == "1,001 rows of this contributor, 101 of them merged, of at most 1,000"
     assert check_contributor(4_000, 900, 10_000, max_rows=None).passed
     assert not check_contributor(10, 0, 10_000, max_rows=9).passed
+
+
+def test_number_when_below_zero_where_none_is_then_shown_though_it_lies_near() -> None:
+    known = [{"rent": 500.5 + 10 * (n % 50), "label": "x"} for n in range(100)]
+    rows = [*known[:14], {"rent": -50.0, "label": "x"}]
+    [found] = find_shifts(rows, known, "table", answer=load_answer("label"))
+    assert found.rows == (15,)
+    assert "1 of 15 rows holds -50" in found.what
+    near = [*known[:14], {"rent": 450.0, "label": "x"}]
+    assert find_shifts(near, known, "table", answer=load_answer("label")) == []

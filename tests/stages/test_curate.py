@@ -43,6 +43,9 @@ def hub(local: LocalHub) -> Hub:
     return Hub(local.url, local.token)
 
 
+NO_RATINGS = "No new example: no ratings. Those of the last minute may still be in the Space."
+
+
 def _recipe(name: str, task: str, **changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "task": task,
@@ -230,7 +233,7 @@ def test_curate_when_there_are_no_ratings_says_so(hub: Hub, tmp_path: Path) -> N
     assert "does not exist yet" in outputs["summary"]
     hub.create_repo(Repo("admin/quiet-ratings", "dataset"))
     outputs = _run(_recipe("quiet", "text-classification"), tmp_path / "empty", hub)
-    assert outputs["summary"] == "No new example: no ratings."
+    assert outputs["summary"] == NO_RATINGS
     assert hub.pull_requests(repo, status=None) == []
 
 
@@ -244,7 +247,7 @@ def test_curate_when_the_recipe_names_no_ratings_reads_those_of_its_space(
     outputs = _run(recipe, tmp_path / "none", hub)
     assert outputs["summary"].startswith("admin/mute-ratings does not exist yet")
     hub.create_repo(Repo("admin/mute-ratings", "dataset"))
-    assert _run(recipe, tmp_path / "empty", hub)["summary"] == "No new example: no ratings."
+    assert _run(recipe, tmp_path / "empty", hub)["summary"] == NO_RATINGS
 
 
 def test_curate_when_there_is_no_space_either_says_what_to_add(hub: Hub, tmp_path: Path) -> None:

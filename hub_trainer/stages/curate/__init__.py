@@ -120,7 +120,7 @@ def _curate(context: CurateContext, draft: Draft, progress: Progress) -> None:
     examples = found.examples
     if not examples:
         counts = {**draft.outputs["dropped_ratings"], **found.skipped}
-        _nothing(draft, f"No new example: {_reasons(counts)}.")
+        _nothing(draft, f"No new example: {_reasons(counts)}.{_unsent(counts)}")
         return
     progress(0.7, f"proposing {counted(len(examples), 'example')}")
     if found.kind is not None and not context.has(context.source):
@@ -196,6 +196,10 @@ def _propose(context: CurateContext, draft: Draft, examples: Sequence[Mapping[st
 
 def _nothing(draft: Draft, summary: str) -> None:
     draft.outputs.update(pull_request=None, rows=0, summary=summary)
+
+
+def _unsent(counts: Mapping[str, int]) -> str:
+    return "" if any(counts.values()) else " Those of the last minute may still be in the Space."
 
 
 def _reasons(counts: Mapping[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ class CurateContext:
         """Every rating, oldest first."""
         ref = ratings_ref(self.recipe)
         repo, into = Repo(ref.repo_id, "dataset"), self.scratch / "ratings"
+        names = (file.path for file in self.hub.list_files(repo, self.sha(ref)))
+        if not any(fnmatch(name, SHARDS) for name in names):
+            return []
         return read_shards(self.hub.download(repo, self.sha(ref), allow=[SHARDS], into=into))
 
     def ratings_licence(self) -> CardLicence | None:
