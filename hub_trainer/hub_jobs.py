@@ -11,7 +11,7 @@ from hub_trainer.hub_errors import status_of
 
 ENDED = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 AT_WORK = ("SCHEDULING", "RUNNING")
-NOT_THERE = (404, 405, 501)
+NOT_THERE = (404, 405)
 """Of a Hub that does not know jobs, or was not told to run any."""
 HOURS = {"minute": 1 / 60, "hour": 1.0, "second": 1 / 3600}
 

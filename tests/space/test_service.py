@@ -175,8 +175,8 @@ def test_rating_when_the_disk_is_full_is_not_acknowledged(
     ("text", "message"),
     [
         ("", "There is no text to classify"),
-        ("   ", "The model cannot take this: text is empty"),
-        ("x" * 20_000_001, "The input is too large: 20,000,001 bytes"),
+        ("   ", "There is no text to classify"),
+        ("x" * 20_000_001, "The text has 20,000,001 characters, and 20,000 is the limit"),
     ],
 )
 def test_input_when_unusable_says_why_and_is_not_kept(

@@ -133,4 +133,4 @@ def test_rule_when_one_rater_is_enough_then_speaks_of_one(
     more = {"agreement": 1.0, "skipped_rows": {}, "left_out": {}, "dropped_ratings": {}}
     outputs = {**counts, **more, "notes": [], "signals": {}, "trust": {"min": 1.0, "max": 1.0}}
     assert re.search(told, prediction_numbers(of, outputs, load_answer(answer)).rule)
-    assert re.search(told, answer_numbers(of, outputs).rule)
+    assert re.search(told, answer_numbers(of, outputs, load_answer(answer)).rule)

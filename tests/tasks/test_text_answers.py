@@ -162,7 +162,7 @@ def test_answer_when_the_columns_name_it_then_the_task_learns_that(
     ("task", "columns", "message"),
     [
         ("image-classification", {"labels": "tags"}, "image-classification learns label"),
-        ("tabular-classification", {"target": "y"}, "target is what .*tabular-regression learn"),
+        ("tabular-classification", {"target": "y"}, "target is what .*tabular-regression .*learn;"),
         ("tabular-regression", {"label": "y"}, "tabular-regression learns target"),
         (TASK, {"labels": "a", "target": "b"}, "labels and target are two answers"),
     ],

@@ -135,10 +135,10 @@ def _offset_of(path: Path, tail: int) -> int:
 
 
 def runner_of(call: Call) -> JobRunner:
-    """Who runs the jobs here; 501 where nobody does."""
+    """Who runs the jobs here; 404 where nobody does."""
     if call.core.jobs is None:
         raise WireError(
-            501, "This Local Hub runs no jobs. Whoever starts it can allow them: --allow-jobs."
+            404, "This Local Hub runs no jobs. Whoever starts it can allow them: --allow-jobs."
         )
     return call.core.jobs
 
