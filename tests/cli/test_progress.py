@@ -64,7 +64,10 @@ def test_contribute_when_nothing_is_sent_then_its_progress_is_shown_too(
     )
     told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert told[0] == "30 rows for ann/mail: ham 30"
-    assert told[1] == "contribute  done in 0 s: 1 of 2 checks passed; review also asks a published model"
+    assert (
+        told[1]
+        == "contribute  done in 0 s: 1 of 2 checks passed; review also asks a published model"
+    )
     assert told[2] == "review would ask a person: ranges: size: far"
 
 
