@@ -530,7 +530,7 @@ class Hub:
                 raise
             if isinstance(error, errors.LocalTokenNotFoundError):
                 do = "Set HF_TOKEN to a token of yours, or log in with hf auth login."
-                raise HubError(f"Nobody is signed in: {subject} needs a token.", do=do) from None
+                raise HubError("Nobody is signed in.", where=self.url, do=do) from None
             raise explained(error, subject, self.url) from error
         except RuntimeError as error:  # the client's wrapper around a failed upload
             if not isinstance(error.__cause__, errors.HTTPError | OSError):

@@ -9,8 +9,6 @@ from hub_trainer.checks.verdict import Check, Verdict, VerdictName
 
 MARKER = "hub-trainer-review"
 MAX_DETAIL = 600
-MAX_NUMBERS = 12
-"""Row numbers that are named of a check; of more, the count is told."""
 HEADLINES = {
     "merge": "Merged.",
     "refuse": "Not merged yet. To be mended first: {}.",
@@ -52,7 +50,7 @@ _ADDRESSES = (
     (re.compile(r"(?i)www(?=\.|$)"), r"[\g<0>]"),  # a full stop may follow the end
     (re.compile(r":(?=//)"), "[:]"),
     # A host without www, which some readers link too; names of data files are none.
-    (re.compile(rf"(?i)(?<=\w)(?<!readme)\.(?=[^\W\d_]{{2,}}(?!\w))(?!{DATA_SUFFIXES})"), "[.]"),
+    (re.compile(rf"(?i)(?<=\w)(?<!readme)\.(?=[^\W\d_])(?!{DATA_SUFFIXES})"), "[.]"),
 )
 
 
@@ -93,19 +91,10 @@ def _headline(verdict: Verdict) -> str:
 def _reasons(failed: Sequence[Check]) -> str:
     """A line for each check that did not pass: what follows from it, and what was found."""
     return "\n".join(
-        f"- {check.outcome}, **{inert(check.name)}**: {inert(check.detail)}.{_numbers(check)}"
+        f"- {check.outcome}, **{inert(check.name)}**: {inert(check.detail)}."
+        + (f" {check.numbers.capitalize()}." if check.rows else "")
         for check in sorted(failed, key=lambda check: check.outcome != "refuse")
     )
-
-
-def _numbers(check: Check) -> str:
-    """Which rows a check is about, as far as there is room."""
-    if not check.rows:
-        return ""
-    shown = ", ".join(str(int(number)) for number in check.rows[:MAX_NUMBERS])
-    more = len(check.rows) - MAX_NUMBERS
-    rest = f" and {more:,} more" if more > 0 else ""
-    return f" {'Row' if len(check.rows) == 1 else 'Rows'} {shown}{rest}."
 
 
 def _mending(verdict: Verdict, failed: Sequence[Check], dataset_id: str) -> str:

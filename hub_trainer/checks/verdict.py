@@ -10,6 +10,8 @@ from hub_trainer.errors import DataError
 
 VerdictName = Literal["merge", "refuse", "human"]
 Blocks = Literal["refuse", "human"]
+MAX_NUMBERS = 12
+"""Row numbers that are named of a check; of more, the count is told."""
 UNDECIDED = frozenset({"collisions", "left out"})
 """Checks that leave open what a merge would add: their files have to be mended first."""
 
@@ -34,6 +36,16 @@ class Check:
     def outcome(self) -> Literal["pass", "refuse", "human"]:
         """What follows from it."""
         return "pass" if self.passed else self.blocks
+
+    @property
+    def numbers(self) -> str:
+        """Which rows it is about, as far as there is room: `rows 3, 8 and 40 more`, or nothing."""
+        if not self.rows:
+            return ""
+        shown = ", ".join(str(int(number)) for number in self.rows[:MAX_NUMBERS])
+        more = len(self.rows) - MAX_NUMBERS
+        rest = f" and {more:,} more" if more > 0 else ""
+        return f"{'row' if len(self.rows) == 1 else 'rows'} {shown}{rest}"
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` shows it."""

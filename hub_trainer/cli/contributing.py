@@ -11,7 +11,6 @@ import typer
 from hub_trainer.checks.inspection import CHECKERS
 from hub_trainer.checks.verdict import Check
 from hub_trainer.cli.output import progress_bars, say
-from hub_trainer.cli.reviewing import rows_told
 from hub_trainer.contribute import foresee, propose, send
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
@@ -65,7 +64,8 @@ def contribute_file(
     private = [check for check in failed if check.name == PERSONAL]
     for check in failed:
         does = "would refuse" if check.blocks == "refuse" else "would ask a person"
-        say(f"review {does}: {check.name}: {check.detail}{rows_told(check)}", style="yellow")
+        rows = f" ({check.numbers})" if check.rows else ""
+        say(f"review {does}: {check.name}: {check.detail}{rows}", style="yellow")
     shown = {
         "rows": proposal.rows,
         "labels": dict(proposal.labels),

@@ -3,7 +3,7 @@
 import os
 
 from hub_trainer.checks.comment import accept_command
-from hub_trainer.checks.verdict import Check, Verdict
+from hub_trainer.checks.verdict import Verdict
 from hub_trainer.checks.webhook_trigger import SECRET_VARIABLE, WebhookTrigger
 from hub_trainer.cli.output import people, print_json, say
 from hub_trainer.errors import UsageError
@@ -11,7 +11,6 @@ from hub_trainer.hub import Hub
 from hub_trainer.recipe import Recipe
 from hub_trainer.stages.review import run, watch
 
-MAX_NUMBERS = 12
 STYLES = {"merge": "green", "human": "yellow", "refuse": "red"}
 
 
@@ -78,16 +77,10 @@ def show_verdict(verdict: Verdict) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in sorted(failed, key=lambda check: check.outcome != "refuse"):
         outcome = Text(f"  {check.outcome}", STYLES[check.outcome])
-        table.add_row(outcome, Text(check.name), Text(check.detail + rows_told(check)))
+        table.add_row(
+            outcome,
+            Text(check.name),
+            Text(check.detail + (f" ({check.numbers})" if check.rows else "")),
+        )
     if failed:
         people.print(table, highlight=False)
-
-
-def rows_told(check: Check) -> str:
-    """Which rows a check is about, as far as there is room."""
-    if not check.rows:
-        return ""
-    shown = ", ".join(map(str, check.rows[:MAX_NUMBERS]))
-    more = len(check.rows) - MAX_NUMBERS
-    rest = f" and {more:,} more" if more > 0 else ""
-    return f" ({'row' if len(check.rows) == 1 else 'rows'} {shown}{rest})"

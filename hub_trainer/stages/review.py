@@ -66,6 +66,9 @@ def run(
     `accept` is the beginning of the commit that a person has looked at and wants merged although
     review leaves it to people.
     """
+    # A Hub that is down or a dataset that is not there is told at once, and not after a list of
+    # models has been tried for half a minute.
+    hub.resolve(Repo(dataset_id, "dataset"))
     policy = find_policy(hub, dataset_id, recipe)
     numbers = [number] if number is not None else list(_open_heads(hub, dataset_id))
     verdicts = []

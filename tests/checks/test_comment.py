@@ -107,6 +107,8 @@ def test_advice_when_listed_then_each_line_is_for_a_check_that_exists() -> None:
 
 
 @example("", "WWW")
+@example("", "evil.a")
+@example("", "evil.a1")
 @given(HOSTILE, HOSTILE)
 def test_comment_when_strings_are_hostile_then_only_the_table_is_there(a: str, b: str) -> None:
     text = render_comment(_verdict(a, b, name=a[:20]), dataset_id="o/d")

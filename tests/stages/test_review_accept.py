@@ -13,7 +13,7 @@ from hub_trainer.checks.comment import accept_command, render_comment
 from hub_trainer.checks.opening import Opened
 from hub_trainer.checks.verdict import Check, MadeFile, Verdict
 from hub_trainer.cli import app
-from hub_trainer.errors import UsageError
+from hub_trainer.errors import HubError, UsageError
 from hub_trainer.hub import Changes, Repo
 from hub_trainer.stages import review
 from tests.stages.review_corpus import CARD
@@ -133,3 +133,13 @@ def test_accept_when_no_pull_request_is_named_then_refused() -> None:
     told = CliRunner().invoke(app, ["review", "org/data", "--all", "--accept", "abcdef0", "--json"])
     assert told.exit_code == 2
     assert "one pull request at a time" in json.loads(told.stdout.splitlines()[-1])["error"]["what"]
+
+
+def test_dataset_when_it_is_not_there_then_told_before_models_are_listed(
+    shop: ReviewHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        type(shop.owner), "models_trained_on", lambda *args, **named: pytest.fail("it was asked")
+    )
+    with pytest.raises(HubError, match="admin/nowhere"):
+        review.run(shop.owner, "admin/nowhere", number=1)
