@@ -12,6 +12,101 @@ metrics; 1 knew no baseline but the base model."""
 
 
 @dataclass(frozen=True)
+class DatasetReport:
+    """One split that a round has read, at a commit of its repo."""
+
+    repo_id: str
+    commit_sha: str
+    config: str | None = None
+    split: str = "train"
+    role: str = "train"
+    """What its rows are for: train, test or validation."""
+    rows: int = 0
+    """Canonical rows of it that the round took."""
+    license: str | None = None
+    """As its card names it, several joined by commas; None where it names none."""
+    card_url: str | None = None
+    hub_id: str | None = None
+    """The Hub's id of the repo; with its owner in round.json alone."""
+    owner: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest of collect and round.json hold it."""
+        content = asdict(self)
+        for name in ("hub_id", "owner"):
+            if content[name] is None:
+                del content[name]
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "DatasetReport":
+        """What `to_json` wrote; earlier versions had fewer fields."""
+        return cls(**_known(cls, content))
+
+
+@dataclass(frozen=True)
+class CollectReport:
+    """What collect hands on of the datasets that it has read."""
+
+    label_names: Sequence[str]
+    """In the order of the datasets' classes; empty for answers without names."""
+    datasets: Sequence[DatasetReport]
+    features: Mapping[str, str] = field(default_factory=dict)
+    """A table's features: number, category, date or boolean."""
+    dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Source -> reason -> rows that were left out."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """The same over all sources."""
+    first_left_out: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Source -> the first of its rows that were left out: number of the row from 1, and reason."""
+    warnings: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest of collect holds it."""
+        content = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**content, "datasets": [one.to_json() for one in self.datasets]}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "CollectReport":
+        """What `to_json` wrote; earlier versions said less of what was left out."""
+        datasets = [DatasetReport.from_json(one) for one in content["datasets"]]
+        return cls(**{**_known(cls, content), "datasets": datasets})
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What prepare hands on of the examples that it has made."""
+
+    label_names: Sequence[str]
+    rows: Mapping[str, int]
+    """Split -> examples."""
+    features: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Split -> name of a label, or of a kind of row -> examples."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> rows that were left out, in collect and here."""
+    leakage: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """`train in test` and the like -> copies that were left out."""
+    duplicates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> rows that were left out here."""
+    losses: Sequence[str] = ()
+    """Those of them that are many, in words."""
+    personal_data: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Split -> kind of personal data -> rows in which it was found."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest of prepare holds it."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "PrepareReport":
+        """What `to_json` wrote; earlier versions said less of what was left out."""
+        return cls(**_known(cls, content))
+
+
+@dataclass(frozen=True)
 class FitReport:
     """One training run, in numbers: over every process and every resume that led to the result."""
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from hub_trainer.reports import FitReport, Results
+from hub_trainer.reports import CollectReport, DatasetReport, FitReport, PrepareReport, Results
 
 OLD = Path(__file__).parent / "reports_of_old"
-"""results.json as earlier versions wrote it."""
+"""results.json, and the outputs of collect and prepare, as earlier versions wrote them."""
 
 EARLIER = {
     "method": "full",
@@ -88,3 +88,33 @@ def test_results_when_of_form_1_then_the_base_model_is_its_only_baseline() -> No
     assert found.base.description == "nearest mean embedding"
     assert found.answer == "label"
     assert Results.from_json({**first, "base": None}).baselines == []
+
+
+def test_collected_when_of_an_earlier_version_then_every_entry_is_kept() -> None:
+    content = old_results("collect_v1")
+    assert not {"left_out", "first_left_out"} & content.keys()
+    found = CollectReport.from_json(content)
+    assert (found.left_out, found.first_left_out) == ({}, {})
+    plain = json.loads(json.dumps(found.to_json()))
+    assert {key: plain[key] for key in content} == content
+    assert CollectReport.from_json(plain) == found
+    (first, *_) = found.datasets
+    assert isinstance(first, DatasetReport)
+    assert (first.role, first.rows, first.hub_id) == ("train", content["datasets"][0]["rows"], None)
+
+
+def test_prepared_when_of_an_earlier_version_then_every_figure_is_kept() -> None:
+    content = old_results("prepare_v1")
+    assert not {"left_out", "losses"} & content.keys()
+    found = PrepareReport.from_json(content)
+    assert (found.left_out, found.losses) == ({}, ())
+    plain = json.loads(json.dumps(found.to_json()))
+    assert {key: plain[key] for key in content} == content
+    assert PrepareReport.from_json(plain).rows == content["rows"]
+
+
+def test_dataset_when_its_repo_is_known_then_that_is_written_and_else_it_is_not() -> None:
+    plain = DatasetReport("ada/data", "c" * 40, rows=3)
+    assert not {"hub_id", "owner"} & plain.to_json().keys()
+    known = DatasetReport("ada/data", "c" * 40, rows=3, hub_id="6", owner="ada")
+    assert DatasetReport.from_json(json.loads(json.dumps(known.to_json()))) == known

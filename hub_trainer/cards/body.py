@@ -56,9 +56,9 @@ def render_body(facts: CardFacts) -> str:
 def _summary(facts: CardFacts) -> str:
     results, primary = facts.results, facts.results.primary
     task = facts.recipe.task.replace("-", " ")
-    labels = facts.answer.summary(facts.prepared["label_names"])
-    learned = [entry for entry in facts.datasets if entry["role"] == "train"]
-    sources = " and ".join(sorted({entry["repo_id"] for entry in learned}))
+    labels = facts.answer.summary(facts.prepared.label_names)
+    learned = {one.repo_id for one in facts.datasets if one.role == "train"}
+    sources = " and ".join(sorted(learned))
     return (
         f"A model for {task}{labels}, round {facts.round_index} of a community loop. "
         f"{_origin(facts)} on {facts.fit.rows:,} examples of {sources}. On "
@@ -116,10 +116,10 @@ def _rating_section(facts: CardFacts) -> str:
 def _data_section(facts: CardFacts) -> str:
     parts = [*_thumbnails(facts), _datasets_table(facts), _counts_table(facts)]
     notes = [
-        *_counted("Rows left out", facts.prepared.get("dropped")),
-        *_counted("Duplicates found", facts.prepared.get("duplicates")),
-        *_repeats(facts.prepared.get("leakage")),
-        *_counted("Rows with patterns of personal data", facts.prepared.get("personal_data")),
+        *_counted("Rows left out", facts.prepared.dropped),
+        *_counted("Duplicates found", facts.prepared.duplicates),
+        *_repeats(facts.prepared.leakage),
+        *_counted("Rows with patterns of personal data", facts.prepared.personal_data),
     ]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
@@ -148,19 +148,16 @@ def _thumbnails(facts: CardFacts) -> list[str]:
 
 def _datasets_table(facts: CardFacts) -> str:
     rows = []
-    for entry in facts.datasets:
-        sha = entry["commit_sha"]
-        page = facts.link(f"datasets/{entry['repo_id']}/tree/{sha}")
-        licences = entry.get("license")
-        shown = ", ".join(licences) if isinstance(licences, list) else licences
+    for one in facts.datasets:
+        page = facts.link(f"datasets/{one.repo_id}/tree/{one.commit_sha}")
         rows.append(
             [
-                f"[{entry['repo_id']}]({page})",
-                escape(str(entry.get("config") or "default")),
-                escape(entry["split"]),
-                entry["role"],
-                escape(shown or "not stated"),
-                f"{entry['rows']:,}",
+                f"[{one.repo_id}]({page})",
+                escape(one.config or "default"),
+                escape(one.split),
+                one.role,
+                escape(one.license or "not stated"),
+                f"{one.rows:,}",
             ]
         )
     header = ["dataset, at its commit", "config", "split", "used as", "licence", "rows"]
@@ -168,12 +165,12 @@ def _datasets_table(facts: CardFacts) -> str:
 
 
 def _counts_table(facts: CardFacts) -> str:
-    prepared, splits = facts.prepared, list(facts.prepared["counts"])
+    prepared, splits = facts.prepared, list(facts.prepared.counts)
     rows = [
-        [name(label), *(f"{prepared['counts'][split].get(label, 0):,}" for split in splits)]
-        for label in prepared["label_names"]
+        [name(label), *(f"{prepared.counts[split].get(label, 0):,}" for split in splits)]
+        for label in prepared.label_names
     ]
-    rows.append(["all", *(f"{prepared['rows'][split]:,}" for split in splits)])
+    rows.append(["all", *(f"{prepared.rows[split]:,}" for split in splits)])
     return table([facts.answer.counted or "rows", *splits], rows)
 
 

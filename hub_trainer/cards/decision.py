@@ -76,7 +76,7 @@ def _of_use(facts: CardFacts, label: str) -> str:
             "`thresholds` in `config.json` holds it. `pipeline` of transformers gives "
             f"probabilities and names the likeliest label: compare that of {label} yourself."
         )
-    if len(facts.prepared["label_names"]) == 2:
+    if len(facts.prepared.label_names) == 2:
         return "`predict` of the model in `model.skops` decides so, and `config.json` holds it."
     return (
         "`thresholds` in `config.json` holds it; `predict` of the model in `model.skops` names the "

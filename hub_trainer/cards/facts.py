@@ -9,7 +9,14 @@ from hub_trainer.cards.licences import LicenceDecision
 from hub_trainer.hub import PUBLIC_ENDPOINT
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.recipe.search import with_settings
-from hub_trainer.reports import FitReport, Results, TuneReport
+from hub_trainer.reports import (
+    CollectReport,
+    DatasetReport,
+    FitReport,
+    PrepareReport,
+    Results,
+    TuneReport,
+)
 
 Relation = Literal["finetune", "adapter"]
 
@@ -67,8 +74,8 @@ class CardFacts:
     round_index: int
     parent: str | None
     base_model: BaseModel | None
-    collected: Mapping[str, Any]
-    prepared: Mapping[str, Any]
+    collected: CollectReport
+    prepared: PrepareReport
     fit: FitReport
     results: Results
     versions: Mapping[str, str]
@@ -115,15 +122,15 @@ class CardFacts:
         return f"round-{self.round_index}" if self.verdict == "promote" else "main"
 
     @property
-    def datasets(self) -> list[Mapping[str, Any]]:
-        """The data that went in, one entry per split."""
-        return list(self.collected["datasets"])
+    def datasets(self) -> Sequence[DatasetReport]:
+        """The data that went in, one per split."""
+        return self.collected.datasets
 
     @property
-    def test_sources(self) -> list[Mapping[str, Any]]:
+    def test_sources(self) -> list[DatasetReport]:
         """Where the sealed examples come from: the test splits, or else held back training rows."""
-        sealed = [entry for entry in self.datasets if entry["role"] == "test"]
-        return sealed or [entry for entry in self.datasets if entry["role"] == "train"]
+        sealed = [one for one in self.datasets if one.role == "test"]
+        return sealed or [one for one in self.datasets if one.role == "train"]
 
     def link(self, path: str) -> str:
         """A page of the Hub: a full address on the public one, a path within any other."""

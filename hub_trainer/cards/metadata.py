@@ -66,15 +66,15 @@ def eval_results(facts: CardFacts, *, date: str) -> dict[str, bytes]:
     if not math.isfinite(estimate["value"]):
         return {}
     source = facts.test_sources[0]
-    dataset = {"id": source["repo_id"], "task_id": source.get("config") or "default"}
+    dataset = {"id": source.repo_id, "task_id": source.config or "default"}
     notes = f"{primary}; {interval_note(estimate)}; {_examples_note(facts)}"
     entry = {
-        "dataset": {**dataset, "revision": source["commit_sha"]},
+        "dataset": {**dataset, "revision": source.commit_sha},
         "value": estimate["value"],
         "date": date,
         "notes": one_line(notes, 400),
     }
-    path = f".eval_results/{_short(source['repo_id'])}.yaml"
+    path = f".eval_results/{_short(source.repo_id)}.yaml"
     return {path: to_yaml([entry]).encode()}
 
 
@@ -103,10 +103,10 @@ def _index_entry(facts: CardFacts) -> dict[str, Any]:
 
 def _index_dataset(facts: CardFacts) -> dict[str, Any]:
     source = facts.test_sources[0]
-    name = " + ".join(sorted({entry["repo_id"] for entry in facts.test_sources}))
-    dataset = {"name": name, "type": source["repo_id"]}
-    dataset |= {"config": str(source["config"])} if source.get("config") else {}
-    dataset |= {"split": one_line(source["split"]), "revision": source["commit_sha"]}
+    name = " + ".join(sorted({one.repo_id for one in facts.test_sources}))
+    dataset = {"name": name, "type": source.repo_id}
+    dataset |= {"config": source.config} if source.config else {}
+    dataset |= {"split": one_line(source.split), "revision": source.commit_sha}
     return dataset
 
 
@@ -133,8 +133,8 @@ def _index_metrics(facts: CardFacts) -> Iterator[dict[str, Any]]:
 
 def _examples_note(facts: CardFacts) -> str:
     count = facts.results.num_examples
-    if facts.test_sources[0]["role"] == "test":
-        return f"{count} examples of split {facts.test_sources[0]['split']}"
+    if facts.test_sources[0].role == "test":
+        return f"{count} examples of split {facts.test_sources[0].split}"
     fraction = facts.recipe.prepare.test_fraction
     return f"{count} examples held back from training ({fraction:g} of the rows, by content)"
 

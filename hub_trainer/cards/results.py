@@ -29,7 +29,7 @@ VERDICTS = {
 def results_section(facts: CardFacts) -> str:
     """Metrics with intervals, beside those of other models, and the gate's verdict."""
     results = facts.results
-    apart = ", which no training row repeats" if facts.prepared.get("leakage") else ""
+    apart = ", which no training row repeats" if facts.prepared.leakage else ""
     count, num_rows = results.num_examples, results.num_rows or 0
     once = f" ({num_rows:,} test rows, each prompt asked once)" if num_rows > count else ""
     lines = [
@@ -98,7 +98,7 @@ def limits(facts: CardFacts) -> list[str]:
         *_answer_limits(facts),
         *_slice_limits(facts),
         *_training_limits(facts),
-        *(f"{escape(warning, 400)}." for warning in facts.prepared.get("warnings") or []),
+        *(f"{escape(warning, 400)}." for warning in facts.prepared.warnings),
     ]
 
 
@@ -191,7 +191,7 @@ def _mcnemar(comparison: ComparisonResult) -> str:
 
 def _scope_limits(facts: CardFacts) -> Iterator[str]:
     results = facts.results
-    sources = ", ".join(sorted({entry["repo_id"] for entry in facts.test_sources}))
+    sources = ", ".join(sorted({one.repo_id for one in facts.test_sources}))
     yield f"Measured on test rows of {sources} alone; other sources were not tried."
     count = results.num_examples
     if count < FEW_TEST_EXAMPLES:
@@ -206,7 +206,7 @@ def _smallest_effect(gate: Mapping[str, Any]) -> str:
 
 
 def _answer_limits(facts: CardFacts) -> Iterator[str]:
-    for sentence in facts.answer.limits(facts.results.detail, facts.prepared["counts"]):
+    for sentence in facts.answer.limits(facts.results.detail, facts.prepared.counts):
         yield _sentence(sentence)
 
 

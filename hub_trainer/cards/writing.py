@@ -77,7 +77,7 @@ def _kind(facts: CardFacts) -> tuple[str, str]:
 
 
 def _counts(facts: CardFacts) -> Mapping[str, int]:
-    counts: Mapping[str, int] = facts.prepared["counts"]["train"]
+    counts: Mapping[str, int] = facts.prepared.counts["train"]
     return counts
 
 

@@ -89,8 +89,7 @@ def describe_target(
     arguments = {"folder": str(folder), "split": split}
     function = "hub_trainer.rows.own_schema:describe_folder"
     described = run_sandboxed(function, arguments, folder=context.folder / "schema")
-    spec = context.base.answer["spec"]
-    other_names = {theirs: ours for ours, theirs in spec["columns"].items()}
+    other_names = {theirs: ours for ours, theirs in context.base.spec.columns.items()}
     schema = OwnSchema.from_json(described)
     return Target(tip, there, split, config, schema, other_names, context.unused_columns)
 

@@ -21,6 +21,7 @@ from hub_trainer.checks.label_groups import LabelGroup
 from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.leakage import Leakage, check_leakage
 from hub_trainer.checks.personal import Traces
+from hub_trainer.checks.reading import Reading
 from hub_trainer.checks.schema import Schema, check_schema
 from hub_trainer.checks.shifts import Shift
 from hub_trainer.checks.spread import check_known_labels, check_label_spread
@@ -44,30 +45,6 @@ MAX_CELL_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What became of a split's files: canonical rows at `path`, and the reader's answer."""
-
-    path: Path
-    answer: Mapping[str, Any]
-    names_from_folders: bool = False
-
-    @property
-    def schema(self) -> Schema:
-        """Columns, types and label names of the files themselves."""
-        return Schema.from_json(self.answer["schema"])
-
-    @property
-    def rows(self) -> int:
-        """Canonical rows."""
-        return int(self.answer["rows"])
-
-    @property
-    def labels(self) -> dict[str, int]:
-        """Label name -> rows."""
-        return {str(name): int(count) for name, count in self.answer["labels"].items()}
-
-
-@dataclass(frozen=True)
 class ReviewContext:
     """What new rows are compared with; `folder` holds the canonical rows of everything read."""
 
@@ -82,22 +59,21 @@ class ReviewContext:
     @property
     def answer(self) -> str:
         """Name of the answer by which rows are grouped; for language data it is their kind."""
-        spec = self.base.answer["spec"]
-        return RowSpec(spec["modality"], spec["kinds"]).answer.name
+        return self.base.spec.answer.name
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
         """Columns that may be empty: no task looks at them, or rows of the dataset lack them."""
-        spec, schema = self.base.answer["spec"], self.base.schema
+        spec, schema = self.base.spec, self.base.schema
         names = list(schema.types)
-        ours = {theirs: our for our, theirs in spec["columns"].items()}
-        used = {spec["columns"].get(our, our) for our in (*spec["kinds"], *spec["slices"])}
-        if load_input(spec["modality"]).has_formats:
+        ours = {theirs: our for our, theirs in spec.columns.items()}
+        used = {spec.columns.get(our, our) for our in (*spec.kinds, *spec.slices)}
+        if spec.input.has_formats:
             wanted = detect_format([ours.get(name, name) for name in names]).columns
             used |= {name for name in names if ours.get(name, name) in wanted}
-        elif load_input(spec["modality"]).has_features:
+        elif spec.input.has_features:
             used |= {name for name in names if not schema.null_fractions[name]}
-            used -= set(spec["drop_columns"])
+            used -= set(spec.drop_columns)
         return tuple(name for name in names if name not in used)
 
 
@@ -119,13 +95,13 @@ class Inspection:
 
 
 def read_trusted(
-    folder: Path, out: Path, *, config: str | None, split: str, spec: Mapping[str, Any] | None
+    folder: Path, out: Path, *, config: str | None, split: str, spec: RowSpec | None
 ) -> Reading:
     """Read the dataset's own rows. Raises DataError when they cannot be used."""
     answer = _read(folder, out, config=config, split=split, spec=spec, max_rows=5_000_000)
     if answer["error"]:
         raise DataError(**answer["error"])
-    return Reading(out, answer)
+    return Reading.from_json(out, answer)
 
 
 def inspect_files(folder: Path, context: ReviewContext, *, split: str) -> Inspection:
@@ -137,25 +113,25 @@ def inspect_files(folder: Path, context: ReviewContext, *, split: str) -> Inspec
     out.unlink(missing_ok=True)
     try:
         answer = _read(
-            folder, out, config=None, split=split, spec=context.base.answer["spec"],
+            folder, out, config=None, split=split, spec=context.base.spec,
             max_rows=context.review.max_rows,
         )  # fmt: skip
     except DataError as error:
         return Inspection((Check("readable", False, told(error)),))
-    new = Reading(out, answer)
     checks = [Check("readable", True, "parsed within limits")]
     checks += check_schema(
-        context.base.schema, new.schema,
+        context.base.schema, Schema.from_json(answer["schema"]),
         names_from_folders=context.base.names_from_folders, unused=context.unused_columns,
     )  # fmt: skip
     if answer["error"]:
         broken = Check("usable rows", False, told(DataError(**answer["error"])))
         return Inspection((*checks, broken))
+    new = Reading.from_json(out, answer)
     checks += check_rows(
         new.rows,
-        answer["dropped"],
+        new.dropped,
         max_rows=context.review.max_rows,
-        first_dropped=answer["first_dropped"],
+        first_dropped=new.first_dropped,
     )
     if not all(check.passed for check in checks if check.blocks == "refuse"):
         return Inspection(tuple(checks), new.rows)
@@ -168,7 +144,7 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
 
     Answers have no label that a model could judge: what they are worth, people say.
     """
-    review, modality = context.review, context.base.answer["spec"]["modality"]
+    review, modality = context.review, context.base.spec.modality
     paths = {
         "new": str(new.path),
         "base": str(context.base.path),
@@ -191,7 +167,7 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
         check_triggers([Trigger.from_json(one) for one in signs["triggers"]]),
         check_shifts(
             [Shift.from_json(one) for one in signs["shifts"]],
-            context.base.answer["spec"]["columns"],
+            context.base.spec.columns,
         ),
         # Only repeats of the dataset are numbered: which rows are sealed stays untold.
         check_left_out(signs["repeats"]),
@@ -237,13 +213,14 @@ def _read(
     *,
     config: str | None,
     split: str,
-    spec: Mapping[str, Any] | None,
+    spec: RowSpec | None,
     max_rows: int,
 ) -> dict[str, Any]:
     limits = {"max_rows": max_rows + 1, "max_cell_bytes": MAX_CELL_BYTES}
     arguments = {
         "folder": str(folder.resolve()), "out": str(out.resolve()),
-        "config": config, "split": split, "spec": spec, "limits": limits,
+        "config": config, "split": split,
+        "spec": spec.to_json() if spec else None, "limits": limits,
     }  # fmt: skip
     return dict(_call("read_files", arguments, out.parent))
 

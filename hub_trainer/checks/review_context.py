@@ -1,20 +1,20 @@
 """Material of a review at pinned commits: main, the pull request's files, sealed rows, a model."""
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.checks.card import MAX_CARD_BYTES, card_metadata
-from hub_trainer.checks.inspection import Reading, ReviewContext, read_trusted
+from hub_trainer.checks.inspection import ReviewContext, read_trusted
 from hub_trainer.checks.policy import Policy
+from hub_trainer.checks.reading import Reading
 from hub_trainer.errors import DataError
 from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
-from hub_trainer.inputs import load_input
 from hub_trainer.inputs.media import medium_of_reader
 from hub_trainer.recipe import DatasetSource
-from hub_trainer.rows import SplitFiles, find_split_files
+from hub_trainer.rows import RowSpec, SplitFiles, find_split_files
 from hub_trainer.rows.fetch import fetch_files as fetch_split
 
 CARD = "README.md"
@@ -83,9 +83,8 @@ def prepare_context(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> Revi
     """Read the dataset's rows, the sealed test rows and the published model, each once."""
     spec = _task_spec(policy)
     base = _read_split(hub, policy.source, main.commit_sha, work_dir / "base", spec)
-    wanted = base.answer["spec"]
-    test = _read_test(hub, policy, main, work_dir / "test", wanted)
-    is_judged = not load_input(wanted["modality"]).has_formats
+    test = _read_test(hub, policy, main, work_dir / "test", base.spec)
+    is_judged = not base.spec.input.has_formats
     return ReviewContext(
         folder=work_dir,
         base=base,
@@ -101,26 +100,23 @@ def whole_split(source: DatasetSource) -> str:
     return source.split.partition("+")[0].partition("[")[0].strip()
 
 
-def _task_spec(policy: Policy) -> dict[str, Any] | None:
+def _task_spec(policy: Policy) -> RowSpec | None:
     """How a task sees the dataset's columns; None leaves it to the rows themselves."""
     if policy.task is None:
         return None
     from hub_trainer.tasks import load_task
 
     task = load_task(policy.task, policy.answer, beside=policy.beside)
-    return {
-        "modality": task.modality,
-        "kinds": dict(task.columns),
-        **_source_spec(policy.source),
-    }
+    return _of_source(RowSpec(task.modality, dict(task.columns)), policy.source)
 
 
-def _source_spec(source: DatasetSource) -> dict[str, Any]:
-    return {"columns": dict(source.columns), "drop_columns": list(source.drop_columns)}
+def _of_source(spec: RowSpec, source: DatasetSource) -> RowSpec:
+    """The same task's rows under the names that another source gives its columns."""
+    return replace(spec, columns=dict(source.columns), drop_columns=tuple(source.drop_columns))
 
 
 def _read_split(
-    hub: Hub, source: DatasetSource, commit_sha: str, folder: Path, spec: Mapping[str, Any] | None
+    hub: Hub, source: DatasetSource, commit_sha: str, folder: Path, spec: RowSpec | None
 ) -> Reading:
     """The rows of a split in full, whatever slice of it a recipe trains on."""
     split = whole_split(source)
@@ -133,14 +129,12 @@ def _read_split(
     return replace(reading, names_from_folders=by_folder)
 
 
-def _read_test(
-    hub: Hub, policy: Policy, main: Tip, folder: Path, spec: Mapping[str, Any]
-) -> Reading | None:
+def _read_test(hub: Hub, policy: Policy, main: Tip, folder: Path, spec: RowSpec) -> Reading | None:
     """The sealed rows that the policy names, else those of the dataset's own test split, if any."""
     if policy.test_split is not None:
         source = policy.test_split
         commit_sha = hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
-        return _read_split(hub, source, commit_sha, folder, {**spec, **_source_spec(source)})
+        return _read_split(hub, source, commit_sha, folder, _of_source(spec, source))
     source = policy.source.model_copy(update={"split": "test"})
     try:
         return _read_split(hub, source, main.commit_sha, folder, spec)

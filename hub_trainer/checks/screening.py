@@ -66,16 +66,16 @@ def screen_files(
     max_repeats: float,
 ) -> dict[int, str]:
     """As `screen`, of files in the dataset's own form; their canonical rows are at `out` then."""
-    spec = context.base.answer["spec"]
+    spec = context.base.spec
     arguments = {
         "folder": str(folder.resolve()),
         "out": str(out.resolve()),
         "split": split,
-        "spec": spec,
+        "spec": spec.to_json(),
         "compared": {
             "base": str(context.base.path),
             "test": str(context.test.path) if context.test else None,
-            "modality": spec["modality"],
+            "modality": spec.modality,
             "answer": context.answer,
             "near": near,
             "max_repeats": max_repeats,

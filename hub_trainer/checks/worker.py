@@ -25,6 +25,7 @@ from hub_trainer.checks.probe import (
     sample_rows,
     with_labels,
 )
+from hub_trainer.checks.reading import Reading
 from hub_trainer.checks.schema import schema_of
 from hub_trainer.duplicates import find_duplicates, find_repeats, is_copy
 from hub_trainer.errors import DataError
@@ -71,29 +72,28 @@ def read_files(
 ) -> dict[str, Any]:
     """Read a split into canonical rows at `out`; says what it looks like even if that fails.
 
-    Without a `spec` the columns are inferred, and the answer says how.
+    `spec` is a RowSpec as JSON; without it the columns are inferred, and the answer says how.
     """
     raw = read_split(
         Path(folder), config=config, split=split, where="the files", limits=Limits(**limits)
     )
-    answer: dict[str, Any] = {"schema": schema_of(raw).to_json(), "rows": 0, "error": None}
+    schema = schema_of(raw)
     try:
-        wanted = RowSpec(**spec) if spec else infer_spec(raw)
+        wanted = RowSpec.from_json(spec) if spec else infer_spec(raw)
         rows = canonical_rows(raw, wanted, source="", where="the files")
     except DataError as error:
-        return {**answer, "error": _fields(error)}
+        return {"schema": schema.to_json(), "error": _fields(error)}
     write_rows(Path(out), rows.table)
-    answered = wanted.answer
-    values = rows.table[answered.column].to_pylist()
-    return {
-        **answer,
-        "rows": rows.table.num_rows,
-        "dropped": dict(rows.dropped),
-        "first_dropped": [number for number, _ in rows.first_dropped],
-        "spec": {**vars(wanted), "slices": list(wanted.slices)},
-        "labels": answered.counts(values),
-        "label_names": list(rows.label_names or answered.names(values, ())),
-    }
+    reading = Reading(
+        Path(out),
+        schema,
+        wanted,
+        rows=rows.table.num_rows,
+        labels=wanted.answer.counts(rows.table[wanted.answer.column].to_pylist()),
+        dropped=rows.dropped,
+        first_dropped=[number for number, _ in rows.first_dropped],
+    )
+    return {**reading.to_json(), "error": None}
 
 
 def compare_rows(

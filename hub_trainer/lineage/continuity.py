@@ -302,16 +302,17 @@ def assert_sources_continuous(
     if not records:
         return
     last = records[-1]
-    known = {("dataset", one["repo_id"]): one for one in last.datasets}
-    if last.base_model:
-        known["model", last.base_model["repo_id"]] = last.base_model
+    known = {
+        ("dataset", one.repo_id): (one.hub_id, one.owner, one.commit_sha) for one in last.datasets
+    }
+    if base := last.base_model:
+        before = (base.get("hub_id"), base.get("owner"), str(base["commit_sha"]))
+        known["model", base["repo_id"]] = before
     for one in pinned:
         then = known.get((one.repo_type, one.repo_id))
         if then is None or COMMIT_SHA.fullmatch(one.revision):
             continue
-        told = f"round {last.round}"
-        before = (then.get("hub_id"), then.get("owner"), str(then["commit_sha"]))
-        _assert_same_source(hub, one, before, told)
+        _assert_same_source(hub, one, then, f"round {last.round}")
 
 
 def assert_pins_hold(hub: Hub, pins: Pins, round_dir: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hub_trainer.errors import HubError
 from hub_trainer.hub import HistoryEntry, Hub, Repo, RepoIdentity
+from hub_trainer.reports import DatasetReport
 
 RECORD = "round.json"
 SCHEMA_VERSION = 3
@@ -29,8 +30,8 @@ class RoundRecord:
     recipe: dict[str, Any]
     recipe_digest: str
     base_model: dict[str, Any] | None
-    datasets: list[dict[str, Any]]
-    """repo_id, commit_sha, config, split, role, rows, license of each."""
+    datasets: list[DatasetReport]
+    """The splits that it read."""
     ratings: dict[str, Any] | None
     """repo_id and commit_sha of the ratings dataset, when the recipe names one."""
     seed: int
@@ -75,6 +76,7 @@ class RoundRecord:
         content = asdict(self)
         for name in NOT_WRITTEN:
             del content[name]
+        content["datasets"] = [one.to_json() for one in self.datasets]
         return {"schema_version": SCHEMA_VERSION, **content}
 
     @classmethod
@@ -92,6 +94,9 @@ class RoundRecord:
         if missing:
             raise ValueError(f"{RECORD} lacks {', '.join(sorted(missing))}")
         given = {one.name: content[one.name] for one in known if one.name in content}
+        for one in given["datasets"] if isinstance(given["datasets"], list) else ():
+            if not isinstance(one, dict) or not {"repo_id", "commit_sha"} <= one.keys():
+                raise ValueError(f"in {RECORD} an entry of datasets names no repo at a commit")
         record: RoundRecord = _shape().validate_python(given)
         _assert_sound(record)
         return record
@@ -116,8 +121,6 @@ def _assert_sound(record: RoundRecord) -> None:
         faults.append(f"round is {record.round}")
     if "value" not in record.metrics.get(record.primary, {}):
         faults.append(f"metrics has no value of {record.primary!r}")
-    if not all({"repo_id", "commit_sha"} <= one.keys() for one in record.datasets):
-        faults.append("an entry of datasets names no repo at a commit")
     if not isinstance((record.recipe.get("publish") or {}).get("repo_id"), str):
         faults.append("recipe names no model repo")
     if faults:

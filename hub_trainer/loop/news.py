@@ -127,7 +127,7 @@ def _new_data(
     hub: Hub, recipe: Recipe, pins: Pins, then: Recipe, record: RoundRecord
 ) -> Iterator[Told]:
     """Files of the splits in use, source by source in the order of the recipe."""
-    shas = [str(entry["commit_sha"]) for entry in record.datasets]
+    shas = [one.commit_sha for one in record.datasets]
     sources, before = _sources(recipe), _sources(then)
     if len(shas) != len(before):
         yield "the splits of that round, which its record does not name", "new"

@@ -12,7 +12,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord, load_pins, read_rounds
 from hub_trainer.loop.start import Start, verified_repo
 from hub_trainer.recipe import RecipeFile
-from hub_trainer.reports import FitReport, Results, TuneReport
+from hub_trainer.reports import CollectReport, FitReport, PrepareReport, Results, TuneReport
 from hub_trainer.stats import readable
 
 FIT_KEYS: tuple[str, ...] = (
@@ -88,7 +88,7 @@ def result_of_record(record: RoundRecord, hub: Hub | None = None) -> dict[str, A
         "tune": record.tune,
         "train": {key: record.train.get(key) for key in FIT_KEYS},
         "created_at": record.created_at,
-        "datasets": record.datasets,
+        "datasets": [one.to_json() for one in record.datasets],
     }
 
 
@@ -132,11 +132,11 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
     """What a stage has come to, in a few words for people."""
     if stage == "collect":
         rows: Counter[str] = Counter()
-        for source in outputs["datasets"]:
-            rows[source["role"]] += source["rows"]
+        for one in CollectReport.from_json(outputs).datasets:
+            rows[one.role] += one.rows
         return _counted(rows)
     if stage == "prepare":
-        return _counted(outputs["rows"])
+        return _counted(PrepareReport.from_json(outputs).rows)
     if stage == "tune":
         return _tuned(TuneReport.from_json(outputs["tune"]))
     if stage == "train":

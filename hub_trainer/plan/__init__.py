@@ -17,6 +17,7 @@ from hub_trainer.loop import run_stage
 from hub_trainer.plan.forecast import Subject, amount_of, forecast, search_of
 from hub_trainer.ranks import Sharding
 from hub_trainer.recipe import Recipe, RecipeFile
+from hub_trainer.reports import PrepareReport
 from hub_trainer.rows.left_out import total_of
 from hub_trainer.rows.store import read_rows
 from hub_trainer.tasks import ModelFolders, Preview, task_of
@@ -43,8 +44,8 @@ def plan_round(
             run_stage(stage, recipe, round_dir, hub)
         prepared = find_artifact(round_dir / "prepare")
         assert prepared is not None
-        rows = prepared.outputs["rows"]
-        labels = prepared.outputs["label_names"]
+        report = PrepareReport.from_json(prepared.outputs)
+        rows, labels = report.rows, report.label_names
         task, base = task_of(recipe), _base_model(recipe, pins, hub)
         sizes = base and count_sizes(recipe, base, labels, sharding)
         preview = _preview(recipe, base, prepared) if base else None
@@ -61,7 +62,7 @@ def plan_round(
             "labels": len(labels) if labels and task.answer.predicts_names else None,
             "inputs": seen.inputs,
             "tokens": preview and _tokens_of(preview),
-            "dropped": prepared.outputs.get("dropped", {}),
+            "dropped": report.dropped,
             "left_out": _left_out(round_dir),
             "steps": amount.steps if has_steps else None,
             "epochs": amount.epochs if has_steps else None,

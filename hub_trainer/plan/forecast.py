@@ -12,6 +12,7 @@ from hub_trainer.artifacts import Artifact
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import Recipe, TuneSection
+from hub_trainer.reports import PrepareReport
 from hub_trainer.rows.store import read_rows
 from hub_trainer.tasks import ModelFolders, Preview, Splits, task_of
 
@@ -113,7 +114,7 @@ def _splits(prepared: Artifact) -> Splits:
     train, validation = (
         read_rows(prepared.folder / f"{name}.parquet") for name in ("train", "validation")
     )
-    return Splits(train, validation, prepared.outputs["label_names"])
+    return Splits(train, validation, PrepareReport.from_json(prepared.outputs).label_names)
 
 
 def _memory_basis(trial: "Trial") -> str:

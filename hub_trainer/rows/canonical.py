@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.answers import ANSWERS, load_answer
@@ -70,6 +70,18 @@ class RowSpec:
         """The answer that the rows hold, by which they are grouped."""
         (name,) = (kind for kind in self.kinds.values() if kind in ANSWERS)
         return load_answer(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a process that reads the rows is told it."""
+        content = asdict(self)
+        return {**content, "slices": list(self.slices), "drop_columns": list(self.drop_columns)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "RowSpec":
+        """What `to_json` wrote, and what earlier versions did, which said less."""
+        known = {one.name: content[one.name] for one in fields(cls) if one.name in content}
+        lists = {name: tuple(known.get(name, ())) for name in ("slices", "drop_columns")}
+        return cls(**{**known, **lists})
 
 
 @dataclass(frozen=True)

@@ -112,14 +112,19 @@ def _carry_out(job: ReadJob) -> dict[str, Any]:
 
 
 def _to_json(job: ReadJob) -> dict[str, Any]:
-    return {**asdict(job), "folder": str(job.folder.resolve()), "out": str(job.out.resolve())}
+    return {
+        **asdict(job),
+        "folder": str(job.folder.resolve()),
+        "out": str(job.out.resolve()),
+        "spec": job.spec.to_json(),
+    }
 
 
 def _from_json(job: Mapping[str, Any]) -> ReadJob:
     return ReadJob(
         folder=Path(job["folder"]),
         out=Path(job["out"]),
-        spec=RowSpec(**job["spec"]),
+        spec=RowSpec.from_json(job["spec"]),
         source=job["source"],
         config=job["config"],
         split=job["split"],

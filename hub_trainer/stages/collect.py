@@ -17,6 +17,7 @@ from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.columns import UNSEEN
 from hub_trainer.recipe.schema import DatasetSource
+from hub_trainer.reports import CollectReport, DatasetReport
 from hub_trainer.rows import (
     ReadJob,
     ReadResult,
@@ -87,12 +88,12 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             shutil.rmtree(left_over)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=round_dir) as scratch:
             collected = _collect(recipe, sources, hub, Path(scratch), progress)
-        _write(collected, task_of(recipe), hub, draft)
-        for warning in draft.outputs["warnings"]:
+        report = _write(collected, task_of(recipe), hub, draft)
+        for warning in report.warnings:
             logger.warning("collect: %s", warning)
         logger.debug("collect: %s", ", ".join(_summary(collected)))
-        if draft.outputs["left_out"]:
-            logger.info("collect: %s", left_out_text(draft.outputs["left_out"]))
+        if report.left_out:
+            logger.info("collect: %s", left_out_text(report.left_out))
 
     return make_artifact(round_dir / "collect", _inputs(recipe, sources), make)
 
@@ -194,7 +195,7 @@ def _fraction(table: "pa.Table", source: Source, seed: int) -> "pa.Table":
     return table.take(np.sort(order[:wanted]))
 
 
-def _write(collected: Sequence[Collected], task: Task, hub: Hub, draft: Draft) -> None:
+def _write(collected: Sequence[Collected], task: Task, hub: Hub, draft: Draft) -> CollectReport:
     tables: dict[str, pa.Table] = {}
     for role in ("train", "test", "validation"):
         parts = [part for part in collected if part.source.role == role]
@@ -210,7 +211,7 @@ def _write(collected: Sequence[Collected], task: Task, hub: Hub, draft: Draft) -
     answer.assert_taught(values)
     names = answer.names(values["train"], _declared(collected))
     alike = answer.notes(values["train"])
-    draft.outputs.update(
+    report = CollectReport(
         label_names=names,
         features=features,
         datasets=[_described(part, hub) for part in collected],
@@ -223,6 +224,8 @@ def _write(collected: Sequence[Collected], task: Task, hub: Hub, draft: Draft) -
         },
         warnings=list(_warnings(collected, alike)),
     )
+    draft.outputs |= report.to_json()
+    return report
 
 
 def _joined(parts: Sequence[Collected]) -> "pa.Table":
@@ -270,18 +273,18 @@ def _declared(collected: Sequence[Collected]) -> list[str]:
     return list(names)
 
 
-def _described(part: Collected, hub: Hub) -> dict[str, Any]:
-    dataset = part.source.dataset
-    return {
-        "repo_id": dataset.repo_id,
-        "commit_sha": part.source.commit_sha,
-        "config": part.result.config,
-        "split": dataset.split,
-        "role": part.source.role,
-        "rows": part.table.num_rows,
-        "license": part.license,
-        "card_url": f"{hub.url}/datasets/{dataset.repo_id}/blob/{part.source.commit_sha}/README.md",
-    }
+def _described(part: Collected, hub: Hub) -> DatasetReport:
+    dataset, sha = part.source.dataset, part.source.commit_sha
+    return DatasetReport(
+        repo_id=dataset.repo_id,
+        commit_sha=sha,
+        config=part.result.config,
+        split=dataset.split,
+        role=part.source.role,
+        rows=part.table.num_rows,
+        license=part.license,
+        card_url=f"{hub.url}/datasets/{dataset.repo_id}/blob/{sha}/README.md",
+    )
 
 
 def _warnings(collected: Sequence[Collected], alike: Sequence[str]) -> Iterator[str]:

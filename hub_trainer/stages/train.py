@@ -38,7 +38,7 @@ from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.lineage.tuned import tuned_recipe
 from hub_trainer.ranks import EXPECTED_PROCESSES
 from hub_trainer.recipe import Recipe
-from hub_trainer.reports import FitReport
+from hub_trainer.reports import FitReport, PrepareReport
 from hub_trainer.rows.store import read_rows
 from hub_trainer.tasks import ModelFolders, Splits, task_of
 
@@ -130,7 +130,7 @@ def _fit(
     splits = Splits(
         train=read_rows(prepared.folder / "train.parquet"),
         validation=read_rows(prepared.folder / "validation.parquet"),
-        label_names=prepared.outputs["label_names"],
+        label_names=PrepareReport.from_json(prepared.outputs).label_names,
     )
     task = task_of(recipe)
     answer = task.answer

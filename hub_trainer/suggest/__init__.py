@@ -14,6 +14,7 @@ from hub_trainer.lineage import PinnedRepo, pin_round
 from hub_trainer.loop import run_stage
 from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.recipe import Recipe, RecipeFile, RepoRef
+from hub_trainer.reports import PrepareReport
 from hub_trainer.rows.store import read_rows
 from hub_trainer.stages.publish.publish_faults import publish_problems
 from hub_trainer.suggest.frozen_probe import HasFeatures, Probed, probe_base
@@ -139,7 +140,7 @@ def _splits(recipe: Recipe, hub: Hub, round_dir: Path, tell: Tell) -> Splits:
     train, validation = (
         read_rows(prepared.folder / f"{name}.parquet") for name in ("train", "validation")
     )
-    return Splits(train, validation, prepared.outputs["label_names"])
+    return Splits(train, validation, PrepareReport.from_json(prepared.outputs).label_names)
 
 
 def _suggestion(search: _Search, named: str, tell: Tell) -> Suggestion:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hub_trainer.cards import BaseModel, CardFacts, LicenceDecision, Presentation
 from hub_trainer.recipe import Recipe
-from hub_trainer.reports import FitReport, Results
+from hub_trainer.reports import CollectReport, FitReport, PrepareReport, Results
 
 LABELS = ["card arrival", "lost_card", "top up"]
 MODEL_REPO = "ada/support-model"
@@ -111,7 +111,7 @@ def collected(shas: Mapping[str, str], data_repo: str = DATA_REPO) -> dict[str, 
         {**common, "split": "train", "role": "train", "rows": 320},
         {**common, "split": "test", "role": "test", "rows": 100},
     ]
-    return {"label_names": LABELS, "datasets": entries, "features": None}
+    return {"label_names": LABELS, "datasets": entries, "features": {}}
 
 
 PREPARED = {
@@ -150,7 +150,8 @@ def facts(**changes: Any) -> CardFacts:
         "presentation": presentation(),
     }
     given = {**content, **changes}
-    return CardFacts(**{**given, "results": Results.from_json(given["results"])})
+    read = {"results": Results, "collected": CollectReport, "prepared": PrepareReport}
+    return CardFacts(**{**given, **{name: of.from_json(given[name]) for name, of in read.items()}})
 
 
 def presentation(**changes: Any) -> Presentation:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -401,11 +402,11 @@ def test_card_when_any_verdict_then_it_is_said_in_words(verdict: str) -> None:
 def test_summary_when_test_rows_have_their_own_repo_then_only_the_training_repo_is_named() -> None:
     made = facts()
     entry = made.datasets[0]
-    sealed = {**entry, "repo_id": "org/sealed", "role": "test"}
-    datasets = [{**entry, "role": "train"}, sealed]
-    card = render_card(facts(collected={**made.collected, "datasets": datasets}))
+    sealed = replace(entry, repo_id="org/sealed", role="test")
+    datasets = [replace(entry, role="train"), sealed]
+    card = render_card(replace(made, collected=replace(made.collected, datasets=datasets)))
     summary = card.partition("\n# ")[2].split("## ")[0]
-    assert f"examples of {entry['repo_id']}." in summary
+    assert f"examples of {entry.repo_id}." in summary
     assert "org/sealed" not in summary
 
 

@@ -9,6 +9,7 @@ from hub_trainer.artifacts import write_artifact
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import Pins, RoundRecord, write_pins
 from hub_trainer.recipe import Recipe, RecipeFile, load_recipe
+from hub_trainer.reports import DatasetReport
 
 OWNER = "ada"
 MODEL = Repo(f"{OWNER}/model")
@@ -57,8 +58,7 @@ def recipe_file(folder: Path, *overrides: str, text: str = RECIPE) -> RecipeFile
 def record_of(hub: Hub, recipe: Recipe, number: int, verdict: str = "promote") -> RoundRecord:
     """A record of a round that read the data and the base model as they are now."""
     data, base = hub.identify(DATA), hub.identify(BASE)
-    entry = {"repo_id": DATA.repo_id, "commit_sha": data.commit_sha}
-    entry |= {"hub_id": data.hub_id, "owner": data.owner}
+    read = DatasetReport(DATA.repo_id, data.commit_sha, hub_id=data.hub_id, owner=data.owner)
     return RoundRecord(
         round=number,
         run_id=f"run-{number}-{verdict}",
@@ -73,7 +73,7 @@ def record_of(hub: Hub, recipe: Recipe, number: int, verdict: str = "promote") -
             "hub_id": base.hub_id,
             "owner": base.owner,
         },
-        datasets=[{**entry, "role": role} for role in ("train", "test")],
+        datasets=[replace(read, role=role) for role in ("train", "test")],
         ratings=None,
         seed=0,
         versions={},

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -51,3 +52,13 @@ def test_jobs_when_the_data_is_wrong_then_the_childs_error_is_ours(
     assert caught.value.where == "org/a@1, split train"
     assert caught.value.do == "The limit is 5; split the data."
     assert not (tmp_path / "out" / "a.parquet").exists()
+
+
+def test_spec_when_written_and_read_then_the_same_and_of_less_the_usual_is_assumed() -> None:
+    columns = {"text": "title", "label": "topic"}
+    spec = RowSpec(
+        "text", {"text": "text", "label": "label"}, columns, ("site",), ("id",), clean=False
+    )
+    assert RowSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    known = {"modality": "text", "kinds": {"text": "text", "label": "label"}}
+    assert RowSpec.from_json(known) == RowSpec(**known)

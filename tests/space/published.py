@@ -10,6 +10,7 @@ import pyarrow as pa
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import DatasetReport
 from hub_trainer.rows import row_id, write_rows
 from hub_trainer.tasks import Splits, load_task
 
@@ -81,8 +82,7 @@ def publish_model(
 
 def _record(recipe: Recipe, dataset_sha: str, license_name: str) -> RoundRecord:
     source = recipe.collect.datasets[0]
-    dataset = {"repo_id": source.repo_id, "commit_sha": dataset_sha, "config": "default"}
-    dataset |= {"split": "train", "role": "train", "rows": 80, "license": license_name}
+    dataset = DatasetReport(source.repo_id, dataset_sha, "default", rows=80, license=license_name)
     return RoundRecord(
         round=1,
         run_id="round-one",

@@ -17,7 +17,7 @@ import numpy as np
 
 from hub_trainer.checks import worker
 from hub_trainer.pictures import open_image
-from hub_trainer.rows import feature_names, read_rows
+from hub_trainer.rows import RowSpec, feature_names, read_rows
 from tests.stages.poison_corpus import people, reviews
 from tests.stages.review_corpus import draw
 
@@ -37,7 +37,7 @@ class Set:
     modality: str
     column: str
     """The answer's."""
-    spec: Mapping[str, Any]
+    spec: RowSpec
     base: Sequence[Row]
     sealed: Sequence[Row]
     fresh: Sequence[Row]
@@ -101,8 +101,8 @@ def _divided(
     return Set(name, modality, column, spec, mixed[:half], mixed[half:most], mixed[most:])
 
 
-def _spec(modality: str, kinds: Mapping[str, str], **more: Any) -> dict[str, Any]:
-    return {"modality": modality, "kinds": dict(kinds), "columns": {}, "drop_columns": [], **more}
+def _spec(modality: str, kinds: Mapping[str, str], **more: Any) -> RowSpec:
+    return RowSpec(modality, dict(kinds), **more)
 
 
 def _public(name: str) -> Set:
@@ -121,18 +121,22 @@ def _public(name: str) -> Set:
                 continue
             out = Path(work) / f"{split}.parquet"
             said = worker.read_files(
-                str(PUBLIC / name), str(out), config=None, split=split, spec=spec, limits=limits
+                str(PUBLIC / name),
+                str(out),
+                config=None,
+                split=split,
+                spec=spec.to_json() if spec else None,
+                limits=limits,
             )
             assert said["error"] is None, said["error"]
             splits.append([dict(row) for row in read_rows(out)])
-    spec = said["spec"]
-    column = next(ours for ours, kind in spec["kinds"].items() if kind not in ("text", "image"))
+    spec = RowSpec.from_json(said["spec"])
     rng = np.random.default_rng(0)
     train = [splits[0][place] for place in rng.permutation(len(splits[0]))]
     sealed = splits[1][:MAX_SEALED_ROWS] if len(splits) == 2 else train[: len(train) // 5]
     rest = train if len(splits) == 2 else train[len(train) // 5 :]
     size = min(MAX_BASE_ROWS, len(rest) * 6 // 10)
-    return Set(name, spec["modality"], column, spec, rest[:size], sealed, rest[size:])
+    return Set(name, spec.modality, spec.answer.column, spec, rest[:size], sealed, rest[size:])
 
 
 # --- pull requests: (set, rng) -> rows, None where a set has no such rows

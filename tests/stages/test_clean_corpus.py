@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from hub_trainer.checks import inspection
-from hub_trainer.checks.inspection import Reading, ReviewContext
+from hub_trainer.checks.inspection import ReviewContext
+from hub_trainer.checks.reading import Reading
+from hub_trainer.checks.schema import Schema
 from hub_trainer.checks.verdict import Check, decide
 from hub_trainer.recipe import ReviewSection
-from hub_trainer.rows import RowSpec, write_rows
+from hub_trainer.rows import write_rows
 from tests.stages.clean_corpus import FORMS, Row, Set, clean_set, names
 from tests.stages.review_hub import call_here
 
@@ -29,9 +31,8 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
 def _reading(path: Path, s: Set, rows: Sequence[Row]) -> Reading:
     write_rows(path, pa.Table.from_pylist(list(rows)))
     values = [row[s.column] for row in rows]
-    labels = RowSpec(s.spec["modality"], s.spec["kinds"]).answer.counts(values)
-    spec = {"columns": {}, "drop_columns": [], "slices": [], **s.spec}
-    return Reading(path, {"rows": len(rows), "labels": labels, "spec": spec})
+    schema = Schema(len(rows), {}, {}, {})
+    return Reading(path, schema, s.spec, len(rows), s.spec.answer.counts(values), dropped={})
 
 
 def _checks(s: Set, rows: Sequence[Row]) -> list[Check]:

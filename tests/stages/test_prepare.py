@@ -15,6 +15,7 @@ from hub_trainer.errors import DataError, RecipeError
 from hub_trainer.hub import Hub
 from hub_trainer.inputs.cleaning import clean_text
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import CollectReport
 from hub_trainer.rows import read_rows, row_id, with_row_ids, write_rows
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.stages import prepare
@@ -48,9 +49,8 @@ def collected(round_dir: Path, modality: str = "text", **splits: list[dict[str, 
         for name, rows in splits.items():
             table = pa.Table.from_pylist([{**row, "_source": "ada/data@sha"} for row in rows])
             write_rows(draft.folder / f"{name}.parquet", with_row_ids(table, modality))  # type: ignore[arg-type]
-        draft.outputs.update(
-            label_names=labels, features={}, dropped={"x": {"no label": 2}}, warnings=["a licence"]
-        )
+        known = CollectReport(labels, (), dropped={"x": {"no label": 2}}, warnings=["a licence"])
+        draft.outputs |= known.to_json()
 
 
 def prepared(round_dir: Path, modality: str = "text", **section: Any) -> Artifact:

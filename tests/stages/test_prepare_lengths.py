@@ -15,6 +15,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import PinnedRepo, Pins
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
+from hub_trainer.reports import CollectReport
 from hub_trainer.rows import read_rows, with_row_ids, write_rows
 from hub_trainer.stages import prepare
 from hub_trainer.tasks import ModelFolders, Splits, load_task
@@ -53,7 +54,7 @@ def collected(round_dir: Path, base: PinnedRepo, **splits: list[dict[str, Any]])
             ]
             table = with_row_ids(pa.Table.from_pylist(known), "prompt")
             write_rows(draft.folder / f"{name}.parquet", table)
-        draft.outputs.update(label_names=["demonstration"], features={}, dropped={}, warnings=[])
+        draft.outputs |= CollectReport(["demonstration"], ()).to_json()
     return round_dir
 
 

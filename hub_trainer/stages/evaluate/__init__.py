@@ -13,7 +13,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins, load_pins, pinned_ratings, read_rounds
 from hub_trainer.lineage.tuned import tuned_recipe
 from hub_trainer.recipe import Recipe
-from hub_trainer.reports import RESULTS_FORM, Results
+from hub_trainer.reports import RESULTS_FORM, PrepareReport, Results
 from hub_trainer.stages.evaluate.importance import leak_told
 from hub_trainer.stages.evaluate.measurement import measure_round
 from hub_trainer.stages.evaluate.trained_round import Progress, TrainedRound, finished
@@ -55,7 +55,8 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
     )
 
     def make(draft: Draft) -> None:
-        logger.debug("evaluate: %s sealed examples", prepared.outputs["rows"]["test"])
+        rows = PrepareReport.from_json(prepared.outputs).rows
+        logger.debug("evaluate: %s sealed examples", rows["test"])
         results = measure_round(measured, task_of(recipe), draft.folder)
         content = json.dumps(results.to_json(), indent=1, ensure_ascii=False).encode()
         write_durably(draft.folder / "results.json", content)

@@ -17,7 +17,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.finetune.model_folder import adapter_base, download_folders, download_model
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.reports import Metrics, Results, ValidationResult
+from hub_trainer.reports import Metrics, PrepareReport, Results, ValidationResult
 from hub_trainer.rows.store import ROW_ID, read_rows
 from hub_trainer.stages.evaluate.conversation import Said, account_of
 from hub_trainer.stages.evaluate.importance import FIGURE, draw_importance, measure_importance
@@ -66,7 +66,7 @@ class Other:
 def measure_round(trained: TrainedRound, task: Task, folder: Path) -> Results:
     """Results; predictions.parquet and any picture are written to `folder`."""
     answer, section = task.answer, trained.recipe.evaluate
-    names = trained.prepared.outputs["label_names"]
+    names = PrepareReport.from_json(trained.prepared.outputs).label_names
     questions = answer.asking.questions(answer, trained.sealed, section)
     truth = Truth(questions, answer, names, section.metrics, section.primary, _seed(trained))
     answer.assert_measurable(truth.metrics, names)

@@ -16,6 +16,7 @@ from hub_trainer.inputs import load_input
 from hub_trainer.lineage import PinnedRepo, load_pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.chat_templates import digest
+from hub_trainer.reports import CollectReport, PrepareReport
 from hub_trainer.rows import read_rows, row_id, write_rows
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.left_out import left_out_text, total_of
@@ -60,7 +61,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         folders = _small_files(recipe, reader, hub)
         refusals, sizes = _refusals(recipe, task, folders), _sizes(recipe, task, folders)
         _prepare(_Preparation(recipe, task, collected, refusals, sizes), draft, progress)
-        _tell(draft.outputs)
+        _tell(PrepareReport.from_json(draft.outputs))
 
     return make_artifact(round_dir / "prepare", _inputs(recipe, collected, reader), make)
 
@@ -78,13 +79,13 @@ class _Preparation:
     ledger: Ledger = field(default_factory=Ledger)
 
 
-def _tell(outputs: Mapping[str, Any]) -> None:
+def _tell(report: PrepareReport) -> None:
     """Say how many rows there are now, and where the others went."""
-    counts = outputs["rows"]
-    logger.debug("prepare: %s rows", ", ".join(f"{n:,} {split}" for split, n in counts.items()))
-    if outputs["left_out"]:
-        logger.info("prepare: %s", left_out_text(outputs["left_out"]))
-    for warning in outputs["losses"]:
+    counts = [f"{number:,} {split}" for split, number in report.rows.items()]
+    logger.debug("prepare: %s rows", ", ".join(counts))
+    if report.left_out:
+        logger.info("prepare: %s", left_out_text(report.left_out))
+    for warning in report.losses:
         logger.warning("prepare: %s", warning)
 
 
@@ -158,6 +159,7 @@ def _sealed_near(recipe: Recipe) -> float | None:
 
 def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
     task, collected, ledger = made.task, made.collected, made.ledger
+    known = CollectReport.from_json(collected.outputs)
     splits: Splits = {}
     for number, path in enumerate(sorted(collected.folder.glob("*.parquet"))):
         progress(0.2 * number, f"cleaning {path.stem}")
@@ -165,36 +167,28 @@ def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
     progress(0.5, "looking for duplicates")
     found = _separate(splits, made)
     progress(0.9, "writing the report")
-    left_out = _left_out(made)
+    left_out = {
+        "collect": total_of(known.dropped.values()),
+        "prepare": dict(ledger.dropped.most_common()),
+    }
     _assert_filled(splits, left_out)
     task.answer.assert_usable(_values(splits, task.answer))
     _write(splits, collected, task, draft)
     report = {
-        "label_names": collected.outputs["label_names"],
-        "features": collected.outputs["features"],
+        "label_names": known.label_names,
+        "features": known.features,
         **describe({name: splits[name] for name in SPLITS}, task.modality, task.answer),
         "steps": ledger.steps,
         "dropped": total_of(left_out.values()),
         "left_out": left_out,
-        "first_left_out": _first_left_out(made),
+        "first_left_out": {**known.first_left_out, **ledger.first_dropped()},
         **found,
-        "warnings": collected.outputs["warnings"] + ledger.warnings() + _warnings(found),
+        "warnings": [*known.warnings, *ledger.warnings(), *_warnings(found)],
     }
     (draft.folder / "report.json").write_bytes(to_json(report))
     (draft.folder / "report.md").write_bytes(to_markdown(report))
-    kept = (
-        "label_names",
-        "features",
-        "counts",
-        "rows",
-        "dropped",
-        "leakage",
-        "duplicates",
-        "warnings",
-    )
-    draft.outputs.update({key: report[key] for key in kept})
-    draft.outputs |= {"left_out": left_out["prepare"], "losses": ledger.warnings()}
-    draft.outputs["personal_data"] = report["personal_data"]
+    handed_on = {**report, "left_out": left_out["prepare"], "losses": ledger.warnings()}
+    draft.outputs |= PrepareReport.from_json(handed_on).to_json()
 
 
 def _cleaned(rows: list[Row], split: str, made: _Preparation) -> list[Row]:
@@ -336,17 +330,6 @@ def _write(splits: Splits, collected: Artifact, task: Task, draft: Draft) -> Non
         path = collected.folder / f"{name}.parquet"
         own = pq.read_schema(path) if path.is_file() else schema
         write_rows(draft.folder / f"{name}.parquet", pa.Table.from_pylist(splits[name], own))
-
-
-def _left_out(made: _Preparation) -> dict[str, dict[str, int]]:
-    """Why rows were left out, while they were collected and in this stage."""
-    collected = total_of(made.collected.outputs["dropped"].values())
-    return {"collect": collected, "prepare": dict(made.ledger.dropped.most_common())}
-
-
-def _first_left_out(made: _Preparation) -> dict[str, list[Any]]:
-    """The first rows that each source has lost, in both stages."""
-    return {**made.collected.outputs.get("first_left_out", {}), **made.ledger.first_dropped()}
 
 
 def _warnings(found: dict[str, Any]) -> list[str]:

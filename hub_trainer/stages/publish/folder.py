@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +40,7 @@ from hub_trainer.lineage import (
     read_record,
 )
 from hub_trainer.recipe.chat_templates import digest
+from hub_trainer.reports import DatasetReport
 from hub_trainer.stages.publish.proof import Loaded, prove_reload
 from hub_trainer.stages.publish.round import FinishedRound
 from hub_trainer.stages.publish.sources import (
@@ -81,7 +81,7 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
     named = adapter_base(hub, folder)
     loaded = Loaded(
         task=finished.recipe.task,
-        label_names=finished.prepared["label_names"],
+        label_names=finished.prepared.label_names,
         chat_template=has_chat_template(hub, finished.pins.base_model),
         template=language.chat_template if language else None,
         base_dir=(download_model(hub, *named) if named else None),
@@ -113,7 +113,7 @@ def write_record(folder: Path, record: RoundRecord, repo: RepoIdentity | None) -
 
 def _licence(finished: FinishedRound, hub: Hub) -> LicenceDecision:
     recipe, pins = finished.recipe, finished.pins
-    learned_from = training_datasets(pins.datasets, finished.collected["datasets"])
+    learned_from = training_datasets(pins.datasets, finished.collected.datasets)
     decision = decide_licence(
         recipe.publish.license,
         licensed_works(hub, pins.base_model, learned_from),
@@ -162,7 +162,7 @@ def _facts(
     task = task_of(finished.recipe)
     card = task.card()
     pins = finished.pins
-    learned_from = training_datasets(pins.datasets, finished.collected["datasets"])
+    learned_from = training_datasets(pins.datasets, finished.collected.datasets)
     return CardFacts(
         recipe=finished.recipe,
         round_index=pins.round,
@@ -248,7 +248,7 @@ def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=pins.recipe_digest,
         base_model=_at(base),
-        datasets=[_with_repo(entry, pins) for entry in finished.collected["datasets"]],
+        datasets=[_with_repo(entry, pins) for entry in finished.collected.datasets],
         ratings=_at(ratings),
         seed=recipe.train.seed,
         versions=finished.versions,
@@ -259,7 +259,7 @@ def _record(finished: FinishedRound, folder: Path, now: datetime) -> RoundRecord
         primary=results.primary,
         p_value=results.comparison.p_value if results.comparison else None,
         gate=found["gate"],
-        label_names=list(finished.prepared["label_names"]),
+        label_names=list(finished.prepared.label_names),
         answer=results.answer,
         files=sorted({*files, RECORD}),
         hashes=file_hashes(folder),
@@ -283,12 +283,12 @@ def _at(pinned: PinnedRepo | None) -> dict[str, Any] | None:
     return {"repo_id": pinned.repo_id, "commit_sha": pinned.commit_sha, **_known(pinned)}
 
 
-def _with_repo(entry: Mapping[str, Any], pins: Pins) -> dict[str, Any]:
-    """A dataset's entry with the Hub's id and the owner of its repo."""
-    same = (entry["repo_id"], entry["commit_sha"])
-    found = (one for one in pins.datasets if (one.repo_id, one.commit_sha) == same)
-    pinned = next(found, None)
-    return {**entry, **(_known(pinned) if pinned else {})}
+def _with_repo(read: DatasetReport, pins: Pins) -> DatasetReport:
+    """A dataset with the Hub's id and the owner of its repo."""
+    for one in pins.datasets:
+        if (one.repo_id, one.commit_sha) == (read.repo_id, read.commit_sha):
+            return replace(read, hub_id=one.hub_id, owner=one.owner)
+    return read
 
 
 def _known(pinned: PinnedRepo) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hub_trainer.errors import UsageError
 from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.lineage.tuned import read_tuned, tuned_recipe
 from hub_trainer.recipe import Recipe, TrainSection
-from hub_trainer.reports import FitReport, Results, TuneReport
+from hub_trainer.reports import CollectReport, FitReport, PrepareReport, Results, TuneReport
 from hub_trainer.rows.store import ROW_ID
 from hub_trainer.stages.publish.proof import Expected, spread_indexes, to_plain
 from hub_trainer.stats import readable
@@ -52,15 +52,15 @@ class FinishedRound:
         """The settings that the model was trained with."""
         return tuned_recipe(self.recipe, self.round_dir).train
 
-    @property
-    def collected(self) -> dict[str, Any]:
-        """collect's outputs."""
-        return self.artifacts["collect"].outputs
+    @cached_property
+    def collected(self) -> CollectReport:
+        """What collect has read."""
+        return CollectReport.from_json(self.artifacts["collect"].outputs)
 
-    @property
-    def prepared(self) -> dict[str, Any]:
-        """prepare's outputs."""
-        return self.artifacts["prepare"].outputs
+    @cached_property
+    def prepared(self) -> PrepareReport:
+        """What prepare has made of it."""
+        return PrepareReport.from_json(self.artifacts["prepare"].outputs)
 
     def expected(self) -> Expected:
         """What evaluate saw the model make of a few sealed rows."""

@@ -9,6 +9,7 @@ from hub_trainer.cards import LicenceDecision, LicensedWork, licensed_work
 from hub_trainer.errors import Problem
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import PinnedRepo
+from hub_trainer.reports import DatasetReport
 
 _CO_AUTHOR = re.compile(r"^Co-authored-by: ([^\s<]+)", re.MULTILINE | re.IGNORECASE)
 
@@ -78,10 +79,10 @@ def has_chat_template(hub: Hub, base: PinnedRepo | None) -> bool:
 
 
 def training_datasets(
-    pinned: Sequence[PinnedRepo], collected: Sequence[Mapping[str, Any]]
+    pinned: Sequence[PinnedRepo], collected: Sequence[DatasetReport]
 ) -> list[PinnedRepo]:
     """The pinned repos whose rows are trained on, each once; the sealed test rows are not."""
-    return list(_unique(pinned, {e["repo_id"] for e in collected if e["role"] != "test"}))
+    return list(_unique(pinned, {one.repo_id for one in collected if one.role != "test"}))
 
 
 def _unique(pinned: Sequence[PinnedRepo], repo_ids: set[str]) -> Iterator[PinnedRepo]:

@@ -35,7 +35,7 @@ def draw_thumbnails(finished: FinishedRound, hub: Hub, folder: Path) -> Thumbnai
     reason = _reason_against(finished, hub)
     if reason:
         return Thumbnails(left_out=reason)
-    names = finished.prepared["label_names"]
+    names = finished.prepared.label_names
     prepared = finished.artifacts["prepare"].folder / "train.parquet"
     groups = few_rows(prepared, task.answer, names, seed=finished.recipe.train.seed)
     path = folder / EXAMPLES_FIGURE
@@ -73,13 +73,13 @@ def _reason_against(finished: FinishedRound, hub: Hub) -> str | None:
     """Why the rows may not be shown, as what follows `because`; None when they may."""
     if finished.recipe.publish.notice:
         return "the model comes with a notice, and what it learned from may be sensitive"
-    sources = training_datasets(finished.pins.datasets, finished.collected["datasets"])
+    sources = training_datasets(finished.pins.datasets, finished.collected.datasets)
     for work in licensed_works(hub, None, sources):
         if problem := sharing_problem(work):
             return problem
     if closed := _closed_source(sources, finished.recipe, hub):
         return closed
-    if any(finished.prepared["personal_data"].values()):
+    if any(finished.prepared.personal_data.values()):
         return "patterns of personal data were found in the rows"
     return None
 

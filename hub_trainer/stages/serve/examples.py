@@ -99,7 +99,7 @@ def _shuffled_columns(rows: Sequence[Row], *, seed: int) -> list[Row]:
 def _table_rows(recipe: Recipe, record: RoundRecord, hub: Hub) -> list[Row]:
     """Training rows of the published round, for a machine that has not prepared it."""
     source: DatasetSource = recipe.collect.datasets[0]
-    pinned = next(d for d in record.datasets if d["repo_id"] == source.repo_id)
+    pinned = next(one for one in record.datasets if one.repo_id == source.repo_id)
     task = task_of(recipe)
     spec = RowSpec(
         modality=task.modality,
@@ -108,6 +108,6 @@ def _table_rows(recipe: Recipe, record: RoundRecord, hub: Hub) -> list[Row]:
         drop_columns=tuple(source.drop_columns),
     )
     with tempfile.TemporaryDirectory(prefix="hub-trainer-serve-") as scratch:
-        fetched = fetch_rows(hub, source, pinned["commit_sha"], spec, scratch=Path(scratch))
+        fetched = fetch_rows(hub, source, pinned.commit_sha, spec, scratch=Path(scratch))
         rows: list[dict[str, Any]] = fetched.table.to_pylist()
     return list(rows)

@@ -11,6 +11,7 @@ from hub_trainer.lineage import RoundRecord
 from hub_trainer.ratings import ratings_card
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.columns import is_answer
+from hub_trainer.reports import DatasetReport
 from hub_trainer.space.readme import space_readme
 from hub_trainer.space.settings import RivalModel, SpaceSettings, consent_text
 from hub_trainer.tasks import outline_for
@@ -22,8 +23,8 @@ def ratings_licence(record: RoundRecord, hub: Hub) -> CardLicence | None:
     """The licence of the training data, which ratings are to join; None where that is not one."""
     found = {}
     for dataset in record.datasets:
-        if dataset.get("role") == "train":
-            licence = recorded_licence(dataset.get("license"), _card(dataset, hub))
+        if dataset.role == "train":
+            licence = recorded_licence(dataset.license, _card(dataset, hub))
             found[str(licence)] = licence
     return found.popitem()[1] if len(found) == 1 else None
 
@@ -108,9 +109,9 @@ def _expected_settings(recipe: Recipe, licence: CardLicence | None) -> SpaceSett
     )
 
 
-def _card(dataset: Mapping[str, Any], hub: Hub) -> Mapping[str, Any]:
+def _card(dataset: DatasetReport, hub: Hub) -> Mapping[str, Any]:
     """The dataset's card as it was, for what a record does not keep; empty when it is gone."""
     try:
-        return hub.card_data(Repo(dataset["repo_id"], "dataset"), dataset["commit_sha"])
+        return hub.card_data(Repo(dataset.repo_id, "dataset"), dataset.commit_sha)
     except HubError:
         return {}

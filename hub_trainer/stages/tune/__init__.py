@@ -16,6 +16,7 @@ from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.method_table import METHODS
+from hub_trainer.reports import PrepareReport
 from hub_trainer.tasks import task_of
 
 __all__ = ["run"]
@@ -50,7 +51,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             where=str(round_dir / "prepare"),
             do="run hub-trainer prepare first, or hub-trainer run for the whole round",
         )
-    if not prepared.outputs["rows"]["validation"]:
+    if not PrepareReport.from_json(prepared.outputs).rows["validation"]:
         raise DataError(
             "There are no validation rows to score settings on.",
             where="prepare.validation_fraction",
@@ -100,7 +101,7 @@ def _setup(recipe: Recipe, prepared: Artifact, pins: Pins, hub: Hub) -> dict[str
     return {
         "recipe": recipe.model_dump(mode="json", exclude_unset=True),
         "prepared": str(prepared.folder.resolve()),
-        "label_names": list(prepared.outputs["label_names"]),
+        "label_names": list(PrepareReport.from_json(prepared.outputs).label_names),
         "base": [str(base.model), str(base.base) if base.base else None] if base else None,
         "metric": LOSS if writes else recipe.evaluate.primary,
         "maximizes": not writes and not lower_is_better(recipe.evaluate.primary),

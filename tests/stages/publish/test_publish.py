@@ -56,7 +56,7 @@ def test_publish_when_done_then_the_record_tells_what_went_in(
         BASE_REPO,
         shas[BASE_REPO],
     )
-    assert {entry["commit_sha"] for entry in record.datasets} == {shas[DATA_REPO]}
+    assert {one.commit_sha for one in record.datasets} == {shas[DATA_REPO]}
     assert record.metrics == results()["metrics"]
     assert record.p_value == results()["comparison"]["p_value"]
     assert record.gate == results()["gate"]
