@@ -23,6 +23,7 @@ from hub_trainer.finetune.classifier import (
     quiet_transformers,
     save_classifier,
 )
+from hub_trainer.finetune.dropout import set_dropout
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import HEADS, Metrics, ProblemType
 from hub_trainer.finetune.label_scores import (
@@ -49,7 +50,7 @@ from hub_trainer.finetune.sentence_pairs import (
 )
 from hub_trainer.finetune.tokenizers import load_reader
 from hub_trainer.metrics.numbers import NUMBER_METRICS
-from hub_trainer.recipe.schema import LossSection
+from hub_trainer.recipe.learning import LossSection
 
 Row = Mapping[str, Any]
 LINE = "target_of_cosine"
@@ -208,12 +209,15 @@ def _pooled(tokens: NDArray[np.float64], pooling: str) -> NDArray[np.float64]:
 # --- made and saved
 
 
-def new_encoder(base_dir: Path, *, from_weights: bool, seed: int) -> PairEncoder:
+def new_encoder(
+    base_dir: Path, *, from_weights: bool, seed: int, dropout: float | None = None
+) -> PairEncoder:
     """The base's body in float32 as an encoder of pairs, from its weights or from random ones.
 
     Raises TrainingError when weights of the body are missing: they would be random.
     """
     config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+    set_dropout(config, dropout)
     setattr(config, POOLING, pooling_of(base_dir))
     if not from_weights:
         made: PairEncoder = new_classifier(AutoModelForSentenceSimilarity, config, seed=seed)

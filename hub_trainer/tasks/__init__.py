@@ -472,7 +472,7 @@ LANGUAGE_KEYS = (
     "serve.rival",
 )
 """Keys of the recipe that change nothing but where answers are written."""
-TORCH_KEYS = ("train.layer_decay", "train.l1", "train.loss")
+TORCH_KEYS = ("train.layer_decay", "train.l1", "train.loss", "train.dropout", "train.mixup")
 """Keys that change nothing but in the training of a torch model with a head."""
 SPEECH_KEYS = ("train.speech",)
 """Keys of the recipe that change nothing but where speech is written down."""

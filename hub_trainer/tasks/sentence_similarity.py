@@ -62,6 +62,7 @@ from hub_trainer.tasks.outlines import Kind
 from hub_trainer.tasks.texts import text_boxes, text_faults
 
 UNUSED_KEYS = (
+    "train.mixup",
     "train.class_weights",
     "train.estimator",
     "train.estimator_arguments",
@@ -174,7 +175,10 @@ class SentenceSimilarity:
         train, column = recipe.train, self.answer.column
         tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
         model = new_encoder(
-            base.model, from_weights=train.method_facts.needs_weights, seed=train.seed
+            base.model,
+            from_weights=train.method_facts.needs_weights,
+            seed=train.seed,
+            dropout=train.dropout,
         )
         fit = ClassifierFit(
             train=train,

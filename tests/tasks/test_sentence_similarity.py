@@ -36,7 +36,7 @@ from hub_trainer.finetune.similarity import (
 from hub_trainer.finetune.tokenizers import load_tokenizer
 from hub_trainer.finetune.trial import try_classifier
 from hub_trainer.recipe import TrainSection
-from hub_trainer.recipe.schema import LossSection
+from hub_trainer.recipe.learning import LossSection
 from hub_trainer.stages.publish.reload import reload
 from hub_trainer.tasks import ModelFolders, Splits, load_task, outline, outline_for, task_of
 from hub_trainer.tasks.sentence_similarity import TASK

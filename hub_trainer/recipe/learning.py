@@ -1,0 +1,44 @@
+"""Parts of `train`: what is minimised, and how several trained models become one."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from hub_trainer.recipe.section import Section
+
+LossName = Literal["focal", "huber", "cosent"]
+
+
+class LossSection(Section):
+    """What is minimised in place of the usual loss; its plain name will do."""
+
+    name: LossName
+    """focal (labels that are sure already count less), huber (of numbers: errors beyond `delta`
+    count by their size and not its square), or cosent (of similarities: only the order of pairs
+    counts, and not how far a cosine is from its number)."""
+    gamma: float = Field(2.0, gt=0)
+    """focal: how much less a sure label counts, as (1 - p) ** gamma."""
+    delta: float = Field(1.0, gt=0)
+    """huber: the error, in units of the target, from which on it counts by its size."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_its_keys(self) -> "LossSection":
+        own = {"focal": "gamma", "huber": "delta"}
+        for name, key in own.items():
+            if name != self.name and key in self.model_fields_set:
+                raise ValueError(f"{key} changes nothing in the loss {self.name}; remove it")
+        return self
+
+
+class FuseSection(Section):
+    """Checkpoints of the run that become one model, where that is better on validation rows."""
+
+    method: Literal["greedy_soup", "uniform_soup"]
+    """A mean of weights: of those that make it no worse, best first, or of all."""
+    checkpoints: int = Field(5, gt=1)
+    """The last so many checkpoints, with the best, that are kept for it; each takes disk space."""
