@@ -19,6 +19,7 @@ SUITS: Mapping[str, tuple[str, ...]] = {
     "focal": ("single_label_classification", "multi_label_classification"),
     "huber": ("regression",),
     "cosent": ("similarity",),
+    "in_batch": ("similarity",),
 }
 """Name in `train.loss` -> how transformers reads the outputs that it is for."""
 OUTPUTS: Mapping[str, str] = {

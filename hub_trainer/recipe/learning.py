@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from hub_trainer.recipe.section import Section
 
-LossName = Literal["focal", "huber", "cosent"]
+LossName = Literal["focal", "huber", "cosent", "in_batch"]
 
 
 class LossSection(Section):
@@ -14,12 +14,18 @@ class LossSection(Section):
 
     name: LossName
     """focal (labels that are sure already count less), huber (of numbers: errors beyond `delta`
-    count by their size and not its square), or cosent (of similarities: only the order of pairs
-    counts, and not how far a cosine is from its number)."""
+    count by their size and not its square), cosent (of similarities: only the order of pairs
+    counts, and not how far a cosine is from its number), or in_batch (of texts that belong
+    together: each is to be nearer to its own than to those of all other pairs of its batch)."""
     gamma: float = Field(2.0, gt=0)
     """focal: how much less a sure label counts, as (1 - p) ** gamma."""
     delta: float = Field(1.0, gt=0)
     """huber: the error, in units of the target, from which on it counts by its size."""
+
+    @property
+    def learns_matches(self) -> bool:
+        """Whether it is learned which texts belong together, for which pairs need no number."""
+        return self.name == "in_batch"
 
     @model_validator(mode="before")
     @classmethod
