@@ -113,7 +113,7 @@ def fine_tune(
             data, plan = _mixed(model, data, plan, args)
         setting = Setting(model, data, plan, run, [*watchers])
         trainer, resumed_from = _train(setting, args)
-        fused = fuse_checkpoints(trainer, plan.fuse.method) if plan.fuse else None
+        fused = fuse_checkpoints(trainer, plan.fuse) if plan.fuse else None
         trainer.counts.seconds += encoder_seconds
     if stale:
         trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")

@@ -95,6 +95,8 @@ class Fuse:
 
     method: str
     checkpoints: int
+    density: float | None = None
+    """Of adapters, the share of each one's changes that is kept."""
 
 
 @dataclass(frozen=True)

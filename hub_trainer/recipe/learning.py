@@ -44,7 +44,22 @@ class LossSection(Section):
 class FuseSection(Section):
     """Checkpoints of the run that become one model, where that is better on validation rows."""
 
-    method: Literal["greedy_soup", "uniform_soup"]
-    """A mean of weights: of those that make it no worse, best first, or of all."""
+    method: Literal["greedy_soup", "uniform_soup", "ties", "dare"]
+    """A mean of weights: of those that make it no worse, best first, or of all. Under `lora` and
+    `qlora` also, of adapters, ties (the largest changes of each, where most agree in their sign) or
+    dare (changes of each by chance, raised to make up for the others)."""
     checkpoints: int = Field(5, gt=1)
     """The last so many checkpoints, with the best, that are kept for it; each takes disk space."""
+    density: float = Field(0.5, gt=0, lt=1)
+    """ties, dare: share of each adapter's changes that is kept."""
+
+    @property
+    def of_adapters(self) -> bool:
+        """Whether adapters are joined, and not weights averaged."""
+        return self.method in ("ties", "dare")
+
+    @model_validator(mode="after")
+    def _has_its_keys(self) -> "FuseSection":
+        if "density" in self.model_fields_set and not self.of_adapters:
+            raise ValueError(f"density changes nothing in {self.method}; remove it")
+        return self

@@ -274,6 +274,9 @@ class TrainSection(Section):
             raise ValueError("last_n goes with method: last_n, and that method needs it")
         if self.fuse is not None and self.arguments.get("eval_strategy") == "no":
             raise ValueError("fuse needs validation figures; remove it, or eval_strategy: no")
+        if self.fuse is not None and self.fuse.of_adapters and not self.method_facts.adapter:
+            text = f"fuse {self.fuse.method} joins adapters, and method: {self.method} makes none"
+            raise ValueError(f"{text}; use lora or qlora, or a soup")
         if self.lora is not None and not self.method_facts.adapter:
             raise ValueError(f"lora changes nothing under method: {self.method}; remove one")
         if self.hybrid is not None and not self.method_facts.new_blocks:

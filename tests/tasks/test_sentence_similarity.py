@@ -417,8 +417,14 @@ def test_base_when_it_has_a_decoder_or_another_layer_then_check_says_so(
             {"train__method": "head"},
             "does not offer 'head', as a cosine of embeddings has no layer of its own",
         ),
-        ({"train__loss": "focal"}, "focal is no loss of cosines; use cosent or in_batch, or remove it"),
-        ({"train__loss": "huber"}, "huber is no loss of cosines; use cosent or in_batch, or remove it"),
+        (
+            {"train__loss": "focal"},
+            "focal is no loss of cosines; use cosent or in_batch, or remove it",
+        ),
+        (
+            {"train__loss": "huber"},
+            "huber is no loss of cosines; use cosent or in_batch, or remove it",
+        ),
         ({"train__class_weights": True}, "train.class_weights: changes nothing"),
         ({"evaluate__metrics": ["accuracy"], "evaluate__primary": "accuracy"}, "'accuracy'"),
         ({"base_model": None}, "method full of sentence-similarity needs one"),
