@@ -30,6 +30,7 @@ from hub_trainer.finetune.classifier import (
     settle_threshold,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
+from hub_trainer.finetune.dropout import set_dropout
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, output_order
 from hub_trainer.finetune.label_scores import (
@@ -90,6 +91,10 @@ class Models(Protocol):
     """How the models of one medium read files; it holds nothing, so that it can be hashed."""
 
     def __hash__(self) -> int: ...
+
+    @property
+    def drops_out(self) -> bool:
+        """Whether a model without a base has dropouts."""
 
     def processor(self, folder: Path) -> Any:
         """What makes a model's input of files, from a model's folder."""
@@ -154,6 +159,8 @@ class MediaClassification:
         problems += loss_problems(recipe.train, HEAD.problem_type)
         if recipe.train.method_facts.needs_weights:
             problems += base_model_problems(self, recipe)
+        if recipe.base_model is None and not self.models.drops_out:
+            problems += unused_problems(self, recipe, ("train.dropout",))
         if base is None:
             return problems
         return problems + base_problems(self.auto_class, recipe.train, base.model)
@@ -180,8 +187,9 @@ class MediaClassification:
         train, auto_class = recipe.train, self.auto_class
         if base is None:
             config, processor = self.models.new(splits, HEAD.outputs(splits.label_names))
+            set_dropout(config, train.dropout)
         else:
-            config = labelled_config(base.model, splits.label_names)
+            config = labelled_config(base.model, splits.label_names, dropout=train.dropout)
             processor = self.models.processor(base.model)
         if base is None or not train.method_facts.needs_weights:
             model = new_classifier(auto_class, config, seed=train.seed)

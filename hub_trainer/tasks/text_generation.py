@@ -52,6 +52,8 @@ UNUSED_KEYS = (
     "train.estimator_arguments",
     "train.class_weights",
     "train.loss",
+    "train.mixup",
+    "train.dropout",
     "train.arguments.label_smoothing_factor",
 )
 

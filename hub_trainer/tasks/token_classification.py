@@ -63,6 +63,7 @@ from hub_trainer.tasks import (
 from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
+    "train.mixup",
     "train.class_weights",
     "prepare.too_long",
     "train.estimator",
@@ -150,7 +151,9 @@ class TokenClassification:
     ) -> FitReport:
         """Fine-tune a model that `pipeline()` loads."""
         assert base is not None
-        config = labelled_config(base.model, splits.label_names, SPANS_HEAD)
+        config = labelled_config(
+            base.model, splits.label_names, SPANS_HEAD, dropout=recipe.train.dropout
+        )
         tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
         seed, auto_class = recipe.train.seed, AutoModelForTokenClassification
         if recipe.train.method_facts.needs_weights:
