@@ -397,6 +397,9 @@ class EvaluateSection(Section):
     threshold: Threshold | None = None
     """How the label `positive` is decided, where missing it costs more than a false alarm; null
     gives every row its likeliest label."""
+    perturb: bool = True
+    """Read up to 1,000 sealed rows once more: with typos, out of focus, or as over a telephone, and
+    say what the primary metric loses by it. The gate does not look at that."""
     slices: list[str] = Field(default_factory=list)
     """Columns whose values are compared one by one, beside any labels."""
     generation: GenerationSection | None = None
