@@ -311,6 +311,13 @@ def _repeats(modules: nn.ModuleList) -> bool:
     return len(modules) > 0 and len({type(module) for module in modules}) == 1
 
 
+PAST_THE_ADAPTER: Mapping[str | None, tuple[str, ...]] = dict.fromkeys(
+    ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"), ("out_proj",)
+)
+"""Kind of model -> layers whose weights its fused kernels read past an adapter; PEFT refuses them
+(huggingface/peft#2562)."""
+
+
 def _add_adapter(model: nn.Module, lora: Mapping[str, Any], *, quantized: bool) -> nn.Module:
     from peft import get_peft_model, prepare_model_for_kbit_training
 
@@ -370,7 +377,12 @@ def _adapter_targets(model: nn.Module) -> list[str]:
     beside = {id(module) for module in (pooler.modules() if pooler is not None else ())}
     known = {id(module) for module in body.modules()} - beside
     inside = [(name, module) for name, module in model.named_modules() if id(module) in known]
-    linear = [name for name, module in inside if isinstance(module, nn.Linear | Conv1D)]
+    unfit = PAST_THE_ADAPTER.get(getattr(model.config, "model_type", None), ())
+    linear = [
+        name
+        for name, module in inside
+        if isinstance(module, nn.Linear | Conv1D) and name.rpartition(".")[2] not in unfit
+    ]
     plain = [n for n, module in inside if isinstance(module, nn.Conv2d) and module.groups == 1]
     if not linear and not plain:
         raise TrainingError(

@@ -19,7 +19,7 @@ def lean_norms(model: nn.Module) -> AbstractContextManager[int]:
 
 def _is_plain(module: nn.Module) -> bool:
     """By name and parts, and by its answers: some add one to their weight or scale otherwise."""
-    weight = getattr(module, "weight", None)
+    weight = module._parameters.get("weight")  # a buffer of ones is there for kernels alone
     if not type(module).__name__.endswith("RMSNorm") or _epsilon(module) is None:
         return False
     if weight is None or weight.ndim != 1 or any(p.requires_grad for p in module.parameters()):

@@ -92,7 +92,9 @@ def logit_shape(model: nn.Module) -> LogitShape:
     scaling = getattr(config, "logits_scaling", None)
     if scale is None:
         scale = 1.0 if scaling is None else 1 / scaling
-    return LogitShape(float(scale), getattr(config, "final_logit_softcapping", None))
+    names = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+    cap = next((getattr(config, name) for name in names if hasattr(config, name)), None)
+    return LogitShape(float(scale), cap)
 
 
 @contextmanager

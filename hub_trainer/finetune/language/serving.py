@@ -15,7 +15,14 @@ from hub_trainer.finetune.label_scores import device
 from hub_trainer.finetune.language.chat import Tokens, prompt_tokens, tokenize
 from hub_trainer.finetune.language.decoding import Ending, answer_text, text_pieces
 from hub_trainer.finetune.language.encode import cut, readable
-from hub_trainer.finetune.language.generate import Sampling, generate, stop_ids, stream
+from hub_trainer.finetune.language.generate import (
+    Sampling,
+    Way,
+    generate,
+    stop_ids,
+    stream,
+    way_of,
+)
 from hub_trainer.finetune.language.packing import Packing, num_learned
 from hub_trainer.finetune.language.references import score_rows
 from hub_trainer.finetune.language.scoring import can_be_dense
@@ -36,6 +43,7 @@ class ServedModel:
     """Tokens that the model takes; None when nothing says."""
     stops: tuple[int, ...]
     packing: Packing
+    way: Way
 
     def prompt(self, example: Example) -> list[int]:
         """The tokens of what an example asks for; at least the beginning of a text."""
@@ -49,11 +57,11 @@ class ServedModel:
 
     def answers(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
         """Tokens that the model answers to each prompt."""
-        return generate(self.model, prompts, self.sampling(sampling))
+        return generate(self.model, prompts, self.sampling(sampling), way=self.way)
 
     def stream(self, prompt: Sequence[int], sampling: Sampling) -> Generator[str, None, bool]:
         """Pieces of text that the model answers to a prompt; returns whether it ended by itself."""
-        tokens = Ending(stream(self.model, prompt, self.sampling(sampling)))
+        tokens = Ending(stream(self.model, prompt, self.sampling(sampling), way=self.way))
         yield from text_pieces(self.tokenizer, prompt, tokens)
         return tokens.finished
 
@@ -127,9 +135,8 @@ def _served(
     model = _load(model_dir, base_dir).to(device()).eval()
     packing = Packing(tokens_per_pass(device().type, model.dtype), dense=can_be_dense(model))
     longest = longest_input(tokenizer, model.config, model)
-    return ServedModel(
-        model, tokenizer, longest, stop_ids(model.generation_config, tokenizer), packing
-    )
+    stops = stop_ids(model.generation_config, tokenizer)
+    return ServedModel(model, tokenizer, longest, stops, packing, way_of(model))
 
 
 def load_tokenizer(model_dir: Path, base_dir: Path | None) -> Any:
