@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.artifacts import file_sha256
-from hub_trainer.away.parcel import KEPT
+from hub_trainer.away.look import after_round
+from hub_trainer.away.parcel import EXIT_MARK, KEPT
 from hub_trainer.errors import ExitCode, HubError
 from hub_trainer.hub import Changes, Hub, Repo, use_endpoint
 
 log = logging.getLogger(__name__)
 
-EXIT_MARK = "hub-trainer ended with exit code"
-"""The last line of a job, by which the one who follows its log learns how the round ended."""
 KEEP_SECONDS = "HUB_TRAINER_KEEP_SECONDS"
 """Variable: how often the round is kept while it runs, 600 otherwise."""
 ROUNDS = Path("rounds")
@@ -33,11 +32,13 @@ def main(arguments: Sequence[str]) -> int:
     log.setLevel(logging.INFO)
     use_endpoint(None)
     repo_id, *of_run = arguments
-    keeper = Keeper(Hub(), Repo(repo_id, "dataset"))
+    hub = Hub()
+    keeper = Keeper(hub, Repo(repo_id, "dataset"))
     keeper.restore()
     code = _run(of_run, keeper)
     if code in (ExitCode.DONE, ExitCode.NOT_PROMOTED):
         keeper.forget()
+        after_round(hub)
     else:
         keeper.keep()
     sys.stdout.write(f"{EXIT_MARK} {code}\n")
