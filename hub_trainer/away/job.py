@@ -26,11 +26,13 @@ SCRIPT = """\
 set -eu
 repo=$1; commit=$2; program=$3; shift 3
 python -c "$HUB_TRAINER_IS_NO_NEWS" && exit 0
-python -m pip install --quiet "$HUB_TRAINER_CLIENT"
+python -c "$HUB_TRAINER_IS_THERE" "$HUB_TRAINER_CLIENT" \\
+  || python -m pip install --quiet "$HUB_TRAINER_CLIENT"
 python -c "import sys; from huggingface_hub import snapshot_download; snapshot_download(\
 sys.argv[1], repo_type='dataset', revision=sys.argv[2], local_dir='parcel', \
 allow_patterns=['code/*', 'round/*'])" "$repo" "$commit"
-python -m pip install --quiet -r parcel/code/requirements.txt
+python -c "$HUB_TRAINER_IS_THERE" $(cat parcel/code/requirements.txt) \\
+  || python -m pip install --quiet -r parcel/code/requirements.txt
 cd parcel/round
 export PYTHONPATH="$PWD/../code"
 exec python -m "hub_trainer.away.$program" "$repo" "$@"
@@ -41,6 +43,20 @@ event = json.loads(os.environ.get("WEBHOOK_PAYLOAD") or "{}").get("event") or {}
 raise SystemExit(event.get("scope") != "discussion.comment")
 """
 """Ends with 0 for an event that changes nothing; known before anything is installed."""
+
+
+IS_THERE = """\
+import sys
+from importlib.metadata import PackageNotFoundError, version
+def has(one):
+    name, _, wanted = one.partition("==")
+    try:
+        return version(name.partition("[")[0]).partition("+")[0] == wanted
+    except PackageNotFoundError:
+        return False
+raise SystemExit(not all(map(has, sys.argv[1:])))
+"""
+"""Ends with 0 where the packages are there at these versions, so that pip is not asked."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,7 @@ def order_of(
     environment = {
         "HUB_TRAINER_CLIENT": f"huggingface-hub=={version('huggingface-hub')}",
         "HUB_TRAINER_IS_NO_NEWS": IS_NO_NEWS,
+        "HUB_TRAINER_IS_THERE": IS_THERE,
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_ROOT_USER_ACTION": "ignore",

@@ -13,9 +13,10 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub_trainer.away import look as look_module
-from hub_trainer.away.job import IS_NO_NEWS, LABEL
+from hub_trainer.away.job import IS_NO_NEWS, IS_THERE, LABEL
 from hub_trainer.away.look import MAX_TRIES, PINS_LABEL, Look, after_round, main
 from hub_trainer.away.orders import LOOK_LABEL, ORDERS, Orders
+from hub_trainer.away.parcel import pinned_requirements
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.hub_jobs import HubJob, HubJobs
 from hub_trainer.local_hub import LocalHub
@@ -84,6 +85,15 @@ def test_event_when_it_is_a_comment_then_nothing_is_installed_for_it() -> None:
         environment = {**os.environ, "WEBHOOK_PAYLOAD": json.dumps(payload) if payload else ""}
         ended = subprocess.run([sys.executable, "-c", IS_NO_NEWS], env=environment, check=False)
         assert ended.returncode == code
+
+
+def test_packages_when_they_are_there_then_pip_is_not_asked() -> None:
+    def code(*asked: str) -> int:
+        return subprocess.run([sys.executable, "-c", IS_THERE, *asked], check=False).returncode
+
+    assert code(*pinned_requirements()) == 0
+    assert code("huggingface-hub==0.0.1") == 1
+    assert code("no-such-package==1.0") == 1
 
 
 def test_command_when_given_then_the_hub_watches_and_again_it_is_replaced(

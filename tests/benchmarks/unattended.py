@@ -301,7 +301,7 @@ def regressions(world: World, unseen: list[Row]) -> tuple[int, list[float]]:
 
 
 def seconds_to_serve(world: World) -> list[float]:
-    """From the merge of the newest rows of each promoted round to the Space that shows its model."""
+    """From the merge of the newest rows of each promoted round to the Space with its model."""
     merged = {one.commit_sha: one.created_at for one in world.hub.history(Repo(DATA, "dataset"))}
     served: dict[str, str] = {}
     for entry in world.hub.history(Repo(SPACE, "space")):
