@@ -29,7 +29,8 @@ NOT_KEPT = (".claim",)
 def main(arguments: Sequence[str]) -> int:
     """`python -m hub_trainer.away.inside REPO RUN_ARGUMENT...`; the exit code is that of `run`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    log.setLevel(logging.INFO)
+    for name in ("hub_trainer.away", __name__):
+        logging.getLogger(name).setLevel(logging.INFO)
     use_endpoint(None)
     repo_id, *of_run = arguments
     hub = Hub()
