@@ -282,7 +282,10 @@ def key(row: Row) -> tuple[str, ...]:
 def regressions(world: World, unseen: list[Row]) -> tuple[int, list[float]]:
     """Promoted models that are worse on unseen rows than the one before; the accuracies."""
     task, accuracies = load_task("tabular-classification"), []
-    asked = [{**row, "_row_id": str(index)} for index, row in enumerate(unseen)]
+    asked = [
+        {**row, "wild": row["wild"] == "true", "_row_id": str(index)}
+        for index, row in enumerate(unseen)
+    ]
     for record in [one for one in world.records() if one.verdict == "promote"]:
         folder = Path(
             snapshot_download(
