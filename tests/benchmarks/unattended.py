@@ -297,7 +297,7 @@ def regressions(world: World, unseen: list[Row]) -> tuple[int, list[float]]:
             )
         )
         found = task.predict(ModelFolders(folder), asked)
-        right = [one.label == row["label"] for one, row in zip(found, unseen, strict=True)]
+        right = [one.value == row["label"] for one, row in zip(found, unseen, strict=True)]
         accuracies.append(sum(right) / len(right))
     pairs = zip(accuracies, accuracies[1:], strict=False)
     return sum(now < before - WORSE for before, now in pairs), accuracies
