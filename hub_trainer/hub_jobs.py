@@ -1,4 +1,4 @@
-"""Jobs of the Hub, through the client of `hub.py`: hardware and prices, start, find, follow."""
+"""Jobs of the Hub, through the client of `hub.py`: hardware, start, find, follow, automate."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hub_trainer.errors import HubError
-from hub_trainer.hub import Hub
+from hub_trainer.hub import Hub, Repo
 from hub_trainer.hub_errors import status_of
 
 ENDED = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
@@ -47,6 +47,8 @@ class HubJob:
     url: str
     stage: str
     message: str | None
+    created_at: str = ""
+    """ISO 8601; jobs sort by it."""
 
     @property
     def has_ended(self) -> bool:
@@ -82,11 +84,15 @@ class HubJobs:
 
     def find(self, labels: Mapping[str, str]) -> HubJob | None:
         """The newest job with these labels that waits or runs."""
+        return next(iter(self.with_labels(labels, AT_WORK)), None)
+
+    def with_labels(self, labels: Mapping[str, str], stages: Sequence[str]) -> list[HubJob]:
+        """The jobs with these labels in one of the stages, the newest first."""
         with self._errors("the list of jobs"):
             found = self._hub._api.list_jobs(
-                status=list(AT_WORK), labels=dict(labels), namespace=self.namespace
+                status=[*stages], labels=dict(labels), namespace=self.namespace
             )
-            return next((_job(one) for one in found), None)
+            return [_job(one) for one in found]
 
     def inspect(self, job_id: str) -> HubJob:
         """How a job stands."""
@@ -100,6 +106,51 @@ class HubJobs:
             yield from self._hub._api.fetch_job_logs(
                 job_id=job_id, namespace=self.namespace, follow=True
             )
+
+    def start_at_events(
+        self, job: HubJob, repos: Sequence[Repo], secrets: Mapping[str, str]
+    ) -> None:
+        """Start the same as a job again at each event in these repos."""
+        watched: list[Any] = [{"type": one.repo_type, "name": one.repo_id} for one in repos]
+        with self._errors("a webhook"):
+            self._hub._api.create_webhook(
+                job_id=job.id,
+                watched=watched,
+                domains=["repo", "discussion"],
+                secrets=dict(secrets),
+            )
+
+    def start_by_schedule(self, order: JobOrder, schedule: str) -> None:
+        """Start a job again and again, as `@daily` or in the five fields of cron."""
+        with self._errors("a scheduled job"):
+            self._hub._api.create_scheduled_job(
+                image=order.image,
+                command=[*order.command],
+                schedule=schedule,
+                env=dict(order.environment),
+                secrets=dict(order.secrets),
+                flavor=order.flavor,
+                timeout=order.seconds,
+                labels=dict(order.labels),
+                namespace=self.namespace,
+            )
+
+    def start_no_more(self, labels: Mapping[str, str]) -> int:
+        """Remove the webhooks and schedules of jobs with these labels; how many there were."""
+        wanted, removed = set(labels.items()), 0
+        with self._errors("webhooks and scheduled jobs"):
+            for hook in self._hub._api.list_webhooks():
+                if hook.job is not None and wanted <= set((hook.job.labels or {}).items()):
+                    self._hub._api.delete_webhook(hook.id)
+                    removed += 1
+            for one in self._hub._api.list_scheduled_jobs(
+                labels=dict(labels), namespace=self.namespace
+            ):
+                self._hub._api.delete_scheduled_job(
+                    scheduled_job_id=one.id, namespace=self.namespace
+                )
+                removed += 1
+        return removed
 
     @contextmanager
     def _errors(self, subject: str) -> Iterator[None]:
@@ -131,4 +182,5 @@ def _flavor(found: Any) -> Flavor:
 def _job(found: Any) -> HubJob:
     # Stages are members of an enumeration, or plain texts where the client does not know them.
     stage = str(getattr(found.status.stage, "value", found.status.stage))
-    return HubJob(found.id, found.url, stage, found.status.message)
+    created = found.created_at.isoformat() if found.created_at else ""
+    return HubJob(found.id, found.url, stage, found.status.message, created)

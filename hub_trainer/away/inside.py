@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.artifacts import file_sha256
-from hub_trainer.away.parcel import KEPT
+from hub_trainer.away.look import after_round
+from hub_trainer.away.parcel import EXIT_MARK, KEPT
 from hub_trainer.errors import ExitCode, HubError
 from hub_trainer.hub import Changes, Hub, Repo, use_endpoint
 
 log = logging.getLogger(__name__)
 
-EXIT_MARK = "hub-trainer ended with exit code"
-"""The last line of a job, by which the one who follows its log learns how the round ended."""
 KEEP_SECONDS = "HUB_TRAINER_KEEP_SECONDS"
 """Variable: how often the round is kept while it runs, 600 otherwise."""
 ROUNDS = Path("rounds")
@@ -30,14 +29,17 @@ NOT_KEPT = (".claim",)
 def main(arguments: Sequence[str]) -> int:
     """`python -m hub_trainer.away.inside REPO RUN_ARGUMENT...`; the exit code is that of `run`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    log.setLevel(logging.INFO)
+    for name in ("hub_trainer.away", __name__):
+        logging.getLogger(name).setLevel(logging.INFO)
     use_endpoint(None)
     repo_id, *of_run = arguments
-    keeper = Keeper(Hub(), Repo(repo_id, "dataset"))
+    hub = Hub()
+    keeper = Keeper(hub, Repo(repo_id, "dataset"))
     keeper.restore()
     code = _run(of_run, keeper)
     if code in (ExitCode.DONE, ExitCode.NOT_PROMOTED):
         keeper.forget()
+        after_round(hub)
     else:
         keeper.keep()
     sys.stdout.write(f"{EXIT_MARK} {code}\n")

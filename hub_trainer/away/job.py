@@ -3,13 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 
-from hub_trainer.away.inside import EXIT_MARK
-from hub_trainer.away.parcel import Parcel, round_digest, send_parcel
+from hub_trainer.away.parcel import EXIT_MARK, Parcel, round_digest, send_parcel
 from hub_trainer.away.time_limit import time_limit
 from hub_trainer.errors import ExitCode, HubError, Interrupted, TrainingError, UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Hub
@@ -25,16 +24,39 @@ Tell = Callable[[str], None]
 
 SCRIPT = """\
 set -eu
-repo=$1; commit=$2; shift 2
-python -m pip install --quiet "$HUB_TRAINER_CLIENT"
+repo=$1; commit=$2; program=$3; shift 3
+python -c "$HUB_TRAINER_IS_NO_NEWS" && exit 0
+python -c "$HUB_TRAINER_IS_THERE" "$HUB_TRAINER_CLIENT" \\
+  || python -m pip install --quiet "$HUB_TRAINER_CLIENT"
 python -c "import sys; from huggingface_hub import snapshot_download; snapshot_download(\
 sys.argv[1], repo_type='dataset', revision=sys.argv[2], local_dir='parcel', \
 allow_patterns=['code/*', 'round/*'])" "$repo" "$commit"
-python -m pip install --quiet -r parcel/code/requirements.txt
+python -c "$HUB_TRAINER_IS_THERE" $(cat parcel/code/requirements.txt) \\
+  || python -m pip install --quiet -r parcel/code/requirements.txt
 cd parcel/round
 export PYTHONPATH="$PWD/../code"
-exec python -m hub_trainer.away.inside "$repo" "$@"
+exec python -m "hub_trainer.away.$program" "$repo" "$@"
 """
+IS_NO_NEWS = """\
+import json, os
+event = json.loads(os.environ.get("WEBHOOK_PAYLOAD") or "{}").get("event") or {}
+raise SystemExit(event.get("scope") != "discussion.comment")
+"""
+"""Ends with 0 for an event that changes nothing; known before anything is installed."""
+
+
+IS_THERE = """\
+import sys
+from importlib.metadata import PackageNotFoundError, version
+def has(one):
+    name, _, wanted = one.partition("==")
+    try:
+        return version(name.partition("[")[0]).partition("+")[0] == wanted
+    except PackageNotFoundError:
+        return False
+raise SystemExit(not all(map(has, sys.argv[1:])))
+"""
+"""Ends with 0 where the packages are there at these versions, so that pip is not asked."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +80,10 @@ def start_or_find(
     Raises UsageError for a flavor that the Hub does not have and a secret that is not set,
     HubError without a token and where the Hub offers no jobs.
     """
-    if not hub.has_token:
-        raise HubError(
-            "There is no token, and a job runs in somebody's name.",
-            where=hub.url,
-            do="Set HF_TOKEN to a token with the role write, or log in with hf auth login.",
-        )
-    secrets = _secrets(sending.secrets, hub)
+    assert_token(hub)
+    secrets = secrets_by_name(sending.secrets, hub)
     jobs = HubJobs(hub, str(hub.user()["name"]))
-    flavor = _flavor(jobs.flavors(), sending.flavor)
+    flavor = find_flavor(jobs.flavors(), sending.flavor)
     digest = round_digest(recipe_file, overrides, sending.accelerate_config)
     running = jobs.find({LABEL: digest})
     if running is not None:
@@ -81,37 +98,51 @@ def start_or_find(
     )
     tell(price_told(flavor, seconds))
     parcel = send_parcel(hub, jobs.namespace, recipe_file, overrides, sending.accelerate_config)
-    job = jobs.start(order_of(parcel, flavor.name, seconds, {LABEL: digest}, secrets, hub))
+    arguments = parcel.arguments
+    order = order_of(parcel, "inside", arguments, hub, flavor=flavor.name, seconds=seconds)
+    job = jobs.start(replace(order, labels={LABEL: digest}, secrets=secrets))
     tell(f"The job: {job.url}")
     return jobs, job
 
 
+def assert_token(hub: Hub) -> None:
+    """Raise HubError where nobody is logged in."""
+    if not hub.has_token:
+        raise HubError(
+            "There is no token, and a job runs in somebody's name.",
+            where=hub.url,
+            do="Set HF_TOKEN to a token with the role write, or log in with hf auth login.",
+        )
+
+
 def order_of(
     parcel: Parcel,
+    program: str,
+    arguments: Sequence[str],
+    hub: Hub,
+    *,
     flavor: str,
     seconds: int,
-    labels: dict[str, str],
-    secrets: dict[str, str],
-    hub: Hub,
 ) -> JobOrder:
-    """The job that fetches the parcel and runs the round in it."""
+    """The job that fetches the parcel and runs a module of this package with it."""
     environment = {
         "HUB_TRAINER_CLIENT": f"huggingface-hub=={version('huggingface-hub')}",
+        "HUB_TRAINER_IS_NO_NEWS": IS_NO_NEWS,
+        "HUB_TRAINER_IS_THERE": IS_THERE,
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
     }
     if hub.url != PUBLIC_ENDPOINT:
         environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
-    arguments = [parcel.repo.repo_id, parcel.commit_sha, *parcel.arguments]
+    given = [parcel.repo.repo_id, parcel.commit_sha, program, *arguments]
     return JobOrder(
         image=IMAGE,
-        command=["bash", "-c", SCRIPT, "round", *arguments],
+        command=["bash", "-c", SCRIPT, "round", *given],
         flavor=flavor,
         seconds=seconds,
-        labels=labels,
+        labels={},
         environment=environment,
-        secrets=secrets,
     )
 
 
@@ -155,7 +186,8 @@ def follow(jobs: HubJobs, job: HubJob, *, tell: Tell) -> int:
     )
 
 
-def _flavor(found: Sequence[Flavor], wanted: str) -> Flavor:
+def find_flavor(found: Sequence[Flavor], wanted: str) -> Flavor:
+    """The hardware of that name. Raises UsageError where the Hub has none."""
     known = {one.name: one for one in found}
     if wanted in known:
         return known[wanted]
@@ -167,7 +199,7 @@ def _flavor(found: Sequence[Flavor], wanted: str) -> Flavor:
     )
 
 
-def _secrets(names: Sequence[str], hub: Hub) -> dict[str, str]:
+def secrets_by_name(names: Sequence[str], hub: Hub) -> dict[str, str]:
     """Secrets by name, with the token among them; they travel in no other way."""
     missing = [name for name in names if not os.environ.get(name)]
     if missing:

@@ -17,6 +17,8 @@ PACKAGE = Path(__file__).parents[1]
 CODE, ROUND, KEPT = "code", "round", "kept"
 REQUIREMENTS = f"{CODE}/requirements.txt"
 CONFIG_NAME = "accelerate.yaml"
+EXIT_MARK = "hub-trainer ended with exit code"
+"""The last line of a job, by which the one who follows its log learns how the round ended."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hub_trainer import __version__
+from hub_trainer.cli.automating import automate
 from hub_trainer.cli.going_away import (
     Destination,
     Detach,
@@ -20,6 +21,14 @@ from hub_trainer.cli.going_away import (
     Secrets,
     TimeLimit,
     run_away,
+)
+from hub_trainer.cli.options import (
+    AccelerateConfig,
+    AsJson,
+    Endpoint,
+    Overrides,
+    RecipePath,
+    RoundDir,
 )
 from hub_trainer.cli.output import (
     errors_shown,
@@ -43,22 +52,6 @@ from hub_trainer.ranks import is_main_process, is_part_of_a_run
 
 if TYPE_CHECKING:
     from hub_trainer.recipe import Recipe
-
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a YAML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[key.path=value]...", help="Settings that replace the recipe's."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")]
-RoundDir = Annotated[
-    Path | None, typer.Option(help="Where the round is kept; rounds/<recipe>/round-<N> otherwise.")
-]
-Endpoint = Annotated[
-    str | None, typer.Option(help="Address of the Hub; HF_ENDPOINT, or the public one otherwise.")
-]
-AccelerateConfig = Annotated[
-    Path | None, typer.Option(help="Run the train stage under this accelerate config file.")
-]
 
 ROUND, COMMUNITY, THE_HUB = "The round", "The community", "The Hub"
 """Groups of commands in --help."""
@@ -250,6 +243,10 @@ _stage_command("tune", "Search the settings that the recipe names, on validation
 _stage_command("train", "Fine-tune; resumes by itself. Runs under `accelerate launch -m` too.")
 _stage_command("evaluate", "Measure on the sealed test split and ask the gate.")
 _stage_command("publish", "Publish behind the gate: main, or a pull request.")
+
+
+automated = _shown(COMMUNITY, "automate recipe.yaml --on jobs:a10g-large", overrides=True)
+app.command(**automated)(automate)
 
 
 @app.command(**_shown(ROUND, "serve recipe.yaml", overrides=True))

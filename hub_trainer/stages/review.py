@@ -97,12 +97,36 @@ def watch(
     waiting, go_on = wait_seconds, True
     while go_on:
         try:
-            _sweep(hub, dataset_id, recipe, on_verdict, seen)
+            sweep(hub, dataset_id, recipe, on_verdict, seen)
             waiting = wait_seconds
         except HubError as error:
             waiting = min(2 * waiting, MAX_WAIT_SECONDS)
             log.warning("%s Looking again in %.0f s.", error.what, waiting)
         go_on = (wait or _sleep)(waiting)
+
+
+def sweep(
+    hub: Hub,
+    dataset_id: str,
+    recipe: Recipe | None,
+    on_verdict: Callable[[Verdict], None],
+    seen: set[tuple[int, str]],
+) -> None:
+    """Review what has not been seen at its present commit, by this process or an earlier one."""
+    repo = Repo(dataset_id, "dataset")
+    fresh = [key for key in _open_heads(hub, dataset_id).items() if key not in seen]
+    if not fresh:
+        return
+    me = str(hub.user()["name"])
+    policy = find_policy(hub, dataset_id, recipe)
+    for number, sha in fresh:
+        commented = has_comment(hub.comments(repo, number), sha, author=me)
+        if not commented or hub.find_commit(repo, _run_id(number, sha)):
+            try:
+                on_verdict(settle(hub, dataset_id, number, policy))
+            except (DataError, UsageError) as error:
+                log.warning("pull request %d of %s: %s", number, dataset_id, error.what)
+        seen.add((number, sha))
 
 
 def settle(
@@ -332,27 +356,3 @@ def _open_heads(hub: Hub, dataset_id: str) -> dict[int, str]:
 def _sleep(seconds: float) -> bool:
     time.sleep(seconds)
     return True
-
-
-def _sweep(
-    hub: Hub,
-    dataset_id: str,
-    recipe: Recipe | None,
-    on_verdict: Callable[[Verdict], None],
-    seen: set[tuple[int, str]],
-) -> None:
-    """Review what has not been seen at its present commit, by this process or an earlier one."""
-    repo = Repo(dataset_id, "dataset")
-    fresh = [key for key in _open_heads(hub, dataset_id).items() if key not in seen]
-    if not fresh:
-        return
-    me = str(hub.user()["name"])
-    policy = find_policy(hub, dataset_id, recipe)
-    for number, sha in fresh:
-        commented = has_comment(hub.comments(repo, number), sha, author=me)
-        if not commented or hub.find_commit(repo, _run_id(number, sha)):
-            try:
-                on_verdict(settle(hub, dataset_id, number, policy))
-            except (DataError, UsageError) as error:
-                log.warning("pull request %d of %s: %s", number, dataset_id, error.what)
-        seen.add((number, sha))

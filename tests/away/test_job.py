@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hub_trainer.away.inside import EXIT_MARK, ROUNDS, Keeper
+from hub_trainer.away.inside import ROUNDS, Keeper
 from hub_trainer.away.job import follow, price_told
-from hub_trainer.away.parcel import REQUIREMENTS, round_digest, send_parcel
+from hub_trainer.away.parcel import EXIT_MARK, REQUIREMENTS, round_digest, send_parcel
 from hub_trainer.errors import Interrupted, TrainingError, UsageError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.hub_jobs import Flavor, HubJob, HubJobs

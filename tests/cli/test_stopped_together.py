@@ -14,7 +14,7 @@ from tests.cli.seeded import write_recipe
 from tests.finetune.tiny import same_weights
 
 pytestmark = pytest.mark.slow
-SETTINGS = ["num_train_epochs=4", "save_strategy=epoch", "eval_strategy=epoch"]
+SETTINGS = ["num_train_epochs=20", "save_strategy=epoch", "eval_strategy=epoch"]
 
 
 def _weights(folder: Path) -> dict[str, object]:
@@ -47,7 +47,7 @@ def test_launched_training_when_signalled_then_75_and_the_same_weights_in_the_en
     said = []
     for line in process.stderr:
         said.append(line)
-        if "step 10" in line or "Traceback" in line:
+        if line.startswith(("step ", "Traceback")):
             break
     process.send_signal(number)
     said.append(process.communicate(timeout=240)[1])
@@ -64,7 +64,7 @@ def test_launched_training_when_signalled_then_75_and_the_same_weights_in_the_en
     assert again.code in (0, 6), again.err
     trained = find_artifact(cli.folder / "cut" / "train")
     assert trained is not None
-    assert trained.outputs["fit"]["resumed_from"] >= 10
+    assert trained.outputs["fit"]["resumed_from"] >= 3
     other = write_recipe(cli.folder / f"whole-{name}.yaml", "text")
     whole = cli.run("run", other, *given, "--json", "--round-dir", cli.folder / "whole")
     assert whole.code in (0, 6), whole.err

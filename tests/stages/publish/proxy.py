@@ -1,6 +1,8 @@
 """A proxy in front of a Hub that fails chosen calls, before or after they take effect."""
 
 import http.client
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,6 +10,14 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 FAULTS = ("500 before", "500 after", "lost before", "lost after")
+EVERY_FAULT = (
+    *FAULTS,
+    *("504 before", "504 after", "reset before", "reset after"),
+    *("429 before", "429 after", "409 before", "412 before"),
+)
+"""Further ones: a gateway's time-out, a connection that is reset, a Hub that asks to slow down, and
+answers as if somebody else had written; `before` or `after` the call took effect."""
+RETRY_AFTER = [("Retry-After", "1"), ("RateLimit", '"api";r=0;t=1')]
 DROPPED_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 Rule = Callable[[int, str, str], str | None]
@@ -95,8 +105,15 @@ class FaultyHub:
         if fault.startswith("lost"):
             request.close_connection = True
             request.connection.close()
+        elif fault.startswith("reset"):
+            request.close_connection = True
+            now = struct.pack("ii", 1, 0)
+            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+            request.connection.close()
         else:
-            _reply(request, 500, [], b'{"error":"injected"}')
+            status = int(fault.split()[0])
+            headers = RETRY_AFTER if status == 429 else []
+            _reply(request, status, headers, b'{"error":"injected"}')
 
 
 def _reply(
