@@ -269,3 +269,5 @@ def test_answers_of_real_texts_when_exchanged_then_found_and_of_new_subjects_the
     with capsys.disabled():
         print({f"{'same' if same else 'new'} {share:.0%}": one for (same, share), one in
                shares.items()})  # fmt: skip
+    assert max(shares[True, 0.0], shares[False, 0.0]) <= 0.05
+    assert shares[True, 1.0] >= 0.95
