@@ -83,7 +83,9 @@ def read_files(
         wanted = RowSpec.from_json(spec) if spec else infer_spec(raw)
         rows = canonical_rows(raw, wanted, source="", where="the files")
     except DataError as error:
-        return {"schema": schema.to_json(), "error": _fields(error)}
+        # Without what was found: that may be row text.
+        told = {"what": error.what, "where": error.where, "do": error.do}
+        return {"schema": schema.to_json(), "error": told}
     write_rows(Path(out), rows.table)
     reading = Reading(
         Path(out),
@@ -263,8 +265,3 @@ def _conflicts(
         for match in repeated
         if match.kind == "exact"
     )
-
-
-def _fields(error: DataError) -> dict[str, str | None]:
-    """What an error says without what was found: that may be row text."""
-    return {"what": error.what, "where": error.where, "do": error.do}
