@@ -68,6 +68,8 @@ class Number(ByStatistics):
     rated_how: str = SAY_WHETHER_RIGHT
     question: str = "Is this about right?"
     hint: str = "Write a number first."
+    may_be_alike: bool = False
+    """Whether all rows may have one number, as pairs of which all belong together."""
     is_share_of_names: bool = False
     linear_model: str = "ridge regression"
     is_of_words: bool = False
@@ -120,7 +122,7 @@ class Number(ByStatistics):
 
     def assert_taught(self, values: Mapping[str, Sequence[Any]]) -> None:
         """Raise DataError when all training rows have one number."""
-        if len(set(values["train"])) < 2:
+        if not self.may_be_alike and len(set(values["train"])) < 2:
             raise DataError(
                 "The training rows all have one target.",
                 where="collect.datasets",

@@ -224,7 +224,9 @@ def _training_section(facts: CardFacts) -> str:
         ["largest memory", f"{fit.peak_mb:,.0f} MiB"],
     ]
     rows += [["tokens", f"{fit.tokens:,}"]] if fit.tokens else []
-    rows += [["soup of checkpoints", _soup(fit.fused)]] if fit.fused else []
+    if fit.fused:
+        what = "adapters" if "density" in fit.fused else "soup"
+        rows.append([f"{what} of checkpoints", _soup(fit.fused)])
     rows += training_lines(facts)
     notes = "\n".join(f"- {escape(note, 500)}." for note in fit.notes)
     versions = "\n".join(f"{package}=={version}" for package, version in facts.versions.items())
@@ -249,9 +251,10 @@ def _soup(fused: Mapping[str, Any]) -> str:
         for part in fused["parts"]
     )
     verdict = "kept" if fused["kept"] else "no better than the best of them, and not kept"
+    density = f" at density {fused['density']:g}" if "density" in fused else ""
     return (
-        f"{fused['method']}: {fused['metric']} {readable(fused['score'])} on validation rows, of "
-        f"{parts}; {verdict}"
+        f"{fused['method']}{density}: {fused['metric']} {readable(fused['score'])} on validation "
+        f"rows, of {parts}; {verdict}"
     )
 
 

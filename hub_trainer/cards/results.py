@@ -38,6 +38,7 @@ def results_section(facts: CardFacts) -> str:
     ]
     lines += [told] if (told := _positive_told(facts)) else []
     lines += [told] if (told := _baselines_told(facts)) else []
+    lines += [told] if (told := _perturbed_told(results.detail.get("perturbed"))) else []
     lines += evidence(facts)
     return "\n\n".join([*lines, _gate_section(facts)])
 
@@ -158,6 +159,19 @@ def _baselines_told(facts: CardFacts) -> str:
             else f"{rows} that chose the checkpoint, so that these figures flatter the model."
         )
     return "\n".join(lines)
+
+
+def _perturbed_told(lost: Mapping[str, Any] | None) -> str:
+    """What the primary metric becomes where rows are not as clean as those it was trained on."""
+    if not lost:
+        return ""
+    change = lost["difference"]
+    return (
+        f"Of {lost['num_examples']:,} of these examples, read {escape(lost['told'], 200)}, it has "
+        f"{name(with_sense(lost['metric']))} {estimate(lost['perturbed'])} in place of "
+        f"{estimate(lost['plain'])}: {change['value']:+.4f} "
+        f"[{change['low']:+.4f}, {change['high']:+.4f}]."
+    )
 
 
 def _metrics_table(facts: CardFacts) -> str:

@@ -94,7 +94,7 @@ def render_status(
     for record in records:
         table.add_row(
             str(record.round),
-            _verdict(record.verdict),
+            _standing(record),
             Text(_estimate(record.metrics.get(record.primary), digits=3)),
             "" if record.p_value is None else f"{record.p_value:.2g}",
             f"{record.train['rows']:,}" if "rows" in record.train else "",
@@ -200,6 +200,13 @@ def _metrics_table(result: Mapping[str, Any]) -> Table:
         table.caption = f"p = {result['p_value']:.2g} on {result['num_examples']:,} test examples"
         table.caption_justify = "left"
     return table
+
+
+def _standing(record: Round) -> Text:
+    """The gate's verdict; and that somebody published it all the same, where it is on main."""
+    told = _verdict(record.verdict)
+    is_published = record.pull_request is None and record.commit_sha is not None
+    return told.append(", merged by hand") if is_published and record.verdict != "promote" else told
 
 
 def _verdict(verdict: str) -> Text:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from hub_trainer.checks.card import card_metadata
 from hub_trainer.errors import DataError, HubError
-from hub_trainer.hub import Hub
+from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import (
     Memory,
     ModelRepo,
@@ -18,6 +19,8 @@ from hub_trainer.lineage import (
     read_model_repo,
 )
 from hub_trainer.recipe import DatasetSource, Recipe, ReviewSection
+from hub_trainer.rows.card import CARD
+from hub_trainer.tasks.declared import Declared, declared_in
 from hub_trainer.tasks.outlines import answer_of, beside_of
 
 
@@ -57,10 +60,12 @@ class Policy:
 
 
 def find_policy(hub: Hub, dataset_id: str, recipe: Recipe | None = None) -> Policy:
-    """The rules of a recipe, else of the owner's newest model trained on the dataset, else none.
+    """The rules of a recipe, else of the owner's newest model trained on the dataset, else the
+    usual ones, with the columns that the card of the dataset's main declares.
 
     A model whose repo is not what its rounds made of it judges nothing. Rules are not read from
-    such a repo: raises HubError when they would be.
+    such a repo: raises HubError when they would be. Raises DataError for a declaration that cannot
+    be used.
     """
     if recipe is not None:
         return _policy_of_recipe(hub, dataset_id, recipe)
@@ -80,8 +85,7 @@ def find_policy(hub: Hub, dataset_id: str, recipe: Recipe | None = None) -> Poli
             model = PinnedModel.of(repo_id, record)
             origin = f"round {record.round} of {repo_id}"
             return policy_of(found, dataset_id, origin=origin, model=model)
-    source = DatasetSource(repo_id=dataset_id)
-    return Policy(source, ReviewSection(), "the dataset itself; no recipe and no model name it")
+    return _policy_of_card(dataset_id, declared_by(hub, dataset_id))
 
 
 def open_policy(hub: Hub, dataset_id: str) -> Policy:
@@ -89,7 +93,34 @@ def open_policy(hub: Hub, dataset_id: str) -> Policy:
     try:
         return find_policy(hub, dataset_id)
     except (DataError, HubError):
-        return Policy(DatasetSource(repo_id=dataset_id), ReviewSection(), "the dataset itself")
+        return _policy_of_card(dataset_id, None)
+
+
+def declared_by(hub: Hub, dataset_id: str) -> Declared | None:
+    """How the card on a dataset's main says that its rows are read; None where it does not.
+
+    Raises DataError for a declaration that cannot be used.
+    """
+    repo = Repo(dataset_id, "dataset")
+    if not hub.exists(repo):
+        return None
+    card = card_metadata(hub.read_file(repo, CARD, hub.resolve(repo)))
+    return declared_in(card, where=f"{hub.url}/datasets/{dataset_id}")
+
+
+def _policy_of_card(dataset_id: str, declared: Declared | None) -> Policy:
+    if declared is None:
+        source = DatasetSource(repo_id=dataset_id)
+        return Policy(source, ReviewSection(), "the dataset itself; no recipe and no model name it")
+    columns, dropped = dict(declared.columns), list(declared.drop_columns)
+    return Policy(
+        DatasetSource(repo_id=dataset_id, columns=columns, drop_columns=dropped),
+        ReviewSection(),
+        "the dataset's own card",
+        task=declared.task,
+        answer=declared.answer,
+        beside=declared.beside,
+    )
 
 
 def _policy_of_recipe(hub: Hub, dataset_id: str, recipe: Recipe) -> Policy:

@@ -218,7 +218,9 @@ def _stage_command(stage: str, what: str) -> None:
         endpoint: Endpoint = None,
         as_json: AsJson = False,
     ) -> None:
-        with errors_shown(as_json):
+        from hub_trainer.launch import linked_to_run
+
+        with errors_shown(as_json), linked_to_run():
             use_endpoint(endpoint)
             from hub_trainer.loop import result_of_start, run_until, start_round
             from hub_trainer.recipe import load_recipe

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from hub_trainer.errors import UsageError
 from hub_trainer.recipe import Recipe
-from hub_trainer.recipe.arguments import OWNED, RENAMED, training_argument_types
+from hub_trainer.recipe.arguments import OWNED, RENAMED, SHORT, training_argument_types
 from hub_trainer.recipe.method_table import METHODS
 
 BLOCK = re.compile(r"<!-- generated: (?P<name>[a-z_ ]+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -154,9 +154,9 @@ def section_table(model: type[BaseModel]) -> str:
 
 
 def renamed_table() -> str:
-    """Keys of older transformers, and what to write instead."""
+    """Keys of older transformers and short names, and what to write instead."""
     gone = {key: do for key, do in RENAMED.items() if key not in training_argument_types()}
-    return _advice(gone)
+    return _advice(gone | {key: f"write {name}" for key, name in SHORT.items()})
 
 
 def owned_table() -> str:

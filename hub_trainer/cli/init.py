@@ -1,7 +1,11 @@
 """`hub-trainer init`: from one's own file to a dataset on the Hub and a recipe."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from hub_trainer.cli.output import say
 from hub_trainer.contribute.creation import Beginning, begin
@@ -9,8 +13,15 @@ from hub_trainer.hub import Hub
 
 
 def init_from(hub: Hub, wanted: Beginning) -> dict[str, Any]:
-    """Begin, say what was made and which command is next, and give what `--json` shows."""
-    begun = begin(hub, wanted)
+    """Begin, say what was made and which command is next, and give what `--json` shows.
+
+    Somebody at a terminal is asked about labels that are probably the same before the dataset is
+    made.
+    """
+    begun = begin(hub, wanted, agrees=_agrees if sys.stdin.isatty() else lambda notes: True)
+    if begun is None:
+        say("Nothing was made.")
+        return {"dataset": None, "recipe": None, "next": []}
     for note in begun.notes:
         say(f"note: {note}", style="yellow")
     if begun.dropped:
@@ -29,6 +40,12 @@ def init_from(hub: Hub, wanted: Beginning) -> dict[str, Any]:
     say(f"Then: hub-trainer run {begun.recipe}")
     next_commands = [f"hub-trainer {verb} {begun.recipe}" for verb in ("check", "run")]
     return {**begun.to_dict(), "next": next_commands}
+
+
+def _agrees(notes: Sequence[str]) -> bool:
+    for note in notes:
+        say(f"note: {note}", style="yellow")
+    return bool(typer.confirm("Make the dataset all the same?", default=False, err=True))
 
 
 def default_out(data: Path) -> Path:

@@ -4,31 +4,33 @@ import io
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hub_trainer.answers import Answer, load_answer
+from hub_trainer.answers import Answer
 from hub_trainer.answers.label import class_names
 from hub_trainer.answers.label_names import alike_labels, in_order
 from hub_trainer.checks.comment import inert
 from hub_trainer.contribute.local_file import read_local
-from hub_trainer.errors import DataError, UsageError
+from hub_trainer.contribute.own_columns import find_columns, named_columns, pair_notes
+from hub_trainer.errors import DataError, HubTrainerError, Problem, ProblemsError, UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Changes, Hub, Repo
 from hub_trainer.inputs import INPUTS, load_input
 from hub_trainer.recipe import load_recipe
 from hub_trainer.recipe.arguments import nearest
-from hub_trainer.recipe.columns import ANSWER_COLUMNS, OPTIONAL_INPUTS, is_answer
+from hub_trainer.recipe.columns import ANSWER_COLUMNS, is_answer
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
 from hub_trainer.rows.canonical import as_input, column_of
-from hub_trainer.rows.columns import USUAL_NAMES, answer_kind, columns_of_texts, pair_columns
+from hub_trainer.rows.counters import id_columns
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.own_schema import named_lists
 from hub_trainer.tasks import Task, load_task
+from hub_trainer.tasks.declared import Declared
 from hub_trainer.tasks.outlines import OUTLINES
 from hub_trainer.tasks.starters import STARTERS, Starter
 
@@ -91,25 +93,90 @@ class _Split:
     notes: tuple[str, ...]
 
 
-def begin(hub: Hub, wanted: Beginning) -> Begun:
-    """Make the dataset and write the recipe; nothing is written unless all of it can be."""
+def begin(
+    hub: Hub, wanted: Beginning, *, agrees: Callable[[Sequence[str]], bool] = lambda notes: True
+) -> Begun | None:
+    """Make the dataset and write the recipe; nothing is written unless all of it can be.
+
+    `agrees` is asked about labels that are probably the same, before anything is made; None where
+    it says no. Raises all faults of what is wanted at once.
+    """
+    try:
+        return _begin(hub, wanted, agrees)
+    except (DataError, UsageError) as error:
+        faults = _faults(hub, wanted)
+        if str(error) not in map(str, faults):
+            faults.append(error)
+        if len(faults) == 1:
+            raise
+        problems = [Problem("init", f.what, where=f.where, got=f.got, do=f.do) for f in faults]
+        several = ProblemsError(problems, source="hub-trainer init")
+        several.exit_code = error.exit_code
+        raise several from None
+
+
+def _faults(hub: Hub, wanted: Beginning) -> list[HubTrainerError]:
+    """Everything that is wrong with what is wanted before its rows are looked at."""
+    looks: list[Callable[[], object]] = [
+        lambda: _assert_known(wanted.task),
+        lambda: _free_repo(hub, wanted),
+    ]
+    if wanted.task in STARTERS:
+        looks.append(lambda: _base_model(hub, wanted, STARTERS[wanted.task]))
+        looks.append(lambda: _read(wanted))
+    else:
+        looks.append(lambda: read_local(wanted.data, max_bytes=MAX_BYTES))
+    found: list[HubTrainerError] = []
+    for look in looks:
+        try:
+            look()
+        except (DataError, UsageError) as error:
+            found.append(error)
+    return found
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file of rows as the task sees it."""
+
+    raw: RawSplit
+    task: Task
+    columns: Mapping[str, str]
+    """Our column -> the file's."""
+    dropped: tuple[str, ...]
+    """Columns that only number the rows, which no model is to see."""
+
+
+def _read(wanted: Beginning) -> _Read:
+    raw = read_local(wanted.data, max_bytes=MAX_BYTES)
+    named = named_columns(raw, wanted.task, wanted.columns or {})
+    task = _task(wanted.task, named)
+    columns = find_columns(raw, task, named, where=str(wanted.data))
+    has_features = load_input(task.modality).has_features
+    numbered = id_columns(raw.table) if has_features else []
+    return _Read(raw, task, columns, tuple(set(numbered) - set(columns.values())))
+
+
+def _begin(hub: Hub, wanted: Beginning, agrees: Callable[[Sequence[str]], bool]) -> Begun | None:
     _assert_known(wanted.task)
     starter = STARTERS[wanted.task]
     repo = _free_repo(hub, wanted)
     base_model = _base_model(hub, wanted, starter)
-    raw = read_local(wanted.data, max_bytes=MAX_BYTES)
-    named = _named_columns(raw, wanted)
-    task = _task(wanted.task, named)
-    columns = find_columns(raw, task, named, where=str(wanted.data))
-    whole = _usable(raw, task, columns, where=str(wanted.data))
-    splits = _splits(wanted, task, whole, columns)
+    read = _read(wanted)
+    task = read.task
+    whole = _usable(read.raw, read, where=str(wanted.data))
+    splits = _splits(wanted, read, whole)
     answer = task.answer
     labels = answer.counts([row[answer.column] for row in whole.rows])
     metrics = starter.metrics_for(labels) or answer.usual_metrics
-    text = _recipe_text(wanted, starter, metrics, repo.repo_id, base_model, columns)
+    text = _recipe_text(wanted, starter, metrics, repo.repo_id, base_model, read)
     _assert_loads(text, wanted.out)
+    if alike_labels(labels) and not agrees(
+        answer.notes([row[answer.column] for row in whole.rows])
+    ):
+        return None
     files = {FILES[name]: _parquet(part.table) for name, part in splits.items()}
-    files["README.md"] = _card(wanted, repo.repo_id, splits, labels).encode()
+    files["README.md"] = _card(wanted, repo.repo_id, splits, labels, read).encode()
     hub.create_repo(repo, private=wanted.private)
     made = hub.commit(
         repo,
@@ -127,11 +194,12 @@ def begin(hub: Hub, wanted: Beginning) -> Begun:
         base_model=base_model,
         rows={name: part.table.num_rows for name, part in splits.items()},
         labels={name: labels[name] for name in in_order(labels)},
-        columns=columns,
+        columns=read.columns,
         dropped=dict(whole.dropped),
         notes=(
             *whole.notes,
-            *_pair_notes(raw, task, columns),
+            *pair_notes(read.raw, task, read.columns),
+            *_number_notes(read.dropped, wanted.out),
             *_ways_to_join(labels, wanted, repo.repo_id),
         ),
     )
@@ -147,6 +215,14 @@ def _ways_to_join(labels: Mapping[str, int], wanted: Beginning, repo_id: str) ->
     ]
 
 
+def _number_notes(dropped: Sequence[str], out: Path) -> list[str]:
+    return [
+        f"the column {name!r} numbers the rows, so no model sees it (drop_columns in {out}); who "
+        "contributes may leave it out"
+        for name in dropped
+    ]
+
+
 def _assert_known(task: str) -> None:
     if task not in STARTERS:
         raise UsageError(
@@ -156,128 +232,11 @@ def _assert_known(task: str) -> None:
         )
 
 
-def _named_columns(raw: RawSplit, wanted: Beginning) -> dict[str, str]:
-    """The columns that are named, and those of a pair of texts where no text is named."""
-    named, pair = dict(wanted.columns or {}), pair_columns(raw)
-    is_offered = pair.keys() & set(OUTLINES[wanted.task].optional)
-    return named if not is_offered or pair.keys() & named.keys() else {**pair, **named}
-
-
 def _task(name: str, named: Mapping[str, str]) -> Task:
     """The task, with the answer and the inputs that the named columns say."""
     answers = [column for column in named if is_answer(column)]
     beside = tuple(column for column in OUTLINES[name].optional if column in named)
     return load_task(name, ANSWER_COLUMNS[answers[0]] if answers else None, beside=beside)
-
-
-def _pair_notes(raw: RawSplit, task: Task, columns: Mapping[str, str]) -> list[str]:
-    """What is read as a pair of texts; or columns of texts of which only one is read."""
-    optional = OUTLINES[task.name].optional
-    ours = [name for name in task.columns if not is_answer(name)]
-    read = [columns.get(name, name) for name in ours]
-    if set(optional) & set(ours):
-        return [
-            f"{' and '.join(read)} are read as a pair; to read only one of them, begin anew with"
-            f" --column {ours[0]}={read[0]}"
-        ]
-    taken = {columns.get(name, name) for name in task.columns}
-    others = [name for name in columns_of_texts(raw) if name not in taken]
-    if not optional or not others:
-        return []
-    return [
-        f"the column {others[0]!r} holds texts too, which the model does not read; if it is to read"
-        f" pairs, begin anew with --column {ours[0]}={read[0]} --column {optional[0]}={others[0]}"
-    ]
-
-
-def find_columns(
-    raw: RawSplit, task: Task, given: Mapping[str, str], *, where: str
-) -> dict[str, str]:
-    """Our column -> the file's, for those whose names differ: as given, or as can be guessed.
-
-    Language data is known by its columns, and needs no names. Raises DataError that lists what
-    there is when no column can be told to be the task's.
-    """
-    present: list[str] = raw.table.column_names
-    unknown = [name for name in given.values() if name not in present]
-    if unknown:
-        raise DataError(
-            f"The file has no column {unknown[0]!r}.",
-            where=where,
-            got=f"columns {', '.join(present)}",
-            do="Write --column ours=theirs, with one of these.",
-        )
-    found = dict(given)
-    for name in (name for name in _named_in(task) if name not in given):
-        guess = [
-            known
-            for known in (name, *USUAL_NAMES.get(name, ()))
-            for known in _alike(known, present)
-        ]
-        left = [other for other in present if other not in found.values()]
-        free = [other for other in guess if other in left] or (left if len(left) == 1 else [])
-        if not free:
-            raise DataError(
-                f"No column can be told to be the {name}.",
-                where=where,
-                got=f"columns {', '.join(present)}",
-                do=f"Name it: --column {name}={_likely(name, left)}"
-                + _way_to_a_pair(raw, task, name, left),
-            )
-        found[name] = free[0]
-        if is_answer(name):
-            _assert_of_kind(raw, task, free[0], where)
-    return {
-        ours: theirs
-        for ours, theirs in found.items()
-        if ours != theirs
-        or ours in (*ANSWER_COLUMNS, *OPTIONAL_INPUTS)
-        and not _is_usual(task, ours)
-    }
-
-
-def _named_in(task: Task) -> list[str]:
-    """The columns that a file has to have; none of language data, whose format says which."""
-    return [] if load_input(task.modality).has_formats else list(task.columns)
-
-
-def _assert_of_kind(raw: RawSplit, task: Task, column: str, where: str) -> None:
-    """Raise DataError where the answer that nobody has named looks like another of the task's."""
-    kind, usual = answer_kind(raw, column), task.answer
-    if kind in OUTLINES[task.name].answers and kind != usual.name:
-        other = load_answer(kind)
-        raise DataError(
-            f"The answers look like {other.plural}, and a recipe has to say so.",
-            where=f"{where}, column {column}",
-            got=str(raw.table.schema.field(column).type),
-            do=f"Name them: --column {other.column}={column}; or, to learn them as {usual.plural}, "
-            f"--column {usual.column}={column}",
-        )
-
-
-def _way_to_a_pair(raw: RawSplit, task: Task, name: str, left: Sequence[str]) -> str:
-    """The second column to name, where the task may read one beside a missing input."""
-    further = [one for one in OUTLINES[task.name].optional if one not in task.columns]
-    texts = [one for one in columns_of_texts(raw) if one in left[1:]]
-    if is_answer(name) or not further or not texts:
-        return ""
-    return f"; and if the model reads pairs, the second: --column {further[0]}={texts[0]}"
-
-
-def _likely(name: str, left: Sequence[str]) -> str:
-    """The column to name in an example: answers stand last, what is asked first."""
-    if not left:
-        return "..."
-    return left[-1] if is_answer(name) else left[0]
-
-
-def _is_usual(task: Task, column: str) -> bool:
-    """Whether a recipe of the task learns this column unasked."""
-    return column in load_task(task.name).columns
-
-
-def _alike(name: str, present: Sequence[str]) -> list[str]:
-    return [other for other in present if other.casefold() == name]
 
 
 def _free_repo(hub: Hub, wanted: Beginning) -> Repo:
@@ -331,12 +290,19 @@ def _way_to_a_base(hub: Hub, name: str) -> str:
     )
 
 
-def _usable(raw: RawSplit, task: Task, columns: Mapping[str, str], *, where: str) -> _Split:
+def _usable(raw: RawSplit, read: _Read, *, where: str) -> _Split:
     """The rows that the task can use, in the file's own columns and as the stages see them."""
     import pyarrow as pa
 
+    task, columns = read.task, read.columns
     numbers = pa.array(range(raw.table.num_rows))
-    spec = RowSpec(task.modality, dict(task.columns), dict(columns), slices=[NUMBER])
+    spec = RowSpec(
+        task.modality,
+        dict(task.columns),
+        dict(columns),
+        slices=[NUMBER],
+        drop_columns=[name for name in read.dropped if name in raw.table.column_names],
+    )
     _assert_one_answer(raw, spec, where)
     numbered = replace(raw, table=raw.table.append_column(NUMBER, numbers))
     canonical = canonical_rows(numbered, spec, source=where, where=where)
@@ -408,14 +374,12 @@ def _own_column(raw: RawSplit, name: str, task: Task, columns: Mapping[str, str]
     return raw.table[name]
 
 
-def _splits(
-    wanted: Beginning, task: Task, whole: _Split, columns: Mapping[str, str]
-) -> dict[str, _Split]:
+def _splits(wanted: Beginning, read: _Read, whole: _Split) -> dict[str, _Split]:
     """Train and test rows. Raises DataError for rows from which nothing can be learned."""
     where = str(wanted.data)
     if wanted.test is not None:
         raw = read_local(wanted.test, max_bytes=MAX_BYTES)
-        return {"train": whole, "test": _usable(raw, task, columns, where=str(wanted.test))}
+        return {"train": whole, "test": _usable(raw, read, where=str(wanted.test))}
     if len(whole.rows) < MIN_ROWS:
         raise DataError(
             "Too few rows to hold some of them back for a test.",
@@ -423,10 +387,10 @@ def _splits(
             got=f"{len(whole.rows)} rows that can be used",
             do=f"Bring at least {MIN_ROWS}, or give test rows of their own: --test FILE.",
         )
-    answer = task.answer
+    task, answer = read.task, read.task.answer
     values = [row[answer.column] for row in whole.rows]
     if not load_input(task.modality).has_formats:
-        _assert_learnable(answer, values, columns, where)
+        _assert_learnable(answer, values, read.columns, where)
     numbered = [{**row, NUMBER: number} for number, row in enumerate(whole.rows)]
     _, held = hold_back_test(numbered, task.modality, TEST_FRACTION)
     test = {row[NUMBER] for row in held}
@@ -472,13 +436,14 @@ def _recipe_text(
     metrics: Sequence[str],
     repo_id: str,
     base_model: str | None,
-    columns: Mapping[str, str],
+    read: _Read,
 ) -> str:
     """The recipe, with what a maintainer will want to change first said beside it."""
     source: dict[str, Any] = {"repo_id": repo_id, "split": "train"}
     sealed: dict[str, Any] = {"repo_id": repo_id, "split": "test"}
     for one in (source, sealed):
-        one |= {"columns": dict(columns)} if columns else {}
+        one |= {"columns": dict(read.columns)} if read.columns else {}
+        one |= {"drop_columns": list(read.dropped)} if read.dropped else {}
     train = starter.train_on_base if base_model and starter.train_on_base else starter.train
     licence = {"license": wanted.license} if wanted.license else {}
     parts: list[tuple[str, dict[str, Any]]] = [
@@ -522,7 +487,11 @@ def _parquet(table: "pa.Table") -> bytes:
 
 
 def _card(
-    wanted: Beginning, repo_id: str, splits: Mapping[str, _Split], labels: Mapping[str, int]
+    wanted: Beginning,
+    repo_id: str,
+    splits: Mapping[str, _Split],
+    labels: Mapping[str, int],
+    read: _Read,
 ) -> str:
     """The dataset's card, which says of the licence what is known."""
     files = [{"split": name, "path": f"data/{name}-*"} for name in splits]
@@ -530,6 +499,7 @@ def _card(
     metadata |= {
         "task_categories": [wanted.task],
         "configs": [{"config_name": "default", "data_files": files}],
+        **Declared(wanted.task, read.columns, read.dropped).to_card(),
     }
     block = yaml.safe_dump(metadata, sort_keys=False)
     counts = ", ".join(f"{part.table.num_rows:,} {name}" for name, part in splits.items())

@@ -28,6 +28,7 @@ from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows
 from hub_trainer.rows.columns import infer_spec
 from hub_trainer.rows.own_schema import OwnSchema, in_own_schema
 from hub_trainer.tasks import outline
+from hub_trainer.tasks.declared import BLOCK
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,6 +105,7 @@ def propose(
     raw = read_local(path, max_bytes=limits.max_bytes)
     repo = Repo(dataset_id, "dataset")
     tip = load_tip(hub, repo, hub.resolve(repo))
+    policy = open_policy(hub, dataset_id)
     there = tip.split_files(config, split)
     where, notes = str(path), [*there.notes, *raw.notes]
     medium = medium_of_reader(there.reader)
@@ -115,7 +117,8 @@ def propose(
         with tempfile.TemporaryDirectory(prefix="hub-trainer-schema-") as scratch:
             schema = destination.read_schema(hub, Path(scratch))
         _assert_used(columns or {}, schema, dataset_id)
-        own = in_own_schema(raw, schema, columns or {}, where=where)
+        unused = [name for name in policy.source.drop_columns if name not in (columns or {})]
+        own = in_own_schema(raw, schema, columns or {}, where=where, optional=unused)
         taken = {name.strip().casefold() for name in (*schema.columns, *(columns or {}).values())}
         extra = [name for name in raw.table.column_names if name.strip().casefold() not in taken]
         if extra:
@@ -124,7 +127,7 @@ def propose(
         name = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
         files = {destination.place(name): content}
         table = _as_raw(own, schema)
-    spec = _spec(open_policy(hub, dataset_id), table, where=dataset_id)
+    spec = _spec(policy, table, where=dataset_id)
     checks, labels = _check_rows(table, spec, limits, where=where)
     rows = table.table.num_rows
     return Proposal(repo, tip, there, split, files, rows, labels, tuple(checks), tuple(notes))
@@ -198,12 +201,14 @@ def _spec(policy: Policy, table: RawSplit, *, where: str) -> RowSpec:
             return infer_spec(table)
         except DataError as error:
             raise DataError(
-                "No column can be told to be the answer, and no published model says which it is.",
+                "No column can be told to be the answer, and neither the dataset's card nor a "
+                "published model says which it is.",
                 where=where,
                 got=error.got,
-                do="Ask its owner to publish a first round; or upload the file as it is, for the "
-                f"owner to review with a recipe: hf upload {where} FILE --repo-type dataset "
-                "--create-pr",
+                do=f"Ask its owner to write `{BLOCK}: {{task: TASK, columns: {{OURS: THEIRS}}}}` "
+                f"into the block at the top of the card of {where}, or to publish a first round; "
+                "or upload the file as it is, for the owner to review with a recipe: "
+                f"hf upload {where} FILE --repo-type dataset --create-pr",
             ) from None
     known, source = outline(policy.task, policy.answer, policy.beside), policy.source
     return RowSpec(

@@ -16,6 +16,7 @@ from hub_trainer.answers import Answer
 from hub_trainer.answers.decisions import NOTHING_SOUGHT, THRESHOLDS, Sought, chosen_threshold
 from hub_trainer.artifacts import digest_of
 from hub_trainer.errors import TrainingError
+from hub_trainer.finetune.dropout import dropout_notes, set_dropout
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.heads import HEADS, Head, label_predictions, output_order
 from hub_trainer.finetune.label_scores import Batches, label_scores
@@ -52,10 +53,15 @@ class ClassifierFit:
 
 
 def labelled_config(
-    base_dir: Path, label_names: Sequence[str], head: Head = LABEL_HEAD
+    base_dir: Path,
+    label_names: Sequence[str],
+    head: Head = LABEL_HEAD,
+    *,
+    dropout: float | None = None,
 ) -> PretrainedConfig:
     """The base's config with these labels; in the base's own order if it has the very same ones."""
     config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+    set_dropout(config, dropout)
     names = head.outputs(label_names)
     if knows_outputs(config, names, head.problem_type):
         names = output_order(config)
@@ -187,7 +193,8 @@ def fit_classifier(
     )
     if fit.train.method_facts.adapter:
         tuned = merge_adapter(tuned, _example_inputs(data, next(tuned.parameters()).device))
-    return tuned, report
+    notes = dropout_notes(model.config, fit.train.dropout)
+    return tuned, replace(report, notes=(*report.notes, *notes))
 
 
 def settle_threshold(
@@ -271,6 +278,7 @@ def plan_of(
         unfreeze_epochs=train.hybrid.unfreeze_epochs if train.hybrid else None,
         layer_decay=train.layer_decay,
         l1=train.l1,
+        mixup=train.mixup,
         loss=Loss(**train.loss.model_dump()) if train.loss else None,
         compute_metrics=compute_metrics,
         metric_for_best=metric_for_best,

@@ -9,7 +9,9 @@ from hub_trainer.errors import Problem, ProblemsError, TrainingError
 from hub_trainer.finetune.arguments import training_arguments
 from hub_trainer.finetune.base_look import look_at_base
 from hub_trainer.finetune.depth import depths_of
+from hub_trainer.finetune.dropout import dropout_problems
 from hub_trainer.finetune.methods import apply_method
+from hub_trainer.finetune.mixup import mixup_problems
 from hub_trainer.finetune.positions import longest_input
 from hub_trainer.recipe import TrainSection
 
@@ -17,6 +19,7 @@ SUITS: Mapping[str, tuple[str, ...]] = {
     "focal": ("single_label_classification", "multi_label_classification"),
     "huber": ("regression",),
     "cosent": ("similarity",),
+    "in_batch": ("similarity",),
 }
 """Name in `train.loss` -> how transformers reads the outputs that it is for."""
 OUTPUTS: Mapping[str, str] = {
@@ -49,6 +52,7 @@ def base_problems(
         if longest is not None and max_length > longest:
             text = f"prepare.max_length: {max_length} tokens, but the base model takes {longest}"
             problems.append(Problem("prepare.max_length", text))
+    problems += dropout_problems(train, look.model.config) + mixup_problems(train, look.model)
     return problems + _method_problems(look.model, train, is_adapter=base_dir is not None)
 
 

@@ -23,6 +23,8 @@ from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.fuse import fuse_checkpoints
 from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
+from hub_trainer.finetune.mixup import MixupObjective, mixed_data, mixup_note
+from hub_trainer.finetune.objective import default_objective
 from hub_trainer.finetune.peers import watched_peers
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
@@ -107,16 +109,18 @@ def fine_tune(
         for watcher in watchers:
             stack.callback(watcher.close)
         data, encoder_seconds = _cached(model, data, plan, args, stack)
+        if plan.mixup is not None:
+            data, plan = _mixed(model, data, plan, args)
         setting = Setting(model, data, plan, run, [*watchers])
         trainer, resumed_from = _train(setting, args)
-        fused = fuse_checkpoints(trainer, plan.fuse.method) if plan.fuse else None
+        fused = fuse_checkpoints(trainer, plan.fuse) if plan.fuse else None
         trainer.counts.seconds += encoder_seconds
     if stale:
         trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")
     if empty is not None:
         model = put_together(model, empty)
     _check_finite(model)
-    _note_zeros(trainer, model)
+    _note_regularisers(trainer, model)
     model.eval()
     report = replace(_report(trainer, trainable, resumed_from), fused=fused)
     return model, replace(report, best_metric=fused["score"]) if fused and fused["kept"] else report
@@ -136,9 +140,20 @@ def _arguments(data: FitData, plan: FitPlan, out_dir: Path) -> TrainingArguments
     return args
 
 
-def _note_zeros(trainer: FitTrainer, model: nn.Module) -> None:
-    """How many weights an L1 penalty has made zero."""
-    strength = trainer.plan.l1
+def _mixed(
+    model: nn.Module, data: FitData, plan: FitPlan, args: TrainingArguments
+) -> tuple[FitData, FitPlan]:
+    """Rows that are mixed, and what is then minimised."""
+    assert plan.mixup is not None
+    inner = plan.objective or default_objective(model, args.label_smoothing_factor, plan)
+    return mixed_data(data, plan.mixup), replace(plan, objective=MixupObjective(inner))
+
+
+def _note_regularisers(trainer: FitTrainer, model: nn.Module) -> None:
+    """How rows were mixed, and how many weights an L1 penalty has made zero."""
+    strength, mixup = trainer.plan.l1, trainer.plan.mixup
+    if mixup is not None:
+        trainer.counts.notes.append(mixup_note(mixup))
     if strength:
         told = f"{zero_share(model):.1%} of the weights that learned are exactly zero"
         trainer.counts.notes.append(f"{told}, by train.l1 = {strength:g}")

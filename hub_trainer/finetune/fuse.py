@@ -1,4 +1,4 @@
-"""Soups: the mean of a run's checkpoints, kept where it is better on the validation rows.
+"""Checkpoints of a run as one model, kept where that is better on the validation rows.
 
 Every process reads the same files and sees the same figures, so all of them decide alike.
 """
@@ -12,18 +12,21 @@ from safetensors.torch import load_file
 
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.checkpoints import PREFIX, Checkpoint, verified
+from hub_trainer.finetune.fuse_adapters import ADAPTER_METHODS, fused_adapters
 from hub_trainer.finetune.methods import trainable_state
+from hub_trainer.finetune.plan import Fuse
 from hub_trainer.finetune.trained_weights import WEIGHTS
 from hub_trainer.finetune.trainer import FitTrainer
 
 Weights = Mapping[str, torch.Tensor]
 
 
-def fuse_checkpoints(trainer: FitTrainer, method: str) -> dict[str, Any]:
+def fuse_checkpoints(trainer: FitTrainer, fuse: Fuse) -> dict[str, Any]:
     """Put the best of the checkpoints and their soup into the model; says what each part gave.
 
     A uniform soup is the mean of all. A greedy one begins with the best checkpoint and takes in
-    another, best first, where the mean is then no worse.
+    another, best first, where the mean is then no worse. Adapters of all are joined by their own
+    rules, and what learned beside them is averaged.
     """
     parts = [(one, load_file(one.path / WEIGHTS)) for one in _checkpoints(trainer)]
     if len(parts) < 2:
@@ -35,14 +38,21 @@ def fuse_checkpoints(trainer: FitTrainer, method: str) -> dict[str, Any]:
         )
     scored = [(_score(trainer, weights), one.step, weights) for one, weights in parts]
     scored.sort(key=lambda part: part[0], reverse=True)  # of equals the earlier one stays first
-    taken = _greedy(trainer, scored) if method == "greedy_soup" else [w for _, _, w in scored]
+    everything = [weights for _, _, weights in scored]
+    taken = _greedy(trainer, scored) if fuse.method == "greedy_soup" else everything
     soup = mean_of(taken)
+    if fuse.method in ADAPTER_METHODS:
+        assert fuse.density is not None
+        soup |= fused_adapters(
+            trainer.model, taken, fuse.method, density=fuse.density, seed=trainer.plan.seed
+        )
     score, best = _score(trainer, soup), scored[0]
     is_kept = score > best[0]
     put_in(trainer.model, soup if is_kept else best[2])
     sign = 1 if trainer.args.greater_is_better else -1
     return {
-        "method": method,
+        "method": fuse.method,
+        **({"density": fuse.density} if fuse.method in ADAPTER_METHODS else {}),
         "metric": str(trainer.args.metric_for_best_model).removeprefix("eval_"),
         "parts": [
             {"step": step, "score": sign * value, "taken": any(weights is one for one in taken)}

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import EvalPrediction
 
+from hub_trainer.recipe.learning import LossName
 from hub_trainer.recipe.method_table import MethodName
-from hub_trainer.recipe.schema import LossName
 
 Rows = Sequence[Mapping[str, Any]]
 Batch = dict[str, Any]
@@ -95,6 +95,8 @@ class Fuse:
 
     method: str
     checkpoints: int
+    density: float | None = None
+    """Of adapters, the share of each one's changes that is kept."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class FitPlan:
     """Learning rate of a block as a share of the next one's to the output."""
     l1: float = 0.0
     """Strength of proximal steps on weight matrices."""
+    mixup: float | None = None
+    """Each row is mixed with another, by a share from Beta(mixup, mixup)."""
     loss: Loss | None = None
     positive_weights: tuple[float, ...] | None = None
     """(C,) of sets of labels, how much more having one counts than not having it."""

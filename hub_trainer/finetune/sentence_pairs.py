@@ -21,6 +21,10 @@ from hub_trainer.finetune.methods import pooler_of
 
 SENTENCES = "AutoModelForSentenceSimilarity"
 """Name of the class below, which transformers does not have."""
+RIGHT = "right_besides"
+"""Key of a batch of pairs that belong together: (B, C) candidates that are right as well."""
+LOWEST = -1e4
+"""What is put in place of a cosine of which nothing is asked."""
 POOLING = "sentence_pooling"
 """Key of config.json: how the vectors of tokens become one, `mean` or `cls`."""
 POOLINGS = ("mean", "cls")
@@ -74,9 +78,19 @@ class PairEncoder(nn.Module):
         return functional.normalize(pooled.float(), dim=1)
 
     def forward(
-        self, labels: torch.Tensor | None = None, **inputs: torch.Tensor
+        self,
+        labels: torch.Tensor | None = None,
+        right_besides: torch.Tensor | None = None,
+        **inputs: torch.Tensor,
     ) -> SequenceClassifierOutput:
-        """(B, 1) cosines as logits, and with labels the squared error as a loss."""
+        """(B, 1) cosines as logits, and with labels the squared error as a loss.
+
+        With `right_besides` (B, C) of each first text and all texts behind the first ones.
+        """
+        if right_besides is not None:
+            vectors = self.embed(inputs)
+            cosines = vectors[: len(right_besides)] @ vectors[len(right_besides) :].T
+            return SequenceClassifierOutput(logits=cosines.masked_fill(right_besides, LOWEST))
         first, second = self.embed(inputs).chunk(2)
         cosines = (first * second).sum(dim=1)
         loss = None if labels is None else functional.mse_loss(cosines, labels.float())

@@ -23,8 +23,10 @@ from hub_trainer.finetune.classifier import (
     quiet_transformers,
     save_classifier,
 )
+from hub_trainer.finetune.dropout import set_dropout
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import HEADS, Metrics, ProblemType
+from hub_trainer.finetune.in_batch import InBatchObjective, match_data
 from hub_trainer.finetune.label_scores import (
     Batches,
     FloatArray,
@@ -49,7 +51,7 @@ from hub_trainer.finetune.sentence_pairs import (
 )
 from hub_trainer.finetune.tokenizers import load_reader
 from hub_trainer.metrics.numbers import NUMBER_METRICS
-from hub_trainer.recipe.schema import LossSection
+from hub_trainer.recipe.learning import LossSection
 
 Row = Mapping[str, Any]
 LINE = "target_of_cosine"
@@ -58,6 +60,7 @@ COSENT_SCALE = 20.0
 """How sharply a wrong order of two pairs counts; the reference implementation's."""
 USUAL_METRIC = "spearman"
 TEXTS = ("text", "text_pair")
+TARGET = "target"
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,11 @@ COSINES = Line(1.0, 0.0)
 
 
 def line_through(cosines: ArrayLike, targets: ArrayLike) -> Line:
-    """The line of least squares; one that rises by 1 where no rising one fits."""
+    """The line of least squares; one that rises by 1 where no rising one fits, and cosines as they
+    are where all targets are one."""
     given, truth = (np.asarray(one, dtype=np.float64) for one in (cosines, targets))
+    if truth.max() == truth.min():
+        return COSINES
     off = given - given.mean()
     spread = float((off**2).sum())
     slope = float((off * truth).sum()) / spread if spread > 0 else 1.0
@@ -141,7 +147,7 @@ class CosentObjective:
 def objective_for(loss: LossSection | None, targets: Sequence[float]) -> Objective:
     """By the recipe's loss; targets between -1 and 1 are cosines as they stand."""
     if loss is not None:
-        return CosentObjective()
+        return InBatchObjective() if loss.learns_matches else CosentObjective()
     low, high = min(targets), max(targets)
     return CosineObjective(0.0, 1.0) if low >= -1 and high <= 1 else CosineObjective(low, high)
 
@@ -151,6 +157,8 @@ class SimilarityHead:
     """No layer at all: the cosine of two embeddings, told as a number by a line."""
 
     problem_type: ProblemType = "similarity"
+    by_loss: bool = False
+    """Choose checkpoints by the loss, as of pairs without a number."""
 
     def outputs(self, names: Sequence[str]) -> list[str]:
         """None in the config: what the model gives back are embeddings."""
@@ -163,11 +171,15 @@ class SimilarityHead:
 
     def best_by(self, primary: str) -> str:
         """The primary metric where cosines have it and more of it is better, else Spearman's."""
+        if self.by_loss:
+            return "loss"
         known = NUMBER_METRICS.get(primary)
         return primary if known and not known.lower_is_better else USUAL_METRIC
 
     def metrics(self, primary: str, outputs: Sequence[str], sought: Sought) -> Metrics:
         """Spearman's correlation and the primary metric, on the line that suits these rows."""
+        if self.by_loss:
+            return lambda predicted: {}
         named = primary if primary in NUMBER_METRICS else USUAL_METRIC
         of_numbers = {
             name: HEADS["number"].metrics(name, outputs, sought) for name in {USUAL_METRIC, named}
@@ -196,6 +208,7 @@ class SimilarityHead:
 
 
 SIMILARITY_HEAD = SimilarityHead()
+MATCHES_HEAD = SimilarityHead(by_loss=True)
 
 
 def _pooled(tokens: NDArray[np.float64], pooling: str) -> NDArray[np.float64]:
@@ -208,12 +221,15 @@ def _pooled(tokens: NDArray[np.float64], pooling: str) -> NDArray[np.float64]:
 # --- made and saved
 
 
-def new_encoder(base_dir: Path, *, from_weights: bool, seed: int) -> PairEncoder:
+def new_encoder(
+    base_dir: Path, *, from_weights: bool, seed: int, dropout: float | None = None
+) -> PairEncoder:
     """The base's body in float32 as an encoder of pairs, from its weights or from random ones.
 
     Raises TrainingError when weights of the body are missing: they would be random.
     """
     config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+    set_dropout(config, dropout)
     setattr(config, POOLING, pooling_of(base_dir))
     if not from_weights:
         made: PairEncoder = new_classifier(AutoModelForSentenceSimilarity, config, seed=seed)
@@ -249,6 +265,15 @@ def save_encoder(
 
 
 # --- rows
+
+
+def similarity_data(
+    tokenizer: Any, train: Sequence[Row], validation: Sequence[Row], loss: LossSection | None
+) -> FitData:
+    """What is learned of rows: their numbers, or which of them belong together."""
+    if loss is not None and loss.learns_matches:
+        return match_data(tokenizer, train, validation, TARGET)
+    return pair_data(tokenizer, train, validation)
 
 
 def pair_data(tokenizer: Any, train: Sequence[Row], validation: Sequence[Row]) -> FitData:

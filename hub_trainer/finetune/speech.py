@@ -25,6 +25,7 @@ from hub_trainer.finetune.classifier import (
     quiet_transformers,
     save_classifier,
 )
+from hub_trainer.finetune.dropout import dropout_notes, set_dropout
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import Metrics
@@ -137,8 +138,10 @@ def new_learner(
     """
     if base_dir is None:
         shape = new_architecture()
+        set_dropout(shape[0], train.dropout)
         return _ctc_learner(None, *shape, texts, train, on_paper=on_paper)
     config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+    set_dropout(config, train.dropout)
     extractor = load_extractor(base_dir)
     if writes_words(config):
         return _writing_learner(base_dir, config, extractor, train, on_paper=on_paper)
@@ -291,7 +294,8 @@ def fit_speech(
     )
     if fit.train.method_facts.adapter:
         tuned = merge_adapter(tuned, _example_inputs(tuned, data))
-    return tuned, report
+    notes = dropout_notes(learner.model.config, fit.train.dropout)
+    return tuned, replace(report, notes=(*report.notes, *notes))
 
 
 def save_speech(model: Any, learner: Learner, folder: Path) -> None:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hub_trainer.inputs.media import Medium
+from hub_trainer.inputs.perturbed import Perturbation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,6 +177,10 @@ class OfRows(Protocol):
 
 class Measured(Protocol):
     """What prepare and evaluate ask."""
+
+    @property
+    def perturbation(self) -> Perturbation | None:
+        """How the sealed rows are read once more; None where nothing is known to go wrong."""
 
     def clean(self, row: Row) -> dict[str, Any]:
         """The row with its texts made alike."""

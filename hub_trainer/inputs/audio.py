@@ -16,6 +16,7 @@ from hub_trainer.inputs import (
 )
 from hub_trainer.inputs.encoded import EncodedFile
 from hub_trainer.inputs.media import MEDIA
+from hub_trainer.inputs.perturbed import TELEPHONE, Perturbation
 from hub_trainer.inputs.sound_features import CEPSTRA, WHOLE, power_spectra, signs, summary
 from hub_trainer.sounds import inspect, open_sound, resampled, sound_problem
 
@@ -36,6 +37,7 @@ class _Audio(EncodedFile):
         "highest pitch": Measure("hertz"),
         "silence": Measure("% of the sound"),
     }
+    perturbation: Perturbation | None = TELEPHONE
     near = "hub_trainer.inputs.near_sounds"
     altered = "hub_trainer.inputs.altered_sounds"
 

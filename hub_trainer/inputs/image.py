@@ -15,6 +15,7 @@ from hub_trainer.inputs import (
 )
 from hub_trainer.inputs.encoded import EncodedFile
 from hub_trainer.inputs.media import MEDIA
+from hub_trainer.inputs.perturbed import BLUR, Perturbation
 from hub_trainer.pictures import image_problem, open_image
 
 FIGURES_SIDE = 32
@@ -34,6 +35,7 @@ class _Image(EncodedFile):
         **dict.fromkeys(("width", "height"), Measure("pixels")),
         **dict.fromkeys(("brightness", "contrast"), Measure("of 255 shades of grey")),
     }
+    perturbation: Perturbation | None = BLUR
     near = "hub_trainer.inputs.near_images"
     altered = "hub_trainer.inputs.altered_images"
 

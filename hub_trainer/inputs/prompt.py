@@ -20,6 +20,7 @@ from hub_trainer.inputs import (
     Values,
 )
 from hub_trainer.inputs.language_examples import as_prompts, asked_and_answers, example_of
+from hub_trainer.inputs.perturbed import Perturbation
 from hub_trainer.inputs.text import INPUT as TEXT
 from hub_trainer.inputs.text import LENGTH, looked_at
 
@@ -35,6 +36,7 @@ class _Prompt:
     medium = None
     near, altered = TEXT.near, TEXT.altered
     repeats_by_chance = False
+    perturbation: Perturbation | None = None
     has_features = False
     has_formats = True
     signs_are_rare = False

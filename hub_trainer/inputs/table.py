@@ -21,6 +21,7 @@ from hub_trainer.inputs import (
 )
 from hub_trainer.inputs.cleaning import clean_text
 from hub_trainer.inputs.dates import holds_dates, read_date
+from hub_trainer.inputs.perturbed import Perturbation
 from hub_trainer.inputs.table_features import encode_tables, find_features
 from hub_trainer.recipe.columns import is_feature
 
@@ -44,6 +45,7 @@ class _Table:
     near = "hub_trainer.inputs.near_tables"
     altered = "hub_trainer.inputs.altered_tables"
     repeats_by_chance = True
+    perturbation: Perturbation | None = None
     has_features = True
     has_formats = False
     signs_are_rare = True

@@ -24,6 +24,7 @@ from hub_trainer.inputs import (
     Values,
 )
 from hub_trainer.inputs.cleaning import clean_text
+from hub_trainer.inputs.perturbed import TYPOS, Perturbation
 
 MAX_TERMS = 50_000
 """Words that plain features count."""
@@ -58,6 +59,7 @@ class _Text:
     near = "hub_trainer.inputs.near_texts"
     altered = "hub_trainer.inputs.altered_texts"
     repeats_by_chance = False
+    perturbation: Perturbation | None = TYPOS
     has_features = False
     has_formats = False
     measures: Mapping[str, Measure] = {

@@ -6,15 +6,15 @@ What this machine or this engine cannot do is refused before any process starts.
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from hub_trainer.errors import ExitCode, Interrupted, TrainingError, UsageError
+from hub_trainer.errors import Interrupted, TrainingError, UsageError
 from hub_trainer.launch.config_files import read_asked, read_config
 from hub_trainer.launch.here import assert_can_train_here, assert_devices, devices
+from hub_trainer.launch.run_link import STOP_SECONDS, linked_to_run, run_launcher
 from hub_trainer.ranks import ASKED, EXPECTED_PROCESSES
 from hub_trainer.recipe import Recipe
 
@@ -22,6 +22,7 @@ __all__ = [
     "assert_can_train_here",
     "assert_no_search",
     "launch_train",
+    "linked_to_run",
     "read_asked",
     "train_command",
 ]
@@ -30,18 +31,31 @@ log = logging.getLogger(__name__)
 
 
 def launch_train(config_file: Path, arguments: Sequence[str]) -> None:
-    """Run `hub-trainer train ARGUMENTS` under the launcher; raise when it fails."""
+    """Run `hub-trainer train ARGUMENTS` under the launcher; raise when it fails.
+
+    SIGTERM or SIGINT to this process stops all of them at one step. Raises Interrupted then, with
+    what they say of their checkpoint.
+    """
     command, environment = train_command(config_file, arguments)
-    code = subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
-    if code in (ExitCode.INTERRUPTED, -15, -2):
+    ending = run_launcher(command, environment)
+    if ending.by_force:
         raise Interrupted(
-            "Training was interrupted and has left a checkpoint.", do="Run the same command again."
+            "The training processes were ended before they had stopped.",
+            where=str(config_file),
+            got=f"no checkpoint within {STOP_SECONDS:.0f} s, or a second Ctrl-C",
+            do="Run the same command again: it goes on from the last checkpoint.",
         )
-    if code != 0:
+    if ending.stopped:
+        raise ending.stopped[0]
+    if ending.code != 0:
         raise TrainingError(
             "Training failed in the launched processes; their messages stand above.",
             where=str(config_file),
-            got=f"exit code {code}",
+            got=f"exit code {ending.code}",
+        )
+    if ending.was_told:
+        raise Interrupted(
+            "Interrupted when training had ended.", do="Run the same command again to go on."
         )
 
 
@@ -83,7 +97,8 @@ def train_command(
             environment["OMP_NUM_THREADS"] = str(each)
         return [*_torchrun(config, wanted.processes), *target], environment
     launcher = [sys.executable, "-m", "accelerate.commands.launch"]
-    return [*launcher, "--config_file", str(config_file), *target], environment
+    # Quiet: of a process that failed, what it said itself stands there, and no traceback of ours.
+    return [*launcher, "--quiet", "--config_file", str(config_file), *target], environment
 
 
 def _torchrun(config: Mapping[str, object], processes: int) -> list[str]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from hub_trainer.local_hub.core import Core
 from hub_trainer.local_hub.store import rows
+from hub_trainer.local_hub.webhook_jobs import start_job
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Deliverer:
         """The oldest due delivery of each webhook that is not being told something already."""
         found = rows(
             self._core.store,
-            "SELECT min(seq) AS seq, webhook_id, body, tries, url, secret FROM delivery"
+            "SELECT min(seq) AS seq, webhook_id, body, tries, url, secret, user_id FROM delivery"
             " JOIN webhook ON webhook.id = delivery.webhook_id"
             " WHERE next_try <= ? AND NOT webhook.disabled GROUP BY webhook_id ORDER BY seq",
             time.time(),
@@ -76,7 +77,11 @@ class Deliverer:
 
     def _deliver(self, found: sqlite3.Row) -> None:
         try:
-            if self._send(found["url"], found["secret"], found["body"]):
+            if not found["url"]:
+                is_done = start_job(self._core, found)
+            else:
+                is_done = self._send(found["url"], found["secret"], found["body"])
+            if is_done:
                 self._forget(found["seq"])
             else:
                 self._put_off(found["seq"], found["tries"] + 1)

@@ -69,11 +69,11 @@ def read_spec(wanted: Mapping[str, Any]) -> tuple[JobSpec, dict[str, str]]:
     command = [*_texts(wanted, "command"), *_texts(wanted, "arguments")]
     if not command:
         raise bad_request("A job needs a command.")
-    secrets = _variables(wanted, "secrets")
+    secrets = read_variables(wanted, "secrets")
     spec = JobSpec(
         image=wanted["dockerImage"],
         command=tuple(command),
-        environment=_variables(wanted, "environment"),
+        environment=read_variables(wanted, "environment"),
         secrets=tuple(sorted(secrets)),
         labels=read_labels(wanted.get("labels")),
         timeout_seconds=_timeout(wanted.get("timeoutSeconds")),
@@ -101,7 +101,8 @@ def _texts(wanted: Mapping[str, Any], field: str) -> list[str]:
     return found
 
 
-def _variables(wanted: Mapping[str, Any], field: str) -> dict[str, str]:
+def read_variables(wanted: Mapping[str, Any], field: str) -> dict[str, str]:
+    """Names and their values. Raises 400 for what no environment can hold."""
     found = wanted.get(field) or {}
     if not isinstance(found, dict):
         raise bad_request(f"{field} must map names to values.")
@@ -144,6 +145,14 @@ def find_job(store: Store, namespace: str, job_id: str) -> Job:
     """The job of a namespace, else 404."""
     query = "SELECT * FROM job WHERE id = ? AND namespace = ?"
     found = row(store, query, job_id, namespace)
+    if found is None:
+        raise not_found(f"Job {job_id} does not exist.")
+    return _job(found)
+
+
+def find_job_by_id(store: Store, job_id: str) -> Job:
+    """The job, of whatever namespace, else 404."""
+    found = row(store, "SELECT * FROM job WHERE id = ?", job_id)
     if found is None:
         raise not_found(f"Job {job_id} does not exist.")
     return _job(found)
@@ -216,18 +225,25 @@ def show(store: Store, job: Job) -> dict[str, Any]:
         "createdAt": job.created,
         "startedAt": job.started,
         "finishedAt": job.finished,
-        "dockerImage": job.spec.image,
-        "command": list(job.spec.command),
-        "arguments": [],
-        "environment": dict(job.spec.environment),
-        "secrets": dict.fromkeys(job.spec.secrets, ""),
-        "flavor": FLAVOR,
-        "labels": dict(job.spec.labels),
-        "timeout": job.spec.timeout_seconds,
+        **show_spec(job.spec),
         "status": {"stage": job.stage, "message": job.message},
         "durations": _durations(job),
         "owner": _shown(owner),
         "initiator": _shown(user) if user else None,
+    }
+
+
+def show_spec(spec: JobSpec) -> dict[str, Any]:
+    """What a job to come is, as clients read it; of secrets only the names."""
+    return {
+        "dockerImage": spec.image,
+        "command": list(spec.command),
+        "arguments": [],
+        "environment": dict(spec.environment),
+        "secrets": dict.fromkeys(spec.secrets, ""),
+        "flavor": FLAVOR,
+        "timeout": spec.timeout_seconds,
+        "labels": dict(spec.labels),
     }
 
 

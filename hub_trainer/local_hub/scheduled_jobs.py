@@ -165,16 +165,7 @@ def show(store: Store, one: ScheduledJob) -> dict[str, Any]:
         "concurrency": one.concurrency,
         "status": {"lastJob": last, "nextJobRunAt": None if one.suspended else one.next_at},
         "owner": {"id": owner.id, "name": owner.name, "type": owner.kind},
-        "jobSpec": {
-            "dockerImage": spec.image,
-            "command": list(spec.command),
-            "arguments": [],
-            "environment": dict(spec.environment),
-            "secrets": dict.fromkeys(spec.secrets, ""),
-            "flavor": jobs.FLAVOR,
-            "timeout": spec.timeout_seconds,
-            "labels": dict(spec.labels),
-        },
+        "jobSpec": jobs.show_spec(spec),
     }
 
 

@@ -20,6 +20,7 @@ class Webhook:
     id: str
     user_id: str
     url: str
+    """Empty where a job is started in place of a call."""
     watched: list[dict[str, str]]
     domains: list[str]
     secret: str
@@ -69,6 +70,7 @@ def delete_webhook(store: Store, webhook_id: str) -> None:
     with store.write() as db:
         db.execute("DELETE FROM webhook WHERE id = ?", (webhook_id,))
         db.execute("DELETE FROM delivery WHERE webhook_id = ?", (webhook_id,))
+        db.execute("DELETE FROM webhook_job WHERE webhook_id = ?", (webhook_id,))
 
 
 def known_domain(name: str) -> str | None:

@@ -1,5 +1,6 @@
 """The recipe: one round of one task, whole, in one YAML file."""
 
+from hub_trainer.recipe.learning import FuseSection
 from hub_trainer.recipe.load import RecipeFile, json_schema, load_recipe
 from hub_trainer.recipe.schema import (
     CollectSection,
@@ -7,7 +8,6 @@ from hub_trainer.recipe.schema import (
     DatasetSource,
     EarlyStopping,
     EvaluateSection,
-    FuseSection,
     GateSection,
     GenerationSection,
     LanguageSection,

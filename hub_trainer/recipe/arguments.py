@@ -7,7 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-SHARDED = "remove it: models sharded by FSDP or DeepSpeed are refused for now"
+SHARDED = (
+    "remove it: an accelerate config file says how a model is sharded, as "
+    "accelerate_configs/fsdp2.yaml"
+)
 
 RENAMED = {
     "warmup_ratio": "write warmup_steps with a value below 1: it is the share of all steps",
@@ -37,10 +40,15 @@ RENAMED = {
     "past_index": "remove it",
     "fsdp_min_num_params": SHARDED,
     "fsdp_transformer_layer_cls_to_wrap": SHARDED,
-    "lr": "write learning_rate",
-    "epochs": "write num_train_epochs",
-    "batch_size": "write per_device_train_batch_size",
 }
+"""Keys that transformers once had, and what to write now."""
+
+SHORT = {
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size",
+}
+"""What people write for a key in short."""
 
 OWNED = {
     "output_dir": "remove it: --round-dir says where a round is kept",
@@ -122,6 +130,8 @@ def argument_faults(arguments: dict[str, Any]) -> list[str]:
             faults += [f"{key}: {fault}" for fault in _value_faults(value, known[key])]
         elif key in RENAMED:
             faults.append(f"{key}: is gone from transformers; {RENAMED[key]}")
+        elif key in SHORT:
+            faults.append(f"{key}: is not a TrainingArguments key; write {SHORT[key]}")
         else:
             faults.append(f"{key}: is not a TrainingArguments key.{nearest(key, known)}")
     return faults

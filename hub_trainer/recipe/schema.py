@@ -3,27 +3,16 @@
 import re
 from typing import Any, Literal, TypedDict
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hub_trainer.recipe import chat_templates
 from hub_trainer.recipe.arguments import argument_faults, nearest, parse_arguments
+from hub_trainer.recipe.learning import FuseSection, LossSection
 from hub_trainer.recipe.method_table import METHODS, Method, MethodName
+from hub_trainer.recipe.section import Section
 
 COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
-
-
-class Section(BaseModel):
-    """A part of the recipe: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class RepoRef(Section):
@@ -131,35 +120,6 @@ class HybridSection(Section):
     embeddings; null, all learn from the start."""
 
 
-LossName = Literal["focal", "huber", "cosent"]
-
-
-class LossSection(Section):
-    """What is minimised in place of the usual loss; its plain name will do."""
-
-    name: LossName
-    """focal (labels that are sure already count less), huber (of numbers: errors beyond `delta`
-    count by their size and not its square), or cosent (of similarities: only the order of pairs
-    counts, and not how far a cosine is from its number)."""
-    gamma: float = Field(2.0, gt=0)
-    """focal: how much less a sure label counts, as (1 - p) ** gamma."""
-    delta: float = Field(1.0, gt=0)
-    """huber: the error, in units of the target, from which on it counts by its size."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_string(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _has_its_keys(self) -> "LossSection":
-        own = {"focal": "gamma", "huber": "delta"}
-        for name, key in own.items():
-            if name != self.name and key in self.model_fields_set:
-                raise ValueError(f"{key} changes nothing in the loss {self.name}; remove it")
-        return self
-
-
 class LanguageSection(Section):
     """How a language model learns from examples, ratings or preferences."""
 
@@ -237,15 +197,6 @@ class EarlyStopping(Section):
     """Smallest improvement of the primary metric that counts as one."""
 
 
-class FuseSection(Section):
-    """Checkpoints of the run that become one model, where that is better on validation rows."""
-
-    method: Literal["greedy_soup", "uniform_soup"]
-    """A mean of weights: of those that make it no worse, best first, or of all."""
-    checkpoints: int = Field(5, gt=1)
-    """The last so many checkpoints, with the best, that are kept for it; each takes disk space."""
-
-
 class TrainSection(Section):
     """How the base model is changed."""
 
@@ -265,6 +216,11 @@ class TrainSection(Section):
     l1: float = Field(0.0, ge=0)
     """Strength of an L1 penalty on weight matrices, by proximal steps: weights become exactly zero.
     L2 is `arguments.weight_decay`."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Share of the units that every dropout of the model leaves out; null is what its base has."""
+    mixup: float | None = Field(None, gt=0)
+    """Classification: each example is mixed with another, by a share drawn from Beta(mixup, mixup)
+    anew in every epoch; 0.2 mixes little, 1 evenly. Null mixes none."""
     loss: LossSection | None = None
     """What is minimised; null is cross-entropy of labels, squared error of numbers."""
     estimator: str | None = None
@@ -318,6 +274,9 @@ class TrainSection(Section):
             raise ValueError("last_n goes with method: last_n, and that method needs it")
         if self.fuse is not None and self.arguments.get("eval_strategy") == "no":
             raise ValueError("fuse needs validation figures; remove it, or eval_strategy: no")
+        if self.fuse is not None and self.fuse.of_adapters and not self.method_facts.adapter:
+            text = f"fuse {self.fuse.method} joins adapters, and method: {self.method} makes none"
+            raise ValueError(f"{text}; use lora or qlora, or a soup")
         if self.lora is not None and not self.method_facts.adapter:
             raise ValueError(f"lora changes nothing under method: {self.method}; remove one")
         if self.hybrid is not None and not self.method_facts.new_blocks:
@@ -438,6 +397,9 @@ class EvaluateSection(Section):
     threshold: Threshold | None = None
     """How the label `positive` is decided, where missing it costs more than a false alarm; null
     gives every row its likeliest label."""
+    perturb: bool = True
+    """Read up to 1,000 sealed rows once more: with typos, out of focus, or as over a telephone, and
+    say what the primary metric loses by it. The gate does not look at that."""
     slices: list[str] = Field(default_factory=list)
     """Columns whose values are compared one by one, beside any labels."""
     generation: GenerationSection | None = None

@@ -21,6 +21,7 @@ from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import odd_numbers
 from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
+from hub_trainer.rows.matches import NEGATIVE, TOGETHER, matched_columns, with_those_apart
 from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE, with_row_ids
@@ -56,6 +57,9 @@ class RowSpec:
     """Columns that are kept beside those of the task."""
     drop_columns: Sequence[str] = ()
     """The dataset's columns that the model must not see."""
+    matches: bool = False
+    """Rows may be pairs of texts that belong together, without a number, or with a third text that
+    does not belong."""
     clean: bool = True
     """Drop rows that are empty or broken and count them; else they are an error."""
     max_pixels: int = 16_000_000
@@ -116,6 +120,7 @@ def canonical_rows(
     of_reading: list[str] = []
     for name, theirs in names.items():
         place, kind = f"{where}, column {theirs}", spec.kinds.get(name, FEATURE)
+        kind = "text" if spec.matches and name == NEGATIVE else kind
         if kind in ANSWERS:
             column = replace(column_of(raw, theirs), words=words, notes=of_reading)
             columns[name] = load_answer(kind).read(column, place)
@@ -125,18 +130,23 @@ def canonical_rows(
             of_input: list[str] = []
             columns[name] = _column(raw, theirs, kind, place, of_input)
             of_reading += [f"the column {theirs!r} {note}" for note in of_input]
+    answer = spec.answer
+    if answer.column not in columns:
+        columns[answer.column] = pa.array([TOGETHER] * raw.table.num_rows, pa.float64())
     table = pa.table(dict(columns))
     table, left_out = _kept(table, _reasons(table, spec), spec, where)
+    if spec.matches and NEGATIVE in columns:
+        table = with_those_apart(table, answer.column)
     table = _with_provenance(_with_text(table, spec), spec, source)
     features = _feature_kinds(table, names, spec) if spec.input.has_features else {}
-    answer = spec.answer
     notes = (
         *raw.notes,
         *of_reading,
         *answer.notes(table[answer.column].to_pylist()),
         *_feature_notes(raw, table, names, features),
     )
-    declared = column_of(raw, names[answer.column]).class_names
+    own = names.get(answer.column)
+    declared = column_of(raw, own).class_names if own else None
     label_names = tuple(answer.declared(declared)) if declared is not None else None
     return CanonicalRows(table, label_names, features, *_counted(left_out), notes)
 
@@ -195,6 +205,11 @@ def _mapped_columns(raw: RawSplit, spec: RowSpec, where: str) -> dict[str, str]:
         do = "Give each column a name of its own."
         raise DataError("Two columns have the same name.", where=where, got=twice[0], do=do)
     ours = [*spec.kinds, *(name for name in spec.slices if name not in spec.kinds)]
+    if spec.matches:
+        number = spec.answer.column
+        negative, numbered = matched_columns(spec.columns, number, present, where)
+        ours += [NEGATIVE] if negative else []
+        ours = ours if numbered else [name for name in ours if name != number]
     taken = {name: spec.columns.get(name, name) for name in ours}
     renamed = {name: theirs for name, theirs in spec.columns.items() if name not in taken}
     if renamed and not spec.input.has_features:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 NAMELESS = re.compile(r"^(Unnamed: \d+(\.\d+)*|__index_level_\d+__|)$")
 """Columns that nobody named, and the one that pandas writes into parquet for its index."""
 INDEX_NAMES = frozenset({"index", "level_0", "rownames", "row_names", "rowname"})
+ID_NAMES = frozenset({"id", "row", "row_id", "row_number", "rowid", "no", "nr", "#", "serial"})
+"""Names of columns that number rows where no number comes twice; others may count days."""
 MIN_ROWS = 10
 """Rows from which a column that counts them is no chance."""
 
@@ -33,6 +35,24 @@ def counted_columns(table: "pa.Table") -> list[str]:
     if table.num_rows < MIN_ROWS:
         return []
     return [name for name in table.column_names if _steps(table[name]) == {1}]
+
+
+def id_columns(table: "pa.Table") -> list[str]:
+    """Columns called as a number of the row is, whose whole numbers are never the same twice.
+
+    Rows that were shuffled or split keep the numbers that they had.
+    """
+    import pyarrow.compute as pc
+
+    return [
+        name
+        for name in table.column_names
+        if name.strip().lower() in ID_NAMES
+        and table.num_rows >= MIN_ROWS
+        and not table[name].null_count
+        and _is_whole(table[name])
+        and len(pc.unique(table[name])) == table.num_rows
+    ]
 
 
 def _counts(column: Any, *, nameless: bool) -> str:

@@ -17,6 +17,7 @@ from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
 from hub_trainer.rows.canonical import as_input, column_of
 from hub_trainer.rows.card import card_configs
 from hub_trainer.rows.columns import infer_spec
+from hub_trainer.rows.counters import counted_columns, id_columns
 from hub_trainer.rows.csv_files import GAP_WORDS, CsvFile, CsvSettings
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.rows.layout import open_builder, reader_of
@@ -104,10 +105,12 @@ def describe_folder(folder: str, split: str) -> dict[str, Any]:
         file = Path(builder.config.data_files[split][0])
     label, needed = _needed(raw)
     empty = {name for name in raw.table.column_names if raw.table[name].null_count}
+    # A number of the row says nothing of it, and who brings rows cannot know how far it has come.
+    counted = {*counted_columns(raw.table), *id_columns(raw.table)}
     answer = {
         "features": features.to_dict(),
         "label": label,
-        "optional": sorted(({*features} - needed) | (empty - {label})),
+        "optional": sorted(({*features} - needed) | ((empty | counted) - {label})),
         "categories": sorted(_categories(raw, label)),
     }
     if reader == "csv":

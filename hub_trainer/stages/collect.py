@@ -30,7 +30,7 @@ from hub_trainer.rows import (
 from hub_trainer.rows.fetch import fetch_files
 from hub_trainer.rows.left_out import Losses, left_out_text, total_of
 from hub_trainer.tasks import Task, task_of
-from hub_trainer.tasks.outlines import Outline
+from hub_trainer.tasks.outlines import Outline, pairs_alone
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,6 +121,7 @@ def row_spec(recipe: Recipe, task: Task | Outline, source: Source) -> RowSpec:
         columns=dict(source.dataset.columns),
         slices=tuple(recipe.evaluate.slices) if measured else (),
         drop_columns=tuple(source.dataset.drop_columns),
+        matches=pairs_alone(recipe),
         clean=recipe.prepare.clean,
     )
 

@@ -40,6 +40,14 @@ OTHERS: Mapping[Against, str] = {
 }
 """What a new model is compared with, in words."""
 
+WAYS: Mapping[Against, str] = {
+    "published": "",
+    "baseline": "",
+    "base": "use the base model without any training, or ",
+    "probe": "try a simpler method (docs/recipe.md#methods), or ",
+}
+"""What else can be done where a first model is below one of those."""
+
 _SLICE_ALPHA = 0.05
 
 
@@ -384,7 +392,7 @@ def _floor_judgements(decision: GateDecision, rule: GateRule) -> tuple[str, ...]
         f"worse than {OTHERS[floor.against]}: one-sided {_p_value(floor.p_value_worse)}, "
         f"alpha {rule.alpha:.2g}"
         if floor.is_surely_below
-        else f"below {OTHERS[floor.against]}, which a first model may not be: use that instead, or "
+        else f"below {OTHERS[floor.against]}, which a first model may not be: {WAYS[floor.against]}"
         "train on more or other rows, or with other settings"
         for floor in decision.floors
         if floor.is_below

@@ -16,7 +16,15 @@ from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import COLUMN_OF, OPTIONAL_INPUTS
 from hub_trainer.recipe.method_table import METHODS
 from hub_trainer.reports import FitReport
-from hub_trainer.tasks.outlines import OUTLINES, Kind, Outline, answer_of, beside_of, not_learned
+from hub_trainer.tasks.outlines import (
+    OUTLINES,
+    Kind,
+    Outline,
+    answer_of,
+    beside_of,
+    not_learned,
+    pairs_alone,
+)
 
 if TYPE_CHECKING:
     from hub_trainer.finetune.reloading import AsUsers, Promised
@@ -469,7 +477,7 @@ LANGUAGE_KEYS = (
 """Keys of the recipe that change nothing but where answers are written."""
 ESTIMATOR_KEYS = ("train.estimator", "train.estimator_arguments")
 """Keys that change nothing but where an estimator of scikit-learn is fitted."""
-TORCH_KEYS = ("train.layer_decay", "train.l1", "train.loss")
+TORCH_KEYS = ("train.layer_decay", "train.l1", "train.loss", "train.dropout", "train.mixup")
 """Keys that change nothing but in the training of a torch model with a head."""
 SPEECH_KEYS = ("train.speech",)
 """Keys of the recipe that change nothing but where speech is written down."""
@@ -519,7 +527,10 @@ def outline_of(task: "Task") -> Outline:
 def task_of(recipe: Recipe) -> Task:
     """The task of a recipe, with the answer and the inputs that its columns name."""
     positive = recipe.evaluate.positive
-    return load_task(recipe.task, answer_of(recipe), positive, beside=beside_of(recipe))
+    task = load_task(recipe.task, answer_of(recipe), positive, beside=beside_of(recipe))
+    if not pairs_alone(recipe):
+        return task
+    return replace(task, answer=replace(task.answer, may_be_alike=True))  # type: ignore[type-var]
 
 
 def outline_for(recipe: Recipe) -> Outline:

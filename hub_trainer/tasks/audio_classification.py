@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from transformers import AutoModelForAudioClassification, WhisperConfig, WhisperFeatureExtractor
@@ -67,6 +67,8 @@ class Sounds:
 @dataclass(frozen=True)
 class SoundModels:
     """How models of transformers hear sounds."""
+
+    drops_out: ClassVar[bool] = True
 
     def processor(self, folder: Path) -> Any:
         """The feature extractor of a folder."""

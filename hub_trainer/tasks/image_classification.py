@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import (
@@ -57,6 +57,8 @@ class Pictures:
 @dataclass(frozen=True)
 class VisionModels:
     """How models of transformers see pictures."""
+
+    drops_out: ClassVar[bool] = False
 
     def processor(self, folder: Path) -> Any:
         """The image processor of a folder, over PIL."""

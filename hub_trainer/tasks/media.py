@@ -29,6 +29,7 @@ from hub_trainer.finetune.classifier import (
     start_classifier,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
+from hub_trainer.finetune.dropout import set_dropout
 from hub_trainer.finetune.example_weights import example_weights
 from hub_trainer.finetune.heads import HEADS, label_ids, label_predictions, output_order
 from hub_trainer.finetune.label_scores import (
@@ -88,6 +89,10 @@ class Models(Protocol):
     """How the models of one medium read files; it holds nothing, so that it can be hashed."""
 
     def __hash__(self) -> int: ...
+
+    @property
+    def drops_out(self) -> bool:
+        """Whether a model without a base has dropouts."""
 
     def processor(self, folder: Path) -> Any:
         """What makes a model's input of files, from a model's folder."""
@@ -151,6 +156,8 @@ class MediaClassification:
         problems += loss_problems(recipe.train, HEAD.problem_type)
         if recipe.train.method_facts.needs_weights:
             problems += base_model_problems(self, recipe)
+        if recipe.base_model is None and not self.models.drops_out:
+            problems += unused_problems(self, recipe, ("train.dropout",))
         if base is None:
             return problems
         return problems + base_problems(self.auto_class, recipe.train, base.model)
@@ -177,8 +184,9 @@ class MediaClassification:
         train = recipe.train
         if base is None:
             config, processor = self.models.new(splits, HEAD.outputs(splits.label_names))
+            set_dropout(config, train.dropout)
         else:
-            config = labelled_config(base.model, splits.label_names)
+            config = labelled_config(base.model, splits.label_names, dropout=train.dropout)
             processor = self.models.processor(base.model)
         model = start_classifier(self.auto_class, base.model if base else None, config, train)
         fit = ClassifierFit(

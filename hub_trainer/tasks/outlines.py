@@ -116,6 +116,12 @@ def answer_of(recipe: Recipe) -> str | None:
     return found[0] if found and learned else None
 
 
+def pairs_alone(recipe: Recipe) -> bool:
+    """Whether rows may be pairs without a number: it is learned which texts belong together."""
+    sketch, loss = OUTLINES.get(recipe.task, NO_ANSWERS), recipe.train.loss
+    return loss is not None and loss.learns_matches and "text_pair" in sketch.inputs
+
+
 def beside_of(recipe: Recipe) -> tuple[str, ...]:
     """The optional columns that a recipe's splits name.
 

@@ -22,6 +22,7 @@ from hub_trainer.finetune.sentence_pairs import (
 )
 from hub_trainer.finetune.similarity import (
     COSINES,
+    MATCHES_HEAD,
     SIMILARITY_HEAD,
     TEXTS,
     Embedded,
@@ -32,8 +33,8 @@ from hub_trainer.finetune.similarity import (
     load_encoder,
     new_encoder,
     objective_for,
-    pair_data,
     save_encoder,
+    similarity_data,
 )
 from hub_trainer.finetune.tokenizers import limit_of, load_tokenizer, unread_of_text
 from hub_trainer.metrics.retrieval import RETRIEVAL_METRICS
@@ -62,6 +63,7 @@ from hub_trainer.tasks.outlines import Kind
 from hub_trainer.tasks.texts import text_boxes, text_faults
 
 UNUSED_KEYS = (
+    "train.mixup",
     "train.class_weights",
     *ESTIMATOR_KEYS,
     "train.arguments.label_smoothing_factor",
@@ -172,7 +174,10 @@ class SentenceSimilarity:
         train, column = recipe.train, self.answer.column
         tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
         model = new_encoder(
-            base.model, from_weights=train.method_facts.needs_weights, seed=train.seed
+            base.model,
+            from_weights=train.method_facts.needs_weights,
+            seed=train.seed,
+            dropout=train.dropout,
         )
         fit = ClassifierFit(
             train=train,
@@ -180,10 +185,10 @@ class SentenceSimilarity:
             label_names=(),
             run_digest=run_digest(splits, recipe, self.answer),
             progress=progress,
-            head=SIMILARITY_HEAD,
+            head=MATCHES_HEAD if train.loss and train.loss.learns_matches else SIMILARITY_HEAD,
             objective=objective_for(train.loss, [row[column] for row in splits.train]),
         )
-        data = pair_data(tokenizer, splits.train, splits.validation)
+        data = similarity_data(tokenizer, splits.train, splits.validation, train.loss)
         tuned, report = fit_classifier(model, data, fit, out_dir=out_dir)
         if PartialState().is_main_process:
             known = _some(splits.validation or splits.train)
@@ -195,7 +200,7 @@ class SentenceSimilarity:
     def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> FitData:
         """Rows in tokens."""
         tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
-        return pair_data(tokenizer, splits.train, splits.validation)
+        return similarity_data(tokenizer, splits.train, splits.validation, recipe.train.loss)
 
     def predict(
         self, folders: ModelFolders, rows: Sequence[Row], asked: Asked = PLAIN

@@ -59,6 +59,7 @@ from hub_trainer.tasks.outlines import Kind
 UNUSED_KEYS = (
     "train.class_weights",
     "train.loss",
+    "train.mixup",
     *ESTIMATOR_KEYS,
     "train.arguments.label_smoothing_factor",
     "prepare.max_length",

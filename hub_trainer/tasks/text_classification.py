@@ -147,7 +147,7 @@ class TextClassification:
         problems += unused_problems(self, recipe, UNUSED_KEYS) + argument_problems(recipe.train)
         problems += loss_problems(recipe.train, self.head.problem_type)
         if self.head is HEADS["number"]:
-            problems += unused_problems(self, recipe, ("train.class_weights",))
+            problems += unused_problems(self, recipe, ("train.class_weights", "train.mixup"))
         if self.head is not HEADS["label"]:
             problems += unused_problems(self, recipe, ("train.arguments.label_smoothing_factor",))
         if base is None:
@@ -182,7 +182,7 @@ class TextClassification:
         """Fine-tune a model that `pipeline()` loads."""
         assert base is not None
         head, auto_class = self.head, AutoModelForSequenceClassification
-        config = labelled_config(base.model, splits.label_names, head)
+        config = labelled_config(base.model, splits.label_names, head, dropout=recipe.train.dropout)
         names = output_order(config)
         known = AutoConfig.from_pretrained(base.model, trust_remote_code=False)
         tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)

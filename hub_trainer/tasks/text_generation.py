@@ -51,6 +51,8 @@ UNUSED_KEYS = (
     *ESTIMATOR_KEYS,
     "train.class_weights",
     "train.loss",
+    "train.mixup",
+    "train.dropout",
     "train.arguments.label_smoothing_factor",
 )
 

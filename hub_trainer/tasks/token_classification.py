@@ -62,6 +62,7 @@ from hub_trainer.tasks import (
 from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
+    "train.mixup",
     "train.class_weights",
     "prepare.too_long",
     *ESTIMATOR_KEYS,
@@ -147,7 +148,9 @@ class TokenClassification:
     ) -> FitReport:
         """Fine-tune a model that `pipeline()` loads."""
         assert base is not None
-        config = labelled_config(base.model, splits.label_names, SPANS_HEAD)
+        config = labelled_config(
+            base.model, splits.label_names, SPANS_HEAD, dropout=recipe.train.dropout
+        )
         tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
         auto_class = AutoModelForTokenClassification
         model = start_classifier(auto_class, base.model, config, recipe.train)

@@ -61,6 +61,13 @@ def test_status_when_rounds_then_one_line_each_with_verdict_and_lineage() -> Non
     assert "Rounds of ada/model" in text
 
 
+def test_status_when_a_held_round_is_on_main_then_says_that_it_was_merged_by_hand() -> None:
+    merged = FakeRound(2, "hold", 0.74, parent="a" * 40)
+    text = shown(render_status([ROUNDS[0], merged, ROUNDS[2]]))
+    assert "hold, merged by hand" in text
+    assert text.count("by hand") == 1
+
+
 def test_status_when_the_terminal_is_narrow_then_it_still_fits() -> None:
     lines = shown(render_status(ROUNDS), width=80).splitlines()
     assert all(len(line) <= 80 for line in lines)

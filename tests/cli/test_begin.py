@@ -4,14 +4,16 @@ import io
 import json
 import random
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hub_trainer.checks.policy import declared_by
 from hub_trainer.cli.hub_serve import _announce
-from hub_trainer.contribute import creation, propose
+from hub_trainer.contribute import creation, own_columns, propose
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Changes, Hub, Repo
@@ -19,6 +21,7 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import TrainSection, load_recipe
 from hub_trainer.rows import RawSplit
 from hub_trainer.tasks import TASKS, load_task, outline_for
+from hub_trainer.tasks.declared import Declared
 from hub_trainer.tasks.starters import STARTERS
 from tests.cli.conftest import Cli
 from tests.cli.seeded import OWNER, TEXT_BASE, parquet
@@ -160,11 +163,11 @@ def test_texts_when_there_are_two_columns_then_a_note_says_what_is_read(
     path.write_text(paired(30, header))
     raw = read_local(path, max_bytes=10**6)
     wanted = creation.Beginning("text-classification", path, path, columns=columns)
-    named = creation._named_columns(raw, wanted)
+    named = own_columns.named_columns(raw, wanted.task, columns)
     task = creation._task(wanted.task, named)
-    chosen = creation.find_columns(raw, task, named, where="here")
+    chosen = own_columns.find_columns(raw, task, named, where="here")
     assert chosen == found
-    [told] = creation._pair_notes(raw, task, chosen)
+    [told] = own_columns.pair_notes(raw, task, chosen)
     assert note in told
 
 
@@ -173,7 +176,7 @@ def test_texts_when_none_can_be_told_then_a_pair_is_offered_too(tmp_path: Path) 
     path.write_text(paired(30, "left,right,label"))
     raw = read_local(path, max_bytes=10**6)
     with pytest.raises(DataError, match="No column can be told to be the text") as caught:
-        creation.find_columns(raw, load_task("text-classification"), {}, where="here")
+        own_columns.find_columns(raw, load_task("text-classification"), {}, where="here")
     assert caught.value.do == (
         "Name it: --column text=left; and if the model reads pairs, the second: "
         "--column text_pair=right"
@@ -184,9 +187,9 @@ def test_answers_when_they_are_fractions_then_a_recipe_has_to_say_so(tmp_path: P
     path = tmp_path / "rows.csv"
     path.write_text(paired(30, "sentence1,sentence2,score", fractions=True))
     raw = read_local(path, max_bytes=10**6)
-    named = creation._named_columns(raw, creation.Beginning("text-classification", path, path))
+    named = own_columns.named_columns(raw, "text-classification", {})
     with pytest.raises(DataError, match="The answers look like numbers") as caught:
-        creation.find_columns(
+        own_columns.find_columns(
             raw, creation._task("text-classification", named), named, where="here"
         )
     assert caught.value.do == (
@@ -194,7 +197,7 @@ def test_answers_when_they_are_fractions_then_a_recipe_has_to_say_so(tmp_path: P
     )
     named["target"] = "score"
     task = creation._task("text-classification", named)
-    found = creation.find_columns(raw, task, named, where="here")
+    found = own_columns.find_columns(raw, task, named, where="here")
     assert found == {"text": "sentence1", "text_pair": "sentence2", "target": "score"}
 
 
@@ -276,22 +279,99 @@ def test_labels_when_they_differ_in_case_then_init_says_how_to_join_them(
     assert f"hf repos delete {OWNER}/mixed --type dataset" in told.json["notes"][-1]
 
 
-def test_number_when_no_model_is_there_then_contribute_says_what_can_be_done(
+def homes(cli: Cli, name: str) -> str:
+    """A dataset of homes that `init` made, for which no model is published."""
+    rows = "".join(f"{40 + n * 7 % 60}.5,{n % 7},{n * 2}.5\n" for n in range(60))
+    Path(f"{name}.csv").write_text(f"size,rooms,price\n{rows}")
+    args = ("--data", f"{name}.csv", "--column", "target=price")
+    begun = cli("init", "--task", "tabular-regression", *args)
+    assert begun.code == 0, begun.err
+    return f"{OWNER}/{name}"
+
+
+def test_number_when_no_model_is_there_then_the_card_says_how_rows_are_read(
     cli: Cli, hub: Hub
 ) -> None:
-    rows = "".join(f"{n},{n % 7},{n * 2}.5\n" for n in range(60))
-    Path("homes.csv").write_text(f"size,rooms,price\n{rows}")
+    dataset = homes(cli, "homes")
+    assert declared_by(hub, dataset) == Declared("tabular-regression", {"target": "price"})
+    Path("new.csv").write_text("size,rooms,price\n77.25,3,80.5\n52.75,1,90.25\n")
+    told = cli("contribute", dataset, "new.csv", "--yes", "--json")
+    assert told.code == 0, told.err
+    judged = cli("review", dataset, "--all", "--json")
+    assert judged.json["policy"] == "the dataset's own card"
+    assert [one["verdict"] for one in judged.json["pull_requests"]] == ["merge"], judged.err
     Path("bad.csv").write_text("size,rooms,price\n1,2,3.5\n1,2,cheap\n")
-    begun = cli(
-        "init", "--task", "tabular-regression", "--data", "homes.csv", "--column", "target=price"
-    )
-    assert begun.code == 0, begun.err
-    told = cli("contribute", f"{OWNER}/homes", "homes.csv", "--dry-run")
-    assert told.code == 3
-    assert "no published model says which it is" in told.err
-    assert f"hf upload {OWNER}/homes FILE --repo-type dataset --create-pr" in told.err
-    told = cli("contribute", f"{OWNER}/homes", "bad.csv", "--dry-run")
+    told = cli("contribute", dataset, "bad.csv", "--dry-run")
     assert "'cheap' in row 2" in told.err
+
+
+def test_number_when_neither_model_nor_card_says_it_then_contribute_says_what_can_be_done(
+    cli: Cli, hub: Hub
+) -> None:
+    dataset = homes(cli, "houses")
+    changes = Changes({"README.md": b"---\nlanguage: en\n---\n# Houses\n"})
+    hub.commit(Repo(dataset, "dataset"), changes, message="Card", run_id="card")
+    told = cli("contribute", dataset, "houses.csv", "--dry-run")
+    assert told.code == 3
+    assert "neither the dataset's card nor a published model says which it is" in told.err
+    assert "`hub_trainer: {task: TASK, columns: {OURS: THEIRS}}`" in told.err
+    assert f"hf upload {dataset} FILE --repo-type dataset --create-pr" in told.err
+
+
+def test_column_when_it_numbers_the_rows_then_no_model_sees_it_and_no_contributor_needs_it(
+    cli: Cli, hub: Hub
+) -> None:
+    rows = "".join(f"{n},{40 + n * 7 % 60},{n * 2}.5\n" for n in range(1, 61))
+    Path("flats.csv").write_text(f"ID,size,price\n{rows}")
+    args = ("init", "--task", "tabular-regression", "--data", "flats.csv", "--json")
+    told = cli(*args, "--column", "target=price")
+    assert told.code == 0, told.err
+    assert told.json["notes"] == [
+        "the column 'ID' numbers the rows, so no model sees it (drop_columns in flats.yaml); who "
+        "contributes may leave it out"
+    ]
+    made = load_recipe(Path("flats.yaml")).recipe
+    assert made.collect.datasets[0].drop_columns == ["ID"]
+    assert made.prepare.test_split.drop_columns == ["ID"]  # type: ignore[union-attr]
+    assert cli("check", "flats.yaml").code == 0
+    Path("new.csv").write_text("size,price\n77,180.5\n52,90.25\n")
+    told = cli("contribute", f"{OWNER}/flats", "new.csv", "--yes", "--json")
+    assert (told.code, told.json["rows"]) == (0, 2), told.err
+
+
+def test_init_when_several_things_are_wrong_then_all_are_told_at_once(cli: Cli, hub: Hub) -> None:
+    Path("rows.csv").write_text(texts(30).replace("text,label", "words,kind"))
+    Path("rows.yaml").write_text("there: already")
+    args = ("init", "--task", "text-classification", "--data", "rows.csv")
+    told = cli(*args, "--base-model", "no/model", "--column", "text=word", "--json")
+    assert told.code == 2
+    assert "The recipe is there already." in told.err
+    assert "The base model is not on this Hub." in told.err
+    assert "The file has no column 'word'. No column can be told to be the label." in told.err
+    assert "Name them: --column text=words --column label=kind" in told.err
+    assert len(told.json["problems"]) == 3
+    told = cli("init", "--task", "text-clasification", "--data", "gone.csv")
+    assert "no task 'text-clasification'" in told.err
+    assert "There is no such file." in told.err
+
+
+def test_labels_when_alike_then_somebody_at_a_terminal_is_asked_before_anything_is_made(
+    cli: Cli, hub: Hub
+) -> None:
+    Path("twice.csv").write_text(texts(60, labels="Spam,spam,ham"))
+    wanted = creation.Beginning(
+        "text-classification", Path("twice.csv"), Path("twice.yaml"), base_model=TEXT_BASE
+    )
+    asked: list[Sequence[str]] = []
+
+    def refuses(notes: Sequence[str]) -> bool:
+        asked.append(notes)
+        return False
+
+    assert creation.begin(hub, wanted, agrees=refuses) is None
+    assert "'Spam' (20 rows), 'spam' (20 rows)" in asked[0][0]
+    assert not Path("twice.yaml").exists()
+    assert not hub.exists(Repo(f"{OWNER}/twice", "dataset"))
 
 
 def test_numbers_when_they_have_a_decimal_comma_then_init_writes_numbers(
@@ -369,8 +449,19 @@ def test_columns_when_they_cannot_be_told_then_a_likely_one_is_the_example() -> 
     raw = RawSplit(pa.table({"review": ["a"], "note": ["b"], "mood": ["c"]}), "default")
     task = load_task("text-classification")
     with pytest.raises(DataError) as caught:
-        creation.find_columns(raw, task, {}, where="x")
-    assert caught.value.do == "Name it: --column text=review"
+        own_columns.find_columns(raw, task, {}, where="x")
+    assert caught.value.do == "Name them: --column text=review --column label=mood"
     with pytest.raises(DataError) as caught:
-        creation.find_columns(raw, task, {"text": "review"}, where="x")
+        own_columns.find_columns(raw, task, {"text": "review"}, where="x")
     assert caught.value.do == "Name it: --column label=mood"
+
+
+def test_columns_when_one_counts_the_rows_then_it_is_not_the_example() -> None:
+    told = ["the door does not close", "a window is broken here", "nobody has seen the key"]
+    count = 12
+    raw = RawSplit(
+        pa.table({"nr": range(count), "said": told * 4, "kind": ["a", "b", "c"] * 4}), "default"
+    )
+    with pytest.raises(DataError) as caught:
+        own_columns.find_columns(raw, load_task("text-classification"), {}, where="x")
+    assert caught.value.do == "Name them: --column text=said --column label=kind"

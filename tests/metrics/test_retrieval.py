@@ -56,7 +56,38 @@ def test_recall_when_a_model_has_no_vectors_then_it_finds_by_chance_alone() -> N
 
 def test_recall_when_no_pair_belongs_together_then_is_0() -> None:
     pairs = list(zip(unit(3, 0), unit(3, 1), strict=True))
-    assert recall("recall_at_1", [2.0, 2.0, 2.0], pairs) == 0.0
+    assert recall("recall_at_1", [0.0, 0.0, 0.0], pairs) == 0.0
+    assert recall("triplet_accuracy", [0.0, 0.0, 0.0], pairs) == 0.0
+
+
+def test_recall_when_all_pairs_have_one_number_then_all_belong_together() -> None:
+    vectors = unit(4, 0)
+    pairs = list(zip(vectors, vectors, strict=True))
+    assert recall("recall_at_1", [1.0] * 4, pairs) == 1.0
+    assert recall("recall_at_1", [1.0] * 4, list(zip(vectors, vectors[::-1], strict=True))) == 0.0
+
+
+def test_triplets_when_measured_then_are_counted_one_by_one() -> None:
+    rng = np.random.default_rng(3)
+    anchors, others = unit(12, 5), unit(60, 6)
+    rows = [(int(rng.integers(12)), place, float(rng.integers(0, 6))) for place in range(60)]
+    pairs = [(anchors[a], others[o]) for a, o, _ in rows]
+    numbers = [number for *_, number in rows]
+    shares = []
+    for anchor, place, number in rows:
+        wrong = [o for a, o, n in rows if a == anchor and n <= 1.0]
+        if number >= 4.0 and wrong:
+            right = float(anchors[anchor] @ others[place])
+            beaten = [float(anchors[anchor] @ others[o]) < right for o in wrong]
+            shares.append(sum(beaten) / len(beaten))
+    assert len(shares) > 5
+    assert recall("triplet_accuracy", numbers, pairs) == pytest.approx(np.mean(shares))
+    assert recall("triplet_accuracy", numbers, [None] * 60) == 0.5
+
+
+def test_triplets_when_two_texts_are_one_then_neither_wins() -> None:
+    first, second = unit(2, 1)
+    assert recall("triplet_accuracy", [1.0, 0.0], [(first, second), (first, second)]) == 0.5
 
 
 def test_number_when_two_models_are_compared_then_by_their_vectors() -> None:

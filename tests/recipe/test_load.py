@@ -7,7 +7,7 @@ import pytest
 
 from hub_trainer.errors import ExitCode, RecipeError, UsageError
 from hub_trainer.recipe import json_schema, load_recipe
-from hub_trainer.recipe.arguments import OWNED, RENAMED, training_argument_types
+from hub_trainer.recipe.arguments import OWNED, RENAMED, SHORT, training_argument_types
 
 GOOD = """\
 task: text-classification
@@ -71,15 +71,25 @@ def test_argument_when_renamed_upstream_then_message_says_what_replaced_it(
     ]
 
 
+@pytest.mark.parametrize("key", sorted(SHORT))
+def test_argument_when_named_in_short_then_message_has_its_whole_name(
+    tmp_path: Path, key: str
+) -> None:
+    [found] = problems_of(write(tmp_path, GOOD.replace("num_train_epochs", key)))
+    whole = SHORT[key]
+    assert found == f"11: train.arguments.{key} is not a TrainingArguments key; write {whole}"
+    assert whole in training_argument_types()
+
+
 @pytest.mark.parametrize(
     "key",
     [key for key in {**RENAMED, **OWNED} if key.startswith(("fsdp", "deepspeed", "sharded"))],
 )
-def test_argument_when_it_shards_the_model_then_message_says_that_it_is_refused(
+def test_argument_when_it_shards_the_model_then_message_says_where_that_is_set(
     tmp_path: Path, key: str
 ) -> None:
     [found] = problems_of(write(tmp_path, GOOD.replace("num_train_epochs", key)))
-    assert found.endswith("remove it: models sharded by FSDP or DeepSpeed are refused for now")
+    assert found.endswith("how a model is sharded, as accelerate_configs/fsdp2.yaml")
 
 
 @pytest.mark.parametrize("key", sorted(OWNED))

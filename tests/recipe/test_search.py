@@ -68,8 +68,8 @@ def test_search_when_several_faults_then_all_are_named_with_the_nearest_key(tmp_
         "tune.search.train.arguments: holds no single value; name one of its keys, as"
         " train.arguments.NAME",
         "tune.search.train.lora.r: 0 will not do: input should be greater than 0",
-        "tune.search.train.arguments.lr: 1 will not do: lr: is gone from transformers; write"
-        " learning_rate",
+        "tune.search.train.arguments.lr: 1 will not do: lr: is not a TrainingArguments key;"
+        " write learning_rate",
         "tune.search.train.arguments.num_train_epochs: 'many' will not do: num_train_epochs: takes"
         " a number, got 'many'",
         "tune.search.train.lora.lora_dropout: 1 will not do: input should be less than 1",

@@ -36,7 +36,7 @@ from hub_trainer.finetune.similarity import (
 from hub_trainer.finetune.tokenizers import load_tokenizer
 from hub_trainer.finetune.trial import try_classifier
 from hub_trainer.recipe import TrainSection
-from hub_trainer.recipe.schema import LossSection
+from hub_trainer.recipe.learning import LossSection
 from hub_trainer.stages.publish.reload import reload
 from hub_trainer.tasks import ModelFolders, Splits, load_task, outline, outline_for, task_of
 from hub_trainer.tasks.sentence_similarity import TASK
@@ -417,8 +417,14 @@ def test_base_when_it_has_a_decoder_or_another_layer_then_check_says_so(
             {"train__method": "head"},
             "does not offer 'head', as a cosine of embeddings has no layer of its own",
         ),
-        ({"train__loss": "focal"}, "focal is no loss of cosines; use cosent, or remove it"),
-        ({"train__loss": "huber"}, "huber is no loss of cosines; use cosent, or remove it"),
+        (
+            {"train__loss": "focal"},
+            "focal is no loss of cosines; use cosent or in_batch, or remove it",
+        ),
+        (
+            {"train__loss": "huber"},
+            "huber is no loss of cosines; use cosent or in_batch, or remove it",
+        ),
         ({"train__class_weights": True}, "train.class_weights: changes nothing"),
         ({"evaluate__metrics": ["accuracy"], "evaluate__primary": "accuracy"}, "'accuracy'"),
         ({"base_model": None}, "method full of sentence-similarity needs one"),

@@ -25,6 +25,8 @@ SET: dict[str, dict[str, Any]] = {
     "hybrid": {"method": "hybrid", "hybrid": {"new_blocks": 2}},
     "layer_decay": {"layer_decay": 0.9},
     "l1": {"l1": 0.1},
+    "dropout": {"dropout": 0.2},
+    "mixup": {"mixup": 0.2},
     "loss": {"loss": "focal"},
     "fuse": {"fuse": {"method": "greedy_soup"}},
     "class_weights": {"class_weights": True},
@@ -50,3 +52,37 @@ def test_values_when_language_models_take_them_then_each_is_known_to_training() 
     assert set(get_args(get_args(losses.annotation)[0])) == {x for k in LOSSES.values() for x in k}
     assert set(get_args(bits.annotation)) == set(BYTES_OF_QUANTIZED)
     assert set(LoraSection.model_fields) <= set(LoraConfig.__dataclass_fields__)
+
+
+REFUSED = {
+    "mixup": {
+        "token-classification",
+        "automatic-speech-recognition",
+        "sentence-similarity",
+        "text-generation",
+        "tabular-classification",
+        "tabular-regression",
+    },
+    # Pictures have no dropout where no base is named; recipe() of the others names one
+    "dropout": {"text-generation", "tabular-classification", "tabular-regression"},
+}
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_regulariser_when_a_task_has_no_use_for_it_then_says_so(key: str) -> None:
+    found = {
+        name: [problem.message for problem in problems if problem.key == f"train.{key}"]
+        for name in TASKS
+        for problems in [load_task(name).recipe_problems(recipe(name, train=SET[key]), None)]
+    }
+    assert {name for name, told in found.items() if told} == REFUSED[key]
+    for name in REFUSED[key]:
+        assert found[name] == [f"train.{key}: changes nothing in {name}; remove it"]
+
+
+def test_dropout_when_pictures_start_from_no_base_then_is_refused() -> None:
+    for task, refused in (("image-classification", True), ("audio-classification", False)):
+        wanted = recipe(task, base_model=None, train={"method": "scratch", "dropout": 0.2})
+        told = [problem.message for problem in load_task(task).recipe_problems(wanted, None)]
+        text = f"train.dropout: changes nothing in {task}; remove it"
+        assert (text in told) == refused

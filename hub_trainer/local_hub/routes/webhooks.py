@@ -5,8 +5,10 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from hub_trainer.local_hub import webhooks
+from hub_trainer.local_hub import jobs, webhook_jobs, webhooks
 from hub_trainer.local_hub.errors import bad_request, not_found
+from hub_trainer.local_hub.permissions import is_member, require_namespace
+from hub_trainer.local_hub.routes.jobs import runner_of
 from hub_trainer.local_hub.webhooks import Webhook, known_domain
 from hub_trainer.local_hub.wire import Call, Entry, nothing, reply
 
@@ -15,26 +17,42 @@ WATCHED_TYPES = ("user", "org", "model", "dataset", "space")
 
 def list_all(call: Call) -> Response:
     """GET /api/settings/webhooks."""
-    return reply([_show(each) for each in webhooks.list_webhooks(call.core.store, _user_id(call))])
+    found = webhooks.list_webhooks(call.core.store, _user_id(call))
+    return reply([_show(call, each) for each in found])
 
 
 def create(call: Call) -> Response:
     """POST /api/settings/webhooks."""
-    fields = _fields(call.json())
-    if "url" not in fields:
-        raise bad_request("A webhook needs a url.")
+    wanted = call.json()
+    fields, source = _fields(wanted), _source(call, wanted)
+    if ("url" in fields) == (source is not None):
+        raise bad_request("A webhook needs a url or a jobSourceId, and not both.")
     fields = {"domains": ["repo", "discussion"], **fields}
-    return _answer(webhooks.insert_webhook(call.core.store, _user_id(call), fields))
+    with call.core.store.write():
+        made = webhooks.insert_webhook(call.core.store, _user_id(call), fields)
+        if source is not None:
+            webhook_jobs.set_job(call.core.store, made.id, source, _secrets(wanted))
+    return _answer(call, made)
 
 
 def get(call: Call) -> Response:
     """GET /api/settings/webhooks/{id}."""
-    return _answer(_find(call))
+    return _answer(call, _find(call))
 
 
 def update(call: Call) -> Response:
     """POST /api/settings/webhooks/{id}."""
-    return _update(call, _fields(call.json()))
+    wanted = call.json()
+    fields, source = _fields(wanted), _source(call, wanted)
+    if "url" in fields and source is not None:
+        raise bad_request("A webhook has a url or a jobSourceId, and not both.")
+    with call.core.store.write():
+        if source is not None:
+            fields["url"] = ""
+            webhook_jobs.set_job(call.core.store, _find(call).id, source, _secrets(wanted))
+        elif "url" in fields:
+            webhook_jobs.delete_job(call.core.store, _find(call).id)
+        return _update(call, fields)
 
 
 def enable(call: Call) -> Response:
@@ -55,7 +73,26 @@ def delete(call: Call) -> Response:
 
 def _update(call: Call, fields: dict[str, Any]) -> Response:
     found = _find(call)
-    return _answer(webhooks.update_webhook(call.core.store, found.user_id, found.id, fields))
+    return _answer(call, webhooks.update_webhook(call.core.store, found.user_id, found.id, fields))
+
+
+def _source(call: Call, wanted: dict[str, Any]) -> jobs.Job | None:
+    """The job to start again and again; else 400 or 404, as for jobs."""
+    job_id = wanted.get("jobSourceId")
+    if job_id is None:
+        if wanted.get("secrets") is not None:
+            raise bad_request("secrets go with a jobSourceId.")
+        return None
+    runner_of(call)
+    source = jobs.find_job_by_id(call.core.store, str(job_id))
+    if not is_member(call.actor, source.namespace):
+        raise not_found(f"Job {job_id} does not exist.")
+    require_namespace(call.core.store, call.actor, source.namespace)
+    return source
+
+
+def _secrets(wanted: dict[str, Any]) -> dict[str, str]:
+    return jobs.read_variables(wanted, "secrets")
 
 
 def _find(call: Call) -> Webhook:
@@ -111,14 +148,15 @@ def _is_watched(each: Any) -> bool:
     return isinstance(each.get("name"), str)
 
 
-def _answer(found: Webhook) -> Response:
-    return reply({"webhook": _show(found)})
+def _answer(call: Call, found: Webhook) -> Response:
+    return reply({"webhook": _show(call, found)})
 
 
-def _show(found: Webhook) -> dict[str, Any]:
+def _show(call: Call, found: Webhook) -> dict[str, Any]:
     return {
         "id": found.id,
-        "url": found.url,
+        "url": found.url or None,
+        "job": webhook_jobs.show_job(call.core.store, found.id),
         "watched": found.watched,
         "domains": found.domains,
         "secret": found.secret or None,

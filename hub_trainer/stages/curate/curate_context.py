@@ -21,6 +21,7 @@ from hub_trainer.rows import RowSpec, read_rows, write_rows
 from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.stages.curate.agreed_file import Target
 from hub_trainer.tasks import Task
+from hub_trainer.tasks.outlines import pairs_alone
 
 Shas = Mapping[tuple[str, str], str]
 """(repo_id, revision) of a dataset -> the commit at which it is read."""
@@ -122,6 +123,7 @@ class CurateContext:
                 kinds=dict(self.task.columns),
                 columns=dict(source.columns),
                 drop_columns=tuple(source.drop_columns),
+                matches=pairs_alone(self.recipe),
             )
             into = self.scratch / "test"
             fetched = fetch_rows(self.hub, source, self.sha(source), spec, scratch=into)

@@ -22,6 +22,7 @@ from hub_trainer.rows.store import ROW_ID, read_rows
 from hub_trainer.stages.evaluate.conversation import Said, account_of
 from hub_trainer.stages.evaluate.importance import FIGURE, draw_importance, measure_importance
 from hub_trainer.stages.evaluate.probe_baseline import probe_answers
+from hub_trainer.stages.evaluate.robustness import Loss
 from hub_trainer.stages.evaluate.trained_round import TrainedRound, cut, write_table
 from hub_trainer.stages.evaluate.verdict import Candidate, Measurement, judge
 from hub_trainer.stats.gate import Against
@@ -94,6 +95,9 @@ def measure_round(trained: TrainedRound, task: Task, folder: Path) -> Results:
         of = measure_importance(task, folders, questions.rows, seed=truth.seed)
         draw_importance(of, folder / FIGURE)
         detail["importance"] = of
+    loss = Loss(task, folders, truth.primary, names, truth.seed)
+    if section.perturb and (lost := loss.measure(questions, alike)) is not None:
+        detail["perturbed"] = lost
     said = Said(alike, {one.against: one.found for one in others})
     return replace(
         judge(trained, measured, num_examples=len(questions.rows)),
