@@ -349,7 +349,9 @@ def _answer(call: Mapping[str, Any], limits: SandboxLimits) -> dict[str, Any]:
     try:
         return {"value": _named(call["function"])(**call["arguments"])}
     except DataError as error:
-        return {"error": _fields(error)}
+        return {
+            "error": {"what": error.what, "where": error.where, "got": error.got, "do": error.do}
+        }
     except MemoryError:
         what = f"Reading the data needs more than {limits.memory_bytes:,} bytes of memory."
         return {"error": {"what": what, "do": "Split the data into smaller files."}}
@@ -358,10 +360,6 @@ def _answer(call: Mapping[str, Any], limits: SandboxLimits) -> dict[str, Any]:
     except Exception as error:
         cause = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         return {"error": {"what": "The data cannot be read.", "got": cause[:300]}}
-
-
-def _fields(error: DataError) -> dict[str, str | None]:
-    return {"what": error.what, "where": error.where, "got": error.got, "do": error.do}
 
 
 def _leave_network() -> None:

@@ -25,7 +25,7 @@ from hub_trainer.errors import ExitCode, UsageError
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import RatingStore
 from hub_trainer.recipe import load_recipe
-from hub_trainer.tasks import TASKS, load_task
+from hub_trainer.tasks import TASKS, load_task, offered_beside
 from tests.ratings.factory import generation, keep_pair, rating
 
 ROOT = Path(__file__).parents[1]
@@ -280,7 +280,7 @@ def test_tasks_when_listed_then_the_recipe_page_names_their_columns() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_methods_when_listed_in_the_readme_then_they_are_those_of_the_task(name: str) -> None:
     [row] = re.findall(rf"^\| `{name}` \|.*\| (.*) \|$", (ROOT / "README.md").read_text(), re.M)
-    assert set(re.findall(r"`(\w+)`", row)) == load_task(name).methods
+    assert set(re.findall(r"`(\w+)`", row)) == offered_beside(load_task(name).unfit)
 
 
 def test_accelerate_configs_when_listed_then_the_page_says_which_work() -> None:

@@ -186,16 +186,12 @@ def _metrics_table(facts: CardFacts) -> str:
     shown = {header: metrics for header, metrics in columns.items() if metrics}
     rows = [
         [
-            _metric_name(metric, metric == results.primary),
+            with_sense(metric, shown=f"**{metric}**" if metric == results.primary else None),
             *(estimate(metrics.get(metric)) for metrics in shown.values()),
         ]
         for metric in results.metrics
     ]
     return table(["metric", *shown], rows)
-
-
-def _metric_name(metric: str, is_primary: bool) -> str:
-    return with_sense(metric, shown=f"**{metric}**" if is_primary else None)
 
 
 def _mcnemar(comparison: ComparisonResult) -> str:

@@ -73,11 +73,9 @@ def judge_errors(
     errors = -answer.scores(values, said)
     groups = answer.strata([one.value for one in said])
     num = len(held_out)
-    quality = compare_errors(errors[:num], errors[num:], groups, numbers)
-    ranks = compare_ranks(
-        errors[:num], _exchanged(values[:num], said[:num], answer), errors[num:], groups, numbers
-    )
-    quality = _joined(quality, ranks)
+    exchanged = _exchanged(values[:num], said[:num], answer)
+    ranks = compare_ranks(errors[:num], exchanged, errors[num:], groups, numbers)
+    quality = joined(compare_errors(errors[:num], errors[num:], groups, numbers), ranks)
     told = (
         f"{judge} gives other answers: its error is {quality.disagreement:.2f}, on held-out rows "
         f"{quality.reference_disagreement:.2f}"
@@ -187,7 +185,7 @@ def compare_ranks(
     )
 
 
-def _joined(tail: LabelQuality, ranks: LabelQuality | None) -> LabelQuality:
+def joined(tail: LabelQuality, ranks: LabelQuality | None) -> LabelQuality:
     """One finding of two, with Simes' chance of both.
 
     Huge errors are only some of the wrong answers, so where ranks show it too, they say how many.

@@ -18,6 +18,7 @@ ACCEPTED = "Merged by a person, who has looked at: {}."
 CLOSED = "Closed: this is not a contribution of rows."
 ADVICE = {
     "label quality": "Look at the labels of the rows named, and correct or drop them.",
+    "answers to their prompts": "Look whether the answers named are to their own prompts.",
     "labels one by one": "Look at the labels of the rows named, and correct or drop them.",
     "test leakage": "Drop rows that were taken from the test set; new ones must be your own.",
     "duplicates": "Drop the rows that are there already.",

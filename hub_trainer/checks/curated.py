@@ -12,7 +12,7 @@ from hub_trainer.checks.verdict import Check
 
 TITLE = "Add examples that raters agree on"
 FILE_PREFIX = "ratings-"
-JUDGED = ("label quality", "labels one by one")
+JUDGED = ("label quality", "labels one by one", "answers to their prompts")
 """Names of the checks that go by what a judge thinks of the answers."""
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ CHECKERS = f"{WORKER}:import_checkers"
 """What warms up a process whose children carry out checks; see `hub_trainer.sandbox.kept_warm`."""
 SCHEMA_CHECKS = frozenset({"columns", "label names", "usable rows"})
 READ_LIMITS = SandboxLimits(cpu_seconds=300, wall_seconds=600)
+WEIGH_LIMITS = SandboxLimits(cpu_seconds=2_400, wall_seconds=1_800)
+"""Of a child that asks a model which writes; its rows are as many as it should take half of."""
+PROMPTED = "answers to their prompts"
 MAX_CELL_BYTES = 20_000_000
 
 
@@ -54,7 +57,8 @@ class ReviewContext:
     near: float | None
     review: ReviewSection
     model: Mapping[str, Any] | None = None
-    """task, folder and label_names of the published model; None asks a probe."""
+    """The published model, as the worker is told it: task, answer, label_names and folder; of one
+    that writes its base's folder and the size of its weights as well. None asks a probe."""
 
     @property
     def answer(self) -> str:
@@ -140,10 +144,7 @@ def inspect_files(folder: Path, context: ReviewContext, *, split: str) -> Inspec
 
 
 def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], tuple[int, ...]]:
-    """The checks that look at every row, the costly one last, and the rows to leave out.
-
-    Answers have no label that a model could judge: what they are worth, people say.
-    """
+    """The checks that look at every row, the costly one last, and the rows to leave out."""
     review, modality = context.review, context.base.spec.modality
     paths = {
         "new": str(new.path),
@@ -172,15 +173,37 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
         # Only repeats of the dataset are numbered: which rows are sealed stays untold.
         check_left_out(signs["repeats"]),
     ]  # fmt: skip
+    arguments = {**paths, "modality": modality, "answer": context.answer}
     if not load_input(modality).has_formats:
-        checks += _check_labels({**paths, "modality": modality}, context)
+        checks += _check_labels(arguments, context)
+    elif context.model and context.test:
+        checks.append(_check_prompted(arguments, context))
     return checks, left_out
+
+
+def _check_prompted(arguments: Mapping[str, Any], context: ReviewContext) -> Check:
+    """What is written, before the published model: whether it answers its own prompt."""
+    asked = {**arguments, "model": dict(context.model or {})}
+    try:
+        found = _call("score_answers", asked, context.folder, limits=WEIGH_LIMITS)
+    except DataError as error:
+        log.warning("The published model cannot be asked about answers: %s", error)
+        found = None
+    if found is None:
+        return Check(PROMPTED, True, "no model can tell whether they answer their prompts")
+    quality = LabelQuality(**{**found["quality"], "doubtful": tuple(found["quality"]["doubtful"])})
+    made = check_label_quality(
+        quality,
+        judge=str(found["judge"]),
+        max_wrong_fraction=context.review.max_disagreement,
+        told=found["told"],
+    )
+    return replace(made, name=PROMPTED)
 
 
 def _check_labels(arguments: Mapping[str, Any], context: ReviewContext) -> list[Check]:
     """The labels before the published model; before a probe when that cannot be asked."""
     allowed = context.review.max_disagreement
-    arguments = {**arguments, "answer": context.answer}
     if context.model:
         asked = {**arguments, "model": dict(context.model)}
         try:
@@ -226,9 +249,14 @@ def _read(
 
 
 def _call(
-    function: str, arguments: Mapping[str, Any], folder: Path, *, module: str = WORKER
+    function: str,
+    arguments: Mapping[str, Any],
+    folder: Path,
+    *,
+    module: str = WORKER,
+    limits: SandboxLimits = READ_LIMITS,
 ) -> Any:
-    return run_sandboxed(f"{module}:{function}", arguments, folder=folder, limits=READ_LIMITS)
+    return run_sandboxed(f"{module}:{function}", arguments, folder=folder, limits=limits)
 
 
 def told(error: DataError) -> str:

@@ -1,6 +1,7 @@
 """Material of a review at pinned commits: main, the pull request's files, sealed rows, a model."""
 
 import glob
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +11,24 @@ from hub_trainer.checks.card import MAX_CARD_BYTES, card_metadata
 from hub_trainer.checks.inspection import ReviewContext, read_trusted
 from hub_trainer.checks.policy import Policy
 from hub_trainer.checks.reading import Reading
-from hub_trainer.errors import DataError
+from hub_trainer.errors import DataError, HubTrainerError
+from hub_trainer.finetune.model_folder import (
+    adapter_base,
+    download_folders,
+    download_model,
+    is_weights,
+)
 from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
 from hub_trainer.inputs.media import medium_of_reader
 from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows import RowSpec, SplitFiles, find_split_files
 from hub_trainer.rows.fetch import fetch_files as fetch_split
 
+log = logging.getLogger(__name__)
+
 CARD = "README.md"
+MAX_WRITER_BYTES = 1_500_000_000
+"""Weights that a child holds in float32, twice the size of bfloat16, beside what it imports."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +95,14 @@ def prepare_context(hub: Hub, policy: Policy, main: Tip, work_dir: Path) -> Revi
     spec = _task_spec(policy)
     base = _read_split(hub, policy.source, main.commit_sha, work_dir / "base", spec)
     test = _read_test(hub, policy, main, work_dir / "test", base.spec)
-    is_judged = not base.spec.input.has_formats
+    fetch = _fetch_writer if base.spec.input.dialogue else _fetch_model
     return ReviewContext(
         folder=work_dir,
         base=base,
         test=test,
         near=policy.near,
         review=policy.review,
-        model=_fetch_model(hub, policy, work_dir / "model") if test and is_judged else None,
+        model=fetch(hub, policy, work_dir / "model") if test else None,
     )
 
 
@@ -153,4 +164,40 @@ def _fetch_model(hub: Hub, policy: Policy, folder: Path) -> dict[str, Any] | Non
         "answer": policy.answer,
         "folder": str(folder.resolve()),
         "label_names": list(pinned.label_names),
+    }
+
+
+def _fetch_writer(hub: Hub, policy: Policy, folder: Path) -> dict[str, Any] | None:
+    """As `_fetch_model`, of a model that writes, with the base of an adapter; None for one that is
+    too large for a child to hold, or that cannot be loaded."""
+    del folder  # so large files lie in the client's cache alone
+    if policy.model is None or policy.task is None:
+        return None
+    pinned = policy.model
+    try:
+        small = download_model(hub, pinned.repo_id, pinned.commit_sha, with_weights=False)
+        named = adapter_base(hub, small)
+        repos = [(pinned.repo_id, pinned.commit_sha), *([named] if named else [])]
+        num_bytes = sum(
+            file.size_bytes
+            for repo_id, commit_sha in repos
+            for file in hub.list_files(Repo(repo_id), commit_sha)
+            if is_weights(file.path)
+        )
+        if num_bytes > MAX_WRITER_BYTES:
+            log.warning(
+                "%s is not asked about answers: its weights are %s bytes, at most %s are loaded",
+                pinned.repo_id, f"{num_bytes:,}", f"{MAX_WRITER_BYTES:,}",
+            )  # fmt: skip
+            return None
+        model, base = download_folders(hub, pinned.repo_id, pinned.commit_sha)
+    except HubTrainerError as error:
+        log.warning("The published model cannot be asked about answers: %s", error)
+        return None
+    return {
+        "task": policy.task,
+        "answer": policy.answer,
+        "folder": str(model.resolve()),
+        "base": str(base.resolve()) if base else None,
+        "num_bytes": num_bytes,
     }

@@ -25,6 +25,7 @@ from hub_trainer.checks.probe import (
     sample_rows,
     with_labels,
 )
+from hub_trainer.checks.prompted_answers import judge_prompted
 from hub_trainer.checks.reading import Reading
 from hub_trainer.checks.schema import schema_of
 from hub_trainer.duplicates import find_duplicates, find_repeats, is_copy
@@ -82,7 +83,9 @@ def read_files(
         wanted = RowSpec.from_json(spec) if spec else infer_spec(raw)
         rows = canonical_rows(raw, wanted, source="", where="the files")
     except DataError as error:
-        return {"schema": schema.to_json(), "error": _fields(error)}
+        # Without what was found: that may be row text.
+        told = {"what": error.what, "where": error.where, "do": error.do}
+        return {"schema": schema.to_json(), "error": told}
     write_rows(Path(out), rows.table)
     reading = Reading(
         Path(out),
@@ -177,7 +180,14 @@ def score_answers(
     modality: str,
     answer: str,
 ) -> dict[str, Any] | None:
-    """What a model says of the new answers: by the shares of names, else by their errors."""
+    """What a model says of the new answers: by their prompts, by the shares of names, or by their
+    errors."""
+    dialogue = load_input(modality).dialogue
+    if dialogue is not None:
+        if model is None or test is None:
+            return None
+        files = [read_rows(Path(path)) for path in (new, test)]
+        return judge_prompted(*files, model=model, dialogue=dialogue)
     if load_answer(answer).is_share_of_names:
         return score_labels(new, base, test, model=model, modality=modality)
     files = [read_rows(Path(path)) if path else [] for path in (new, base, test)]
@@ -255,8 +265,3 @@ def _conflicts(
         for match in repeated
         if match.kind == "exact"
     )
-
-
-def _fields(error: DataError) -> dict[str, str | None]:
-    """What an error says without what was found: that may be row text."""
-    return {"what": error.what, "where": error.where, "do": error.do}

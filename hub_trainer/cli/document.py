@@ -176,7 +176,7 @@ def methods_table() -> str:
         (
             task.name,
             task.answer.name,
-            *("yes" if m in task.methods else f"no ({reasons[task.unfit[m]]})" for m in METHODS),
+            *(f"no ({reasons[task.unfit[m]]})" if m in task.unfit else "yes" for m in METHODS),
         )
         for task in tasks
     ]

@@ -87,6 +87,15 @@ def knows_outputs(config: PretrainedConfig, names: Sequence[str], problem_type: 
     return means_the_same and len(known) == len(names) and set(known) == set(names)
 
 
+def start_classifier(
+    auto_class: Any, base_dir: Path | None, config: PretrainedConfig, train: TrainSection
+) -> Any:
+    """What a run begins with: the base's weights, or random ones where the method needs none."""
+    if base_dir is not None and train.method_facts.needs_weights:
+        return load_classifier(auto_class, base_dir, config, seed=train.seed)
+    return new_classifier(auto_class, config, seed=train.seed)
+
+
 def load_classifier(
     auto_class: Any, base_dir: Path, config: PretrainedConfig, *, seed: int
 ) -> PreTrainedModel:

@@ -131,6 +131,9 @@ class Dialogue(Protocol):
     def answers(self, rows: Sequence[Row]) -> list[str]:
         """What each row says after its question."""
 
+    def crossed(self, asking: Row, answering: Row) -> Row:
+        """One row's question with another's first answer, for a task to weigh the answer."""
+
 
 class Identified(Protocol):
     """What collect, prepare, curate and review ask to tell rows apart."""

@@ -3,6 +3,7 @@
 A row is compared as the text that people read, `text`, and by its question alone, `prompt`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -140,6 +141,12 @@ class _Dialogue:
 
     def answers(self, rows: Sequence[Row]) -> list[str]:
         return [str(row["text"])[len(row.get("prompt") or "") :] for row in rows]
+
+    def crossed(self, asking: Row, answering: Row) -> Row:
+        question, _ = asked_and_answers(example_of(asking))
+        _, (answer, *_) = asked_and_answers(example_of(answering))
+        held = {**json.loads(answering["example"]), "prompt": question, "answers": [answer]}
+        return {**answering, "example": json.dumps(held, ensure_ascii=False)}
 
 
 _DIALOGUE = _Dialogue()

@@ -54,7 +54,9 @@ def table_of(rows: Sequence[Row], features: Features) -> "pd.DataFrame":
             for column, numbers in zip(columns_of(name, kind), parts, strict=True):
                 columns[column] = pd.Series(numbers, dtype="float64")
         else:
-            columns[name] = pd.Series(values, dtype=_dtype(kind))
+            columns[name] = pd.Series(
+                values, dtype="object" if kind in ("category", "text", "date") else "float64"
+            )
     return pd.DataFrame(columns)
 
 
@@ -135,10 +137,6 @@ def holds_texts(values: Sequence[Any]) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def _dtype(kind: FeatureKind) -> str:
-    return "object" if kind in ("category", "text", "date") else "float64"
 
 
 def _value(name: str, kind: FeatureKind, value: Any) -> Any:

@@ -71,7 +71,7 @@ def text_of(value: Any, column: str) -> str:
             raise RowFault(f"no {column}")
         return number_text(value)
     if isinstance(value, Mapping):
-        return _json(value)
+        return json.dumps(value, ensure_ascii=False, default=str)
     if isinstance(value, list | tuple):
         return _joined(value, column)
     if isinstance(value, bytes | bytearray):
@@ -295,7 +295,3 @@ def _as_parts(said: Any) -> Any:
     ):
         return found
     return said
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)

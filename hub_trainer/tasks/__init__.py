@@ -267,12 +267,7 @@ class Task(Protocol):
 
     @property
     def unfit(self) -> Mapping[str, str]:
-        """Values of `train.method` that it does not offer, and why."""
-        ...
-
-    @property
-    def methods(self) -> frozenset[str]:
-        """Values of `train.method`: all others."""
+        """Values of `train.method` that it does not offer, and why; it offers all others."""
         ...
 
     @property
@@ -391,7 +386,7 @@ def constant_answer(task: Task, splits: Splits, rows: Sequence[Row]) -> BasePred
 def offer_problems(task: Task, recipe: Recipe) -> list[Problem]:
     """Names in the recipe that the task does not offer, and settings that do not suit it."""
     wanted: dict[str, tuple[Sequence[str], frozenset[str]]] = {
-        "train.method": ([recipe.train.method], task.methods),
+        "train.method": ([recipe.train.method], offered_beside(task.unfit)),
         "prepare.augment": (recipe.prepare.augment, task.augmentations),
         "evaluate.metrics": (recipe.evaluate.metrics, task.metrics),
     }
@@ -480,6 +475,8 @@ LANGUAGE_KEYS = (
     "serve.rival",
 )
 """Keys of the recipe that change nothing but where answers are written."""
+ESTIMATOR_KEYS = ("train.estimator", "train.estimator_arguments")
+"""Keys that change nothing but where an estimator of scikit-learn is fitted."""
 TORCH_KEYS = ("train.layer_decay", "train.l1", "train.loss", "train.dropout", "train.mixup")
 """Keys that change nothing but in the training of a torch model with a head."""
 SPEECH_KEYS = ("train.speech",)

@@ -22,12 +22,11 @@ from hub_trainer.finetune.classifier import (
     knows_outputs,
     labelled_config,
     load_body,
-    load_classifier,
-    new_classifier,
     quiet_transformers,
     run_digest,
     save_classifier,
     settle_threshold,
+    start_classifier,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.dropout import set_dropout
@@ -49,6 +48,7 @@ from hub_trainer.inputs.media import MEDIA, uploaded
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
+    ESTIMATOR_KEYS,
     LANGUAGE_KEYS,
     NOT_QUANTISED,
     PLAIN,
@@ -64,14 +64,12 @@ from hub_trainer.tasks import (
     base_model_problems,
     constant_answer,
     offer_problems,
-    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
-    "train.estimator",
-    "train.estimator_arguments",
+    *ESTIMATOR_KEYS,
     "prepare.max_length",
     "prepare.too_long",
     *LANGUAGE_KEYS,
@@ -143,7 +141,6 @@ class MediaClassification:
     answer: Answer = load_answer("label")
     converses: None = None
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
-    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     counts_tokens: None = None
     metrics: frozenset[str] = load_answer("label").metrics
 
@@ -184,17 +181,14 @@ class MediaClassification:
         progress: Progress,
     ) -> FitReport:
         """Fine-tune a classifier that `pipeline()` loads."""
-        train, auto_class = recipe.train, self.auto_class
+        train = recipe.train
         if base is None:
             config, processor = self.models.new(splits, HEAD.outputs(splits.label_names))
             set_dropout(config, train.dropout)
         else:
             config = labelled_config(base.model, splits.label_names, dropout=train.dropout)
             processor = self.models.processor(base.model)
-        if base is None or not train.method_facts.needs_weights:
-            model = new_classifier(auto_class, config, seed=train.seed)
-        else:
-            model = load_classifier(auto_class, base.model, config, seed=train.seed)
+        model = start_classifier(self.auto_class, base.model if base else None, config, train)
         fit = ClassifierFit(
             train=train,
             primary=recipe.evaluate.primary,

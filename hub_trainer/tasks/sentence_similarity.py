@@ -41,6 +41,7 @@ from hub_trainer.metrics.retrieval import RETRIEVAL_METRICS
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
+    ESTIMATOR_KEYS,
     LANGUAGE_KEYS,
     NOT_QUANTISED,
     PLAIN,
@@ -56,7 +57,6 @@ from hub_trainer.tasks import (
     base_model_problems,
     constant_answer,
     offer_problems,
-    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -65,8 +65,7 @@ from hub_trainer.tasks.texts import text_boxes, text_faults
 UNUSED_KEYS = (
     "train.mixup",
     "train.class_weights",
-    "train.estimator",
-    "train.estimator_arguments",
+    *ESTIMATOR_KEYS,
     "train.arguments.label_smoothing_factor",
     *LANGUAGE_KEYS,
 )
@@ -117,7 +116,6 @@ class SentenceSimilarity:
     beside: tuple[str, ...] = TEXTS[1:]
     """The second text, which every pair has, whether a recipe names its column or not."""
     unfit: ClassVar[Mapping[str, str]] = NO_LAYER
-    methods: frozenset[str] = offered_beside(NO_LAYER)
     augmentations: frozenset[str] = frozenset()
 
     @property

@@ -35,6 +35,7 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.sounds import sound_problem
 from hub_trainer.tasks import (
+    ESTIMATOR_KEYS,
     LANGUAGE_KEYS,
     NOT_QUANTISED,
     PLAIN,
@@ -51,7 +52,6 @@ from hub_trainer.tasks import (
     base_model_problems,
     constant_answer,
     offer_problems,
-    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -60,8 +60,7 @@ UNUSED_KEYS = (
     "train.class_weights",
     "train.loss",
     "train.mixup",
-    "train.estimator",
-    "train.estimator_arguments",
+    *ESTIMATOR_KEYS,
     "train.arguments.label_smoothing_factor",
     "prepare.max_length",
     "prepare.too_long",
@@ -92,7 +91,6 @@ class SpeechRecognition:
     counts_tokens: None = None
     modality: str = "audio"
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
-    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     augmentations: frozenset[str] = frozenset()
 
     @property

@@ -58,7 +58,6 @@ from hub_trainer.tasks import (
     Widgets,
     constant_answer,
     offer_problems,
-    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind as ColumnKind
@@ -112,7 +111,6 @@ class Tabular:
     counts_tokens: None = None
     modality: str = "table"
     unfit: ClassVar[Mapping[str, str]] = NO_BASE
-    methods: frozenset[str] = offered_beside(NO_BASE)
     augmentations: frozenset[str] = frozenset()
 
     @property

@@ -19,11 +19,10 @@ from hub_trainer.finetune.classifier import (
     knows_outputs,
     labelled_config,
     load_body,
-    load_classifier,
-    new_classifier,
     run_digest,
     save_classifier,
     settle_threshold,
+    start_classifier,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights, positive_weights
@@ -51,6 +50,7 @@ from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
+    ESTIMATOR_KEYS,
     LANGUAGE_KEYS,
     NOT_QUANTISED,
     PLAIN,
@@ -67,13 +67,12 @@ from hub_trainer.tasks import (
     base_model_problems,
     constant_answer,
     offer_problems,
-    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
 from hub_trainer.tasks.texts import text_boxes, text_faults
 
-UNUSED_KEYS = ("train.estimator", "train.estimator_arguments", *LANGUAGE_KEYS)
+UNUSED_KEYS = (*ESTIMATOR_KEYS, *LANGUAGE_KEYS)
 
 USAGES = {
     "label": """\
@@ -114,7 +113,6 @@ class TextClassification:
     beside: tuple[str, ...] = ()
     """`text_pair` where the recipe's columns name a second text."""
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
-    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -188,12 +186,8 @@ class TextClassification:
         names = output_order(config)
         known = AutoConfig.from_pretrained(base.model, trust_remote_code=False)
         tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
-        seed = recipe.train.seed
         starts_from_base = recipe.train.method_facts.needs_weights
-        if starts_from_base:
-            model = load_classifier(auto_class, base.model, config, seed=seed)
-        else:
-            model = new_classifier(auto_class, config, seed=seed)
+        model = start_classifier(auto_class, base.model, config, recipe.train)
         if not (starts_from_base and knows_outputs(known, names, head.problem_type)):
             head.prepare(model, head.targets(splits.train, names))
         model.config.pad_token_id = tokenizer.pad_token_id

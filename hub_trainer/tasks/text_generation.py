@@ -28,6 +28,7 @@ from hub_trainer.reports import FitReport
 from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FORMATS
 from hub_trainer.tasks import (
+    ESTIMATOR_KEYS,
     NO_HEAD,
     PLAIN,
     Asked,
@@ -42,14 +43,12 @@ from hub_trainer.tasks import (
     TokenCounts,
     base_model_problems,
     offer_problems,
-    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
 
 UNUSED_KEYS = (
-    "train.estimator",
-    "train.estimator_arguments",
+    *ESTIMATOR_KEYS,
     "train.class_weights",
     "train.loss",
     "train.mixup",
@@ -82,7 +81,6 @@ class TextGeneration:
     answer: Answer = load_answer("completion")
     modality: str = "prompt"
     unfit: ClassVar[Mapping[str, str]] = NO_HEAD
-    methods: frozenset[str] = offered_beside(NO_HEAD)
     augmentations: frozenset[str] = frozenset()
 
     @property

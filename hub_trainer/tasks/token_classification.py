@@ -19,11 +19,10 @@ from hub_trainer.finetune.classifier import (
     knows_outputs,
     labelled_config,
     load_body,
-    load_classifier,
-    new_classifier,
     quiet_transformers,
     run_digest,
     save_classifier,
+    start_classifier,
 )
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems, loss_problems
 from hub_trainer.finetune.example_weights import example_weights
@@ -42,6 +41,7 @@ from hub_trainer.finetune.words import (
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks import (
+    ESTIMATOR_KEYS,
     LANGUAGE_KEYS,
     NOT_QUANTISED,
     PLAIN,
@@ -57,7 +57,6 @@ from hub_trainer.tasks import (
     base_model_problems,
     constant_answer,
     offer_problems,
-    offered_beside,
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
@@ -66,8 +65,7 @@ UNUSED_KEYS = (
     "train.mixup",
     "train.class_weights",
     "prepare.too_long",
-    "train.estimator",
-    "train.estimator_arguments",
+    *ESTIMATOR_KEYS,
     *LANGUAGE_KEYS,
 )
 MAX_TEXT_CHARACTERS = 10_000
@@ -103,7 +101,6 @@ class TokenClassification:
     """None: long texts are read in windows, to their end."""
     modality: Literal["text", "image", "table"] = "text"
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
-    methods: frozenset[str] = offered_beside(NOT_QUANTISED)
     augmentations: frozenset[str] = frozenset()
 
     @property
@@ -155,11 +152,8 @@ class TokenClassification:
             base.model, splits.label_names, SPANS_HEAD, dropout=recipe.train.dropout
         )
         tokenizer = load_tokenizer(base.model, recipe.prepare.max_length)
-        seed, auto_class = recipe.train.seed, AutoModelForTokenClassification
-        if recipe.train.method_facts.needs_weights:
-            model = load_classifier(auto_class, base.model, config, seed=seed)
-        else:
-            model = new_classifier(auto_class, config, seed=seed)
+        auto_class = AutoModelForTokenClassification
+        model = start_classifier(auto_class, base.model, config, recipe.train)
         model.config.pad_token_id = tokenizer.pad_token_id
         names = output_order(config)
         fit = ClassifierFit(

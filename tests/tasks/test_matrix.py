@@ -128,7 +128,7 @@ CELLS = [
     (task, answer, method)
     for task, answer in SUBJECTS
     for method in METHODS
-    if method in load_task(task, answer).methods
+    if method not in load_task(task, answer).unfit
 ]
 ALIKE = {"labels", "number"}
 """Answers of texts whose models differ from those of a label in their loss alone."""
@@ -308,8 +308,7 @@ def test_table_when_a_cell_cannot_be_then_says_why() -> None:
     for name, one in OUTLINES.items():
         for answer in one.answers:
             task = load_task(name, answer)
-            assert task.methods | task.unfit.keys() == METHODS.keys()
-            assert not task.methods & task.unfit.keys()
+            assert task.unfit.keys() < METHODS.keys()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hub_trainer.finetune.language.tune import LOSSES
 from hub_trainer.finetune.sizes import BYTES_OF_QUANTIZED
 from hub_trainer.recipe import LanguageSection, LoraSection, TrainSection
 from hub_trainer.recipe.method_table import METHODS
-from hub_trainer.tasks import TASKS, load_task
+from hub_trainer.tasks import TASKS, load_task, offered_beside
 from tests.tasks.factory import recipe
 
 SET: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ SET: dict[str, dict[str, Any]] = {
 
 
 def test_methods_when_listed_then_each_is_offered_by_some_task() -> None:
-    assert set().union(*(load_task(name).methods for name in TASKS)) == set(METHODS)
+    assert set().union(*(offered_beside(load_task(name).unfit) for name in TASKS)) == set(METHODS)
 
 
 @pytest.mark.parametrize("key", TrainSection.model_fields)

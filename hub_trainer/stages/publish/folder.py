@@ -280,7 +280,12 @@ def _template_digest(finished: FinishedRound) -> dict[str, str]:
 def _at(pinned: PinnedRepo | None) -> dict[str, Any] | None:
     if pinned is None:
         return None
-    return {"repo_id": pinned.repo_id, "commit_sha": pinned.commit_sha, **_known(pinned)}
+    return {
+        "repo_id": pinned.repo_id,
+        "commit_sha": pinned.commit_sha,
+        "hub_id": pinned.hub_id,
+        "owner": pinned.owner,
+    }
 
 
 def _with_repo(read: DatasetReport, pins: Pins) -> DatasetReport:
@@ -289,7 +294,3 @@ def _with_repo(read: DatasetReport, pins: Pins) -> DatasetReport:
         if (one.repo_id, one.commit_sha) == (read.repo_id, read.commit_sha):
             return replace(read, hub_id=one.hub_id, owner=one.owner)
     return read
-
-
-def _known(pinned: PinnedRepo) -> dict[str, Any]:
-    return {"hub_id": pinned.hub_id, "owner": pinned.owner}
