@@ -20,7 +20,7 @@ MAX_SPEED_CHANGE = 0.1
 FRAME_SECONDS, PAUSE_SECONDS = 0.02, 0.1
 QUIET = 10 ** (-30 / 20)
 """Level of a pause, of what is loud in the sound."""
-MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.6
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 0.6
 MAX_SECONDS = 30.0
 
 
@@ -55,7 +55,7 @@ def speed(samples: Samples, rate: int, rng: Rng) -> Samples:
 
 
 def pause(samples: Samples, rate: int, rng: Rng) -> Samples:
-    """Give each pause of a tenth of a second or more a new length, of 0.05 to 0.6 seconds.
+    """Give each pause of a tenth of a second or more a new length, of 0.1 to 0.6 seconds.
 
     Where that would make the sound longer than half a minute, it stays as it is.
     """

@@ -36,8 +36,8 @@ def test_pauses_when_changed_then_words_stay_and_lengths_differ() -> None:
         found = pause(samples, RATE, np.random.default_rng(seed))
         assert found.dtype == np.float32
         assert loud(found) == pytest.approx(loud(samples), abs=0.07)
-        # two ends of 0.3 s and two pauses of 0.4 s become four of 0.05 to 0.6 s
-        assert 1.6 + 4 * 0.05 - 0.2 <= len(found) / RATE <= 1.6 + 4 * 0.6 + 0.2
+        # two ends of 0.3 s and two pauses of 0.4 s become four of 0.1 to 0.6 s
+        assert 1.6 + 4 * 0.1 - 0.2 <= len(found) / RATE <= 1.6 + 4 * 0.6 + 0.2
         lengths.add(len(found))
     assert len(lengths) > 10
     again = pause(samples, RATE, np.random.default_rng(3))
