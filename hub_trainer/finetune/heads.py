@@ -41,6 +41,8 @@ ProblemType = Literal[
 OUTPUT_NAME = "target"
 """What a model of numbers calls its only output."""
 THRESHOLD = 0.5
+OVER_ALL = "f1_micro"
+"""The metric of all decisions at once."""
 
 
 class AskedHead(Protocol):
@@ -79,8 +81,10 @@ class RowHead(Head, Protocol):
     def predictions(self, scores: FloatArray, config: PretrainedConfig) -> list[Prediction]:
         """One per row."""
 
-    def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
-        """Write into a trained model's config what is chosen on the validation rows."""
+    def settle(
+        self, model: Any, scores: FloatArray | None, targets: Sequence[Any], primary: str
+    ) -> None:
+        """Write into a trained model's config what the validation rows choose for a metric."""
 
     def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
         """Start a new head where the training rows' answers are."""
@@ -136,7 +140,9 @@ class LabelHead:
         found = label_predictions(scores, output_order(config))
         return decide(found, getattr(config, THRESHOLDS, None))
 
-    def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
+    def settle(
+        self, model: Any, scores: FloatArray | None, targets: Sequence[Any], primary: str
+    ) -> None:
         """Nothing is chosen."""
 
     def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
@@ -179,7 +185,8 @@ class LabelSetHead:
         def compute(predicted: EvalPrediction) -> dict[str, float]:
             truth = np.asarray(predicted.label_ids, dtype=np.float64)
             scores = _sigmoid(np.asarray(predicted.predictions, dtype=np.float64))
-            given = (scores >= best_thresholds(scores, truth)).astype(np.float64)
+            limits = best_thresholds(scores, truth, over_all=primary == OVER_ALL)
+            given = (scores >= limits).astype(np.float64)
             found = {
                 name: measure(LABEL_SET_METRICS[name], set_statistics(name, truth, given))
                 for name in {"f1_micro", primary} - PROBABILITY_METRICS.keys()
@@ -206,12 +213,19 @@ class LabelSetHead:
             found.append(Prediction(value, dict(zip(names, row, strict=True))))
         return found
 
-    def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
-        """The thresholds of the validation rows' best F1, label by label."""
+    def settle(
+        self, model: Any, scores: FloatArray | None, targets: Sequence[Any], primary: str
+    ) -> None:
+        """The thresholds of the best F1 on the validation rows.
+
+        Label by label, or over all decisions at once where that is the primary metric.
+        """
         names = output_order(model.config)
         limits = [THRESHOLD] * len(names)
         if scores is not None and len(scores):
-            limits = best_thresholds(scores.astype(np.float64), np.asarray(targets)).tolist()
+            limits = best_thresholds(
+                scores.astype(np.float64), np.asarray(targets), over_all=primary == OVER_ALL
+            ).tolist()
         setattr(model.config, THRESHOLDS, dict(zip(names, limits, strict=True)))
 
     def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
@@ -269,7 +283,9 @@ class NumberHead:
         del config
         return [Prediction(float(value)) for value in scores[:, 0].tolist()]
 
-    def settle(self, model: Any, scores: FloatArray | None, targets: Sequence[Any]) -> None:
+    def settle(
+        self, model: Any, scores: FloatArray | None, targets: Sequence[Any], primary: str
+    ) -> None:
         """Nothing is chosen."""
 
     def prepare(self, model: nn.Module, targets: Sequence[Any]) -> None:
@@ -419,23 +435,76 @@ def output_layer(model: nn.Module) -> nn.Linear | None:
     return layers[-1] if layers else None
 
 
-def best_thresholds(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> Any:
+def best_thresholds(
+    scores: NDArray[np.float64], truth: NDArray[np.float64], *, over_all: bool = False
+) -> Any:
     """(C,) the threshold of each label with the best F1 on (N, C) scores and indicators.
 
-    It lies halfway between two scores. A label without a row keeps 0.5.
+    With `over_all` it is F1 over all decisions at once, in which a rare label is seldom worth its
+    false alarms. A threshold lies halfway between two scores. A label without a row keeps 0.5.
     """
+    labels = [place for place in range(scores.shape[1]) if truth[:, place].any()]
+    cuts = {place: _Cuts.of(scores[:, place], truth[:, place]) for place in labels}
+    taken = {place: int(np.argmax(cut.f1)) for place, cut in cuts.items()}
+    if over_all and labels:
+        taken = _best_over_all(cuts, taken)
     chosen = np.full(scores.shape[1], THRESHOLD)
-    for label in range(scores.shape[1]):
-        if truth[:, label].any():
-            order = np.argsort(-scores[:, label], kind="stable")
-            ranked = scores[order, label]
-            hits = np.cumsum(truth[order, label])
-            f1 = 2 * hits / (np.arange(1, len(hits) + 1) + truth[:, label].sum())
-            ends = np.r_[ranked[1:] < ranked[:-1], True]
-            best = int(np.argmax(np.where(ends, f1, -1.0)))
-            below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
-            chosen[label] = float(np.clip((ranked[best] + below) / 2, 1e-4, 1 - 1e-4))
+    for place, count in taken.items():
+        chosen[place] = cuts[place].threshold(count)
     return chosen
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """One label given to so many rows of the highest scores: 0 to N, and how many of them have it.
+
+    Rows of one score stand together; a count that would part them is never the best.
+    """
+
+    ranked: NDArray[np.float64]
+    hits: NDArray[np.float64]
+    possible: NDArray[np.bool_]
+    positives: float
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float64], truth: NDArray[np.float64]) -> "_Cuts":
+        order = np.argsort(-scores, kind="stable")
+        ranked = scores[order]
+        ends = np.r_[True, ranked[1:] < ranked[:-1], True]
+        return cls(ranked, np.r_[0.0, np.cumsum(truth[order])], ends, float(truth.sum()))
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        return np.arange(len(self.hits), dtype=np.float64)
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        f1: NDArray[np.float64] = 2 * self.hits / (self.counts + self.positives)
+        return np.where(self.possible, f1, -1.0)
+
+    def gain(self, f1: float) -> NDArray[np.float64]:
+        """What each count adds to an F1 of all decisions that is so high already."""
+        return np.where(self.possible, 2 * self.hits - f1 * self.counts, -np.inf)
+
+    def threshold(self, count: int) -> float:
+        """Halfway between the last row that is given the label and the next."""
+        above = self.ranked[count - 1] if count else 1.0
+        below = self.ranked[count] if count < len(self.ranked) else 0.0
+        return float(np.clip((above + below) / 2, 1e-4, 1 - 1e-4))
+
+
+def _best_over_all(cuts: Mapping[int, _Cuts], taken: dict[int, int]) -> dict[int, int]:
+    """Counts of the best F1 over all decisions, by Dinkelbach's steps: each is no worse than before
+    and the last is the best there is."""
+    while True:
+        hits = sum(cuts[place].hits[count] for place, count in taken.items())
+        total = sum(cuts[place].positives + count for place, count in taken.items())
+        found = {p: int(np.argmax(cut.gain(2 * hits / total))) for p, cut in cuts.items()}
+        after = 2 * sum(cuts[p].hits[n] for p, n in found.items())
+        after /= sum(cuts[p].positives + n for p, n in found.items())
+        if after <= 2 * hits / total:
+            return taken
+        taken = found
 
 
 def output_order(config: PretrainedConfig) -> list[str]:

@@ -1,5 +1,6 @@
 """Speech recognisers of either kind: made ready, fitted, saved, loaded and asked in one way."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from torch import nn
@@ -34,6 +36,7 @@ from hub_trainer.finetune.methods import DEFAULT_LORA, merge_adapter
 from hub_trainer.finetune.model_folder import file_stamp
 from hub_trainer.finetune.plan import Batch, FitData, Objective
 from hub_trainer.finetune.progress import StepProgress
+from hub_trainer.finetune.sound_augment import augment
 from hub_trainer.finetune.speech_ctc import (
     ACCURACY,
     HEAD,
@@ -117,12 +120,17 @@ class Clips:
     labels: Sequence[Sequence[int]]
     weights: Sequence[float]
     rate: int
+    augmentations: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         samples = decode(self.rows[index]["audio"], self.rate)
+        if self.augmentations:
+            # The engine has seeded the global state for this row of this epoch.
+            rng = np.random.default_rng(random.getrandbits(64))
+            samples = augment(samples, self.rate, self.augmentations, rng)
         labels, weight = self.labels[index], self.weights[index]
         return {"samples": samples, "labels": labels, "weight": weight}
 
@@ -245,7 +253,11 @@ def steps_of(extractor: Any) -> Callable[[int], int]:
 
 
 def speech_data(
-    learner: Learner, train: Sequence[Row], validation: Sequence[Row], column: str
+    learner: Learner,
+    train: Sequence[Row],
+    validation: Sequence[Row],
+    column: str,
+    augmentations: Sequence[str] = (),
 ) -> tuple[FitData, tuple[str, ...]]:
     """The rows as the engine takes them, and what a person should know of them."""
     left_out: Counter[str] = Counter()
@@ -255,7 +267,7 @@ def speech_data(
     if lengths and learner.unmasked(min(lengths)):
         notes.append("no parts of sounds were masked in training: some are too short for that")
     data = FitData(
-        train=kept,
+        train=replace(kept, augmentations=tuple(augmentations)),
         validation=watched if len(watched) else None,
         collate=learner.collate,
         # Sorted by length, a few clips would be in the same batches in every epoch.

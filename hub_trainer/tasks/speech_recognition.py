@@ -19,6 +19,7 @@ from hub_trainer.finetune.classifier import run_digest
 from hub_trainer.finetune.classifier_checks import argument_problems, base_problems
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.reloading import AsUsers, Promised
+from hub_trainer.finetune.sound_augment import OF_SPEECH
 from hub_trainer.finetune.sounds import unheard
 from hub_trainer.finetune.speech import (
     SpeechFit,
@@ -91,7 +92,7 @@ class SpeechRecognition:
     counts_tokens: None = None
     modality: str = "audio"
     unfit: ClassVar[Mapping[str, str]] = NOT_QUANTISED
-    augmentations: frozenset[str] = frozenset()
+    augmentations: frozenset[str] = OF_SPEECH
 
     @property
     def metrics(self) -> frozenset[str]:
@@ -138,7 +139,8 @@ class SpeechRecognition:
         train, primary, column = recipe.train, recipe.evaluate.primary, self.answer.column
         texts = [str(row[column]) for row in splits.train]
         learner = new_learner(base.model if base else None, texts, train)
-        data, notes = speech_data(learner, splits.train, splits.validation, column)
+        steps = recipe.prepare.augment
+        data, notes = speech_data(learner, splits.train, splits.validation, column, steps)
         fit = SpeechFit(train, primary, run_digest(splits, recipe, self.answer), progress)
         tuned, report = fit_speech(learner, data, fit, out_dir=out_dir)
         save_speech(tuned, learner, out_dir / "model")

@@ -210,7 +210,7 @@ class TextClassification:
         report = settle_threshold(tuned, report, fit.sought, rows, read)
         report = replace(report, notes=(*report.notes, *_cut_notes(tokenizer, splits, data)))
         scores = label_scores(tuned, read(), len(rows), head.scores)
-        head.settle(tuned, scores, head.targets(rows, names))
+        head.settle(tuned, scores, head.targets(rows, names), fit.primary)
         save_classifier(tuned, tokenizer, out_dir / "model")
         return report
 

@@ -387,3 +387,26 @@ def test_collect_when_a_source_loses_a_tenth_then_it_is_said_with_its_first_rows
     warning = f"{where}: 3 of 20 rows left out: 2 no text, 1 no label; the first: row 18 (no text)"
     assert ("WARNING", f"collect: {warning}, row 19 (no label), row 20 (no text)") in told
     assert artifact.outputs["warnings"][0].startswith(warning)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_collect_when_pairs_have_no_number_then_only_a_loss_that_needs_none_takes_them(
+    hub: Hub, tmp_path: Path
+) -> None:
+    table = "question,answer\n" + "".join(f"what is {i}?,it is {i}\n" for i in range(12))
+    put(hub, "ada/pairs", {"train.csv": table, "test.csv": table.replace("is", "was")})
+    source = {"repo_id": "ada/pairs", "columns": {"text": "question", "text_pair": "answer"}}
+    sections: dict[str, Any] = {
+        "base_model": "ada/base",
+        "datasets": [source],
+        "prepare": {"test_split": {**source, "split": "test"}},
+        "evaluate": {"metrics": ["recall_at_1"], "primary": "recall_at_1"},
+    }
+    pinned = {**sections, "base_model": None, "train": {"method": "scratch", "loss": "in_batch"}}
+    artifact = collected(hub, tmp_path / "alone", recipe("sentence-similarity", **pinned))
+    rows = read_rows(artifact.folder / "train.parquet")
+    assert {row["target"] for row in rows} == {1.0}
+    assert len(rows) == 12
+    scored = recipe("sentence-similarity", **{**pinned, "train": {"method": "scratch"}})
+    with pytest.raises(DataError, match="no column 'target' for target"):
+        collected(hub, tmp_path / "scored", scored)

@@ -1,6 +1,7 @@
 """Speech recognition: letters per frame and words one by one, learned and asked as strangers do."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,23 @@ def test_fit_data_when_planned_then_the_rows_without_weights(base: Path, whisper
         trial = try_classifier(SPEECH, folder, TrainSection(), data, num_labels=0)
         assert trial.step_seconds
         assert set(trial.inputs) == {"heard"}
+
+
+def test_clips_when_augmented_then_only_those_of_training_change(base: Path) -> None:
+    rows = speech_rows(3)
+    learner = new_learner(base, [row["text"] for row in rows], TrainSection())
+    plain, _ = speech_data(learner, rows, rows, "text")
+    data, _ = speech_data(learner, rows, rows, "text", ["noise", "pause"])
+    assert plain.validation is not None
+    assert data.validation is not None
+    for place in range(3):
+        known = plain.train[place]["samples"]
+        random.seed(0)
+        found = data.train[place]["samples"]
+        random.seed(0)
+        assert np.array_equal(found, data.train[place]["samples"])
+        assert found.shape != known.shape or not np.allclose(found, known)
+        assert np.array_equal(data.validation[place]["samples"], known)
 
 
 # --- refusals

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import AutoConfig, pipeline
 
@@ -137,6 +138,24 @@ def test_thresholds_when_chosen_then_the_best_f1_of_each_label() -> None:
     scores = np.array([[0.9, 0.2], [0.4, 0.3], [0.3, 0.1], [0.1, 0.05]])
     truth = np.array([[1, 0], [1, 0], [0, 0], [0, 0]])
     assert best_thresholds(scores, truth).tolist() == pytest.approx([0.35, 0.5])
+
+
+def test_thresholds_when_chosen_over_all_then_no_others_are_better() -> None:
+    rng = np.random.default_rng(1)
+    truth = (rng.random((25, 3)) < np.array([0.5, 0.2, 0.05])).astype(float)
+    truth[0] = 1.0
+    scores = np.clip(0.4 * truth + 0.6 * rng.random((25, 3)), 0, 1).round(2)
+
+    def micro(limits: Any) -> float:
+        given = scores >= limits
+        return float(2 * (given * truth).sum() / (given.sum() + truth.sum()))
+
+    found = best_thresholds(scores, truth, over_all=True)
+    grids = [np.r_[np.unique(scores[:, place]), 1.1] for place in range(3)]
+    best = max(micro(np.array([a, b, c])) for a in grids[0] for b in grids[1] for c in grids[2])
+    assert micro(found) == pytest.approx(best)
+    assert micro(found) >= micro(best_thresholds(scores, truth))
+    assert best_thresholds(scores, 0 * truth, over_all=True).tolist() == [0.5] * 3
 
 
 @pytest.mark.parametrize(
