@@ -28,6 +28,7 @@ from hub_trainer.loop import (
     verified_repo,
 )
 from hub_trainer.recipe import RecipeFile
+from hub_trainer.reports import CollectReport, DatasetReport
 from hub_trainer.space.settings import SETTINGS_FILE
 from hub_trainer.stages.review import sweep
 
@@ -177,7 +178,8 @@ class Look:
         begin_round(start)
         pin_round(self._file.recipe, start.round_dir, self._hub)
         now = run_stage("collect", self._file.recipe, start.round_dir, self._hub).outputs
-        return _train_rows(now["datasets"]) - _train_rows(start.record.datasets)
+        collected = CollectReport.from_json(now).datasets
+        return _train_rows(collected) - _train_rows(start.record.datasets)
 
     def _published(self) -> RoundRecord | None:
         repo = verified_repo(self._file, self._hub)
@@ -221,8 +223,8 @@ def _digest(pins: Pins) -> str:
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 
-def _train_rows(datasets: Sequence[dict[str, object]]) -> int:
-    return sum(int(str(one["rows"])) for one in datasets if one["role"] == "train")
+def _train_rows(datasets: Sequence[DatasetReport]) -> int:
+    return sum(one.rows for one in datasets if one.role == "train")
 
 
 if __name__ == "__main__":

@@ -108,9 +108,17 @@ def _left_aside(
             and str(PurePosixPath(name).parent) in folders
             and split in PurePosixPath(name).name
         ]
-        if other:
+        suffixes = {PurePosixPath(path).suffix.lower() for path in paths}
+        alike = [name for name in other if PurePosixPath(name).suffix.lower() in suffixes]
+        if alike:
             yield (
-                f"the split {split} has files of several kinds: {', '.join(other[:3])} are left "
+                f"the card's data_files of the split {split} do not take up {', '.join(alike[:3])}:"
+                " it is left aside"
+            )
+        apart = [name for name in other if name not in alike]
+        if apart:
+            yield (
+                f"the split {split} has files of several kinds: {', '.join(apart[:3])} are left "
                 f"aside, and only files for the reader {reader} are read"
             )
 

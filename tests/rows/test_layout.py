@@ -169,3 +169,15 @@ def test_files_when_some_are_never_read_then_said() -> None:
     with pytest.raises(DataError, match="file of another kind") as caught:
         find([*pictures, "train/cat/5.ico", "train/cat/6.jfif"], {})
     assert caught.value.got == "1 of 4 files, ending in .ico"
+
+
+def test_files_when_the_card_does_not_take_one_up_then_a_note_says_so() -> None:
+    files = [{"split": "train", "path": "data/train-*"}]
+    names = ["data/train-0.csv", "data/train.csv", "data/train.jsonl"]
+    found = find(names, {"configs": [{"config_name": "default", "data_files": files}]})
+    assert found.files == {"train": ("data/train-0.csv",)}
+    assert found.notes == (
+        "the card's data_files of the split train do not take up data/train.csv: it is left aside",
+        "the split train has files of several kinds: data/train.jsonl are left aside, and only "
+        "files for the reader csv are read",
+    )
