@@ -6,6 +6,7 @@ the file that it reads.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +57,10 @@ OF_TEXTS = (
     AutoModelForSentenceSimilarity,
 )
 """Classes that read texts in batches: to classify them or their tokens, or to embed them."""
+NO_CLASS = re.compile(
+    r"Unrecognized configuration class <class '[\w.]*?(\w+)Config'> for this kind of AutoModel: "
+    r"(\w+)"
+)
 STEP_SECONDS = 4.0
 """Of CPU, for each step."""
 TEMPLATE_SECONDS = 1.5
@@ -103,6 +108,12 @@ class BaseLook:
             raise
         except BaseException as error:  # a panic of native code is no Exception
             told = " ".join(str(error).split()) or type(error).__name__
+            unknown = NO_CLASS.match(told)
+            if unknown:
+                told = (
+                    f"transformers has no {unknown[2]} of {unknown[1]}; name a base model of "
+                    "another kind, or another task"
+                )
             why = f"cannot be used: {told[:300]}"
         self.faults.append(f"{reading} {why}")
         return None

@@ -377,7 +377,7 @@ def _adapter_targets(model: nn.Module) -> list[str]:
     beside = {id(module) for module in (pooler.modules() if pooler is not None else ())}
     known = {id(module) for module in body.modules()} - beside
     inside = [(name, module) for name, module in model.named_modules() if id(module) in known]
-    unfit = PAST_THE_ADAPTER.get(getattr(model.config, "model_type", None), ())
+    unfit = PAST_THE_ADAPTER.get(getattr(getattr(model, "config", None), "model_type", None), ())
     linear = [
         name
         for name, module in inside

@@ -184,9 +184,12 @@ def linked_to_run(environment: Mapping[str, str] = os.environ) -> Iterator[None]
 
 
 def _watch(link: Path, ended: threading.Event) -> None:
-    while not _is_to_stop(link):
+    # Not at once: a signal while this thread is being started would be lost on its way.
+    is_to_stop = False
+    while not is_to_stop:
         if ended.wait(LOOK_SECONDS):
             return
+        is_to_stop = _is_to_stop(link)
     os.kill(os.getpid(), signal.SIGTERM)
     if not ended.wait(STOP_SECONDS):
         os._exit(ExitCode.INTERRUPTED)

@@ -71,6 +71,7 @@ def test_contribute_when_nothing_is_sent_then_its_progress_is_shown_too(
     assert told[2] == "review would ask a person: ranges: size: far"
 
 
+SPLIT = {"repo_id": "ann/mail", "commit_sha": "c" * 40, "role": "train"}
 CHOSEN = {
     "name": "ill",
     "threshold": 0.17877,
@@ -84,10 +85,14 @@ CHOSEN = {
     [
         (
             "collect",
-            {"datasets": [{"role": "train", "rows": 1500}, {"role": "train", "rows": 7}]},
+            {"label_names": [], "datasets": [{**SPLIT, "rows": 1500}, {**SPLIT, "rows": 7}]},
             "1,507 train rows",
         ),
-        ("prepare", {"rows": {"train": 76, "test": 60}}, "76 train, 60 test rows"),
+        (
+            "prepare",
+            {"label_names": [], "rows": {"train": 76, "test": 60}},
+            "76 train, 60 test rows",
+        ),
         (
             "train",
             {"fit": {**FIT, "method": "lora", "steps": 1200, "rows_per_second": 18.4}},

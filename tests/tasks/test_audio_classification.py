@@ -220,11 +220,14 @@ def test_sounds_when_very_short_then_are_filled_up_with_silence_for_training() -
 def test_augmentation_when_applied_then_changes_the_wave_and_is_the_same_for_a_seed(
     name: str,
 ) -> None:
-    made = [AUGMENTATIONS[name](tone(), 8_000, np.random.default_rng(n)) for n in range(4)]
+    heard = tone()
+    heard[1_500:2_700] = 0.0  # 0.15 s of silence, which one of them makes as long as 0.6 s
+    made = [AUGMENTATIONS[name](heard, 8_000, np.random.default_rng(n)) for n in range(4)]
     assert {one.dtype for one in made} == {np.dtype(np.float32)}
-    assert all(0.85 * 4_000 <= len(one) <= 1.3 * 4_000 for one in made)
-    assert any(len(one) != 4_000 or not np.array_equal(one, tone()) for one in made)
-    again = AUGMENTATIONS[name](tone(), 8_000, np.random.default_rng(2))
+    longest = 4_000 + 0.45 * 8_000 if name == "pause" else 1.3 * 4_000
+    assert all(0.85 * 4_000 <= len(one) <= longest for one in made)
+    assert any(len(one) != 4_000 or not np.array_equal(one, heard) for one in made)
+    again = AUGMENTATIONS[name](heard, 8_000, np.random.default_rng(2))
     assert np.array_equal(again, made[2])
 
 
@@ -261,7 +264,7 @@ def test_recipe_problems_when_many_keys_are_wrong_then_names_them_all() -> None:
         "prepare.max_length",
         "prepare.augment",
     }
-    assert "it offers gain, noise, shift, speed" in problems["prepare.augment"]
+    assert "it offers gain, noise, pause, shift, speed" in problems["prepare.augment"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -338,7 +338,11 @@ def test_recipe_problems_when_all_is_well_then_there_are_none(text_base_dir: Pat
             {"model_type": "nonesuch"},
             "transformers does not know",
         ),
-        ("config.json", {"model_type": "vit"}, "config.json cannot be used"),
+        (
+            "config.json",
+            {"model_type": "vit"},
+            "transformers has no AutoModelForSequenceClassification of ViT",
+        ),
         ("config.json", None, "has no config.json"),
         ("tokenizer.json", None, "has no tokenizer"),
     ],
