@@ -89,23 +89,28 @@ def _untold(
     where: str,
 ) -> DataError:
     """Every column that the file does not have, or that cannot be told, and likely ones."""
-    likely = {
-        ours: next(iter(difflib.get_close_matches(theirs, left, n=1)), None)
-        for ours, theirs in unknown.items()
-    }
-    for name in (*untold, *(ours for ours, theirs in likely.items() if theirs is None)):
+    likely, odd = {}, []
+    for ours, theirs in unknown.items():
+        close = difflib.get_close_matches(theirs, left, n=1)
+        if close:
+            likely[ours] = close[0]
+        elif ours not in task.columns:
+            odd.append(f"--column {ours}={theirs}")
+    for name in (*untold, *(ours for ours in unknown if ours in task.columns)):
         free = [other for other in left if other not in likely.values()]
-        likely[name] = _likely(raw, name, free)
+        likely.setdefault(name, _likely(raw, name, free))
     whats = [f"The file has no column {theirs!r}." for theirs in unknown.values()]
     whats += [f"No column can be told to be the {name}." for name in untold]
     pair = _way_to_a_pair(raw, task, untold[0], left) if len(likely) == 1 and untold else ""
+    told = " ".join(f"--column {ours}={theirs}" for ours, theirs in likely.items())
+    advice = [f"Name {'it' if len(likely) == 1 else 'them'}: {told}{pair}"] if likely else []
+    advice += [f"leave out {' and '.join(odd)}"] if odd else []
+    do = "; ".join(advice)
     return DataError(
         " ".join(whats),
         where=where,
         got=f"columns {', '.join(raw.table.column_names)}",
-        do=f"Name {'it' if len(likely) == 1 else 'them'}: "
-        + " ".join(f"--column {ours}={theirs}" for ours, theirs in likely.items())
-        + pair,
+        do=do[0].upper() + do[1:],
     )
 
 

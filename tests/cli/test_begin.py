@@ -456,6 +456,27 @@ def test_columns_when_they_cannot_be_told_then_a_likely_one_is_the_example() -> 
     assert caught.value.do == "Name it: --column label=mood"
 
 
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ({"target": "rents"}, "Name it: --column target=rent"),
+        ({"target": "cost"}, "Name it: --column target=rent"),
+        ({"target": "rent", "date": "day"}, "Leave out --column date=day"),
+        (
+            {"target": "rents", "date": "day"},
+            "Name it: --column target=rent; leave out --column date=day",
+        ),
+    ],
+)
+def test_columns_when_named_but_not_there_then_the_advice_is_near(
+    given: dict[str, str], advice: str
+) -> None:
+    raw = RawSplit(pa.table({"size": [1.5], "floor": [2], "rent": [3.5]}), "default")
+    with pytest.raises(DataError, match="The file has no column") as caught:
+        own_columns.find_columns(raw, load_task("tabular-regression"), given, where="x")
+    assert caught.value.do == advice
+
+
 def test_columns_when_one_counts_the_rows_then_it_is_not_the_example() -> None:
     told = ["the door does not close", "a window is broken here", "nobody has seen the key"]
     count = 12
