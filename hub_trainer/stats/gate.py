@@ -388,15 +388,17 @@ def _difference(found: GateDecision | FloorResult) -> str:
 
 
 def _floor_judgements(decision: GateDecision, rule: GateRule) -> tuple[str, ...]:
-    return tuple(
-        f"worse than {OTHERS[floor.against]}: one-sided {_p_value(floor.p_value_worse)}, "
-        f"alpha {rule.alpha:.2g}"
-        if floor.is_surely_below
-        else f"below {OTHERS[floor.against]}, which a first model may not be: {WAYS[floor.against]}"
-        "train on more or other rows, or with other settings"
-        for floor in decision.floors
-        if floor.is_below
-    )
+    told = []
+    for floor in (one for one in decision.floors if one.is_below):
+        where = f"below {OTHERS[floor.against]}, which a first model may not be"
+        if floor.is_surely_below:
+            p_value = _p_value(floor.p_value_worse)
+            where = (
+                f"worse than {OTHERS[floor.against]}: one-sided {p_value}, alpha {rule.alpha:.2g}"
+            )
+        ways = f"{WAYS[floor.against]}train on more or other rows, or with other settings"
+        told.append(f"{where}; {ways}")
+    return tuple(told)
 
 
 def _judgement(decision: GateDecision, rule: GateRule) -> str:
