@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import yaml
 
 from hub_trainer.errors import HubError
+from hub_trainer.hub_client import open_api
 from hub_trainer.hub_errors import OWN_ACCOUNT, explained, status_of
 from hub_trainer.hub_types import (
     DATA_FILES,
@@ -98,13 +99,7 @@ class Hub:
     def _api(self) -> Any:
         if self.url != PUBLIC_ENDPOINT:  # read when the client is first imported
             os.environ["HF_HUB_DISABLE_XET"] = "1"
-        from huggingface_hub import HfApi
-        from huggingface_hub.utils import disable_progress_bars
-        from tqdm import tqdm  # type: ignore[import-untyped]
-
-        disable_progress_bars()
-        tqdm.get_lock()  # made here for good: two threads that make and drop one break each other
-        return HfApi(endpoint=self.url, token=self._token, library_name="hub_trainer")
+        return open_api(self.url, self._token)
 
     def token_for_child(self) -> str | None:
         """The token, for the pipe to a child of ours; never for its arguments or environment."""

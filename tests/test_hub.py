@@ -1,12 +1,15 @@
 """The door to the Hub against a Local Hub: one intent is one commit, and errors say what to do."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import close_session
 
+from hub_trainer import hub_client
 from hub_trainer.errors import ExitCode, HubError
 from hub_trainer.hub import Changes, FileCopy, Hub, Repo
 from hub_trainer.local_hub import LocalHub
@@ -191,6 +194,19 @@ def test_hub_when_gone_then_says_where_it_should_be() -> None:
     with pytest.raises(HubError, match="does not answer") as caught:
         Hub("http://127.0.0.1:9", "x").resolve(MODEL)
     assert "127.0.0.1:9" in str(caught.value)
+
+
+def test_hub_when_it_accepts_and_says_nothing_then_it_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_client, "WAITS", (0.5, 0.3, 0.3, None))
+    close_session()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(HubError, match=f"The Hub at {url} does not answer for") as caught:
+            Hub(url, "x").create_repo(Repo("ada/model"))
+    close_session()
+    assert "timed out" in str(caught.value.got)
 
 
 def test_download_when_files_are_not_allowed_then_they_never_arrive(
