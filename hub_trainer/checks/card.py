@@ -8,6 +8,11 @@ from hub_trainer.errors import DataError
 from hub_trainer.rows import card_faults, parse_card
 
 MAX_CARD_BYTES = 200_000
+READ_BY = {
+    "configs": "which files are which split, the sealed rows among them",
+    "hub_trainer": "what the rows are for and how their columns are read",
+}
+"""Key of a card -> what it decides."""
 
 
 def check_card(base: bytes | None, head: bytes | None) -> list[Check]:
@@ -22,7 +27,12 @@ def check_card(base: bytes | None, head: bytes | None) -> list[Check]:
         _check_paths(after),
         _check_license(before, after),
         _check_schema(before, after),
-        Check("card", False, "README.md is edited; a person must read it", "human"),
+        Check(
+            "card",
+            False,
+            f"README.md is edited{_told(before, after)}; a person must read it",
+            "human",
+        ),
     ]
 
 
@@ -33,6 +43,12 @@ def card_metadata(content: bytes | None) -> dict[str, Any]:
     if len(content) > MAX_CARD_BYTES:
         raise DataError(f"README.md is larger than {MAX_CARD_BYTES:,} bytes.")
     return parse_card(content.decode("utf-8", "replace"), where="README.md")
+
+
+def _told(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What the edit changes of how the dataset is read."""
+    changed = [what for key, what in READ_BY.items() if before.get(key) != after.get(key)]
+    return f", and changes {' and '.join(changed)}" if changed else ""
 
 
 def _check_paths(metadata: dict[str, Any]) -> Check:

@@ -89,11 +89,14 @@ def find_policy(hub: Hub, dataset_id: str, recipe: Recipe | None = None) -> Poli
 
 
 def open_policy(hub: Hub, dataset_id: str) -> Policy:
-    """The rules that review will go by, where a contributor may read them."""
+    """The rules that review will go by, where a contributor may read them.
+
+    Raises DataError for a card whose declaration cannot be used: review would say the same.
+    """
     try:
         return find_policy(hub, dataset_id)
     except (DataError, HubError):
-        return _policy_of_card(dataset_id, None)
+        return _policy_of_card(dataset_id, declared_by(hub, dataset_id))
 
 
 def declared_by(hub: Hub, dataset_id: str) -> Declared | None:

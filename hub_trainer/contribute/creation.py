@@ -281,9 +281,10 @@ def _base_model(hub: Hub, wanted: Beginning, starter: Starter) -> str | None:
 def _way_to_a_base(hub: Hub, name: str) -> str:
     """What a stranger can do where a base model is missing: a Local Hub begins with none."""
     do = "Name one that is there: --base-model org/name."
-    if hub.url == PUBLIC_ENDPOINT:
+    me = str(hub.user()["name"])
+    if hub.url == PUBLIC_ENDPOINT or name.startswith(f"{me}/"):
         return do
-    own = f"{hub.user()['name']}/{name.partition('@')[0].split('/')[-1]}"
+    own = f"{me}/{name.partition('@')[0].split('/')[-1]}"
     return (
         f"{do} Or put one there: HF_ENDPOINT={PUBLIC_ENDPOINT} HF_TOKEN= hf download {name}"
         f" --local-dir base; then hf upload {own} base, and here --base-model {own}."

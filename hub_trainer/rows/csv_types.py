@@ -20,6 +20,8 @@ WITH_COMMA = r"^[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+),[0-9]+([eE][+-]?[0-9]+)?$"
 EITHER = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"
 """A number whose comma may be a decimal one or one between thousands."""
 THOUSANDS = r"^\s*[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\s*$"
+POINTS = r"^[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+$"
+"""A whole number with points between thousands, or one with three digits behind its point."""
 BESIDE = re.compile(r"^([^\d+\-\u2212.,]*)([+\-\u2212]?\d[\d\s.,'\u2019]*)(\D*)$")
 """A number, and what stands before and after it in a cell."""
 MIN_NUMBERS = 10
@@ -53,7 +55,8 @@ def comma_columns(table: "pa.Table", settings: CsvSettings) -> dict[str, str]:
     """Columns of numbers with a decimal comma, and the first of each; for cells between semicolons.
 
     Where each comma of a column may stand between thousands, as in 1,234, another column decides:
-    a file has one decimal sign.
+    a file has one decimal sign. For the same reason points of whole numbers, as in 7.852 beside
+    465, stand between thousands there.
     """
     import pyarrow.compute as pc
 
@@ -64,7 +67,33 @@ def comma_columns(table: "pa.Table", settings: CsvSettings) -> dict[str, str]:
         if len(with_comma) and _all_fit(cells, f"{WITH_COMMA}|{WHOLE}"):
             found[name] = with_comma[0].as_py()
             is_sure = is_sure or not _all_fit(with_comma, EITHER)
-    return found if is_sure else {}
+    return found | _pointed(table, settings) if is_sure else {}
+
+
+def doubtful_points(table: "pa.Table", settings: CsvSettings) -> dict[str, str]:
+    """Columns whose points may stand between thousands, as in 7.852 beside 465, and the first of
+    each; for cells between semicolons where no column says which the decimal sign is.
+    """
+    import pyarrow.compute as pc
+
+    return {
+        name: first
+        for name, first in _pointed(table, settings).items()
+        if pc.any(pc.match_substring_regex(_without_gaps(table[name], settings), WHOLE)).as_py()
+    }
+
+
+def _pointed(table: "pa.Table", settings: CsvSettings) -> dict[str, str]:
+    """Columns of whole numbers, some of them with a point before each three digits."""
+    import pyarrow.compute as pc
+
+    found = {}
+    for name in table.column_names:
+        cells = _without_gaps(table[name], settings).drop_null()
+        with_points = cells.filter(pc.match_substring_regex(cells, POINTS))
+        if len(with_points) and _all_fit(cells, f"{POINTS}|{WHOLE}"):
+            found[name] = with_points[0].as_py()
+    return found
 
 
 def as_declared(

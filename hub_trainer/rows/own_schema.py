@@ -323,10 +323,15 @@ def _texts(raw: RawSplit, theirs: str, where: str, *, is_category: bool) -> Any:
 def _first_misfit(column: "pa.Array", kind: Any) -> str:
     """The first value that is not of this kind, and its row."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    levelled = column
+    if pa.types.is_string(column.type) and not pa.types.is_string(kind):
+        # A decimal comma is read where the whole column has numbers, so it is not what is wrong.
+        levelled = pc.replace_substring(column, ",", ".")
     for row in range(len(column)):
         try:
-            column.slice(row, 1).cast(kind)
+            levelled.slice(row, 1).cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
             return f"{column[row].as_py()!r:.80} in row {row + 1}, {column.type}"
     return str(column.type)

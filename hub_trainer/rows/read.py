@@ -13,7 +13,7 @@ from hub_trainer.rows.budget import assert_small_cells, check_files, under_budge
 from hub_trainer.rows.card import assert_safe_card, card_configs, read_card
 from hub_trainer.rows.counters import NAMELESS, without_counters
 from hub_trainer.rows.csv_files import CsvFile, CsvSettings
-from hub_trainer.rows.csv_types import as_declared, comma_columns, with_types
+from hub_trainer.rows.csv_types import as_declared, comma_columns, doubtful_points, with_types
 from hub_trainer.rows.layout import (
     assert_known,
     choose_config,
@@ -405,11 +405,21 @@ def _raw(table: "pa.Table", features: Mapping[str, Any], config: str, source: _F
         commas = comma_columns(table, source.csv) if guess else {}
         if commas:
             decimal = ","
+        elif guess:
             source.notes.extend(
-                f"the column {name!r} holds numbers with a decimal comma, as {first!r}: they are "
-                "read as numbers"
-                for name, first in commas.items()
+                f"the column {name!r} holds {first!r} beside whole numbers: the point is read as a "
+                "decimal one; if it stands between thousands, write the numbers without it, or let "
+                'the card say thousands: "."'
+                for name, first in doubtful_points(table, source.csv).items()
             )
+        source.notes.extend(
+            f"the column {name!r} holds numbers with a decimal comma, as {first!r}: they are read "
+            "as numbers"
+            if "," in first
+            else f"the column {name!r} holds points between thousands, as {first!r}, as the file's "
+            "decimal sign is a comma: they are read as whole numbers"
+            for name, first in commas.items()
+        )
         table, written = with_types(table, source.csv, commas)
         if features:
             table, written = as_declared(table, written, features, where=source.where), {}

@@ -503,7 +503,7 @@ def outline(name: str, answer: str | None = None, beside: Sequence[str] = ()) ->
     answer of it, that there is none of.
     """
     if name not in TASKS:
-        message = f"task: {name!r} is not a task. Known: {', '.join(TASKS)}."
+        message = f"task: {name!r} is not a task.{nearest(name, TASKS)} Known: {', '.join(TASKS)}."
         raise RecipeError([Problem("task", message)], source="recipe")
     if name not in OUTLINES:
         return outline_of(load_task(name))

@@ -80,7 +80,8 @@ def _faults(block: Any) -> list[str]:
     found = [f"unknown key {key!r:.60}" for key in block if key not in KEYS]
     task = block.get("task")
     if not isinstance(task, str) or task not in OUTLINES:
-        found.append(f"task is {task!r:.60}, which is none.{nearest(str(task)[:60], OUTLINES)}")
+        near = nearest(str(task)[:60], OUTLINES).strip()
+        found.append(f"task is {task!r:.60}, which is none{f' ({near})' if near else ''}")
     columns, dropped = block.get("columns") or {}, block.get("drop_columns") or []
     is_mapping = isinstance(columns, dict) and all(
         isinstance(name, str) for pair in columns.items() for name in pair

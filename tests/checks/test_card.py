@@ -98,3 +98,18 @@ def test_card_when_huge_or_broken_then_refused() -> None:
 
 def test_card_when_removed_then_a_person_decides_at_least() -> None:
     assert decide(check_card(CARD.encode(), None)) != "merge"
+
+
+def test_card_when_it_changes_how_rows_are_read_then_says_what() -> None:
+    split = CARD.replace("data/train-*", "data/*")
+    assert split != CARD
+    found = _failed(CARD, split)["card"]
+    assert found.blocks == "human"
+    assert found.detail == (
+        "README.md is edited, and changes which files are which split, the sealed rows among them; "
+        "a person must read it"
+    )
+    declared = CARD.replace("---\n", "---\nhub_trainer: {task: tabular-regression}\n", 1)
+    assert "and changes what the rows are for and how their columns are read;" in (
+        _failed(CARD, declared)["card"].detail
+    )

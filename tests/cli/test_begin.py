@@ -318,6 +318,23 @@ def test_number_when_neither_model_nor_card_says_it_then_contribute_says_what_ca
     assert f"hf upload {dataset} FILE --repo-type dataset --create-pr" in told.err
 
 
+def test_card_when_its_declaration_is_broken_then_contribute_says_so_as_review_does(
+    cli: Cli, hub: Hub
+) -> None:
+    dataset = homes(cli, "cottages")
+    card = b"---\nhub_trainer: {task: 5, columns: [1]}\n---\n# Cottages\n"
+    hub.commit(
+        Repo(dataset, "dataset"), Changes({"README.md": card}), message="Card", run_id="broken"
+    )
+    for told in (
+        cli("contribute", dataset, "cottages.csv", "--dry-run"),
+        cli("review", dataset, "--all"),
+    ):
+        assert told.code == 3
+        assert "The dataset's card says how its rows are read, and that cannot be used." in told.err
+        assert "task is 5, which is none; columns is no mapping of names to names" in told.err
+
+
 def test_column_when_it_numbers_the_rows_then_no_model_sees_it_and_no_contributor_needs_it(
     cli: Cli, hub: Hub
 ) -> None:

@@ -446,6 +446,21 @@ def test_numbers_when_given_as_words_then_error_names_the_column(
     assert error.do == "The dataset's age is int64; write the values so."
 
 
+def test_number_when_one_is_a_word_beside_decimal_commas_then_the_word_is_named(
+    shop: Shop, tmp_path: Path
+) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"sqm": datasets.Value("float64"), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    content = _parquet({"sqm": [1.5, 2.5], "label": [0, 1]}, features)
+    repo = shop._dataset(f"{shop.local.user}/areas", content)
+    file = tmp_path / "x.csv"
+    file.write_text("sqm;label\n84,1;a\nbig;b\n")
+    assert _error(shop, file, repo).got == "'big' in row 2, string"
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_numbers_when_written_with_a_decimal_comma_then_join_a_column_of_numbers(
     shop: Shop, tmp_path: Path, suffix: str

@@ -231,6 +231,42 @@ def test_commas_when_cells_are_parted_by_semicolons_then_decimal_if_they_can_be_
     ]
 
 
+def test_points_when_another_column_has_decimal_commas_then_between_thousands(
+    folder: Folder,
+) -> None:
+    lines = "km;price;level;label\n84,1;465;1.5;x\n7,5;7.852;2;x\n9,0;1.006.964;3;x\n"
+    raw = read_split(folder({"train.csv": lines}))
+    assert raw.table["price"].to_pylist() == [465, 7852, 1006964]
+    assert raw.table["km"].to_pylist() == [84.1, 7.5, 9.0]
+    assert raw.table["level"].to_pylist() == [1.5, 2.0, 3.0]
+    assert (
+        "the column 'price' holds points between thousands, as '7.852', as the file's decimal sign "
+        "is a comma: they are read as whole numbers"
+    ) in raw.notes
+
+
+@pytest.mark.parametrize(
+    ("column", "is_told"),
+    [
+        (["465", "7.852", "959"], True),
+        (["4.651", "7.852", "9.590"], False),
+        (["465", "7.85", "959"], False),
+        (["465", "0.852", "959"], False),
+    ],
+)
+def test_points_when_nothing_says_what_they_are_then_decimal_and_told_where_doubtful(
+    folder: Folder, column: list[str], is_told: bool
+) -> None:
+    lines = "price;label\n" + "".join(f"{cell};x\n" for cell in column)
+    raw = read_split(folder({"train.csv": lines}))
+    assert raw.table["price"].to_pylist() == [float(cell) for cell in column]
+    assert [one for one in raw.notes if "point is read as a decimal one" in one] == is_told * [
+        "the column 'price' holds '7.852' beside whole numbers: the point is read as a decimal "
+        "one; if it stands between thousands, write the numbers without it, or let the card say "
+        'thousands: "."'
+    ]
+
+
 def test_commas_when_the_card_says_what_they_are_then_it_is_believed(folder: Folder) -> None:
     card = "configs:\n- {config_name: default, data_files: train.csv, sep: ';', thousands: ','}"
     raw = read_split(folder({"train.csv": "a;b;label\n1,250;2,5;x\n"}, card))

@@ -37,8 +37,8 @@ def test_card_when_it_declares_nothing_then_none() -> None:
     ("block", "got"),
     [
         ("tabular", "it is 'tabular', and no mapping"),
-        ({}, "task is None, which is none."),
-        ({"task": "tabular-regresion"}, "Did you mean tabular-regression?"),
+        ({}, "task is None, which is none"),
+        ({"task": "tabular-regresion"}, "which is none (Did you mean tabular-regression?)"),
         ({"task": ["a"] * 999, "columns": 3}, "columns is no mapping of names to names"),
         ({"task": "tabular-regression", "columns": {"target": 3}}, "no mapping of names to names"),
         ({"task": "tabular-regression", "drop_columns": "id"}, "drop_columns is no list of names"),
