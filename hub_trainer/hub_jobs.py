@@ -70,17 +70,21 @@ class HubJobs:
     def start(self, order: JobOrder) -> HubJob:
         """Start a job."""
         with self._errors("a job"):
-            made = self._hub._api.run_job(
-                image=order.image,
-                command=list(order.command),
-                env=dict(order.environment),
-                secrets=dict(order.secrets),
-                flavor=order.flavor,
-                timeout=order.seconds,
-                labels=dict(order.labels),
-                namespace=self.namespace,
-            )
+            made = self._hub._api.run_job(**self._spec(order))
         return _job(made)
+
+    def _spec(self, order: JobOrder) -> dict[str, Any]:
+        """What the client is told of a job, whenever it is to run."""
+        return {
+            "image": order.image,
+            "command": list(order.command),
+            "env": dict(order.environment),
+            "secrets": dict(order.secrets),
+            "flavor": order.flavor,
+            "timeout": order.seconds,
+            "labels": dict(order.labels),
+            "namespace": self.namespace,
+        }
 
     def find(self, labels: Mapping[str, str]) -> HubJob | None:
         """The newest job with these labels that waits or runs."""
@@ -123,17 +127,7 @@ class HubJobs:
     def start_by_schedule(self, order: JobOrder, schedule: str) -> None:
         """Start a job again and again, as `@daily` or in the five fields of cron."""
         with self._errors("a scheduled job"):
-            self._hub._api.create_scheduled_job(
-                image=order.image,
-                command=[*order.command],
-                schedule=schedule,
-                env=dict(order.environment),
-                secrets=dict(order.secrets),
-                flavor=order.flavor,
-                timeout=order.seconds,
-                labels=dict(order.labels),
-                namespace=self.namespace,
-            )
+            self._hub._api.create_scheduled_job(schedule=schedule, **self._spec(order))
 
     def start_no_more(self, labels: Mapping[str, str]) -> int:
         """Remove the webhooks and schedules of jobs with these labels; how many there were."""
