@@ -7,7 +7,7 @@ Legend: B rows of a draw, T pieces.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from torch import nn
 
 from hub_trainer.errors import Problem
 from hub_trainer.finetune.evaluation import keep_enough, model_inputs
-from hub_trainer.finetune.plan import Batch, FitData, Objective, RowSource, Summed
+from hub_trainer.finetune.plan import Batch, DrawByDraw, FitData, Objective, RowSource
 from hub_trainer.recipe import TrainSection
 
 PARTNER = "mixup_partner"
@@ -94,7 +94,7 @@ def _mixed(
 
 
 @dataclass(frozen=True)
-class MixupObjective:
+class MixupObjective(DrawByDraw):
     """The loss against both labels of a mixed row, each by its share."""
 
     inner: Objective
@@ -102,18 +102,6 @@ class MixupObjective:
     def amounts(self, batch: Batch) -> torch.Tensor:
         """(B,) as without mixup: both rows of a mixture have as many."""
         return self.inner.amounts(batch)
-
-    @property
-    def sees_all_draws(self) -> bool:
-        """Each draw is by itself."""
-        return False
-
-    def prepare(self, model: nn.Module, draws: Sequence[Batch], summed: Summed) -> None:
-        """Nothing depends on other draws."""
-
-    def parts(self, batch: Batch) -> list[Batch]:
-        """The draw as it is."""
-        return [batch]
 
     def outputs(self, model: nn.Module, part: Batch) -> Any:
         """The model's outputs of what is mixed already, or is while it is looked up."""

@@ -57,6 +57,22 @@ class RunsModel(Protocol):
         """(B,) losses and (B, ...) predictions of a whole draw, once it is prepared."""
 
 
+class DrawByDraw:
+    """The part of an objective that runs the model on each draw by itself."""
+
+    @property
+    def sees_all_draws(self) -> bool:
+        """Each draw is by itself."""
+        return False
+
+    def prepare(self, model: nn.Module, draws: Sequence[Batch], summed: Summed) -> None:
+        """Nothing depends on other draws."""
+
+    def parts(self, batch: Batch) -> list[Batch]:
+        """The draw as it is."""
+        return [batch]
+
+
 @dataclass(frozen=True)
 class FitData:
     """The rows to learn from. A row may hold `weight`, how much it counts (1 when absent)."""

@@ -23,7 +23,7 @@ from hub_trainer.finetune.batches import TOKENS
 from hub_trainer.finetune.evaluation import model_inputs
 from hub_trainer.finetune.model_folder import read_header
 from hub_trainer.finetune.objective import IGNORED
-from hub_trainer.finetune.plan import Batch, Summed
+from hub_trainer.finetune.plan import Batch, DrawByDraw
 from hub_trainer.finetune.speech_text import read_letters
 from hub_trainer.metrics.transcripts import TRANSCRIPT_METRICS, transcript_statistics
 from hub_trainer.stats import measure
@@ -39,7 +39,7 @@ Frames = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class CtcObjective:
+class CtcObjective(DrawByDraw):
     """Connectionist temporal classification: minus the log-probability of all ways to a text."""
 
     frames: Frames
@@ -49,18 +49,6 @@ class CtcObjective:
         """(B,) letters of each transcript."""
         labels: torch.Tensor = batch["labels"]
         return (labels != IGNORED).sum(dim=1).float()
-
-    @property
-    def sees_all_draws(self) -> bool:
-        """Each draw is by itself."""
-        return False
-
-    def prepare(self, model: nn.Module, draws: Sequence[Batch], summed: Summed) -> None:
-        """Nothing depends on other draws."""
-
-    def parts(self, batch: Batch) -> list[Batch]:
-        """The draw as it is."""
-        return [batch]
 
     def outputs(self, model: nn.Module, part: Batch) -> Any:
         """The model's outputs, without its own loss."""
