@@ -14,6 +14,7 @@ _UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\
 _JOINERS = re.compile("[\u200c\u200d]")
 """Unseen too, but some scripts and emoji need them."""
 MAX_NAMED = 5
+MAX_SINGLE = 3
 NUM_NAMED = 12
 """Names in a sentence before the rest is counted."""
 
@@ -99,6 +100,20 @@ def alike_notes(counts: Mapping[str, int]) -> list[str]:
         f"{', '.join(f'{name!r} ({counts[name]:,} rows)' for name in group)}; they are "
         "learned as different ones, so write them alike if they are the same"
         for group in alike_labels(counts)[:MAX_NAMED]
+    ]
+
+
+def single_notes(counts: Mapping[str, int]) -> list[str]:
+    """What to say of labels that one row alone has."""
+    single = [name for name in in_order(counts) if counts[name] == 1]
+    if not single:
+        return []
+    shown = ", ".join(f"{name!r:.40}" for name in single[:MAX_SINGLE])
+    many = f"{len(single):,} labels have a single row each, as {shown}"
+    told = f"the label {shown} has a single row" if len(single) == 1 else many
+    return [
+        f"{told}: nothing can be both learned and measured of it; bring more rows, or write it as "
+        "another label"
     ]
 
 

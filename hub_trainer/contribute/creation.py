@@ -4,7 +4,7 @@ import io
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,15 @@ import yaml
 
 from hub_trainer.answers import Answer
 from hub_trainer.answers.label import class_names
-from hub_trainer.answers.label_names import alike_labels, in_order
+from hub_trainer.answers.label_names import alike_labels, in_order, single_notes
 from hub_trainer.checks.comment import inert
 from hub_trainer.contribute.local_file import read_local
-from hub_trainer.contribute.own_columns import find_columns, named_columns, pair_notes
+from hub_trainer.contribute.own_columns import (
+    find_columns,
+    is_learnable,
+    named_columns,
+    pair_notes,
+)
 from hub_trainer.errors import DataError, HubTrainerError, Problem, ProblemsError, UsageError
 from hub_trainer.hub import PUBLIC_ENDPOINT, Changes, Hub, Repo
 from hub_trainer.inputs import INPUTS, load_input
@@ -27,6 +32,8 @@ from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
 from hub_trainer.rows.canonical import as_input, column_of
 from hub_trainer.rows.counters import id_columns
+from hub_trainer.rows.csv_files import GAP_WORDS
+from hub_trainer.rows.csv_types import codes
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.own_schema import named_lists
 from hub_trainer.tasks import Task, load_task
@@ -153,8 +160,19 @@ def _read(wanted: Beginning) -> _Read:
     task = _task(wanted.task, named)
     columns = find_columns(raw, task, named, where=str(wanted.data))
     has_features = load_input(task.modality).has_features
+    raw = _with_codes(raw, set(columns.values())) if has_features else raw
     numbered = id_columns(raw.table) if has_features else []
     return _Read(raw, task, columns, tuple(set(numbered) - set(columns.values())))
+
+
+def _with_codes(raw: RawSplit, named: Collection[str]) -> RawSplit:
+    """Features such as postcodes as they are written: a number would lose its zeros."""
+    table = raw.table
+    for name in raw.written.keys() - named:
+        cells = codes(raw.written[name], GAP_WORDS)
+        if cells is not None:
+            table = table.set_column(table.column_names.index(name), name, cells)
+    return replace(raw, table=table)
 
 
 def _begin(hub: Hub, wanted: Beginning, agrees: Callable[[Sequence[str]], bool]) -> Begun | None:
@@ -198,6 +216,7 @@ def _begin(hub: Hub, wanted: Beginning, agrees: Callable[[Sequence[str]], bool])
         dropped=dict(whole.dropped),
         notes=(
             *whole.notes,
+            *single_notes(labels),
             *pair_notes(read.raw, task, read.columns),
             *_number_notes(read.dropped, wanted.out),
             *_ways_to_join(labels, wanted, repo.repo_id),
@@ -379,7 +398,7 @@ def _splits(wanted: Beginning, read: _Read, whole: _Split) -> dict[str, _Split]:
     """Train and test rows. Raises DataError for rows from which nothing can be learned."""
     where = str(wanted.data)
     if wanted.test is not None:
-        raw = read_local(wanted.test, max_bytes=MAX_BYTES)
+        raw = _like_train(read_local(wanted.test, max_bytes=MAX_BYTES), read.raw)
         return {"train": whole, "test": _usable(raw, read, where=str(wanted.test))}
     if len(whole.rows) < MIN_ROWS:
         raise DataError(
@@ -407,13 +426,24 @@ def _splits(wanted: Beginning, read: _Read, whole: _Split) -> dict[str, _Split]:
     }
 
 
+def _like_train(test: RawSplit, train: RawSplit) -> RawSplit:
+    """Test rows with the texts of the columns that are texts in the training rows."""
+    import pyarrow as pa
+
+    table = test.table
+    for name, cells in test.written.items():
+        if name in train.written and pa.types.is_string(train.table[name].type):
+            table = table.set_column(table.column_names.index(name), name, cells)
+    return replace(test, table=table)
+
+
 def _assert_learnable(
     answer: Answer, values: Sequence[Any], columns: Mapping[str, str], where: str
 ) -> None:
     """Raise DataError for answers that are all one, or labels of which each row has its own."""
-    counts, groups = Counter(map(answer.dumps, values)), set(answer.strata(values))
-    if len(counts) > 1 and (len(groups) < len(values) or not answer.counts(values)):
+    if is_learnable(answer, values):
         return
+    counts = Counter(map(answer.dumps, values))
     seen = f"one {answer.noun}" if len(counts) == 1 else f"a {answer.noun} of its own for each row"
     raise DataError(
         f"These {answer.plural} cannot be learned.",

@@ -2,12 +2,14 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hub_trainer.answers import load_answer
+from hub_trainer.answers import Answer, load_answer
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, OPTIONAL_INPUTS, is_answer
 from hub_trainer.rows import RawSplit
+from hub_trainer.rows.canonical import column_of
 from hub_trainer.rows.columns import USUAL_NAMES, answer_kind, columns_of_texts, pair_columns
 from hub_trainer.rows.counters import counted_columns
 from hub_trainer.tasks import Task, load_task
@@ -149,9 +151,30 @@ def _likely(raw: RawSplit, name: str, left: Sequence[str]) -> str:
     if not free:
         return "..."
     if is_answer(name):
-        return free[-1]
+        return _likely_answer(raw, name, free)
     texts = columns_of_texts(raw)
     return next((one for one in free if one in raw.media or one in texts), free[0])
+
+
+def _likely_answer(raw: RawSplit, name: str, free: Sequence[str]) -> str:
+    """The last column from which such answers can be learned; "..." where there is none."""
+    answer = load_answer(ANSWER_COLUMNS[name])
+    for column in reversed(free):
+        try:
+            values = answer.read(column_of(raw, column), column).drop_null().to_pylist()
+        except DataError:
+            continue
+        if is_learnable(answer, values):
+            return column
+    return "..."
+
+
+def is_learnable(answer: Answer, values: Sequence[Any]) -> bool:
+    """Whether answers are neither all one, nor names of which each row has its own."""
+    groups = set(answer.strata(values))
+    if len(set(map(answer.dumps, values))) < 2:
+        return False
+    return len(groups) < len(values) or not answer.counts(values)
 
 
 def _is_usual(task: Task, column: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hub_trainer.inputs.dates import SECONDS_PER_DAY, holds_dates, read_date
 from hub_trainer.recipe.columns import is_feature
 
 if TYPE_CHECKING:
@@ -128,13 +129,17 @@ class References:
 
 
 class _Column:
-    """A column of the references: numbers by their order, words by how often they stand there."""
+    """A column of the references: numbers and dates by their order, words by how often they stand
+    there.
+    """
 
     def __init__(self, name: str, contents: Sequence[Row]) -> None:
         import numpy as np
 
         self._name = name
-        values = [_level(row.get(name)) for row in contents]
+        own = [row.get(name) for row in contents]
+        self._level = _day if holds_dates(own) else _level
+        values = [self._level(value) for value in own]
         self._far = 4 * len(contents) + 4
         self._gaps = sum(value is None for value in values)
         known = [value for value in values if value is not None]
@@ -147,7 +152,7 @@ class _Column:
         """The cells of rows; a gap, or a word that no reference holds, is far from all others."""
         import numpy as np
 
-        values = [_level(row.get(self._name)) for row in contents]
+        values = [self._level(row.get(self._name)) for row in contents]
         if not self._is_number:
             pairs = np.array([self._place(value) for value in values]).reshape(-1, 2)
             return _Ranks(pairs[:, 0], pairs[:, 1])
@@ -166,6 +171,12 @@ class _Column:
         if code is None or self._is_number:
             return self._far * 4, self._far * 4 + 1
         return self._far * (5 + code), self._far * (5 + code) + self._counts[value]
+
+
+def _day(value: Any) -> Any:
+    """A date as its days since 1970, in whatever way it is written; else as `_level`."""
+    found = read_date(value) if isinstance(value, str) else None
+    return found.timestamp() / SECONDS_PER_DAY if found else _level(value)
 
 
 def _level(value: Any) -> Any:

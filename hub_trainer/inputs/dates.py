@@ -23,6 +23,14 @@ _OTHER = {
 }
 """Ways of writing a day that can be read in one way only."""
 
+_LIKE = re.compile(
+    r"(\d{1,2}[/.-]\d{1,2}[/.-]\d{2}(\d{2})?|\d{4}[.-]\d{1,2}[.-]\d{1,2}"
+    r"|\d{1,2}[ .-]+[^\W\d_]{3,9}[ .,-]+\d{2}(\d{2})?"
+    r"|[^\W\d_]{3,9} \d{1,2},? \d{4})"
+    r"( \d{1,2}:\d{2}(:\d{2})?( ?[AaPp][Mm])?)?"
+)
+"""Texts that people write for a day, of which its order or its century cannot be told."""
+
 
 def read_date(text: str) -> datetime | None:
     """The moment that a text names, in UTC where it says no other; None for one that is no date."""
@@ -55,6 +63,15 @@ def holds_dates(values: Sequence[Any]) -> bool:
     if not texts or not all(isinstance(value, str) for value in texts):
         return False
     return sum(read_date(text) is not None for text in texts) >= MIN_DATES * len(texts)
+
+
+def unread_dates(values: Sequence[Any]) -> str | None:
+    """The first of texts that are probably dates in a way that is not read; None where they are
+    none."""
+    texts = [value.strip() for value in values if isinstance(value, str)]
+    like = [text for text in texts if _LIKE.fullmatch(text)]
+    is_so = texts and len(like) >= MIN_DATES * len(texts) and not holds_dates(values)
+    return like[0] if is_so else None
 
 
 def _microseconds(text: str) -> str:

@@ -12,13 +12,14 @@ from hub_trainer.answers.label_names import alike_labels, plain_label
 from hub_trainer.answers.words import joined, words_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column, Input, load_input
-from hub_trainer.inputs.dates import holds_dates
+from hub_trainer.inputs.dates import EXAMPLE as A_DAY
+from hub_trainer.inputs.dates import holds_dates, unread_dates
 from hub_trainer.inputs.table_features import holds_texts
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer, is_feature, unseen
 from hub_trainer.rows.counters import NAMELESS, counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
-from hub_trainer.rows.csv_types import odd_numbers
+from hub_trainer.rows.csv_types import first_with_zeros, odd_numbers
 from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
 from hub_trainer.rows.matches import NEGATIVE, TOGETHER, matched_columns, with_those_apart
@@ -439,14 +440,17 @@ def _feature_notes(
 ) -> Iterator[str]:
     """What is odd about a table's features: numbers that are read as categories, a row counter."""
     for name, kind in features.items():
-        seen = odd_numbers(raw.table[names[name]]) if kind == "category" else ""
+        own = names[name]
+        seen = odd_numbers(raw.table[own]) if kind == "category" else ""
+        if kind == "number" and own in raw.written:
+            yield from _zero_notes(own, raw.written[own])
         if seen:
-            yield f"the column {names[name]!r} {seen}"
+            yield f"the column {own!r} {seen}"
         elif kind == "category":
-            yield from _category_notes(names[name], table[name])
-        endless = _infinite(raw.table[names[name]]) if kind == "number" else 0
+            yield from _category_notes(own, table[name])
+        endless = _infinite(raw.table[own]) if kind == "number" else 0
         if endless:
-            yield f"the column {names[name]!r} is infinite in {endless:,} rows: they are gaps"
+            yield f"the column {own!r} is infinite in {endless:,} rows: they are gaps"
     for name in counted_columns(raw.table.select([names[name] for name in features])):
         yield (
             f"the column {name!r} counts the rows one by one; if it says nothing of them, name it "
@@ -454,8 +458,26 @@ def _feature_notes(
         )
 
 
+def _zero_notes(name: str, written: Any) -> Iterator[str]:
+    """Numbers that lose the zeros they begin with."""
+    first = first_with_zeros(written)
+    if first is not None:
+        yield (
+            f"the column {name!r} holds numbers that begin with zeros, as {first}, which is read "
+            f"as {int(first)}; if they are codes, put a letter before them, or give the column as "
+            "a string: in a parquet file, or in the dataset_info of the card"
+        )
+
+
 def _category_notes(name: str, column: Any) -> Iterator[str]:
     """Categories that hardly repeat, and those that differ only in case."""
+    day = unread_dates(column.to_pylist())
+    if day is not None:
+        yield (
+            f"the column {name!r} holds dates in a way that can be misread ({day!r:.40}): it is "
+            f"read as categories; write them as {A_DAY}"
+        )
+        return
     counts = Counter(value for value in column.to_pylist() if value is not None)
     if counts.total() >= MIN_CATEGORIES and holds_texts(list(counts.elements())):
         yield f"the column {name!r} holds texts, of which the model sees how often each word comes"

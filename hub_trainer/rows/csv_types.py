@@ -22,6 +22,10 @@ EITHER = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"
 THOUSANDS = r"^\s*[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?\s*$"
 POINTS = r"^[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+$"
 """A whole number with points between thousands, or one with three digits behind its point."""
+ZEROS = r"^\s*0[0-9]+\s*$"
+"""A whole number that begins with a zero, as codes do."""
+CODE = r"^\s*[0-9]{3,}\s*$"
+"""A whole number that may be a code."""
 BESIDE = re.compile(r"^([^\d+\-\u2212.,]*)([+\-\u2212]?\d[\d\s.,'\u2019]*)(\D*)$")
 """A number, and what stands before and after it in a cell."""
 MIN_NUMBERS = 10
@@ -182,6 +186,31 @@ def odd_numbers(column: Any) -> str:
             "a cell empty where its value is missing"
         )
     return _beside_signs(column.unique().to_pylist(), rule)
+
+
+def first_with_zeros(written: Any) -> str | None:
+    """The first cell, as written, that begins with a zero which its number does not keep."""
+    import pyarrow.compute as pc
+
+    cells = written.filter(pc.match_substring_regex(written, ZEROS))
+    return cells[0].as_py().strip() if len(cells) else None
+
+
+def codes(written: Any, gap_words: Collection[str] = ()) -> Any:
+    """The cells without gap words where all are codes such as postcodes; None where they are not.
+
+    Codes are whole numbers of one length, three digits or more, some with a zero before them: in
+    numbers to count with, nobody writes that.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = pc.utf8_trim_whitespace(written)
+    gaps = pc.is_in(cells, pa.array(["", *gap_words], pa.string()))
+    cells = pc.if_else(gaps, pa.scalar(None, pa.string()), cells)
+    known = cells.drop_null()
+    are_so = first_with_zeros(known) is not None and _all_fit(known, CODE)
+    return cells if are_so and len(pc.unique(pc.utf8_length(known))) == 1 else None
 
 
 def _all_fit(column: Any, pattern: str) -> bool:

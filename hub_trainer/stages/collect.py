@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hub_trainer.answers.label_names import single_notes
 from hub_trainer.artifacts import Artifact, Draft, make_artifact
 from hub_trainer.cards.notices import notice_problem
 from hub_trainer.errors import DataError, RecipeError
@@ -212,6 +213,8 @@ def _write(collected: Sequence[Collected], task: Task, hub: Hub, draft: Draft) -
     answer.assert_taught(values)
     names = answer.names(values["train"], _declared(collected))
     alike = answer.notes(values["train"])
+    counts = answer.counts(values["train"])
+    single = single_notes({name: counts[name] for name in names if name in counts})
     report = CollectReport(
         label_names=names,
         features=features,
@@ -223,7 +226,7 @@ def _write(collected: Sequence[Collected], task: Task, hub: Hub, draft: Draft) -
             for part in collected
             if part.result.first_dropped
         },
-        warnings=list(_warnings(collected, alike)),
+        warnings=[*_warnings(collected, alike), *(f"training rows: {note}" for note in single)],
     )
     draft.outputs |= report.to_json()
     return report

@@ -406,6 +406,31 @@ def test_numbers_when_they_have_a_decimal_comma_then_init_writes_numbers(
     assert [str(kinds.field(name).type) for name in kinds.names] == ["double", "int64", "double"]
 
 
+def test_codes_when_they_begin_with_zeros_then_init_keeps_them_and_contributors_may_add_some(
+    cli: Cli, hub: Hub
+) -> None:
+    zips = ("02175", "10001", "00501", "94105", "NA")
+    rows = "".join(f"{zips[n % 5]},{n % 12 + 1:02d},{n}.5,{'xy'[n % 2]}\n" for n in range(60))
+    Path("post.csv").write_text(f"zip,month,size,label\n{rows}NA,12,3.5,z\n")
+    args = ("init", "--task", "tabular-classification", "--data", "post.csv", "--json")
+    begun = cli(*args)
+    assert begun.code == 0, begun.err
+    notes = "\n".join(begun.json["notes"])
+    assert "the column 'zip' holds numbers written as texts ('02175')" in notes
+    assert (
+        "the column 'month' holds numbers that begin with zeros, as 01, which is read as 1" in notes
+    )
+    assert "the label 'z' has a single row" in notes
+    content = hub.read_file(Repo(f"{OWNER}/post", "dataset"), creation.FILES["train"], "main")
+    made = pq.read_table(io.BytesIO(content or b""))
+    assert set(made["zip"].to_pylist()) == {"02175", "10001", "00501", "94105", None}
+    assert str(made["month"].type) == "int64"
+    Path("more.csv").write_text("zip,month,size,label\n00501,03,7.25,x\n02175,04,8.25,y\n")
+    files = propose(hub, f"{OWNER}/post", Path("more.csv")).files
+    added = pq.read_table(io.BytesIO(next(iter(files.values()))))
+    assert added["zip"].to_pylist() == ["00501", "02175"]
+
+
 def test_feature_when_called_label_then_what_init_advises_works(cli: Cli, hub: Hub) -> None:
     rows = "".join(f"{n},{'xyz'[n % 3]},{n * 2}.5\n" for n in range(60))
     Path("birds.csv").write_text(f"size,label,weight\n{rows}")
@@ -463,7 +488,8 @@ def test_own_pictures_when_some_lie_deeper_then_refused(tmp_path: Path) -> None:
 
 
 def test_columns_when_they_cannot_be_told_then_a_likely_one_is_the_example() -> None:
-    raw = RawSplit(pa.table({"review": ["a"], "note": ["b"], "mood": ["c"]}), "default")
+    told = {"review": ["a", "b", "c"], "note": ["x", "x", "y"], "mood": ["up", "up", "down"]}
+    raw = RawSplit(pa.table(told), "default")
     task = load_task("text-classification")
     with pytest.raises(DataError) as caught:
         own_columns.find_columns(raw, task, {}, where="x")
@@ -488,10 +514,22 @@ def test_columns_when_they_cannot_be_told_then_a_likely_one_is_the_example() -> 
 def test_columns_when_named_but_not_there_then_the_advice_is_near(
     given: dict[str, str], advice: str
 ) -> None:
-    raw = RawSplit(pa.table({"size": [1.5], "floor": [2], "rent": [3.5]}), "default")
+    raw = RawSplit(pa.table({"size": [1.5, 2], "floor": [2, 3], "rent": [3.5, 4]}), "default")
     with pytest.raises(DataError, match="The file has no column") as caught:
         own_columns.find_columns(raw, load_task("tabular-regression"), given, where="x")
     assert caught.value.do == advice
+
+
+def test_columns_when_every_value_is_different_then_no_answer_is_proposed() -> None:
+    columns = {"note": ["p", "q", "r"], "name": ["a", "b", "c"]}
+    task = load_task("tabular-classification")
+    with pytest.raises(DataError) as caught:
+        own_columns.find_columns(RawSplit(pa.table(columns), "default"), task, {}, where="x")
+    assert caught.value.do == "Name it: --column label=..."
+    columns = {"kind": ["p", "q", "p"], **columns}
+    with pytest.raises(DataError) as caught:
+        own_columns.find_columns(RawSplit(pa.table(columns), "default"), task, {}, where="x")
+    assert caught.value.do == "Name it: --column label=kind"
 
 
 def test_columns_when_one_counts_the_rows_then_it_is_not_the_example() -> None:

@@ -1,5 +1,6 @@
 """Altered copies of sealed rows are seen, and honest rows are not taken for them."""
 
+from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
@@ -67,6 +68,29 @@ def test_tables_when_a_few_categories_are_all_then_only_equal_rows_are_copies() 
     rows = [{name: "xyz"[int(rng.integers(3))] for name in "abcd"} for _ in range(200)]
     found = find_leakage(rows[100:], rows[:100], "table", 0.85)
     assert {match.kind for match in found} == {"exact"}
+
+
+@pytest.mark.parametrize("way", ["%Y-%m-%d", "%d.%m.%Y", "%Y/%m/%d"])
+def test_tables_when_a_date_is_moved_by_days_or_written_otherwise_then_a_copy_is_seen(
+    way: str,
+) -> None:
+    rng = np.random.default_rng(0)
+    begin = date(2022, 1, 1)
+    rows = [
+        {
+            "day": begin + timedelta(days=int(rng.integers(730))),
+            "city": str(rng.choice(["Rome", "Oslo", "Bonn", "Lyon"])),
+            "price": float(np.round(rng.lognormal(5, 0.5), 2)),
+            "size": int(rng.integers(30, 140)),
+        }
+        for _ in range(600)
+    ]
+    sealed = [{**row, "day": row["day"].isoformat()} for row in rows[:300]]
+    moved = [{**row, "day": (row["day"] + timedelta(days=2)).strftime(way)} for row in rows[:100]]
+    found = find_leakage(moved, sealed, "table", 0.85)
+    assert sum(match.row == match.reference for match in found) >= 98
+    honest = [{**row, "day": row["day"].isoformat()} for row in rows[300:]]
+    assert len(find_leakage(honest, sealed, "table", 0.85)) <= 9
 
 
 def test_tables_when_columns_are_lacking_or_new_then_compared_by_those_there_are() -> None:

@@ -159,7 +159,7 @@ def open_files(hub: LocalHub) -> set[str]:
 
 
 def wait_until(happened: Callable[[], bool]) -> bool:
-    for _ in range(100):
+    for _ in range(400):
         if happened():
             return True
         time.sleep(0.1)
@@ -168,8 +168,13 @@ def wait_until(happened: Callable[[], bool]) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
 def test_download_when_readers_stop_then_their_connections_and_files_are_let_go_of(
-    impatient: LocalHub, api: HfApi, connect: Callable[[], socket.socket], repo_id: str
+    impatient: LocalHub,
+    api: HfApi,
+    connect: Callable[[], socket.socket],
+    repo_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 20.0)  # all connect before the first one asks
     content = b"z" * 30_000_000
     api.upload_file(path_or_fileobj=content, path_in_repo="w.bin", repo_id=repo_id)
     threads = threading.active_count()

@@ -246,3 +246,11 @@ def test_feature_when_of_another_kind_then_proposes_to_drop_it() -> None:
         canonical({"seen": pa.array([[0]]), "label": ["x"]}, "table")
     assert "column seen" in str(caught.value)
     assert "drop_columns" in str(caught.value)
+
+
+@pytest.mark.parametrize("day", ["03/10/2017", "3-10-17", "10 March 2017", "Mar 10, 2017 10:30 PM"])
+def test_feature_when_dates_can_be_misread_then_says_how_to_write_them(day: str) -> None:
+    raw = RawSplit(pa.table({"day": [day] * 9 + [None], "label": list("ab") * 5}), "default")
+    notes = canonical_rows(raw, RowSpec("table", {"label": "label"}), source="x").notes
+    assert any(f"dates in a way that can be misread ({day!r})" in one for one in notes)
+    assert any("write them as 2024-03-31" in one for one in notes)

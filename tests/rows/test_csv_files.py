@@ -419,7 +419,7 @@ def test_quote_when_closed_inside_a_cell_that_holds_the_separator_then_error_nam
         ("\u2212{}", "holds numbers that are not written alone ('\u22120')"),
         ('"1{},234"', "with a comma, a decimal one or one between thousands ('10,234')"),
         ('"{},5"', "holds numbers written with a decimal comma ('0,5')"),
-        ("2024-01-{}", "has 25 different texts in 25 rows, as '2024-01-0'"),
+        ("2024-01-{}", "holds dates in a way that can be misread ('2024-01-0')"),
         ("id{}x{}", "has 25 different texts in 25 rows, as 'id0x0'"),
     ],
 )

@@ -186,7 +186,9 @@ def test_collect_when_several_datasets_then_joins_and_a_fraction_is_the_seeds_ch
     assert texts[0][-1] == "x"
     assert artifact.outputs["label_names"] == ["a", "b", "c"]
     assert artifact.outputs["warnings"] == [
-        "ada/more: its card names no licence; ask its owner before you publish a model"
+        "ada/more: its card names no licence; ask its owner before you publish a model",
+        "training rows: the label 'c' has a single row: nothing can be both learned and measured "
+        "of it; bring more rows, or write it as another label",
     ]
     assert artifact.outputs["datasets"][1]["license"] is None
 
