@@ -236,8 +236,7 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
 
 def print_curated(outputs: dict[str, Any]) -> None:
-    """What curate proposed."""
-    say(outputs["summary"])
+    """What there is to say of what curate proposed, beside the summary on the stage's own line."""
     left_out = outputs.get("left_out") or {}
     if left_out and outputs["rows"]:  # where nothing is proposed, the summary says why
         reasons = ", ".join(f"{count:,} {why}" for why, count in sorted(left_out.items()))
