@@ -88,7 +88,8 @@ def suggest_models(
             )
     starter, task = STARTERS.get(recipe.task), task_of(recipe)
     if starter is None or not starter.base_tags:
-        raise UsageError(f"{recipe.task} starts from no base model.", where="task")
+        do = "Leave base_model out; train.estimator says what is fitted."
+        raise UsageError(f"{recipe.task} starts from no base model.", where="task", do=do)
     data = recipe.collect.datasets[0]
     # A Hub that is down, or data that is not there, is told at once; a search would try for long.
     hub.resolve(Repo(data.repo_id, "dataset"), data.revision)
