@@ -1,6 +1,8 @@
 """Wrong input at the command line: each fault is named, with its code; nothing half-written."""
 
+import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,61 @@ def test_check_when_two_answers_are_named_then_the_repos_are_checked_too(cli: Cl
     told = cli("check", recipe, "--json")
     keys = [problem["key"] for problem in told.json["problems"]]
     assert keys == ["collect.datasets", "base_model"]
+
+
+BEGINS_ANEW = "do:    Nothing was kept and nothing sent: the same command begins anew."
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "do"),
+    [
+        (["check"], "hub_trainer.preflight.check_recipe", BEGINS_ANEW),
+        (["plan"], "hub_trainer.plan.plan_round", BEGINS_ANEW),
+        (["status"], "hub_trainer.loop.read_status", BEGINS_ANEW),
+        (["suggest"], "hub_trainer.suggest.suggest_models", BEGINS_ANEW),
+        (["contribute", "--dry-run"], "hub_trainer.cli.contributing.contribute_file", BEGINS_ANEW),
+        (
+            ["contribute"],
+            "hub_trainer.cli.contributing.contribute_file",
+            "do:    Run the same command again: a pull request that was opened is found, not",
+        ),
+        (
+            ["review", "--all"],
+            "hub_trainer.cli.reviewing.review_once",
+            "do:    Run the same command again: it looks at the pull requests that are still open.",
+        ),
+        (["run"], "hub_trainer.loop.run_round", "do:    Run the same command again to go on."),
+        (
+            ["collect"],
+            "hub_trainer.loop.run_until",
+            "do:    Run the same command again to go on.",
+        ),
+    ],
+)
+def test_command_when_stopped_then_says_what_has_become_of_its_work(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: list[str], target: str, do: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(target, stopped)
+    recipe = write_recipe(cli.folder / "halted.yaml", "text")
+    of_data = {"contribute": [TEXT, "rows.csv"], "review": [TEXT]}
+    told = cli(*command, *of_data.get(command[0], [recipe]), "--json")
+    assert_says(told, 75, "error: Interrupted.", do)
+    assert told.json["error"]["do"] in told.err
+
+
+def test_plan_when_asked_to_stop_then_nothing_is_kept(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "brief.yaml", "text")
+    process = cli.start("plan", recipe, TMPDIR=str(cli.folder))
+    deadline = time.monotonic() + 120
+    while not list(cli.folder.glob("hub-trainer-plan-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, "begins anew" in said) == (75, True), said
+    assert not list(cli.folder.glob("hub-trainer-plan-*"))
 
 
 def test_suggest_when_the_model_is_no_repo_then_says_what_to_write(cli: Cli) -> None:
