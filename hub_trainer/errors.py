@@ -76,6 +76,23 @@ class RowRefused(DataError):
         super().__init__(what, where=where, got=got, do=do)
 
 
+class CellsRefused(DataError):
+    """Cells of one column for which a dataset has no room; other rows may be good."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        rows: Sequence[int],
+        where: str | None = None,
+        got: str | None = None,
+        do: str | None = None,
+    ) -> None:
+        self.rows = tuple(rows)
+        """Numbers of their rows, from 1."""
+        super().__init__(what, where=where, got=got, do=do)
+
+
 class HubError(HubTrainerError):
     """The Hub said no or did not answer."""
 

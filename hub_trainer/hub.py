@@ -217,6 +217,7 @@ class Hub:
                     f"{path} is larger than {max_bytes:,} bytes.",
                     where=f"{repo.repo_id}@{revision}",
                     got=f"{found[0].size:,} bytes",
+                    do="Make the file smaller, or ask the repo's owner to.",
                 )
             local = self._api.hf_hub_download(
                 repo.repo_id, path, repo_type=repo.repo_type, revision=revision
@@ -464,9 +465,9 @@ class Hub:
         with self._errors(f"pull request {number} of {repo.repo_type} {repo.repo_id}"):
             found = self._api.get_discussion_details(repo.repo_id, number, repo_type=repo.repo_type)
             if not found.is_pull_request:
-                raise HubError(
-                    f"Number {number} is a discussion, not a pull request.", where=repo.repo_id
-                )
+                told = f"Number {number} is a discussion, not a pull request."
+                do = "Give the number of a pull request, as its page has it."
+                raise HubError(told, where=repo.repo_id, do=do)
             return _pull_request(found, self._heads(repo).get(number))
 
     def _heads(self, repo: Repo) -> dict[int, str]:
@@ -532,7 +533,8 @@ class Hub:
                 raise
             raise explained(error.__cause__, subject, self.url) from error
         except errors.HFValidationError as error:
-            raise HubError(f"The Hub has no such name: {subject}.", got=str(error)) from None
+            do = "Write a name as the Hub has them: owner/name."
+            raise HubError(f"The Hub has no such name: {subject}.", got=str(error), do=do) from None
         except ValueError as error:  # the client asks the Hub about a card before it commits it
             what, do = (
                 f"The Hub refuses the card in {subject}.",

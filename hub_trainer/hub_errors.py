@@ -31,7 +31,10 @@ def explained(error: BaseException, subject: str, url: str) -> HubError:
     if status == 429:
         return HubError(f"The Hub asks to slow down at {subject}.", got=got, do="Wait and rerun.")
     if status is not None:
-        return HubError(f"The Hub refused {subject}.", got=f"{status}: {got}")
+        do = "Correct what the Hub names."
+        if status >= 500:
+            do = "Run the same command again in a while: the Hub itself failed."
+        return HubError(f"The Hub refused {subject}.", got=f"{status}: {got}", do=do)
     do = "Check the address and that it runs, then run the same command again."
     return HubError(f"The Hub at {url} does not answer for {subject}.", got=got, do=do)
 

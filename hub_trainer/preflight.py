@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from hub_trainer.base_models import FetchedBase, fetch_base, open_inspector
 from hub_trainer.errors import (
     DataError,
@@ -22,12 +24,14 @@ from hub_trainer.errors import (
     Problem,
     ProblemsError,
 )
-from hub_trainer.hub import Hub, Repo
+from hub_trainer.hub import Hub, Repo, RepoType
 from hub_trainer.inputs import load_input
 from hub_trainer.lineage import PinnedRepo
-from hub_trainer.recipe import Recipe, RecipeFile, load_recipe
-from hub_trainer.recipe.schema import DatasetSource
+from hub_trainer.recipe import ReadRecipe, Recipe, RepoRef, read_recipe
+from hub_trainer.recipe.load import Places
+from hub_trainer.recipe.schema import REPO_ID, DatasetSource
 from hub_trainer.recipe.search import end_problems
+from hub_trainer.rows.fetch import find_files
 from hub_trainer.rows.store import read_rows
 from hub_trainer.rows.worker import open_reader
 from hub_trainer.sandbox import Sandbox
@@ -43,6 +47,8 @@ from hub_trainer.tasks import (
 Found = TypeVar("Found")
 FIRST_ROWS = 64
 MIN_FREE_BYTES = 2_000_000_000
+SERVED: Mapping[str, RepoType] = {"serve.repo_id": "space", "serve.ratings_repo_id": "dataset"}
+"""Key -> kind of the repo that serving writes to."""
 Tell = Callable[[str], None]
 
 
@@ -71,15 +77,11 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class _Look:
-    """A recipe under check: what is read for it, and where faults go."""
+    """A recipe under check: where its keys stand, and where faults go."""
 
-    recipe_file: RecipeFile
+    places: Places
     hub: Hub
     report: CheckReport
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.recipe_file.recipe
 
     def guarded(self, key: str, find: Callable[[], Found]) -> Found | None:
         """What `find` finds, or None with its error in the report."""
@@ -93,7 +95,7 @@ class _Look:
 
     def add(self, problems: Sequence[Problem], exit_code: int) -> None:
         """Take in faults, each once and with the place where its key was set."""
-        located = [self.recipe_file.places.located(one) for one in problems]
+        located = [self.places.located(one) for one in problems]
         self.report.add([p for p in located if p not in self.report.problems], exit_code)
 
 
@@ -103,22 +105,92 @@ def check_recipe(
     """Every fault of a recipe and of what it names: data, base model, targets, disk."""
     report = CheckReport(tell=tell)
     try:
-        recipe_file = load_recipe(path, overrides)
-        outline_for(recipe_file.recipe)
+        read = read_recipe(path, overrides)
     except ProblemsError as error:
         report.add(error.problems, error.exit_code)
         return report
-    look = _Look(recipe_file, hub, report)
-    how = look.recipe.train.estimator or look.recipe.train.method
-    report.say(f"recipe      {path}: {look.recipe.task} by {how}{_searched(look.recipe)}")
-    _check_curate(look)
-    inspector = open_inspector(f"{__name__}:import_task", task=look.recipe.task)
+    report.add(read.problems, ExitCode.RECIPE)
+    look = _Look(read.places, hub, report)
+    if read.recipe is not None and _task_is_clear(look, read.recipe):
+        _check_all(look, read.path, read.recipe)
+    elif _hub_answers(look):
+        _check_named(look, read)
+    _check_disk(report)
+    return report
+
+
+def _task_is_clear(look: _Look, recipe: Recipe) -> bool:
+    """Whether there is such a task, and it can learn what the columns name."""
+    try:
+        outline_for(recipe)
+    except ProblemsError as error:
+        if not any(problem.key == "task" for problem in look.report.problems):
+            look.add(error.problems, error.exit_code)
+        return False
+    return True
+
+
+def _check_all(look: _Look, path: Path, recipe: Recipe) -> None:
+    """Check what a whole recipe names: data, base model, targets, and what the task says of it."""
+    how = recipe.train.estimator or recipe.train.method
+    look.report.say(f"recipe      {path}: {recipe.task} by {how}{_searched(recipe)}")
+    _check_curate(look, recipe)
+    inspector = open_inspector(f"{__name__}:import_task", task=recipe.task)
     with tempfile.TemporaryDirectory(prefix="hub-trainer-check-") as scratch:
         opened = _Opened(None, [])
         if _hub_answers(look):
-            opened = _open(look, Path(scratch))
-            _check_targets(look)
-        _judge(look, opened, inspector, Path(scratch) / "judged")
+            opened = _open(look, recipe, Path(scratch))
+            _check_targets(look, recipe)
+        _judge(look, recipe, opened, inspector, Path(scratch) / "judged")
+
+
+def _check_named(look: _Look, read: ReadRecipe) -> None:
+    """Check what does not hang on the task or on a value at fault: the repos that are named."""
+    for key, kind, content in _named_repos(read):
+        try:
+            ref = (DatasetSource if kind == "dataset" else RepoRef).model_validate(content)
+        except ValidationError:
+            continue  # told already
+        look.guarded(key, partial(_find, look.hub, kind, ref))
+    if read.recipe is not None:
+        _check_publish(look, read.recipe)
+    else:
+        _check_writing(look, read.raw, {"publish.repo_id": "model"})
+    _check_writing(look, read.raw, SERVED)
+
+
+def _check_writing(look: _Look, content: Mapping[str, Any], keys: Mapping[str, RepoType]) -> None:
+    for key, kind in keys.items():
+        repo_id = _value_at(content, key)
+        if isinstance(repo_id, str) and REPO_ID.match(repo_id):
+            look.guarded(key, partial(look.hub.assert_can_write, Repo(repo_id, kind)))
+
+
+def _named_repos(read: ReadRecipe) -> Iterator[tuple[str, RepoType, Any]]:
+    """(key, kind of repo, what stands there) of every repo that a round would read."""
+    yield "base_model", "model", _value_at(read.raw, "base_model")
+    datasets = _value_at(read.raw, "collect.datasets")
+    for index, content in enumerate(datasets if isinstance(datasets, list) else ()):
+        yield f"collect.datasets.{index}", "dataset", content
+    for key in ("prepare.test_split", "prepare.validation_split"):
+        yield key, "dataset", _value_at(read.raw, key)
+
+
+def _value_at(raw: Any, key: str) -> Any:
+    for part in key.split("."):
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
+
+
+def _find(hub: Hub, kind: RepoType, ref: RepoRef) -> None:
+    """Raise HubError or DataError where a repo, its revision or the split is not there."""
+    commit_sha = hub.resolve(Repo(ref.repo_id, kind), ref.revision)
+    if isinstance(ref, DatasetSource):
+        where = f"{ref.repo_id}@{commit_sha[:8]}, split {ref.split}"
+        find_files(hub, ref, commit_sha, where=where)
+
+
+def _check_disk(report: CheckReport) -> None:
     folder = Path.cwd()
     free = shutil.disk_usage(folder).free
     if free < MIN_FREE_BYTES:
@@ -127,7 +199,6 @@ def check_recipe(
         report.add([Problem("round_dir", message)], ExitCode.TRAINING)
     else:
         report.say(f"disk        {free / 1e9:.0f} GB free")
-    return report
 
 
 def _searched(recipe: Recipe) -> str:
@@ -182,58 +253,55 @@ class _Opened:
     splits: Sequence[_Split]
 
 
-def _open(look: _Look, scratch: Path) -> _Opened:
+def _open(look: _Look, recipe: Recipe, scratch: Path) -> _Opened:
     """Fetch and read it side by side: most of the time goes into starting the readers."""
     with open_reader() as reader, ThreadPoolExecutor(4) as pool:
-        base = pool.submit(_open_base, look, scratch)
-        named = list(named_splits(look.recipe))
+        base = pool.submit(_open_base, look.hub, recipe, scratch)
+        named = list(named_splits(recipe))
         splits: list[tuple[str, Future[_Split]]] = [
-            (key, pool.submit(_open_split, look, key, source, scratch / key, reader))
-            for key, source in named
+            (key, pool.submit(_open_split, look.hub, recipe, key, scratch / key, reader))
+            for key, _ in named
         ]
         fetched = look.guarded("base_model", base.result)
-        if fetched and look.recipe.base_model:
-            ref = look.recipe.base_model
+        if fetched and recipe.base_model:
+            ref = recipe.base_model
             look.report.say(f"base model  {ref.repo_id}@{ref.revision}")
         found = [look.guarded(key, split.result) for key, split in splits]
         return _Opened(fetched, [split for split in found if split])
 
 
-def _open_base(look: _Look, scratch: Path) -> FetchedBase | None:
-    ref = look.recipe.base_model
-    if ref is None or outline_for(look.recipe).auto_class is None:
+def _open_base(hub: Hub, recipe: Recipe, scratch: Path) -> FetchedBase | None:
+    ref = recipe.base_model
+    if ref is None or outline_for(recipe).auto_class is None:
         return None
-    sha = look.hub.resolve(Repo(ref.repo_id), ref.revision)
+    sha = hub.resolve(Repo(ref.repo_id), ref.revision)
     pinned = PinnedRepo(ref.repo_id, "model", ref.revision, sha)
-    return fetch_base(look.recipe, pinned, look.hub, scratch)
+    return fetch_base(recipe, pinned, hub, scratch)
 
 
-def _open_split(
-    look: _Look, key: str, source: DatasetSource, folder: Path, reader: Sandbox
-) -> _Split:
+def _open_split(hub: Hub, recipe: Recipe, key: str, folder: Path, reader: Sandbox) -> _Split:
     """Open the split's first file and read its first rows, in a child without token."""
     from hub_trainer.rows.fetch import fetch_rows
     from hub_trainer.stages.collect import Source, row_spec
 
-    sha = look.hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
+    source = dict(named_splits(recipe))[key]
+    sha = hub.resolve(Repo(source.repo_id, "dataset"), source.revision)
     split = Source(source, sha, "test" if key == "prepare.test_split" else "train")
     first = source.model_copy(update={"split": _first_rows(source.split)})
-    spec = row_spec(look.recipe, outline_for(look.recipe), split)
-    read = fetch_rows(
-        look.hub, first, sha, spec, scratch=folder, first_file_only=True, reader=reader
-    )
+    spec = row_spec(recipe, outline_for(recipe), split)
+    read = fetch_rows(hub, first, sha, spec, scratch=folder, first_file_only=True, reader=reader)
     rows, names = folder / "rows" / "rows.parquet", read.result.label_names
-    sealed = _is_sealed(key, look.recipe)
+    sealed = _is_sealed(key, recipe)
     return _Split(key, split.where, rows, read.table.num_rows, names, read.result.notes, sealed)
 
 
 # What is judged with the task's libraries, in the child
 
 
-def _judge(look: _Look, opened: _Opened, inspector: Sandbox, folder: Path) -> None:
+def _judge(look: _Look, recipe: Recipe, opened: _Opened, inspector: Sandbox, folder: Path) -> None:
     arguments = {
         # Only what the recipe sets: some faults are of a key that is named and changes nothing.
-        "recipe": look.recipe.model_dump(mode="json", exclude_unset=True),
+        "recipe": recipe.model_dump(mode="json", exclude_unset=True),
         "base": opened.base.to_json() if opened.base else None,
         "splits": [{**asdict(s), "rows": str(s.rows)} for s in opened.splits],
     }
@@ -409,36 +477,38 @@ def _good_rows(task: Any, rows: Sequence[dict[str, Any]], where: str) -> list[di
     return [row for index, row in enumerate(rows) if index not in faulty]
 
 
-def _check_curate(look: _Look) -> None:
-    if load_input(outline_for(look.recipe).modality).dialogue:
+def _check_curate(look: _Look, recipe: Recipe) -> None:
+    if load_input(outline_for(recipe).modality).dialogue:
         from hub_trainer.stages.curate.answers import assert_no_gold
 
-        look.guarded("curate.gold", partial(assert_no_gold, look.recipe))
+        look.guarded("curate.gold", partial(assert_no_gold, recipe))
 
 
-def _check_targets(look: _Look) -> None:
+def _check_targets(look: _Look, recipe: Recipe) -> None:
+    _check_publish(look, recipe)
+    if recipe.serve:
+        _check_writing(look, recipe.model_dump(), SERVED)
+        _check_cards(look, recipe)
+
+
+def _check_publish(look: _Look, recipe: Recipe) -> None:
+    """May the model be published there, under that licence and with that card."""
     from hub_trainer.stages.publish.publish_faults import publish_problems
 
-    found = look.guarded("publish.repo_id", lambda: publish_problems(look.recipe, look.hub))
+    found = look.guarded("publish.repo_id", lambda: publish_problems(recipe, look.hub))
     by_hub = [problem for problem in found or [] if problem.key == "publish.repo_id"]
     by_recipe = [problem for problem in found or [] if problem not in by_hub]
     look.add(by_recipe, ExitCode.RECIPE)
     look.add(by_hub, ExitCode.HUB)
-    serve = look.recipe.serve
-    if serve:
-        space, ratings = Repo(serve.repo_id, "space"), Repo(serve.ratings_repo_id, "dataset")
-        look.guarded("serve.repo_id", lambda: look.hub.assert_can_write(space))
-        look.guarded("serve.ratings_repo_id", lambda: look.hub.assert_can_write(ratings))
-        _check_cards(look)
 
 
-def _check_cards(look: _Look) -> None:
+def _check_cards(look: _Look, recipe: Recipe) -> None:
     """The cards of the Space, of the ratings and of a dataset made from them."""
     from hub_trainer.stages.curate.new_dataset import created_card_problems
     from hub_trainer.stages.serve.serve_cards import card_problems
 
     for key, find in (("serve", card_problems), ("curate", created_card_problems)):
-        look.add(look.guarded(key, partial(find, look.recipe, look.hub)) or [], ExitCode.RECIPE)
+        look.add(look.guarded(key, partial(find, recipe, look.hub)) or [], ExitCode.RECIPE)
 
 
 def _first_rows(split: str) -> str:

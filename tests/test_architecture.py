@@ -89,6 +89,29 @@ def test_remote_code_when_searched_for_then_is_only_ever_refused() -> None:
     assert {value for _, value in found} == {"False"}
 
 
+ERRORS = {
+    "UsageError",
+    "DataError",
+    "CellsRefused",
+    "RowRefused",
+    "HubError",
+    "TrainingError",
+    "Interrupted",
+}
+
+
+def test_errors_of_the_users_world_when_made_then_each_says_what_to_do() -> None:
+    silent, made = [], 0
+    for path in (ROOT / "hub_trainer").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ERRORS:
+                made += 1
+                if not {"do", None} & {one.arg for one in node.keywords}:
+                    silent.append(f"{path.name}:{node.lineno}")
+    assert made > 300
+    assert silent == []
+
+
 def test_pickles_when_searched_for_then_only_own_checkpoints_load_them() -> None:
     loaders = ("torch.load", "pickle.load", "joblib.load")
     found = {path.name for path in SOURCES if any(name in path.read_text() for name in loaders)}

@@ -6,6 +6,7 @@ from hub_trainer.cards.licences import HUB_LICENCES
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.rows import card_faults, parse_card
+from hub_trainer.rows.card import CARD, card_too_large
 
 MAX_CARD_BYTES = 200_000
 READ_BY = {
@@ -41,8 +42,8 @@ def card_metadata(content: bytes | None) -> dict[str, Any]:
     if content is None:
         return {}
     if len(content) > MAX_CARD_BYTES:
-        raise DataError(f"README.md is larger than {MAX_CARD_BYTES:,} bytes.")
-    return parse_card(content.decode("utf-8", "replace"), where="README.md")
+        raise card_too_large(len(content), MAX_CARD_BYTES, where=CARD)
+    return parse_card(content.decode("utf-8", "replace"), where=CARD)
 
 
 def _told(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -57,6 +57,8 @@ class Policy:
     """The sealed test rows; None takes the dataset's own test split, if it has one."""
     near: float | None = 0.85
     model: PinnedModel | None = None
+    is_of_card: bool = False
+    """Whether the dataset's card says how its columns are read."""
 
 
 def find_policy(hub: Hub, dataset_id: str, recipe: Recipe | None = None) -> Policy:
@@ -123,6 +125,7 @@ def _policy_of_card(dataset_id: str, declared: Declared | None) -> Policy:
         task=declared.task,
         answer=declared.answer,
         beside=declared.beside,
+        is_of_card=True,
     )
 
 

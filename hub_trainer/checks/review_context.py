@@ -22,6 +22,7 @@ from hub_trainer.hub import MODEL_FILES, Hub, Repo, RepoFile
 from hub_trainer.inputs.media import medium_of_reader
 from hub_trainer.recipe import DatasetSource
 from hub_trainer.rows import RowSpec, SplitFiles, find_split_files
+from hub_trainer.rows.card import card_too_large
 from hub_trainer.rows.fetch import fetch_files as fetch_split
 
 log = logging.getLogger(__name__)
@@ -61,11 +62,7 @@ def load_tip(hub: Hub, repo: Repo, commit_sha: str) -> Tip:
     files = tuple(hub.list_files(repo, commit_sha))
     size = next((file.size_bytes for file in files if file.path == CARD), None)
     if size is not None and size > MAX_CARD_BYTES:
-        raise DataError(
-            f"README.md is larger than {MAX_CARD_BYTES:,} bytes.",
-            where=f"{repo.repo_id}@{commit_sha[:8]}",
-            got=f"{size:,} bytes",
-        )
+        raise card_too_large(size, MAX_CARD_BYTES, where=f"{repo.repo_id}@{commit_sha[:8]}")
     card = hub.read_file(repo, CARD, commit_sha) if size is not None else None
     return Tip(repo, commit_sha, files, card)
 

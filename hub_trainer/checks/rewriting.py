@@ -195,7 +195,10 @@ def _written(table: "pa.Table", task: Job) -> list[dict[str, str]]:
 def _write(out: Path, name: str, content: bytes) -> dict[str, str]:
     path = out / name
     if not path.resolve().is_relative_to(out.resolve()):
-        raise DataError("A label cannot be the name of a folder.", where="the files")
+        do = "Name the label otherwise, without slashes or dots at its beginning."
+        raise DataError(
+            "A label cannot be the name of a folder.", where="the files", got=name, do=do
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}

@@ -31,6 +31,7 @@ from hub_trainer.cli.options import (
     RoundDir,
 )
 from hub_trainer.cli.output import (
+    KEEPS_NOTHING,
     errors_shown,
     pair_of,
     people,
@@ -97,7 +98,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with a recipe, all faults at once, before anything is trained."""
-    with errors_shown(as_json):
+    with errors_shown(as_json, stopped=KEEPS_NOTHING):
         use_endpoint(endpoint)
         from hub_trainer.preflight import check_recipe
 
@@ -121,7 +122,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Dry run: rows, steps, memory, time, and the files it would write on the Hub."""
-    with errors_shown(as_json):
+    with errors_shown(as_json, stopped=KEEPS_NOTHING):
         use_endpoint(endpoint)
         from hub_trainer.plan import plan_round
         from hub_trainer.plan.plan_table import render_plan
@@ -312,7 +313,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Rounds, metrics, verdicts and lineage, read back from the Hub."""
-    with errors_shown(as_json):
+    with errors_shown(as_json, stopped=KEEPS_NOTHING):
         use_endpoint(endpoint)
         from hub_trainer.cards.status import plot_rounds, render_status
         from hub_trainer.loop import read_status
@@ -348,7 +349,7 @@ def suggest(
     as_json: AsJson = False,
 ) -> None:
     """Rank base models for a recipe: a linear probe on each, size, licence, language."""
-    with errors_shown(as_json):
+    with errors_shown(as_json, stopped=KEEPS_NOTHING):
         use_endpoint(endpoint)
         from hub_trainer.recipe import load_recipe
         from hub_trainer.suggest import Wanted, suggest_models
@@ -402,7 +403,8 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a dataset on the Hub from one's own file, and a recipe that trains on it."""
-    with errors_shown(as_json):
+    again = "Run the same command again: it says so if the dataset was made already."
+    with errors_shown(as_json, stopped=again):
         use_endpoint(endpoint)
         from hub_trainer.cli.init import default_out, init_from
         from hub_trainer.contribute.creation import Beginning
@@ -447,7 +449,8 @@ def contribute(
     as_json: AsJson = False,
 ) -> None:
     """Propose rows to a dataset: a pull request in the dataset's own schema."""
-    with errors_shown(as_json):
+    again = "Run the same command again: a pull request that was opened is found, not doubled."
+    with errors_shown(as_json, stopped=KEEPS_NOTHING if dry_run else again):
         use_endpoint(endpoint)
         from hub_trainer.cli.contributing import Sending, contribute_file
 
@@ -487,7 +490,8 @@ def review(
     as_json: AsJson = False,
 ) -> None:
     """Check pull requests of a dataset at a pinned commit; comment, merge by value or refuse."""
-    with errors_shown(as_json):
+    again = "Run the same command again: it looks at the pull requests that are still open."
+    with errors_shown(as_json, stopped=again):
         use_endpoint(endpoint)
         from hub_trainer.cli.reviewing import review_on, review_once
         from hub_trainer.recipe import load_recipe

@@ -19,17 +19,22 @@ def serve_hub(
     try:
         serve(data, host, port, accounts, on_ready=_announce, allow_jobs=allow_jobs)
     except (RuntimeError, ValueError) as error:
-        raise UsageError(str(error)) from None
+        do = "Correct that, or choose another --data, --host or --port."
+        raise UsageError(str(error), do=do) from None
 
 
 def _assert_accounts(file: Path) -> None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError("There is no such accounts file.", where=str(file)) from None
+        do = 'Check the path; it holds, for example, {"users": [{"name": "ann"}], "orgs": []}.'
+        raise UsageError("There is no such accounts file.", where=str(file), do=do) from None
     except ValueError as error:
         raise UsageError(
-            "The accounts file is not valid JSON.", where=str(file), got=str(error)
+            "The accounts file is not valid JSON.",
+            where=str(file),
+            got=str(error),
+            do="Correct it at the line named.",
         ) from None
     for kind in ("users", "orgs"):
         entries = content.get(kind, []) if isinstance(content, dict) else None

@@ -43,6 +43,9 @@ OPEN, CLOSE = "{+", "+}"
 """Around what is learned of an example, as wdiff marks what is new."""
 MAX_SEGMENT = 1200
 """Characters shown of a piece of an example."""
+GOES_ON = "Run the same command again to go on."
+KEEPS_NOTHING = "Nothing was kept and nothing sent: the same command begins anew."
+"""What can be done about a command that was stopped, where it has taken work with it."""
 MISMATCH = "arguments do not match the ones in the `trainer_state.json`"
 NO_KERNEL = "Failed to load CPU gemm_4bit_forward"
 
@@ -105,8 +108,11 @@ def stopped_at_the_end(space: Any) -> Iterator[None]:
 
 
 @contextmanager
-def errors_shown(as_json: bool) -> Iterator[None]:
-    """Print an error of the user's world as one, and exit with its code."""
+def errors_shown(as_json: bool, *, stopped: str = GOES_ON) -> Iterator[None]:
+    """Print an error of the user's world as one, and exit with its code.
+
+    `stopped` is what somebody can do who has stopped the command.
+    """
     try:
         yield
     except ProblemsError as error:
@@ -124,7 +130,7 @@ def errors_shown(as_json: bool) -> Iterator[None]:
         show_error(told, as_json)
         raise typer.Exit(told.exit_code) from None
     except KeyboardInterrupt:
-        show_error(Interrupted("Interrupted.", do="Run the same command again to go on."), as_json)
+        show_error(Interrupted("Interrupted.", do=stopped), as_json)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
@@ -236,8 +242,7 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
 
 def print_curated(outputs: dict[str, Any]) -> None:
-    """What curate proposed."""
-    say(outputs["summary"])
+    """What there is to say of what curate proposed, beside the summary on the stage's own line."""
     left_out = outputs.get("left_out") or {}
     if left_out and outputs["rows"]:  # where nothing is proposed, the summary says why
         reasons = ", ".join(f"{count:,} {why}" for why, count in sorted(left_out.items()))
@@ -260,5 +265,6 @@ def pair_of(text: str) -> tuple[str, str]:
     """`name=value` as a pair."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise UsageError("A column is mapped as name=name.", got=text)
+        do = "Write two names, as in --column label=species."
+        raise UsageError("A column is mapped as name=name.", where="--column", got=text, do=do)
     return name, value

@@ -5,28 +5,31 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.checks.comment import inert
-from hub_trainer.checks.contents import check_personal_data, check_text
+from hub_trainer.checks.contents import check_personal_data, check_rows, check_text
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.joining import Destination
 from hub_trainer.checks.personal import NO_TRACES, find_traces
 from hub_trainer.checks.policy import Policy, open_policy
 from hub_trainer.checks.review_context import Tip, fork_of, load_tip
 from hub_trainer.checks.verdict import Check
+from hub_trainer.contribute.faults import all_faults, of_block, of_reading
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.contribute.media_files import media_files
 from hub_trainer.duplicates import find_duplicates
-from hub_trainer.errors import DataError, UsageError
+from hub_trainer.errors import CellsRefused, DataError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
-from hub_trainer.inputs.media import medium_of_column, medium_of_reader
+from hub_trainer.inputs.media import Medium, medium_of_column, medium_of_reader
 from hub_trainer.privacy import SECRET_KINDS, scan_text
-from hub_trainer.recipe import ReviewSection
+from hub_trainer.recipe import DatasetSource, ReviewSection
 from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows
 from hub_trainer.rows.columns import infer_spec
-from hub_trainer.rows.own_schema import OwnSchema, in_own_schema
+from hub_trainer.rows.fetch import fetch_rows
+from hub_trainer.rows.own_schema import OwnSchema, schema_faults
 from hub_trainer.tasks import outline
 from hub_trainer.tasks.declared import BLOCK
 
@@ -100,37 +103,119 @@ def propose(
     config: str | None = None,
     split: str = "train",
 ) -> Proposal:
-    """The rows of a file as the dataset would hold them; nothing is sent."""
+    """The rows of a file as the dataset would hold them; nothing is sent.
+
+    Raises one error with every fault of the file that can be seen.
+    """
     limits = ReviewSection()
     raw = read_local(path, max_bytes=limits.max_bytes)
     repo = Repo(dataset_id, "dataset")
     tip = load_tip(hub, repo, hub.resolve(repo))
-    policy = open_policy(hub, dataset_id)
+    faults: list[DataError] = []
+    try:
+        policy = open_policy(hub, dataset_id)
+    except DataError as error:
+        policy = None
+        faults.append(of_block(error, hub, dataset_id, path))
     there = tip.split_files(config, split)
-    where, notes = str(path), [*there.notes, *raw.notes]
     medium = medium_of_reader(there.reader)
     if medium is not None:
-        files, table = media_files(raw, there.files[split], medium, where=where), raw
+        made = _made_as_files(raw, there.files[split], medium, str(path))
     else:
+        dropped = policy.source.drop_columns if policy else ()
         destination = Destination(tip, split, config)
-        suffix = destination.suffix
-        with tempfile.TemporaryDirectory(prefix="hub-trainer-schema-") as scratch:
-            schema = destination.read_schema(hub, Path(scratch))
-        _assert_used(columns or {}, schema, dataset_id)
-        unused = [name for name in policy.source.drop_columns if name not in (columns or {})]
-        own = in_own_schema(raw, schema, columns or {}, where=where, optional=unused)
-        taken = {name.strip().casefold() for name in (*schema.columns, *(columns or {}).values())}
-        extra = [name for name in raw.table.column_names if name.strip().casefold() not in taken]
-        if extra:
-            notes.append(f"columns that the dataset does not have are left out: {', '.join(extra)}")
+        made = _made_as_table(raw, destination, columns or {}, dropped, hub, str(path))
+    faults += made.faults
+    if raw.table.num_rows > limits.max_rows:
+        got = f"{raw.table.num_rows:,} rows of at most {limits.max_rows:,}"
+        do = "Split it into several contributions."
+        what = "That is more than a pull request may bring."
+        faults.append(DataError(what, where=str(path), got=got, do=do))
+        raise all_faults(faults, (), path)
+    checks: list[Check] = []
+    labels: dict[str, int] = {}
+    if made.good is not None and policy is not None:
+        spec = _spec(policy, made.good, where=dataset_id)
+        try:
+            checks, labels, found = _check_rows(made.good, made.numbers, spec, limits, str(path))
+            faults += found
+        except DataError as error:
+            source = DatasetSource(repo_id=dataset_id, config=there.config, split=split)
+            own = _own_fault(hub, source, tip.commit_sha, spec)
+            faults.append(of_reading(error, policy, own, hub, path))
+    if faults:
+        raise all_faults(faults, [check for check in checks if not check.passed], path)
+    rows, notes = raw.table.num_rows, (*there.notes, *raw.notes, *made.notes)
+    return Proposal(repo, tip, there, split, made.files, rows, labels, tuple(checks), notes)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A file's rows as the dataset would hold them, as far as they can be."""
+
+    files: Mapping[str, bytes]
+    """Empty where there are faults."""
+    good: RawSplit | None
+    """The rows without a fault, as review will read them; None where no row is."""
+    numbers: Sequence[int]
+    """Their numbers in the file, from 1."""
+    faults: Sequence[DataError] = ()
+    notes: Sequence[str] = ()
+
+
+def _made_as_files(raw: RawSplit, there: Sequence[str], medium: Medium, where: str) -> _Made:
+    every = range(1, raw.table.num_rows + 1)
+    try:
+        return _Made(media_files(raw, there, medium, where=where), raw, every)
+    except CellsRefused as error:
+        left = [number for number in every if number not in error.rows]
+        good = raw.taken([number - 1 for number in left]) if left else None
+        return _Made({}, good, left, [error])
+
+
+def _made_as_table(
+    raw: RawSplit,
+    destination: Destination,
+    columns: Mapping[str, str],
+    dropped: Sequence[str],
+    hub: Hub,
+    where: str,
+) -> _Made:
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-schema-") as scratch:
+        schema = destination.read_schema(hub, Path(scratch))
+    _assert_used(columns, schema, destination.tip.repo.repo_id)
+    optional = [name for name in dropped if name not in columns]
+    read = partial(schema_faults, schema=schema, columns=columns, where=where, optional=optional)
+    faults, own = read(raw)
+    numbers = list(range(1, raw.table.num_rows + 1))
+    if own is None:
+        refused = [error for error in faults if isinstance(error, CellsRefused)]
+        at_fault = {number for error in refused for number in error.rows}
+        numbers = [number for number in numbers if number not in at_fault]
+        if len(refused) == len(faults) and numbers:
+            _, own = read(raw.taken([number - 1 for number in numbers]))
+        return _Made({}, None if own is None else _as_raw(own, schema), numbers, faults)
+    taken = {name.strip().casefold() for name in (*schema.columns, *columns.values())}
+    extra = [name for name in raw.table.column_names if name.strip().casefold() not in taken]
+    left = f"columns that the dataset does not have are left out: {', '.join(extra)}"
+    notes = [left] if extra else []
+    try:
         content = destination.encode(own, schema, where=where)
-        name = f"{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
-        files = {destination.place(name): content}
-        table = _as_raw(own, schema)
-    spec = _spec(policy, table, where=dataset_id)
-    checks, labels = _check_rows(table, spec, limits, where=where)
-    rows = table.table.num_rows
-    return Proposal(repo, tip, there, split, files, rows, labels, tuple(checks), tuple(notes))
+    except DataError as error:
+        return _Made({}, _as_raw(own, schema), numbers, [error])
+    name = f"{hashlib.sha256(content).hexdigest()[:12]}.{destination.suffix}"
+    files = {destination.place(name): content}
+    return _Made(files, _as_raw(own, schema), numbers, notes=notes)
+
+
+def _own_fault(hub: Hub, source: DatasetSource, commit_sha: str, spec: RowSpec) -> DataError | None:
+    """What is wrong with the dataset's own rows, read so; None where they can be."""
+    with tempfile.TemporaryDirectory(prefix="hub-trainer-own-") as scratch:
+        try:
+            fetch_rows(hub, source, commit_sha, spec, scratch=Path(scratch), first_file_only=True)
+        except DataError as error:
+            return error
+    return None
 
 
 def send(
@@ -220,31 +305,30 @@ def _spec(policy: Policy, table: RawSplit, *, where: str) -> RowSpec:
 
 
 def _check_rows(
-    raw: RawSplit, spec: RowSpec, limits: ReviewSection, *, where: str
-) -> tuple[list[Check], dict[str, int]]:
-    """What review will find in the rows alone, and rows per label. Secrets stop here."""
-    if raw.table.num_rows > limits.max_rows:
-        raise DataError(
-            "That is more than a pull request may bring.",
-            where=where,
-            got=f"{raw.table.num_rows:,} rows of at most {limits.max_rows:,}",
-            do="Split it into several contributions.",
-        )
+    raw: RawSplit, numbers: Sequence[int], spec: RowSpec, limits: ReviewSection, where: str
+) -> tuple[list[Check], dict[str, int], list[DataError]]:
+    """What review will find in the rows alone, rows per label, and what stops them here.
+
+    `numbers` are those of the rows in the file.
+    """
     canonical = canonical_rows(raw, spec, source=where, where=where)
     rows = canonical.table.to_pylist()
-    groups = find_duplicates(rows, spec.modality, None)
-    repeats = sum(len(group.exact) for group in groups)
+    faults = []
     secrets, personal = check_personal_data(find_traces(rows, [""] * len(rows)), NO_TRACES)
     if not secrets.passed:
-        raise DataError(
-            "The rows hold secrets, which must not be published.",
-            where=where,
-            got=_secret_places(raw) or secrets.detail,
-            do="Take them out, and revoke them if they are real.",
+        faults.append(
+            DataError(
+                "The rows hold secrets, which must not be published.",
+                where=where,
+                got=_secret_places(raw, numbers) or secrets.detail,
+                do="Take them out, and revoke them if they are real.",
+            )
         )
-    broken = sum(canonical.dropped.values())
+    groups = find_duplicates(rows, spec.modality, None)
+    repeats = sum(len(group.exact) for group in groups)
+    broken = [numbers[place - 1] for place, _ in canonical.first_dropped]
     checks = [
-        Check("whole rows", not broken, f"{broken} rows are empty or broken"),
+        *check_rows(len(rows), canonical.dropped, max_rows=limits.max_rows, first_dropped=broken),
         Check(
             "duplicates",
             repeats <= limits.max_duplicate_fraction * len(rows),
@@ -254,13 +338,14 @@ def _check_rows(
         check_text(text_flags(rows)),
     ]
     answer = spec.answer
-    return checks, answer.counts([row[answer.column] for row in rows])
+    return checks, answer.counts([row[answer.column] for row in rows]), faults
 
 
-def _secret_places(raw: RawSplit) -> str:
+def _secret_places(raw: RawSplit, numbers: Sequence[int]) -> str:
     """Which kinds of secrets are in which column and rows, never the secrets themselves."""
     places: dict[str, list[int]] = {}
-    for number, row in enumerate(raw.table.drop_columns(list(raw.media)).to_pylist(), start=1):
+    rows = raw.table.drop_columns(list(raw.media)).to_pylist()
+    for number, row in zip(numbers, rows, strict=True):
         for name, value in row.items():
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             for kind in sorted({one.kind for one in scan_text(text)} & SECRET_KINDS):

@@ -175,7 +175,8 @@ def _may_cache(data: FitData, plan: FitPlan) -> bool:
 
 def _check_plan(data: FitData, plan: FitPlan, *, is_split: bool) -> None:
     if not len(data.train):
-        raise TrainingError("There is nothing to train on: the training split is empty.")
+        do = "name a split with rows under collect.datasets"
+        raise TrainingError("There is nothing to train on: the training split is empty.", do=do)
     if plan.fuse is not None and is_split:
         raise TrainingError(
             "Checkpoints of a split model are not fused.",

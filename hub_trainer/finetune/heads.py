@@ -100,7 +100,9 @@ class LabelHead:
         """The labels."""
         if len(names) < 2:
             got = ", ".join(names) or "none"
-            raise DataError("A classifier needs two labels or more.", got=got)
+            raise DataError(
+                "A classifier needs two labels or more.", got=got, do="add rows of another label"
+            )
         return list(names)
 
     def targets(self, rows: Sequence[Row], outputs: Sequence[str]) -> list[Any]:

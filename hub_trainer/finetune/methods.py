@@ -151,7 +151,8 @@ def merge_adapter(model: nn.Module, example_inputs: Mapping[str, torch.Tensor]) 
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
-        raise TrainingError("There is no adapter to merge.", got=type(model).__name__)
+        do = "leave train.language.merge out, or train an adapter: train.method=lora"
+        raise TrainingError("There is no adapter to merge.", got=type(model).__name__, do=do)
     if getattr(model, "is_quantized", False) or getattr(base_of(model), "is_quantized", False):
         raise TrainingError(
             "An adapter cannot be merged into a quantized base without loss.",
@@ -201,7 +202,8 @@ def _without_adapter(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> to
 def _report(model: nn.Module, method: MethodName) -> TrainableReport:
     names = tuple(name for name, p in model.named_parameters() if p.requires_grad)
     if not names:
-        raise TrainingError(f"Method {method} leaves nothing to train.", got=type(model).__name__)
+        told, do = f"Method {method} leaves nothing to train.", "choose another train.method"
+        raise TrainingError(told, got=type(model).__name__, do=do)
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     trainable = sum(sizes[name] for name in names)
     return TrainableReport(method, trainable, sum(sizes.values()), names)

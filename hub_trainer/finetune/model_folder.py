@@ -36,6 +36,8 @@ MAX_HEADER_BYTES = 25_000_000
 MAX_TENSORS = 100_000
 TOKENIZER_DATA = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "*.model")
 
+OTHER_MODEL = "name a model repo of the transformers library in base_model"
+
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises TrainingError when it is missing or broken."""
@@ -50,14 +52,18 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
         raise TrainingError(
             f"The model has no {name}.",
             where=str(folder),
-            do="name a model repo of the transformers library in base_model",
+            do=OTHER_MODEL,
         ) from None
     except (ValueError, OSError, RecursionError) as error:
         raise TrainingError(
-            f"The model's {name} cannot be read.", where=str(path), got=str(error)
+            f"The model's {name} cannot be read.",
+            where=str(path),
+            got=str(error),
+            do=OTHER_MODEL,
         ) from None
     if not isinstance(content, dict):
-        raise TrainingError(f"The model's {name} holds no settings.", where=str(path))
+        told = f"The model's {name} holds no settings."
+        raise TrainingError(told, where=str(path), got=type(content).__name__, do=OTHER_MODEL)
     return content
 
 

@@ -178,7 +178,10 @@ def _read(path: Path) -> Any:
         return None
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(
-            f"The base model's {path.name} cannot be read.", where=str(path), got=str(error)
+            f"The base model's {path.name} cannot be read.",
+            where=str(path),
+            got=str(error),
+            do="name another base_model, or correct that file of it",
         ) from None
 
 

@@ -163,6 +163,7 @@ def fit_pipeline(
         raise DataError(
             f"{what} or more in the training rows.",
             got=", ".join(sorted(map(str, set(values)))) or "no rows",
+            do="add rows with another one",
         )
     if fit.estimator in NO_WEIGHTS:
         train = _counted(train)
@@ -242,7 +243,8 @@ def load_pipeline(folder: Path) -> Pipeline:
             do="do not load it: it was not written by this project",
         ) from None
     except FileNotFoundError:
-        raise TrainingError(f"There is no {MODEL_FILE}.", where=str(folder)) from None
+        do = "name a model of a tabular task that hub-trainer has published"
+        raise TrainingError(f"There is no {MODEL_FILE}.", where=str(folder), do=do) from None
 
 
 def hub_config(

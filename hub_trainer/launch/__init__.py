@@ -52,6 +52,7 @@ def launch_train(config_file: Path, arguments: Sequence[str]) -> None:
             "Training failed in the launched processes; their messages stand above.",
             where=str(config_file),
             got=f"exit code {ending.code}",
+            do="Mend what they name, then run the same command again.",
         )
     if ending.was_told:
         raise Interrupted(

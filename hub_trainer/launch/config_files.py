@@ -22,6 +22,8 @@ WITHOUT_EFFECT = {
 }
 """Settings of FSDP that change nothing here: a value that would, and what is done instead."""
 
+SHIPPED_CONFIGS = "See accelerate_configs/ for those shipped."
+
 
 def read_asked(config_file: Path) -> Asked:
     """What a config file asks for. Raises UsageError for what cannot be trained anywhere."""
@@ -64,14 +66,18 @@ def read_config(config_file: Path) -> dict[str, Any]:
         raise UsageError(
             "There is no such accelerate config file.",
             where=str(config_file),
-            do="See accelerate_configs/ for those shipped.",
+            do=SHIPPED_CONFIGS,
         ) from None
     except yaml.YAMLError as error:
         raise UsageError(
-            "The accelerate config file is not valid YAML.", where=str(config_file), got=str(error)
+            "The accelerate config file is not valid YAML.",
+            where=str(config_file),
+            got=str(error),
+            do=SHIPPED_CONFIGS,
         ) from None
     if not isinstance(config, dict):
-        raise UsageError("The accelerate config file holds no settings.", where=str(config_file))
+        told = "The accelerate config file holds no settings."
+        raise UsageError(told, where=str(config_file), do=SHIPPED_CONFIGS)
     return config
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hub_trainer.errors import HubError
 from hub_trainer.hub import HistoryEntry, Hub, Repo, RepoIdentity
+from hub_trainer.recipe.faults import faults_of
 from hub_trainer.reports import DatasetReport
 
 RECORD = "round.json"
@@ -161,9 +162,8 @@ def parse_record(content: bytes) -> RoundRecord:
             raise ValueError(f"{RECORD} holds no record")
         return RoundRecord.from_json(loaded)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"in {RECORD} {place}: {first['msg']}") from None
+        first = faults_of(error, RoundRecord)[0]
+        raise ValueError(f"in {RECORD} {first.key} {first.what}, got {first.got}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{RECORD} is no valid JSON ({error})") from None
     except UnicodeDecodeError:

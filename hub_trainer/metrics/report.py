@@ -165,6 +165,7 @@ def calibration(
         raise DataError(
             "probabilities must have a row per example and a column per label",
             got=f"shape {shares.shape} for {len(truth)} examples, {len(label_names)} labels",
+            do="give both for the same examples and labels",
         )
     top, correct = shares.max(axis=1), shares.argmax(axis=1) == truth
     place = bin_of(top, num_bins)

@@ -93,6 +93,8 @@ def _notes(unheard: Counter[str]) -> list[str]:
         return []
     return [
         f"{unheard.total():,} anonymous ratings of {len(unheard):,} "
-        f"source{'s' if len(unheard) > 1 else ''} weigh nothing (curate.anonymous: none; "
-        "capped counts those of one network as one rater a day)"
+        f"source{'s' if len(unheard) > 1 else ''} weigh nothing (curate.anonymous: none), as "
+        "nothing shows that they are of several people; raters count who sign in, as a Space on "
+        "the public Hub asks them to, or set curate.anonymous=capped: all of one network are then "
+        "one rater a day, and curate.min_raters=1 lets one alone decide"
     ]

@@ -153,7 +153,7 @@ class Outbox:
             self._last_error = str(error).splitlines()[0] if known else repr(error)
             log.warning("ratings are waiting: %s", self._last_error)
             for future in asked:
-                _settle_future(future, HubError(self._last_error))
+                _settle_future(future, HubError(self._last_error, do="Wait: they are sent again."))
             return
         for future in asked:
             _settle_future(future, None)

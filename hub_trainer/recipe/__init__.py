@@ -1,7 +1,7 @@
 """The recipe: one round of one task, whole, in one YAML file."""
 
 from hub_trainer.recipe.learning import FuseSection
-from hub_trainer.recipe.load import RecipeFile, json_schema, load_recipe
+from hub_trainer.recipe.load import ReadRecipe, RecipeFile, json_schema, load_recipe, read_recipe
 from hub_trainer.recipe.schema import (
     CollectSection,
     CurateSection,
@@ -38,6 +38,7 @@ __all__ = [
     "PrepareSection",
     "PublishSection",
     "Recipe",
+    "ReadRecipe",
     "RecipeFile",
     "RepoRef",
     "ReviewSection",
@@ -48,4 +49,5 @@ __all__ = [
     "TuneSection",
     "json_schema",
     "load_recipe",
+    "read_recipe",
 ]

@@ -2,10 +2,13 @@
 
 import ast
 import difflib
+import math
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from hub_trainer.recipe.words import KINDS, either, written, written_number
 
 SHARDED = (
     "remove it: an accelerate config file says how a model is sharded, as "
@@ -150,21 +153,19 @@ def nearest(key: str, known: Any) -> str:
 
 
 def _value_faults(value: Any, annotation: str) -> list[str]:
-    kinds = set(annotation.replace(" ", "").split("|"))
+    """What is wrong with a value, as far as the annotation of its key says."""
     value = _number(value, annotation)
-    if kinds == {"int"} and (isinstance(value, bool) or not isinstance(value, int)):
-        return [f"takes a whole number, got {value!r}"]
-    if kinds == {"float"} and (isinstance(value, bool) or not isinstance(value, int | float)):
-        return [f"takes a number, got {value!r}"]
-    if kinds == {"bool"} and not isinstance(value, bool):
-        return [f"takes true or false, got {value!r}"]
-    return []
+    named = [one.partition("[")[0] for one in annotation.split(" | ")]
+    if "Literal" in named and value is False:
+        return []
+    # Where a class of transformers stands beside `str`, its names are taken.
+    taken = [kind for kind in KINDS if (kind.__name__ if kind else "None") in named]
+    kind = None if value is None else type(value)
+    suits = kind in taken or (kind is int and float in taken)
+    if not taken or (suits and (kind is not float or math.isfinite(value))):
+        return []
+    return [f"takes {either([KINDS[one] for one in taken])}, got {written(value)}"]
 
 
 def _number(value: Any, annotation: str) -> Any:
-    if not isinstance(value, str) or "float" not in annotation:
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value
+    return written_number(value) if isinstance(value, str) and "float" in annotation else value

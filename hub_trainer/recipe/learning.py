@@ -12,6 +12,7 @@ LossName = Literal["focal", "huber", "cosent", "in_batch"]
 class LossSection(Section):
     """What is minimised in place of the usual loss; its plain name will do."""
 
+    in_text = "the name of a loss"
     name: LossName
     """focal (labels that are sure already count less), huber (of numbers: errors beyond `delta`
     count by their size and not its square), cosent (of similarities: only the order of pairs

@@ -12,11 +12,16 @@ from pydantic import BaseModel, ValidationError
 from hub_trainer.errors import Problem, RecipeError, UsageError
 from hub_trainer.recipe.arguments import nearest, training_argument_types
 from hub_trainer.recipe.chat_templates import beside
+from hub_trainer.recipe.faults import faults_of
 from hub_trainer.recipe.schema import REPO_ID, Recipe
 from hub_trainer.recipe.search import search_problems
+from hub_trainer.recipe.section import section_in
+from hub_trainer.recipe.task_table import task_fault
+from hub_trainer.recipe.words import cut
 
 MAX_RECIPE_BYTES = 1_000_000
 CHAT_TEMPLATE = "train.language.chat_template"
+MAX_NAMED = 5
 INDEX = re.compile(r"\[(\d+)\]")
 """`datasets[0]` is `datasets.0`."""
 
@@ -35,7 +40,7 @@ class Places:
         for places in (self.lines, self.overrides):
             for known in [name for name in places if name == key or name.startswith(f"{key}.")]:
                 del places[known]
-        self.overrides[key] = _cut(override)
+        self.overrides[key] = cut(override)
 
     def problem(self, key: str, message: str) -> Problem:
         """A problem at the nearest enclosing key that was set somewhere."""
@@ -72,21 +77,47 @@ class RecipeFile:
         return self.places.problem(key, f"{key}: {message}")
 
 
+@dataclass(frozen=True)
+class ReadRecipe:
+    """A recipe file as far as it can be read: its faults, and what it holds beside them."""
+
+    path: Path
+    raw: dict[str, Any]
+    """Keys and values as written, of which the last counts where one stands twice."""
+    places: Places
+    problems: list[Problem]
+    recipe: Recipe | None
+    """None where a value is at fault; a key that stands twice or a task that there is none of
+    leaves one to go on looking with."""
+
+
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> RecipeFile:
     """Read and check a recipe. Raises RecipeError with every fault, UsageError without a file."""
+    read = read_recipe(path, overrides)
+    if read.problems or read.recipe is None:
+        raise RecipeError(read.problems, source=str(path))
+    return RecipeFile(read.path, read.recipe, read.places)
+
+
+def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> ReadRecipe:
+    """Read a recipe with all its faults.
+
+    Raises RecipeError for what is no mapping at all, UsageError without a file.
+    """
     path = Path(path)
-    raw, lines = _read_yaml(path)
-    places = Places(lines, {})
-    problems = _apply_overrides(raw, places, overrides)
+    raw, lines, problems = _read_yaml(path)
+    places, recipe = Places(lines, {}), None
+    problems += _apply_overrides(raw, places, overrides)
     problems += _read_chat_template(raw, places, path.parent)
+    unknown = task_fault(raw["task"]) if isinstance(raw.get("task"), str) else None
+    problems += [places.problem("task", unknown)] if unknown else []
     try:
         recipe = Recipe.model_validate(raw)
-    except ValidationError as error:
-        problems += _problems(error, places)
+    except ValidationError as invalid:
+        problems += _problems(invalid, places)
     problems += [places.located(one) for one in search_problems(raw)]
-    if problems:
-        raise RecipeError(problems, source=str(path))
-    return RecipeFile(path, recipe, places)
+    problems.sort(key=lambda problem: problem.line or 0)
+    return ReadRecipe(path, raw, places, problems, recipe)
 
 
 def json_schema() -> dict[str, Any]:
@@ -103,30 +134,55 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int], list[Problem]]:
+    """Keys and values, the line of each key, and the keys that stand twice."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError("There is no such recipe.", where=str(path), do=_instead(path)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("The recipe cannot be read.", where=str(path), got=str(error)) from None
+        raise _unreadable(path, error) from None
     if len(text) > MAX_RECIPE_BYTES:
-        raise RecipeError(
-            [Problem("", "The recipe is over 1 MB; a recipe is a page.")], source=str(path)
-        )
+        do = "Name the YAML file of a recipe; rows stand in a dataset on the Hub, and not in it."
+        problem = Problem("", "The recipe is over 1 MB; a recipe is a page.", do=do)
+        raise RecipeError([problem], source=str(path))
+    lines: dict[str, int] = {}
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[str, int] = {}
-        if root is not None:
-            _walk(root, "", lines)
+        twice = _walk(root, "", lines) if root is not None else []
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError([_yaml_problem(error)], source=str(path)) from None
+    except RecursionError:
+        deep = "The recipe is nested too deeply, or a part of it holds itself."
+        do = "Write out what `*NAME` stands for."
+        raise RecipeError([Problem("", deep, do=do)], source=str(path)) from None
     if not isinstance(raw, dict):
         told = "The recipe is not a mapping of keys to values."
         do = "Write keys as in `task: text-classification`; hub-trainer init writes a whole recipe."
         raise RecipeError([Problem("", told, 1, do=do)], source=str(path))
-    return raw, lines
+    return raw, lines, twice
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> UsageError:
+    if path.is_dir():
+        found = sorted(one.name for one in path.iterdir() if one.suffix in (".yaml", ".yml"))
+        named = f", as {path / found[0]}" if found else "; hub-trainer init writes one"
+        return UsageError(
+            "A recipe is a file, and this is a folder.",
+            where=str(path),
+            got=f"a folder with {', '.join(found[:MAX_NAMED]) or 'no YAML file'}",
+            do=f"Name a YAML file{named}.",
+        )
+    is_text = not isinstance(error, UnicodeDecodeError)
+    return UsageError(
+        "The recipe cannot be read.",
+        where=str(path),
+        got=(error.strerror if isinstance(error, OSError) else None) or str(error),
+        do="Make the file readable for this user, or name another."
+        if is_text
+        else "Name a recipe, which is a YAML file: text in UTF-8.",
+    )
 
 
 def _instead(path: Path) -> str:
@@ -144,27 +200,32 @@ def _instead(path: Path) -> str:
     )
 
 
-def _walk(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+def _walk(node: yaml.Node, prefix: str, lines: dict[str, int]) -> list[Problem]:
+    """Note the line of each key, and give those that stand twice."""
+    twice = []
     if isinstance(node, yaml.MappingNode):
-        seen = set()
+        seen: dict[str, int] = {}
         for key, value in node.value:
-            if key.value in seen:
-                problem = f"found the key {key.value!r} twice in one mapping"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
             name = f"{prefix}.{key.value}" if prefix else str(key.value)
-            lines[name] = key.start_mark.line + 1
-            _walk(value, name, lines)
+            line = key.start_mark.line + 1
+            if name in seen:
+                told, got = f"{name} stands twice", f"lines {seen[name]} and {line}"
+                twice.append(Problem(name, told, line, got=got, do="Remove one of them."))
+            seen[name] = lines[name] = line
+            twice += _walk(value, name, lines)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             lines[f"{prefix}.{index}"] = value.start_mark.line + 1
-            _walk(value, f"{prefix}.{index}", lines)
+            twice += _walk(value, f"{prefix}.{index}", lines)
+    return twice
 
 
 def _yaml_problem(error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None)
     message = getattr(error, "problem", None) or str(error)
-    return Problem("", f"The recipe is not valid YAML: {message}", mark.line + 1 if mark else None)
+    told = f"The recipe is not valid YAML: {message}"
+    do = "Write `key: value`, what belongs to a key two blanks deeper, and close what is opened."
+    return Problem("", told, mark.line + 1 if mark else None, do=do)
 
 
 def _apply_overrides(
@@ -176,13 +237,13 @@ def _apply_overrides(
         key = INDEX.sub(r".\1", key)
         if not equals or not key or key.startswith("-"):
             told = f"override {override!r}: {_way_to_write(override)}"
-            problems.append(Problem(override, told, override=_cut(override)))
+            problems.append(Problem(override, told, override=cut(override)))
             continue
         try:
             _set(raw, key.split("."), yaml.safe_load(text))
         except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
             told = f"override {key}: cannot be set ({getattr(error, 'problem', None) or error})"
-            problems.append(Problem(key, told, override=_cut(override)))
+            problems.append(Problem(key, told, override=cut(override)))
             continue
         places.set(key, override)
     return problems
@@ -221,7 +282,7 @@ def _choices(key: str) -> str:
     model: type[BaseModel] | None = Recipe
     for part in sections:
         field = model.model_fields.get(part) if model else None
-        model = _section(field.annotation) if field else None
+        model = section_in(field.annotation) if field else None
     field = model.model_fields.get(name) if model else None
     if field is None or get_origin(field.annotation) is not Literal:
         return ""
@@ -252,53 +313,25 @@ def _from_plain_string(value: Any) -> dict[str, Any]:
 
 def _problems(error: ValidationError, places: Places) -> list[Problem]:
     problems = []
-    for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"])
-        if key == "train.arguments" and fault["type"] == "value_error":
-            problems += _argument_problems(str(fault["ctx"]["error"]), places)
+    for fault in faults_of(error, Recipe):
+        if fault.key == "train.arguments" and not fault.of_kind:
+            problems.append(_argument_problem(fault.what, places))
             continue
-        message = _message(fault)
-        if key:
-            message = f"{key} {message}" if message.startswith("is ") else f"{key}: {message}"
-        problems.append(places.problem(key, message))
+        what = f"{fault.what}{_suggestion(fault.path)}" if fault.is_unknown else fault.what
+        join = "" if not fault.key else " " if what.startswith(("is ", "takes ")) else ": "
+        told = replace(places.problem(fault.key, f"{fault.key}{join}{what}"), got=fault.got)
+        problems.append(replace(told, do=fault.do))
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 
-def _argument_problems(text: str, places: Places) -> list[Problem]:
-    problems = []
-    for fault in text.splitlines():
-        name, _, message = fault.partition(": ")
-        key = f"train.arguments.{name}"
-        problems.append(places.problem(key, f"{key} {message}"))
-    return problems
+def _argument_problem(fault: str, places: Places) -> Problem:
+    name, _, message = fault.partition(": ")
+    key = f"train.arguments.{name}"
+    return places.problem(key, f"{key} {message}")
 
 
-def _message(fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
-        return f"is not a setting.{_suggestion(fault['loc'])}"
-    if fault["type"] == "missing":
-        return "is missing"
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
-    if fault["type"] == "literal_error":
-        wanted, got = fault["ctx"]["expected"], fault["input"]
-        found = "no value" if got is None else _short(got)
-        close = nearest(got, re.findall("'([^']*)'", wanted)) if isinstance(got, str) else ""
-        return f"must be {wanted}, got {found}{'.' + close if close else ''}"
-    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, got {_short(fault['input'])}"
-
-
-def _short(value: Any) -> str:
-    return _cut(repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _suggestion(location: tuple[Any, ...]) -> str:
-    siblings = _fields_at(location[:-1])
-    key = str(location[-1])
+def _suggestion(path: tuple[str, ...]) -> str:
+    siblings, key = _fields_at(path[:-1]), path[-1]
     close = nearest(key, siblings)
     if close:
         return close
@@ -306,24 +339,12 @@ def _suggestion(location: tuple[Any, ...]) -> str:
     return f" Did you mean {elsewhere[0]}?" if elsewhere else f" Known here: {', '.join(siblings)}."
 
 
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
+def _fields_at(path: tuple[str, ...]) -> list[str]:
     model: type[BaseModel] = Recipe
-    for part in location:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(part)  # none for the keys of a map
-        model = (_section(field.annotation) if field else None) or model
+    for part in path:
+        field = model.model_fields.get(part)  # none for the keys of a map, or of a list
+        model = (section_in(field.annotation) if field else None) or model
     return list(model.model_fields)
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in get_args(annotation):
-        found = _section(inner)
-        if found:
-            return found
-    return None
 
 
 def _all_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
@@ -331,6 +352,6 @@ def _all_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
         keys.append(key)
-        section = _section(field.annotation)
+        section = section_in(field.annotation)
         keys += _all_keys(section, f"{key}.") if section else []
     return keys + [f"train.arguments.{name}" for name in training_argument_types() if not prefix]

@@ -10,6 +10,7 @@ from hub_trainer.recipe.arguments import argument_faults, nearest, parse_argumen
 from hub_trainer.recipe.learning import FuseSection, LossSection
 from hub_trainer.recipe.method_table import METHODS, Method, MethodName
 from hub_trainer.recipe.section import Section
+from hub_trainer.recipe.words import written
 
 COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -17,6 +18,8 @@ REPO_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 class RepoRef(Section):
     """A repo on the Hub; the plain string `org/name` or `org/name@revision` will do."""
+
+    in_text = "org/name"
 
     repo_id: str
     """Owner and name, as in `org/name`."""
@@ -270,19 +273,23 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _method_has_its_keys(self) -> "TrainSection":
-        if self.method_facts.last_blocks != (self.last_n is not None):
-            raise ValueError("last_n goes with method: last_n, and that method needs it")
+        facts, vain = self.method_facts, f"changes nothing under method: {self.method}; remove one"
+        faults = []
+        if facts.last_blocks != (self.last_n is not None):
+            faults.append("last_n goes with method: last_n, and that method needs it")
         if self.fuse is not None and self.arguments.get("eval_strategy") == "no":
-            raise ValueError("fuse needs validation figures; remove it, or eval_strategy: no")
-        if self.fuse is not None and self.fuse.of_adapters and not self.method_facts.adapter:
+            faults.append("fuse needs validation figures; remove it, or eval_strategy: no")
+        if self.fuse is not None and self.fuse.of_adapters and not facts.adapter:
             text = f"fuse {self.fuse.method} joins adapters, and method: {self.method} makes none"
-            raise ValueError(f"{text}; use lora or qlora, or a soup")
-        if self.lora is not None and not self.method_facts.adapter:
-            raise ValueError(f"lora changes nothing under method: {self.method}; remove one")
-        if self.hybrid is not None and not self.method_facts.new_blocks:
-            raise ValueError(f"hybrid changes nothing under method: {self.method}; remove one")
-        if self.layer_decay is not None and not self.method_facts.learns_in_depth:
-            raise ValueError(f"layer_decay changes nothing under method: {self.method}; remove one")
+            faults.append(f"{text}; use lora or qlora, or a soup")
+        if self.lora is not None and not facts.adapter:
+            faults.append(f"lora {vain}")
+        if self.hybrid is not None and not facts.new_blocks:
+            faults.append(f"hybrid {vain}")
+        if self.layer_decay is not None and not facts.learns_in_depth:
+            faults.append(f"layer_decay {vain}")
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
 
@@ -317,7 +324,8 @@ class SearchRange(Section):
                 raise ValueError("log and step change nothing beside choices; remove them")
             return self
         if self.low is None or self.high is None or self.low >= self.high:
-            raise ValueError(f"needs low below high, got {self.low} and {self.high}")
+            ends = f"{written(self.low)} and {written(self.high)}"
+            raise ValueError(f"needs low below high, got {ends}")
         if self.log and self.low <= 0:
             raise ValueError(f"log needs low above 0, got {self.low}")
         if self.log and self.step:
@@ -410,7 +418,8 @@ class EvaluateSection(Section):
     @field_validator("positive", mode="before")
     @classmethod
     def _is_a_name(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int) else value
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        return str(value) if is_number else value
 
     @field_validator("primary")
     @classmethod

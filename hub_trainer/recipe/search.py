@@ -6,13 +6,16 @@ Whether a value will do is what the recipe's own schema says of it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from hub_trainer.errors import Problem
 from hub_trainer.recipe.arguments import nearest, training_argument_types
+from hub_trainer.recipe.faults import faults_of
 from hub_trainer.recipe.schema import Recipe, SearchRange, TrainSection, TuneSection
+from hub_trainer.recipe.section import section_in
+from hub_trainer.recipe.words import written
 
 TRAIN = "train."
 MAPS = ("train.arguments", "train.estimator_arguments")
@@ -55,7 +58,9 @@ def end_problems(recipe: Recipe, judge: Callable[[Recipe], Sequence[Problem]]) -
         for value in one.ends:
             train = with_settings(recipe.train, {key: value})
             for fault in judge(recipe.model_copy(update={"train": train})):
-                told = replace(fault, key=path, message=f"{path}: with {value!r}, {fault.message}")
+                told = replace(
+                    fault, key=path, message=f"{path}: with {written(value)}, {fault.message}"
+                )
                 problems.setdefault(f"{path} {fault.message}", told)
     return list(problems.values())
 
@@ -96,18 +101,11 @@ def _fields(model: type[BaseModel] = TrainSection, prefix: str = TRAIN) -> dict[
     """Key -> annotation of every setting of the train section that holds one value."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        inner = _section_in(field.annotation)
+        inner = section_in(field.annotation)
         found |= _fields(inner, f"{prefix}{name}.") if inner else {}
         if inner is None and f"{prefix}{name}" not in MAPS:
             found[f"{prefix}{name}"] = field.annotation
     return found
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    for one in (annotation, *get_args(annotation)):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            return one
-    return None
 
 
 def _key_fault(key: str) -> str | None:
@@ -141,21 +139,18 @@ def _end_faults(
                 good.append((key, value))
             elif (key, fault) not in told:
                 told.add((key, fault))
-                yield key, f"{value!r} will not do: {fault}"
+                yield key, f"{written(value)} will not do: {fault}"
     pairs = [(one, two) for one, two in combinations(good, 2) if one[0] != two[0]]
     for (key, value), (other, beside) in pairs[:MAX_PAIRS]:
         fault = _value_fault(train, {key: value, other: beside})
         if fault and (key, fault) not in told:
             told.add((key, fault))
-            yield key, f"{value!r} will not do beside {other} {beside!r}: {fault}"
+            yield key, f"{written(value)} will not do beside {other} {written(beside)}: {fault}"
 
 
 def _value_fault(train: TrainSection, settings: Mapping[str, Any]) -> str | None:
     try:
         with_settings(train, settings)
     except ValidationError as error:
-        fault = error.errors()[0]
-        if fault["type"] == "value_error":
-            return str(fault["ctx"]["error"])
-        return f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+        return faults_of(error, TrainSection)[0].what
     return None

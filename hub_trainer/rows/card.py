@@ -48,10 +48,21 @@ def read_card(folder: Path, *, where: str | None = None) -> dict[str, Any]:
     path = folder / CARD
     if not path.is_file():
         return {}
-    if path.stat().st_size > MAX_CARD_BYTES:
-        size = f"{path.stat().st_size:,} bytes"
-        raise DataError("The dataset card is too large.", where=where or str(path), got=size)
+    size = path.stat().st_size
+    if size > MAX_CARD_BYTES:
+        raise card_too_large(size, MAX_CARD_BYTES, where=where or str(path))
     return parse_card(path.read_text(encoding="utf-8", errors="replace"), where=where or str(path))
+
+
+def card_too_large(size_bytes: int, limit: int, *, where: str) -> DataError:
+    """The error for a card of more bytes than are read of one."""
+    return DataError(
+        f"{CARD} is larger than {limit:,} bytes.",
+        where=where,
+        got=f"{size_bytes:,} bytes",
+        do="Move long lists, tables and pictures into files of the repo and link to them; if the "
+        "repo is not yours, ask its owner to.",
+    )
 
 
 def parse_card(text: str, *, where: str) -> dict[str, Any]:

@@ -83,6 +83,26 @@ def fetch_files(
 
     The folder gets a card that says only what the reader needs, written by us.
     """
+    found, card, files = find_files(hub, source, commit_sha, where=where)
+    if first_file_only:
+        found = found.first_files()
+    paths = sorted({path for part in found.files.values() for path in part})
+    repo = Repo(source.repo_id, "dataset")
+    _assert_size([files[path] for path in paths], where)
+    snapshot = hub.download(repo, commit_sha, allow=_patterns(paths))
+    for path in paths:
+        _link(snapshot, path, into)
+    write_card(into, found.card)
+    return found, card
+
+
+def find_files(
+    hub: Hub, source: DatasetSource, commit_sha: str, *, where: str
+) -> tuple[SplitFiles, dict[str, Any], dict[str, RepoFile]]:
+    """The files of a split, the dataset's whole card, and all its files by path.
+
+    Raises DataError where there is no such config or split.
+    """
     repo = Repo(source.repo_id, "dataset")
     files = {file.path: file for file in hub.list_files(repo, commit_sha)}
     text = (hub.read_file(repo, CARD, commit_sha) if CARD in files else None) or b""
@@ -90,15 +110,7 @@ def fetch_files(
     found = find_split_files(
         list(files), card, config=source.config, split=source.split, where=where
     )
-    if first_file_only:
-        found = found.first_files()
-    paths = sorted({path for part in found.files.values() for path in part})
-    _assert_size([files[path] for path in paths], where)
-    snapshot = hub.download(repo, commit_sha, allow=_patterns(paths))
-    for path in paths:
-        _link(snapshot, path, into)
-    write_card(into, found.card)
-    return found, card
+    return found, card, files
 
 
 def _assert_size(files: Sequence[RepoFile], where: str) -> None:

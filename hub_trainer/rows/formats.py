@@ -76,7 +76,7 @@ def detect_format(columns: Iterable[str]) -> Format:
 def read_examples(rows: Sequence[Row]) -> tuple[Format, list[Example]]:
     """The format of the rows and one example per row; a row that breaks it is named."""
     if not rows:
-        raise DataError("There are no rows to learn from.")
+        raise DataError("There are no rows to learn from.", do="name a split that has rows")
     known = detect_format(rows[0])
     return known, [_read(known, row, index) for index, row in enumerate(rows)]
 

@@ -70,7 +70,9 @@ def find_split_files(
     config = choose_config(card, config, where=where)
     if len(names) > Limits.max_files:
         got = f"{len(names):,} files"
-        raise DataError(f"The repo has more than {Limits.max_files:,} files.", where=where, got=got)
+        told = f"The repo has more than {Limits.max_files:,} files."
+        do = "Pack the rows into fewer files, as parquet; or ask the repo's owner to."
+        raise DataError(told, where=where, got=got, do=do)
     wanted, archives = split_names(split, where=where), held_back(names)
     with tempfile.TemporaryDirectory(prefix="hub-trainer-names-") as scratch:
         folder = Path(scratch).resolve()
@@ -316,7 +318,8 @@ def files_of(builder: Any, folder: Path) -> dict[str, list[str]]:
         inside = [Path(path) for path in paths]
         for path in inside:
             if "://" in str(path) or not path.resolve().is_relative_to(folder):
-                raise DataError("A data file lies outside the repo.", got=str(path))
+                do = "Correct data_files in the dataset's card, or ask its owner to."
+                raise DataError("A data file lies outside the repo.", got=str(path), do=do)
         found[str(split)] = [path.relative_to(folder).as_posix() for path in inside]
     return found
 

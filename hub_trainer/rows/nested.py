@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub_trainer.errors import DataError
+from hub_trainer.errors import CellsRefused
 from hub_trainer.rows.turns import SPEAKERS, RowFault, structured, text_of
 from hub_trainer.rows.written import json_text
 
@@ -34,22 +34,27 @@ def holds_json(kind: Any) -> bool:
 def fitted(values: Sequence[Any], kind: Any, *, where: str) -> "pa.Array":
     """Python values as an array of a nested type, or of JSON: fields that a cell lacks are null.
 
-    Raises DataError that names the row and the key for which the type has no room.
+    Raises CellsRefused that names the first row and the key for which the type has no room.
     """
     import pyarrow as pa
 
-    made = []
+    made: list[Any] = []
+    wrong: dict[int, Misfit | RowFault] = {}
     for number, value in enumerate(values, start=1):
         try:
             made.append(_fit(structured(value), kind))
         except (Misfit, RowFault) as fault:
-            key = getattr(fault, "key", "")
-            raise DataError(
-                f"The dataset's type has no room for {f'the key {key!r}' if key else 'a cell'}.",
-                where=f"{where}, row {number}",
-                got=str(fault),
-                do=f"Leave that out, or ask the dataset's owner to make room; its type is {kind}.",
-            ) from None
+            wrong[number] = fault
+    if wrong:
+        number, first = next(iter(wrong.items()))
+        key, more = getattr(first, "key", ""), len(wrong) - 1
+        raise CellsRefused(
+            f"The dataset's type has no room for {f'the key {key!r}' if key else 'a cell'}.",
+            rows=list(wrong),
+            where=f"{where}, row {number}" + (f" and {more:,} more rows" if more else ""),
+            got=str(first),
+            do=f"Leave that out, or ask the dataset's owner to make room; its type is {kind}.",
+        )
     # Arrow makes no array of JSON below the top, but casts one of texts.
     return pa.array(made, _stored(kind)).cast(kind)
 

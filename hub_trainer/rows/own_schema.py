@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hub_trainer.answers.label import label_texts
 from hub_trainer.answers.label_names import is_alike, nearest_told, plain_label
 from hub_trainer.answers.labels import cells_of_text, split_cells
-from hub_trainer.errors import DataError
+from hub_trainer.errors import CellsRefused, DataError
 from hub_trainer.inputs import load_input
 from hub_trainer.inputs.media import medium_of_feature
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
 """Reader of a dataset -> suffix of the file of rows that joins it."""
 MAX_LISTED = 20
+MAX_MISFITS = 3
+"""Cells of one column that are named."""
 SAMPLE_ROWS = 1000
 """Rows of the dataset from which its own columns are told."""
 
@@ -190,8 +192,24 @@ def in_own_schema(
 
     `optional` columns that the file does not have are null.
 
-    Raises DataError for a missing column, an unknown label, or values of another type.
+    Raises DataError for a missing column, an unknown label, or values of another type; the first
+    of `schema_faults`.
     """
+    faults, table = schema_faults(raw, schema, columns, where=where, optional=optional)
+    if faults or table is None:
+        raise faults[0]
+    return table
+
+
+def schema_faults(
+    raw: RawSplit,
+    schema: OwnSchema,
+    columns: Mapping[str, str],
+    *,
+    where: str,
+    optional: Sequence[str] = (),
+) -> tuple[list[DataError], "pa.Table | None"]:
+    """Every column that cannot be as the dataset has it; the rows in its schema if all can."""
     import pyarrow as pa
 
     present = raw.table.column_names
@@ -201,15 +219,21 @@ def in_own_schema(
         if theirs not in present
         and (name in optional or (name in schema.optional and name not in columns))
     }  # fmt: skip
-    _assert_present({k: v for k, v in names.items() if k not in absent}, present, where)
-    arrow_schema = _arrow_schema(schema)
-    arrays = [
-        pa.nulls(raw.table.num_rows, arrow_schema.field(name).type)
-        if name in absent
-        else _column(raw, theirs, schema, name, arrow_schema.field(name).type, where)
-        for name, theirs in names.items()
+    missing = [
+        theirs for name, theirs in names.items() if theirs not in present and name not in absent
     ]
-    return pa.table(arrays, schema=arrow_schema)
+    faults: list[DataError] = [_missing(missing, present, where)] if missing else []
+    arrow_schema, arrays = _arrow_schema(schema), []
+    for name, theirs in names.items():
+        kind = arrow_schema.field(name).type
+        try:
+            if theirs in present:
+                arrays.append(_column(raw, theirs, schema, name, kind, where))
+            elif name in absent:
+                arrays.append(pa.nulls(raw.table.num_rows, kind))
+        except DataError as error:
+            faults.append(error)
+    return faults, None if faults else pa.table(arrays, schema=arrow_schema)
 
 
 def _named_alike(name: str, present: Sequence[str]) -> str:
@@ -303,10 +327,12 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
     try:
         return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        raise DataError(
+        rows = _misfits(column, kind)
+        raise CellsRefused(
             f"Column {theirs!r} cannot be written as the dataset has it.",
+            rows=rows,
             where=place,
-            got=_first_misfit(column, kind),
+            got=_misfits_told(column, rows),
             do=f"The dataset's {name} is {kind}; write the values so.",
         ) from None
 
@@ -320,12 +346,12 @@ def _texts(raw: RawSplit, theirs: str, where: str, *, is_category: bool) -> Any:
     return raw.as_written(theirs).combine_chunks()
 
 
-def _first_misfit(column: "pa.Array", kind: Any) -> str:
-    """The first value that is not of this kind, and its row."""
+def _misfits(column: "pa.Array", kind: Any) -> list[int]:
+    """Numbers of the rows, from 1, whose values are not of this kind."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    levelled = column
+    levelled, rows = column, []
     if pa.types.is_string(column.type) and not pa.types.is_string(kind):
         # A decimal comma is read where the whole column has numbers, so it is not what is wrong.
         levelled = pc.replace_substring(column, ",", ".")
@@ -333,8 +359,18 @@ def _first_misfit(column: "pa.Array", kind: Any) -> str:
         try:
             levelled.slice(row, 1).cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-            return f"{column[row].as_py()!r:.80} in row {row + 1}, {column.type}"
-    return str(column.type)
+            rows.append(row + 1)
+    return rows
+
+
+def _misfits_told(column: "pa.Array", rows: Sequence[int]) -> str:
+    """The first values that do not fit, and how many more there are."""
+    if not rows:
+        return str(column.type)
+    named = [f"{column[row - 1].as_py()!r:.80} in row {row:,}" for row in rows[:MAX_MISFITS]]
+    more = len(rows) - len(named)
+    told = f"{', '.join(named)}, {column.type}"
+    return f"{told}; and {more:,} more cells" if more else told
 
 
 def _lists(
@@ -375,10 +411,17 @@ def named_lists(raw: RawSplit, theirs: str, where: str) -> list[list[Any] | None
         return [[plain_label(one) or "" for one in cell] for cell in split_cells(cells)]
     names = raw.list_names.get(theirs)
     if names is not None:
-        highest = max((one for cell in cells for one in cell or () if one is not None), default=0)
-        if highest >= len(names):
-            raise DataError(
+        outside = [
+            (row, one)
+            for row, cell in enumerate(cells, start=1)
+            for one in cell or ()
+            if one is not None and one >= len(names)
+        ]
+        if outside:
+            highest = max(one for _, one in outside)
+            raise CellsRefused(
                 "A label is outside the file's own classes.",
+                rows=[row for row, _ in outside],
                 where=where,
                 got=f"class {highest}, of {len(names)} classes",
                 do="Correct the row, or the names of the classes.",
@@ -417,10 +460,12 @@ def _label_numbers(
             wrong.setdefault(named, []).append(rows[place] if rows else place + 1)
     if not wrong:
         return [number for number in numbers if number is not None]
+    at_fault = sorted({row for found in wrong.values() for row in found})
     without = wrong.pop(None, [])
     if not wrong:
-        raise DataError(
+        raise CellsRefused(
             "Rows have no label.",
+            rows=at_fault,
             where=where,
             got=_in_rows(without),
             do="Write their labels, or take them out.",
@@ -430,8 +475,9 @@ def _label_numbers(
     got = [f"{name!r} ({_in_rows(wrong[name])}{nearest_told(name, known)})" for name in commonest]
     got += [f"no label ({_in_rows(without)})"] if without else []
     listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
-    raise DataError(
+    raise CellsRefused(
         "The dataset does not have these labels.",
+        rows=at_fault,
         where=where,
         got=", ".join(got),
         do=f"Use its labels: {listed}. A new label is for the dataset's owner to add.",
@@ -464,12 +510,10 @@ def _label_number(value: Any, index: Mapping[str, int]) -> int | None:
     return int(name) if whole and name is not None else None
 
 
-def _assert_present(names: Mapping[str, str], present: Sequence[str], where: str) -> None:
-    missing = [theirs for theirs in names.values() if theirs not in present]
-    if missing:
-        raise DataError(
-            f"The file lacks columns of the dataset: {', '.join(missing)}.",
-            where=where,
-            got=f"columns {', '.join(present)}",
-            do="Rename the file's columns, or name them: --column dataset_column=file_column.",
-        )
+def _missing(missing: Sequence[str], present: Sequence[str], where: str) -> DataError:
+    return DataError(
+        f"The file lacks columns of the dataset: {', '.join(missing)}.",
+        where=where,
+        got=f"columns {', '.join(present)}",
+        do="Rename the file's columns, or name them: --column dataset_column=file_column.",
+    )

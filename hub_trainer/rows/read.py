@@ -70,6 +70,15 @@ class RawSplit:
         """A column for a use that wants texts: None, 007 and 1.50 as the file has them."""
         return self.written.get(name, self.table[name])
 
+    def taken(self, places: Sequence[int]) -> "RawSplit":
+        """The rows at these places, from 0, and no others."""
+        import pyarrow as pa
+
+        indexes = pa.array(places, pa.int64())
+        json = {name: column.take(indexes) for name, column in self.json.items()}
+        written = {name: column.take(indexes) for name, column in self.written.items()}
+        return replace(self, table=self.table.take(indexes), json=json, written=written)
+
 
 @dataclass(frozen=True)
 class _Folder:

@@ -173,6 +173,7 @@ def _wait_until_it_answers(running: RunningSpace, settings: Mapping[str, object]
         f"The Space stopped while it was starting, with status {running.process.returncode}.",
         where=str(log_path),
         got="\n         ".join(tail) or "no output",
+        do="Mend what it says there, then run the same command again.",
     )
 
 

@@ -82,13 +82,14 @@ class SpaceService:
         row = self.loaded.widgets.to_row(values)
         size_bytes = sum(len(value) for value in row.values() if isinstance(value, str | bytes))
         if size_bytes > MAX_ROW_BYTES:
-            raise DataError(
+            told = (
                 f"The input is too large: {size_bytes:,} bytes, and {MAX_ROW_BYTES:,} is the limit."
             )
+            raise DataError(told, do="give a smaller one")
         missing = self.answer.faults(None)
         faults = [one for one in self.loaded.task.problems(row) if one not in missing]
         if faults:
-            raise DataError(f"The model cannot take this: {'; '.join(faults)}.")
+            raise DataError(f"The model cannot take this: {'; '.join(faults)}.", do="change it")
         return row
 
     def _rating(self, ticket: str, kind: str, answer: str, rater: Rater) -> NewRating:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hub_trainer.answers import ANSWERS, RatedAnswer, load_answer
 from hub_trainer.errors import UsageError
 from hub_trainer.recipe import GenerationSection
+from hub_trainer.recipe.faults import faults_of
 
 SETTINGS_FILE = "space.json"
 FROM_ENVIRONMENT = (
@@ -105,7 +106,11 @@ def load_settings(folder: Path, environment: Mapping[str, str] = os.environ) -> 
         ) from None
     except (ValidationError, json.JSONDecodeError, TypeError) as error:
         raise UsageError(
-            f"{SETTINGS_FILE} or the environment is wrong.", where=str(path), got=_faults(error)
+            f"{SETTINGS_FILE} or the environment is wrong.",
+            where=str(path),
+            got=_faults(error),
+            do="Push the Space again: hub-trainer serve RECIPE; or correct "
+            f"{', '.join(name.upper() for name in FROM_ENVIRONMENT)} in its settings.",
         ) from None
 
 
@@ -142,5 +147,6 @@ def _what_is_kept(settings: SpaceSettings) -> str:
 def _faults(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-    return "; ".join(faults)
+    faults = faults_of(error, SpaceSettings)
+    told = [f"{one.key} {one.what}" + (f", got {one.got}" if one.got else "") for one in faults]
+    return "; ".join(one.strip() for one in told)

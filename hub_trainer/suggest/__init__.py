@@ -14,6 +14,7 @@ from hub_trainer.lineage import PinnedRepo, pin_round
 from hub_trainer.loop import run_stage
 from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.recipe import Recipe, RecipeFile, RepoRef
+from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.reports import PrepareReport
 from hub_trainer.rows.store import read_rows
 from hub_trainer.stages.publish.publish_faults import publish_problems
@@ -79,9 +80,16 @@ def suggest_models(
     Raises UsageError for a task that starts from no base model, or when there is none to look at.
     """
     recipe = recipe_file.recipe
+    for name in wanted.named:
+        if not REPO_ID.match(name.partition("@")[0]):
+            do = "Write owner/name, as on the model's page."
+            raise UsageError(
+                "That is no name of a model repo.", where="--base-model", got=name, do=do
+            )
     starter, task = STARTERS.get(recipe.task), task_of(recipe)
     if starter is None or not starter.base_tags:
-        raise UsageError(f"{recipe.task} starts from no base model.", where="task")
+        do = "Leave base_model out; train.estimator says what is fitted."
+        raise UsageError(f"{recipe.task} starts from no base model.", where="task", do=do)
     data = recipe.collect.datasets[0]
     # A Hub that is down, or data that is not there, is told at once; a search would try for long.
     hub.resolve(Repo(data.repo_id, "dataset"), data.revision)

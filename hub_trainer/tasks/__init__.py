@@ -15,6 +15,8 @@ from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import COLUMN_OF, OPTIONAL_INPUTS
 from hub_trainer.recipe.method_table import METHODS
+from hub_trainer.recipe.task_table import TASKS as TASKS
+from hub_trainer.recipe.task_table import task_fault
 from hub_trainer.reports import FitReport
 from hub_trainer.tasks.outlines import (
     OUTLINES,
@@ -482,19 +484,6 @@ TORCH_KEYS = ("train.layer_decay", "train.l1", "train.loss", "train.dropout", "t
 SPEECH_KEYS = ("train.speech",)
 """Keys of the recipe that change nothing but where speech is written down."""
 
-TASKS: Mapping[str, str] = {
-    "text-classification": "hub_trainer.tasks.text_classification",
-    "token-classification": "hub_trainer.tasks.token_classification",
-    "image-classification": "hub_trainer.tasks.image_classification",
-    "audio-classification": "hub_trainer.tasks.audio_classification",
-    "automatic-speech-recognition": "hub_trainer.tasks.speech_recognition",
-    "tabular-classification": "hub_trainer.tasks.tabular",
-    "tabular-regression": "hub_trainer.tasks.tabular",
-    "text-generation": "hub_trainer.tasks.text_generation",
-    "sentence-similarity": "hub_trainer.tasks.sentence_similarity",
-}
-"""Pipeline tag -> module that holds its `TASK`."""
-
 
 def outline(name: str, answer: str | None = None, beside: Sequence[str] = ()) -> Outline:
     """The outline of a task by its name, with one of its answers or the usual one.
@@ -502,9 +491,9 @@ def outline(name: str, answer: str | None = None, beside: Sequence[str] = ()) ->
     `beside` are the optional columns that its rows have. Raises RecipeError for a task, or an
     answer of it, that there is none of.
     """
-    if name not in TASKS:
-        message = f"task: {name!r} is not a task.{nearest(name, TASKS)} Known: {', '.join(TASKS)}."
-        raise RecipeError([Problem("task", message)], source="recipe")
+    fault = task_fault(name, TASKS)
+    if fault is not None:
+        raise RecipeError([Problem("task", fault)], source="recipe")
     if name not in OUTLINES:
         return outline_of(load_task(name))
     sketch = OUTLINES[name]

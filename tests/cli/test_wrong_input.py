@@ -1,6 +1,8 @@
 """Wrong input at the command line: each fault is named, with its code; nothing half-written."""
 
+import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,145 @@ def test_parquet_when_corrupt_then_says_which_file(
     recipe = on_data(hub, cli, name, content)
     assert_says(cli(command, recipe), 3, f"{OWNER}/{name}-data", "got:" if command == "run" else "")
     assert_nothing_written(cli, hub, name)
+
+
+def test_check_when_task_keys_and_repos_are_wrong_then_all_is_said_at_once(
+    cli: Cli, hub: Hub
+) -> None:
+    recipe = write_recipe(
+        cli.folder / "muddled.yaml",
+        "text",
+        task="text-clasification",
+        base_model=f"{OWNER}/no-such-model",
+        collect={"datasets": [f"{OWNER}/no-such-data", {"repo_id": TEXT, "splitt": "train"}]},
+        prepare={"test_split": {"repo_id": TEXT, "split": "exam"}},
+        train={"seed": True},
+        publish={"repo_id": "nobody/model"},
+        serve={"repo_id": "nobody/demo", "ratings_repo_id": "nobody/ratings"},
+    )
+    recipe.write_text(f"{recipe.read_text()}gate: {{}}\ngate: {{alpha: 0.1}}\n")
+    told = cli("check", recipe, "--json")
+    assert [problem["key"] for problem in told.json["problems"]] == [
+        "task",
+        "collect.datasets.1.splitt",
+        "train.seed",
+        "gate",
+        "base_model",
+        "collect.datasets.0",
+        "prepare.test_split",
+        "publish.repo_id",
+        "serve.repo_id",
+        "serve.ratings_repo_id",
+    ]
+    assert all(problem["line"] for problem in told.json["problems"])
+    assert_says(told, 2, "Did you mean text-classification?", "stands twice", "no-such-data")
+    assert_nothing_written(cli, hub, "muddled")
+
+
+def test_check_when_only_the_task_is_misspelt_then_licence_and_split_are_checked_too(
+    cli: Cli,
+) -> None:
+    path = cli.folder / "nearly.yaml"
+    split = {"test_split": {"repo_id": TEXT, "split": "exam"}}
+    recipe = write_recipe(
+        path, "text", task="text", prepare=split, publish={"license": "no-such-licence"}
+    )
+    told = cli("check", recipe, "--json")
+    keys = [problem["key"] for problem in told.json["problems"]]
+    assert keys == ["task", "prepare.test_split", "publish.license"]
+    alone = cli("check", write_recipe(path, "text", task="text"), "--json")
+    assert [problem["key"] for problem in alone.json["problems"]] == ["task"]
+
+
+def test_check_when_a_key_stands_twice_then_the_last_is_gone_on_with(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "twice.yaml", "text", gate={"alpha": 0.1})
+    recipe.write_text(f"{recipe.read_text()}gate: {{alpha: 0.2}}\n")
+    told = cli("check", recipe, "evaluate.metrics=[accuracy, bleu]", "--json")
+    keys = [problem["key"] for problem in told.json["problems"]]
+    assert keys == ["gate", "evaluate.metrics"]
+    assert_says(told, 2, "gate stands twice", "rows read", "does not offer 'bleu'")
+
+
+def test_check_when_two_answers_are_named_then_the_repos_are_checked_too(cli: Cli) -> None:
+    columns = {"label": "a", "labels": "b"}
+    recipe = write_recipe(
+        cli.folder / "two.yaml",
+        "text",
+        base_model=f"{OWNER}/no-such-model",
+        collect={"datasets": [{"repo_id": TEXT, "columns": columns}]},
+    )
+    told = cli("check", recipe, "--json")
+    keys = [problem["key"] for problem in told.json["problems"]]
+    assert keys == ["collect.datasets", "base_model"]
+
+
+BEGINS_ANEW = "do:    Nothing was kept and nothing sent: the same command begins anew."
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "do"),
+    [
+        (["check"], "hub_trainer.preflight.check_recipe", BEGINS_ANEW),
+        (["plan"], "hub_trainer.plan.plan_round", BEGINS_ANEW),
+        (["status"], "hub_trainer.loop.read_status", BEGINS_ANEW),
+        (["suggest"], "hub_trainer.suggest.suggest_models", BEGINS_ANEW),
+        (["contribute", "--dry-run"], "hub_trainer.cli.contributing.contribute_file", BEGINS_ANEW),
+        (
+            ["contribute"],
+            "hub_trainer.cli.contributing.contribute_file",
+            "do:    Run the same command again: a pull request that was opened is found, not",
+        ),
+        (
+            ["review", "--all"],
+            "hub_trainer.cli.reviewing.review_once",
+            "do:    Run the same command again: it looks at the pull requests that are still open.",
+        ),
+        (["run"], "hub_trainer.loop.run_round", "do:    Run the same command again to go on."),
+        (
+            ["collect"],
+            "hub_trainer.loop.run_until",
+            "do:    Run the same command again to go on.",
+        ),
+    ],
+)
+def test_command_when_stopped_then_says_what_has_become_of_its_work(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: list[str], target: str, do: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(target, stopped)
+    recipe = write_recipe(cli.folder / "halted.yaml", "text")
+    of_data = {"contribute": [TEXT, "rows.csv"], "review": [TEXT]}
+    told = cli(*command, *of_data.get(command[0], [recipe]), "--json")
+    assert_says(told, 75, "error: Interrupted.", do)
+    assert told.json["error"]["do"] in told.err
+
+
+def test_plan_when_asked_to_stop_then_nothing_is_kept(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "brief.yaml", "text")
+    process = cli.start("plan", recipe, TMPDIR=str(cli.folder))
+    deadline = time.monotonic() + 120
+    while not list(cli.folder.glob("hub-trainer-plan-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, "begins anew" in said) == (75, True), said
+    assert not list(cli.folder.glob("hub-trainer-plan-*"))
+
+
+def test_suggest_when_the_model_is_no_repo_then_says_what_to_write(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "own.yaml", "text")
+    told = cli("suggest", recipe, "--base-model", "tiny bert")
+    assert_says(told, 2, "That is no name of a model repo.", "got:   tiny bert", "owner/name")
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run", "train", "status", "serve", "curate"])
+def test_recipe_when_a_folder_then_the_file_in_it_is_named(cli: Cli, command: str) -> None:
+    write_recipe(cli.folder / "mine.yaml", "text")
+    told = cli(command, ".")
+    assert_says(told, 2, "A recipe is a file, and this is a folder.", "got:   a folder with")
+    assert_says(told, 2, "do:    Name a YAML file, as mine.yaml.")
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "run", "train", "status", "serve", "curate"])
@@ -231,8 +372,7 @@ def test_hub_when_nobody_answers_then_says_where(cli: Cli, command: str) -> None
 def test_recipe_when_it_is_no_recipe_then_says_what_it_is(cli: Cli, command: str) -> None:
     binary = cli.folder / "binary.yaml"
     binary.write_bytes(bytes(range(256)))
-    assert_says(cli(command, cli.folder), 2, "The recipe cannot be read.", str(cli.folder))
-    assert_says(cli(command, binary), 2, "binary.yaml")
+    assert_says(cli(command, binary), 2, "The recipe cannot be read.", "binary.yaml", "do:")
     assert_says(cli(command, cli.folder / "gone.yaml"), 2, "There is no such recipe.")
 
 

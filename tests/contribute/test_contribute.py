@@ -1,3 +1,4 @@
+import datetime
 import io
 import json
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ import pytest
 
 from hub_trainer.checks import joining
 from hub_trainer.contribute import Contribution, contribute, proposal, propose, send
-from hub_trainer.errors import DataError, HubError, UsageError
+from hub_trainer.contribute.faults import ContributionError
+from hub_trainer.errors import DataError, ExitCode, HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import ReviewSection
@@ -257,7 +259,7 @@ def test_warnings_when_review_would_stop_it_then_said_beforehand(
 
 def _error(shop: Shop, path: Path, repo: Repo | None = None, **named: Any) -> Any:
     before = len(shop.owner.pull_requests(repo or shop.texts, status=None))
-    with pytest.raises((DataError, UsageError)) as caught:
+    with pytest.raises((DataError, UsageError, ContributionError)) as caught:
         contribute(shop.alice, (repo or shop.texts).repo_id, path, **named)
     assert len(shop.owner.pull_requests(repo or shop.texts, status=None)) == before
     return caught.value
@@ -281,6 +283,165 @@ def test_label_when_unknown_then_error_lists_the_known(shop: Shop, tmp_path: Pat
         "'eggs' (2 rows, the first row 2), 'Spamm' (row 5, nearest to 'spam'), no label (row 4)"
     )
     assert "Use its labels: ham, spam." in error.do
+
+
+def test_cells_when_several_are_wrong_then_all_are_told_with_what_else_is(
+    shop: Shop, tmp_path: Path
+) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["ham", "spam"]),
+            "day": datasets.Value("date32"),
+            "words": datasets.Value("int64"),
+        }
+    )
+    days = [datetime.date(2024, 1, 1)] * 2
+    columns = {"text": ["hello", "win now"], "label": [0, 1], "day": days, "words": [1, 2]}
+    files = {"data/train-00000-of-00001.parquet": _parquet(columns, features)}
+    repo = shop.dataset(f"{shop.local.user}/dated", files)
+    file = tmp_path / "many.csv"
+    token = "hf_abcdefgHIJKLMNOP0123456789abcdefgh"
+    file.write_text(
+        "text,label,day,words\n"
+        "good morning,ham,2024-02-30,2\n"
+        "buy it,eggs,2024-02-03,2\n"
+        "one,ham,2024-02-03,many\n"
+        "two,ham,2024-02-03,few\n"
+        f"use {token},spam,2024-02-04,2\n"
+        ",spam,2024-02-05,2\n"
+        "fine,ham,2024-02-06,3\n"
+    )
+    error = _error(shop, file, repo)
+    assert [(one.message, one.got) for one in error.problems] == [
+        ("The dataset does not have these labels.", "'eggs' (row 2)"),
+        (
+            "Column 'day' cannot be written as the dataset has it.",
+            "'2024-02-30' in row 1, string",
+        ),
+        (
+            "Column 'words' cannot be written as the dataset has it.",
+            "'many' in row 3, 'few' in row 4, string",
+        ),
+        (
+            "The rows hold secrets, which must not be published.",
+            "hub token in column text, row 5",
+        ),
+        ("Review would stop: whole rows.", "1 with no text; the first: row 6"),
+    ]
+    assert error.problems[-1].do == "Fill in or drop the rows that are empty or broken."
+    assert error.exit_code == ExitCode.DATA
+    assert all(one.do and one.where for one in error.problems[:-1])
+
+
+def test_columns_when_one_is_missing_then_faults_of_the_others_are_told_too(
+    shop: Shop, tmp_path: Path
+) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("sentence,label\na,eggs\n")
+    assert [one.message for one in _error(shop, file).problems] == [
+        "The file lacks columns of the dataset: text.",
+        "The dataset does not have these labels.",
+    ]
+
+
+def test_folder_when_a_picture_is_broken_and_a_label_unknown_then_both_are_told(
+    shop: Shop, tmp_path: Path
+) -> None:
+    pictures = {"dark/a.png": _png(10), "dark/b.png": b"no picture", "grey/c.png": _png(99)}
+    for name, content in pictures.items():
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "new" / name).write_bytes(content)
+    files = {f"{n}/{i}.png": _png(i) for i, n in enumerate(("dark", "dark", "light", "light"))}
+    folders = shop.dataset(
+        f"{shop.local.user}/shades", files, "---\nlicense: cc-by-4.0\n---\n# Shades\n"
+    )
+    for repo in (shop.pictures, folders):
+        labels, broken = _error(shop, tmp_path / "new", repo).problems
+        assert labels.message == "The dataset does not have these labels."
+        assert "'grey' (row 3" in labels.got
+        assert broken.got == "1 with no image in a known format; the first: row 2"
+
+
+@pytest.mark.parametrize(
+    ("block", "what", "got"),
+    [
+        (
+            {"task": "tabular-regression", "columns": {"target": "prize"}},
+            "the dataset has no column 'prize' for target.",
+            "task: tabular-regression, columns: {'target': 'prize'}; columns size, price",
+        ),
+        (
+            {"task": "tabular-regression", "columns": {"target": "price"}, "drop_columns": ["id"]},
+            "drop_columns names a column that the dataset does not have: id.",
+            "task: tabular-regression, columns: {'target': 'price'}, drop_columns: ['id']; "
+            "columns size, price",
+        ),
+    ],
+)
+def test_card_when_it_declares_what_the_dataset_has_not_then_the_card_is_named(
+    shop: Shop, tmp_path: Path, block: dict[str, Any], what: str, got: str
+) -> None:
+    card = f"---\nlicense: cc-by-4.0\nhub_trainer: {json.dumps(block)}\n---\n# Houses\n"
+    name = f"houses-{len(got)}"
+    rows = b"size,price\n" + b"".join(b"%d,%d.5\n" % (n * 7 % 50, n) for n in range(30))
+    repo = shop.dataset(f"{shop.local.user}/{name}", {"train.csv": rows}, card)
+    file = tmp_path / "more.csv"
+    file.write_text("size,price\n3,4.5\n")
+    error = _error(shop, file, repo)
+    page = f"{shop.local.url}/datasets/{repo.repo_id}"
+    assert error.what == f"The dataset's own rows cannot be read as its card declares: {what}"
+    assert error.where == f"{page}, README.md: hub_trainer"
+    assert error.got == got
+    assert error.do == (
+        f"Nothing in {file} can mend it. Ask the dataset's owner, at {page}/discussions, to "
+        "correct `hub_trainer` at the top of the card; or upload the file as it is, for the owner "
+        f"to review with a recipe: hf upload {repo.repo_id} {file} --repo-type dataset --create-pr"
+    )
+
+
+def test_card_when_its_block_is_broken_then_told_beside_the_files_own_faults(
+    shop: Shop, tmp_path: Path
+) -> None:
+    card = "---\nhub_trainer: {task: 5}\n---\n# Mail\n"
+    files = {"train.parquet": _text_parquet()}
+    repo = shop.dataset(f"{shop.local.user}/mail", files, card)
+    file = tmp_path / "more.csv"
+    file.write_text("text,label\nhi,eggs\n")
+    block, label = _error(shop, file, repo).problems
+    assert block.message.startswith("The dataset's card says how its rows are read, and that can")
+    assert block.where == f"{shop.local.url}/datasets/{repo.repo_id}, README.md: hub_trainer"
+    assert f"Nothing in {file} can mend it. Ask the dataset's owner" in block.do
+    assert label.message == "The dataset does not have these labels."
+
+
+def test_card_when_too_large_then_says_what_can_be_done(shop: Shop, tmp_path: Path) -> None:
+    card = CARD + "x" * 200_000
+    repo = shop.dataset(f"{shop.local.user}/tome", {"data/train-0.parquet": _text_parquet()}, card)
+    file = tmp_path / "more.csv"
+    file.write_text("text,label\nhi,ham\n")
+    error = _error(shop, file, repo)
+    assert error.what == "README.md is larger than 200,000 bytes."
+    assert error.got == f"{len(card):,} bytes"
+    assert error.do == (
+        "Move long lists, tables and pictures into files of the repo and link to them; if the repo "
+        "is not yours, ask its owner to."
+    )
+
+
+def test_rows_when_none_can_be_used_then_no_recipe_is_spoken_of(shop: Shop, tmp_path: Path) -> None:
+    card = CARD.replace("---\n# A", "hub_trainer: {task: text-classification}\n---\n# A")
+    files = {"data/train-00000-of-00001.parquet": _text_parquet()}
+    repo = shop.dataset(f"{shop.local.user}/letters", files, card)
+    file = tmp_path / "empty.csv"
+    file.write_text('text,label\n"",ham\n')
+    error = _error(shop, file, repo)
+    assert (error.what, error.got) == ("No row is left after cleaning.", "1 rows: 1 no text")
+    assert error.do == (
+        "Correct the rows, or leave them out: the dataset's own rows can be read so."
+    )
 
 
 def test_secret_when_in_a_row_then_nothing_is_sent(shop: Shop, tmp_path: Path) -> None:

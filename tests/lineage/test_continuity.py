@@ -126,10 +126,10 @@ def edited(record: RoundRecord, **changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"gate": [1]}, "in round.json gate: Input should be a valid dictionary"),
+        ({"gate": [1]}, "in round.json gate takes a mapping, got [1]"),
         ({"gate": {"verdict": "best"}}, "gate.verdict is 'best'"),
         ({"round": 0}, "round is 0"),
-        ({"round": "x"}, "in round.json round: Input should be a valid integer"),
+        ({"round": "x"}, "in round.json round takes a whole number, got 'x'"),
         ({"primary": "f1"}, "metrics has no value of 'f1'"),
         ({"datasets": [{}]}, "an entry of datasets names no repo at a commit"),
         ({"recipe": {}}, "recipe names no model repo"),

@@ -8,6 +8,7 @@ import pytest
 from hub_trainer.errors import ExitCode, RecipeError, UsageError
 from hub_trainer.recipe import json_schema, load_recipe
 from hub_trainer.recipe.arguments import OWNED, RENAMED, SHORT, training_argument_types
+from hub_trainer.recipe.task_table import TASKS
 
 GOOD = """\
 task: text-classification
@@ -155,7 +156,7 @@ def test_override_when_unknown_or_malformed_then_both_are_reported(tmp_path: Pat
     [
         ("--train.lr=abc", "override '--train.lr=abc': write train.lr=abc, without the dashes"),
         ("train.x=y", "train.x is not a setting. Known here: method,"),
-        ("train.lora=7", "train.lora: input should be a valid dictionary"),
+        ("train.lora=7", "train.lora takes a mapping or null"),
         ("train={methd: lora}", "train.methd is not a setting. Did you mean method?"),
         ("train.arguments.learning_rate=abc", "train.arguments.learning_rate takes a number"),
         ("evaluate.primary=recall", "evaluate.primary: 'recall' is not among metrics"),
@@ -208,8 +209,76 @@ def test_file_when_missing_then_usage_error(tmp_path: Path) -> None:
 
 
 def test_file_when_a_folder_then_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="A recipe is a file, and this is a folder") as caught:
         load_recipe(tmp_path)
+    assert (caught.value.where, caught.value.got) == (str(tmp_path), "a folder with no YAML file")
+    assert caught.value.do == "Name a YAML file; hub-trainer init writes one."
+    path = write(tmp_path, GOOD)
+    with pytest.raises(UsageError) as caught:
+        load_recipe(tmp_path)
+    assert caught.value.got == "a folder with recipe.yaml"
+    assert caught.value.do == f"Name a YAML file, as {path}."
+
+
+def test_file_when_no_text_then_says_what_a_recipe_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(UsageError, match="The recipe cannot be read") as caught:
+        load_recipe(path)
+    assert caught.value.do == "Name a recipe, which is a YAML file: text in UTF-8."
+
+
+def test_file_when_not_readable_then_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    path = write(tmp_path, GOOD)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UsageError, match="The recipe cannot be read") as caught:
+        load_recipe(path)
+    assert caught.value.got == "Permission denied"
+    assert caught.value.do == "Make the file readable for this user, or name another."
+
+
+def test_key_when_it_stands_twice_then_told_beside_all_other_faults(tmp_path: Path) -> None:
+    text = GOOD.replace("task: text-classification", "task: text-clasification")
+    text = text.replace("method: lora", "method: lora\n  seed: yes\n  method: lorra")
+    text += "gate: {alpha: 0.1}\ngate: {alhpa: 0.2}\n"
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, text))
+    assert [(p.line, p.message, p.got, p.do) for p in caught.value.problems] == [
+        (
+            1,
+            "task: 'text-clasification' is not a task. Did you mean text-classification? Known: "
+            f"{', '.join(TASKS)}.",
+            None,
+            None,
+        ),
+        (10, "train.seed takes a whole number", "true", caught.value.problems[1].do),
+        (11, "train.method stands twice", "lines 9 and 11", "Remove one of them."),
+        (
+            11,
+            "train.method: must be 'head', 'last_n', 'full', 'lora', 'qlora', 'scratch' or "
+            "'hybrid', got 'lorra'. Did you mean lora?",
+            None,
+            None,
+        ),
+        (18, "gate stands twice", "lines 17 and 18", "Remove one of them."),
+        (18, "gate.alhpa is not a setting. Did you mean alpha?", None, None),
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]\n", "a: &a {b: *a}\n", "a: " + "[" * 5000])
+def test_file_when_it_holds_itself_then_says_so(tmp_path: Path, text: str) -> None:
+    [found] = problems_of(write(tmp_path, text))
+    assert found == "None: The recipe is nested too deeply, or a part of it holds itself."
+
+
+def test_key_when_a_list_then_said_to_be_no_key(tmp_path: Path) -> None:
+    [found] = problems_of(write(tmp_path, "? [a, b]\n: c\n"))
+    assert found == "1: The recipe is not valid YAML: found unhashable key"
 
 
 @pytest.mark.parametrize(
@@ -217,10 +286,6 @@ def test_file_when_a_folder_then_usage_error(tmp_path: Path) -> None:
     [
         ("task: [", "1: The recipe is not valid YAML: expected the node content"),
         ("- a\n", "1: The recipe is not a mapping of keys to values"),
-        (
-            "task: a\ntask: b\n",
-            "2: The recipe is not valid YAML: found the key 'task' twice in one mapping",
-        ),
         ("x: " + "a" * 1_000_001, "None: The recipe is over 1 MB; a recipe is a page."),
     ],
 )

@@ -175,8 +175,10 @@ def test_sessions_when_the_recipe_does_not_say_otherwise_weigh_nothing(task: Tas
     counted = read_votes(flood, task, CurateSection())
     assert (list(counted.votes), counted.dropped) == ([], {"anonymous, which weigh nothing": 100})
     assert counted.notes == [
-        "100 anonymous ratings of 4 sources weigh nothing (curate.anonymous: none; "
-        "capped counts those of one network as one rater a day)"
+        "100 anonymous ratings of 4 sources weigh nothing (curate.anonymous: none), as nothing "
+        "shows that they are of several people; raters count who sign in, as a Space on the public "
+        "Hub asks them to, or set curate.anonymous=capped: all of one network are then one rater a "
+        "day, and curate.min_raters=1 lets one alone decide"
     ]
 
 

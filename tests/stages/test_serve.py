@@ -292,7 +292,8 @@ def test_start_when_the_app_fails_shows_its_last_words(
     made = serve.run(recipe, prepared_round(tmp_path), hub)
     with pytest.raises(UsageError, match="stopped while it was starting") as caught:
         serve.start(hub, made, folder=tmp_path, variables={"RATINGS_PER_HOUR": "many"})
-    assert "ratings_per_hour: Input should be a valid integer" in str(caught.value)
+    assert "ratings_per_hour takes a whole number, got 'many'" in str(caught.value)
+    assert "RATINGS_PER_HOUR" in str(caught.value)
 
 
 def test_start_when_a_file_was_changed_since_it_was_made_runs_nothing(

@@ -178,7 +178,9 @@ def _check(prompts: Sequence[Sequence[int]]) -> None:
     for index, prompt in enumerate(prompts):
         if not len(prompt):
             raise DataError(
-                "An answer needs a prompt of at least one token.", where=f"prompt {index}"
+                "An answer needs a prompt of at least one token.",
+                where=f"prompt {index}",
+                do="write a prompt, or leave the row out",
             )
 
 

@@ -43,9 +43,9 @@ class TrainedRound:
         """The test rows. Raises DataError when there are none."""
         rows = read_rows(self.prepared.folder / "test.parquet")
         if not rows:
-            raise DataError(
-                "There are no test rows to measure on.", where=str(self.prepared.folder)
-            )
+            do = "Name a split with rows as prepare.test_split, or a larger prepare.test_fraction."
+            told = "There are no test rows to measure on."
+            raise DataError(told, where=str(self.prepared.folder), do=do)
         return rows
 
     def shown_rows(self) -> list[dict[str, Any]]:

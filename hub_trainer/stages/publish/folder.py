@@ -94,7 +94,8 @@ def write_folder(folder: Path, finished: FinishedRound, hub: Hub, *, now: dateti
     card = render_card(facts)
     refused = hub.card_problems(card)
     if refused:
-        raise HubError("The Hub refuses the model's card.", got="; ".join(refused))
+        do = "Correct what it names in publish of the recipe, or in the card of the source."
+        raise HubError("The Hub refuses the model's card.", got="; ".join(refused), do=do)
     files = {CARD: card.encode(), **eval_results(facts, date=now.date().isoformat())}
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

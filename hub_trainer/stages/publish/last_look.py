@@ -123,7 +123,10 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise TrainingError(
-            f"{path.name} is not valid JSON.", where=str(path), got=str(error)
+            f"{path.name} is not valid JSON.",
+            where=str(path),
+            got=str(error),
+            do="Remove the round's folder train, and run the round again: it is made anew.",
         ) from None
 
 

@@ -147,6 +147,7 @@ class Search:
                 "A process that tries settings ended before its first trial.",
                 where=str(worker.log),
                 got=(lines[-1] if lines else "no message"),
+                do="Mend what the log names, then run the same command again.",
             )
         self.workers[self.workers.index(worker)] = Worker(worker.index, self.setup, self.folder)
 
