@@ -40,9 +40,12 @@ ADVICE = {
     "size": "Split the files into several pull requests.",
     "existing files": "Only add files; changes to those that are there are for the owner to make.",
     "placement": "Name the files so that they join the split for training.",
+    "earlier review": "Wait until the dataset's owner has looked at these rows.",
     "readable": "Write the file again: UTF-8, one row per line, and the same columns in each.",
 }
 """Check -> what its contributor can do."""
+_OPENING = re.compile(r"\*\*Review: (\w+)\.\*\*")
+"""How the comment begins."""
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 DATA_SUFFIXES = r"(?:csv|tsv|jsonl?|parquet|xlsx?|txt|ya?ml|png|jpe?g|wav|flac|mp3)\b"
@@ -161,6 +164,13 @@ def marker_of(sha: str) -> str:
 def has_comment(comments: Iterable[tuple[str, str]], sha: str, *, author: str) -> bool:
     """Whether `author` has commented on this commit already; a stranger's marker does not count."""
     return any(name == author and marker_of(sha) in text for name, text in comments)
+
+
+def verdict_told(comments: Iterable[tuple[str, str]], sha: str, *, author: str) -> str | None:
+    """The verdict on this commit in `author`'s own comment; None where there is none."""
+    mark = marker_of(sha)
+    told = [_OPENING.match(text) for name, text in comments if name == author and mark in text]
+    return next((found[1] for found in told if found), None)
 
 
 def inert(text: str, limit: int = MAX_DETAIL) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hub_trainer.checks.verdict import Check
 from hub_trainer.hub import RepoFile
 from hub_trainer.inputs.media import MEDIA
+from hub_trainer.rows.containers import ways_on
 
 ROW_SUFFIXES = frozenset({"parquet", "jsonl", "csv"})
 MEDIA_SUFFIXES = frozenset(
@@ -111,7 +112,8 @@ def _check_suffixes(changes: FileChanges) -> Check:
         if suffix_of(file.path) not in DATA_SUFFIXES and file.path not in CARD_FILES
     }
     allowed = ", ".join(sorted(DATA_SUFFIXES))
-    detail = f"{_listed(refused)}; allowed: {allowed}" if refused else "data files only"
+    ways = "".join(f"; {way[0].lower()}{way[1:].rstrip('.')}" for way in ways_on(refused))
+    detail = f"{_listed(refused)}; allowed: {allowed}{ways}" if refused else "data files only"
     hostile = any(suffix_of(path) in CODE_SUFFIXES for path in refused)
     return Check("file types", not refused, detail, hostile=hostile)
 

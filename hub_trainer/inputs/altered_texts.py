@@ -15,7 +15,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,21 @@ COMMON_SHARE, COMMON = 0.1, 20
 CANDIDATES = 3
 BLOCK = 256
 
-_WORD = re.compile(r"\w+")
+PART = 0.4
+"""Share of a reference's letters from which a part of it counts as a copy."""
+PART_CHANCE = 0.02
+"""Share of the references of which another one may hold so much as if they were a part of it."""
+READS_BETTER = 0.2
+"""Share of words that a way of reading must make known before a text is read so."""
+
+_WORD = re.compile(r"[^\W_]+")
+_LEET = "4@301!5$7"
+_READINGS = (
+    lambda text: text.translate(str.maketrans(_LEET, "aaeoiisst")),
+    lambda text: text.translate(str.maketrans(_LEET, "aaeollsst")),
+    lambda text: re.sub(r"([^\W\d_])\1+", r"\1", text),
+)
+"""Ways in which a text can be read that hides its words: signs for letters, letters doubled."""
 _IDEOGRAPH = re.compile("[\u2e80-\u9fff]")
 
 
@@ -80,15 +94,37 @@ class References:
         held = self._matrix(read)
         self._norms = np.maximum(held @ self._weights, 1e-6)
         self._weighted = held.multiply(self._weights).tocsr().T
-        self.own = self._nearest(read, others_only=True)[1]
+        self.own = self._nearest(read, self._distance, others_only=True)[1]
         """Distance of each reference from the nearest other one: what chance brings."""
+        parts = sorted(self._nearest(read, self._distance_of_part, others_only=True)[1])
+        by_chance = [float(one) for one in parts[int(PART_CHANCE * len(parts)) :][:1]]
+        self._part_reach = min([REACH, *by_chance])
 
     def nearest(self, contents: Sequence[Sequence[str]]) -> tuple["np.ndarray", "np.ndarray"]:
         """Per content the nearest reference, and its distance; infinite when none is any near."""
-        return self._nearest([_read(content) for content in contents], others_only=False)
+        read = [tuple(map(self._read_best, content)) for content in contents]
+        return self._nearest(read, self._distance_of_all, others_only=False)
+
+    def _read_best(self, text: str) -> _Text:
+        """The text as written, or in the way in which the references have most of its words."""
+        best = plain = _read_one(text)
+        known = self._share_known(plain) + READS_BETTER
+        for reading in _READINGS if known < 1 else ():
+            one = _read_one(reading(_bare(text)))
+            share = self._share_known(one)
+            if share > known:
+                best, known = one, share
+        return best
+
+    def _share_known(self, text: _Text) -> float:
+        return sum(word in self._counts for word in text.words) / max(1, len(text.words))
 
     def _nearest(
-        self, contents: Sequence[Content], *, others_only: bool
+        self,
+        contents: Sequence[Content],
+        distance_of: Callable[[Content, int], float],
+        *,
+        others_only: bool,
     ) -> tuple["np.ndarray", "np.ndarray"]:
         import numpy as np
 
@@ -97,7 +133,7 @@ class References:
             for reference in candidates:
                 if others_only and reference == row:
                     continue
-                distance = self._distance(contents[row], int(reference))
+                distance = distance_of(contents[row], int(reference))
                 if distance < distances[row]:
                     best[row], distances[row] = reference, distance
         return best, distances
@@ -144,6 +180,22 @@ class References:
         if sum(self._full[number]) < self._least:
             return math.inf
         return min(self._distance_in_order(turned, number) for turned in permutations(content))
+
+    def _distance_of_all(self, content: Content, number: int) -> float:
+        """The distance of a copy of the whole, or of a part on the same scale."""
+        whole = self._distance(content, number)
+        if not self._part_reach:
+            return whole
+        return min(whole, self._distance_of_part(content, number) * REACH / self._part_reach)
+
+    def _distance_of_part(self, content: Content, number: int) -> float:
+        """The share of a text's own evidence that a longer reference lacks, if there is enough."""
+        text, reference = content[0], self._contents[number][0]
+        is_part = PART * len(reference.joined) <= len(text.joined) < len(reference.joined)
+        full = sum(map(self._rarity, text.distinct))
+        if len(content) > 1 or not is_part or full < self._least:
+            return math.inf
+        return 1 - self._evidence_in(reference, text, full) / full
 
     def _distance_in_order(self, content: Content, number: int) -> float:
         """The largest share of a text's evidence that is missing, if there is enough in all."""
@@ -215,10 +267,11 @@ def _altered_words(missing: Sequence[str], text: _Text) -> Iterator[tuple[str, f
 
 
 def _read(content: Sequence[str]) -> Content:
-    return tuple(
-        _as_text([part for word in _WORD.findall(_bare(text)) for part in _parts(word)])
-        for text in content
-    )
+    return tuple(map(_read_one, content))
+
+
+def _read_one(text: str) -> _Text:
+    return _as_text([part for word in _WORD.findall(_bare(text)) for part in _parts(word)])
 
 
 def _as_text(words: Sequence[str]) -> _Text:

@@ -43,6 +43,13 @@ def held_back(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.lower().endswith(SUFFIXES))
 
 
+def ways_on(names: Iterable[str]) -> list[str]:
+    """What helps with files that no reader opens: sheets, and archives."""
+    held = held_back(names)
+    sheets = [name for name in held if name.lower().endswith(SHEETS)]
+    return [FROM_SHEET] * bool(sheets) + [FROM_ARCHIVE] * (len(held) > len(sheets))
+
+
 def refusal(names: Sequence[str], *, where: str) -> DataError:
     """The error for data that is there only in such files."""
     first = names[0]

@@ -11,7 +11,9 @@ CSS = """
   margin: 0 0 6px; overflow-wrap: anywhere; }
 #head .about { font-size: 1.05rem; margin: 0; max-width: 68ch; overflow-wrap: anywhere; }
 #head .model { font-size: 0.85rem; color: var(--body-text-color-subdued); margin: 6px 0 0;
-  overflow-wrap: anywhere; }
+  overflow-wrap: anywhere; text-wrap: pretty; }
+.dark { --link-text-color: #a5b4fc; --link-text-color-hover: #c7d2fe;
+  --link-text-color-visited: #a5b4fc; }
 #head a { margin: 0; padding: 0; color: var(--link-text-color); text-decoration: underline;
   text-underline-offset: 2px; }
 .notice { border-left: 3px solid #d97706; background: color-mix(in srgb, #d97706 10%, transparent);

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.checks.card import check_card
-from hub_trainer.checks.comment import MARKER, has_comment, render_comment
+from hub_trainer.checks.comment import MARKER, has_comment, render_comment, verdict_told
 from hub_trainer.checks.contributor import check_contributor, merged_rows
 from hub_trainer.checks.curated import as_curated, is_curated
 from hub_trainer.checks.declared_sizes import without_sizes
@@ -211,6 +211,8 @@ def review_pull_request(
                 checks = as_curated(checks)
             author = None if is_own else request.author
             checks.append(_check_contributor(hub, repo, author, opened, main, policy))
+    if decide(checks) == "merge":
+        checks += _check_earlier(hub, repo, number, head_sha)
     return Verdict(
         number=number,
         sha=head_sha,
@@ -223,6 +225,19 @@ def review_pull_request(
         left_out=opened.left_out,
         made=opened.made,
     )
+
+
+def _check_earlier(hub: Hub, repo: Repo, number: int, head_sha: str) -> list[Check]:
+    """What an earlier review did not merge, main may have moved towards since: a person decides.
+
+    Else strange rows would only have to wait until rows like them were merged.
+    """
+    told = verdict_told(hub.comments(repo, number), head_sha, author=str(hub.user()["name"]))
+    if told not in ("human", "refuse"):
+        return []
+    said = "left this commit to a person" if told == "human" else "refused this commit"
+    detail = f"an earlier review {said}; all checks pass by now, as main or the rules have changed"
+    return [Check("earlier review", False, detail, "human")]
 
 
 def apply_verdict(hub: Hub, dataset_id: str, verdict: Verdict) -> bool:

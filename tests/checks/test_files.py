@@ -115,5 +115,12 @@ def test_many_faults_when_listed_then_the_detail_stays_short() -> None:
     assert len(found["file types"].detail) < 600
 
 
+def test_files_when_archives_or_sheets_then_says_how_to_bring_their_rows() -> None:
+    found = _failed(check_files(_added("data/a.zip", "data/b.xlsx"), max_bytes=100))
+    detail = found["file types"].detail
+    assert "save each sheet as CSV" in detail
+    assert "; unpack it, and upload the files themselves" in detail
+
+
 def test_suffix_when_read_then_lower_case_of_the_last() -> None:
     assert [suffix_of(p) for p in ("a.CSV", "a.b/c", "x.tar.gz")] == ["csv", "", "gz"]

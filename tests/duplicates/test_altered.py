@@ -1,5 +1,7 @@
 """Altered copies of sealed rows are seen, and honest rows are not taken for them."""
 
+import re
+from collections.abc import Callable
 from datetime import date, timedelta
 from functools import cache
 from typing import Any
@@ -98,6 +100,24 @@ def test_tables_when_columns_are_lacking_or_new_then_compared_by_those_there_are
     copies = [{**dict(list(row.items())[2:]), "new": 1.0} for row in sealed[:20]]
     found = find_leakage(copies, sealed, "table", 0.85)
     assert [match.reference for match in found] == list(range(20))
+
+
+HIDDEN: dict[str, Callable[[str], str]] = {
+    "signs for letters": lambda text: text.translate(str.maketrans("aeiost", "431057")),
+    "lines for spaces": lambda text: text.replace(" ", "_"),
+    "vowels doubled": lambda text: re.sub("([aeiou])", r"\1\1", text),
+    "the first half": lambda text: text[: len(text) // 2],
+    "the second half": lambda text: text[len(text) // 2 :],
+}
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_texts_when_hidden_or_cut_then_a_copy_is_seen(way: str) -> None:
+    _, sealed, honest = divided("text")
+    copies = [{"text": HIDDEN[way](row["text"])} for row in sealed[:40]]
+    found = find_leakage(copies, sealed, "text", 0.85)
+    assert sum(match.row == match.reference for match in found) >= 36
+    assert len(find_leakage(honest, sealed, "text", 0.85)) <= 0.05 * len(honest)
 
 
 def test_texts_when_short_then_only_equal_ones_are_copies() -> None:

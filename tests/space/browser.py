@@ -38,7 +38,7 @@ def opened_page(browser: Any, url: str, size: str, scheme: str = "light") -> Ite
     """A page of this size; at the end it has not complained, and asked nobody but its server."""
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(str(error)))

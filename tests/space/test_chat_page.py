@@ -123,6 +123,7 @@ def test_answer_when_edited_is_saved_as_it_should_be(page: Any, one: RunningChat
     form = page.get_by_label("The answer as it should be")
     form.wait_for()
     assert form.input_value().endswith(": ONE TWO")
+    page.wait_for_function("document.activeElement.closest('#edit-form') !== null")
     form.fill("Better <b>so</b>.")
     _press(page, "Send the edited answer")
     page.get_by_text("Thank you for the better answer.").wait_for()
@@ -154,6 +155,16 @@ def test_answer_when_an_earlier_one_is_chosen_then_that_is_rated_and_marked(
     assert page.get_by_label("Answer 3").is_checked()
     assert page.get_by_text("You found it bad.").count() == 1
     _screenshot(page, "chat-earlier")
+
+
+def test_answer_when_cut_by_its_length_then_says_so(page: Any, pairs: Any) -> None:
+    _say(page, "one two")
+    _say(page, "cut it")
+    page.get_by_text("It was cut here").wait_for()
+    assert page.get_by_text("It was cut here").count() == 1
+    _say(pairs, "cut it")
+    pairs.get_by_role("button", name="Report").wait_for()
+    assert pairs.locator(".side .mark").count() == 2
 
 
 def test_answer_when_reported_needs_a_reason(page: Any, one: RunningChat) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hub_trainer.checks.comment import accept_command, render_comment
+from hub_trainer.checks.comment import accept_command, marker_of, render_comment
 from hub_trainer.checks.opening import Opened
 from hub_trainer.checks.verdict import Check, MadeFile, Verdict
 from hub_trainer.cli import app
@@ -75,6 +75,44 @@ def test_doubt_when_a_person_accepts_the_commit_then_merged_and_said(
     assert "Merged by a person, who has looked at: ranges." in comment
     assert "stays open" not in comment
     assert "--accept" not in comment
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (DOUBT, "left this commit to a person"),
+        (Check("ranges", False, "no"), "refused this commit"),
+    ],
+)
+def test_commit_when_not_merged_once_then_it_never_merges_by_itself(
+    shop: ReviewHub, monkeypatch: pytest.MonkeyPatch, check: Check, said: str
+) -> None:
+    repo, number = proposed(shop, f"waiting-{check.blocks}")
+    finds(monkeypatch, check)
+    review.run(shop.owner, repo.repo_id, number=number)
+    finds(monkeypatch)  # main has moved towards it: every check passes
+    for told in (said, "left this commit to a person"):
+        [left] = review.run(shop.owner, repo.repo_id).verdicts
+        assert left.verdict == "human"
+        assert left.reasons == [
+            f"earlier review: an earlier review {told}; all checks pass by now, as main or the "
+            "rules have changed"
+        ]
+    assert "data/train-1.csv" not in names(shop, repo)
+    sha = head_of(shop, repo, number)[:7]
+    [done] = review.run(shop.owner, repo.repo_id, number=number, accept=sha).verdicts
+    assert (done.verdict, done.accepted) == ("merge", True)
+
+
+def test_commit_when_a_stranger_writes_a_verdict_then_it_counts_for_nothing(
+    shop: ReviewHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, number = proposed(shop, "slandered")
+    sha = head_of(shop, repo, number)
+    shop.contributor.comment(repo, number, f"**Review: human.** {marker_of(sha)}")
+    finds(monkeypatch)
+    [done] = review.run(shop.owner, repo.repo_id, number=number).verdicts
+    assert done.verdict == "merge"
 
 
 def test_rows_when_accepted_then_those_that_were_checked_are_merged(

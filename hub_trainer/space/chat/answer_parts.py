@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.chat.bubbles import conversation
-from hub_trainer.space.chat.chat_parts import Ask, ChatParts, wire_asking, wire_input
+from hub_trainer.space.chat.chat_parts import Ask, ChatParts, into_form, wire_asking, wire_input
 from hub_trainer.space.chat.events import ChatEvents, Marks, Turn, rated_turn
 from hub_trainer.space.view import AT_ONCE, REMEMBER
 
@@ -54,8 +54,10 @@ def show_answer_verdict(beside: str, *, can_vary: bool) -> AnswerVerdict:
             report = gr.Button("Report", size="md", min_width=110)
             again = gr.Button("Another answer", size="md", min_width=110, visible=can_vary)
         forms = (
-            _show_form(edit, "The answer as it should be", "Send the edited answer", lines=4),
-            _show_form(report, "What is wrong with it", "Send the report", lines=2),
+            _show_form(
+                edit, "edit-form", "The answer as it should be", "Send the edited answer", 4
+            ),
+            _show_form(report, "report-form", "What is wrong with it", "Send the report", 2),
         )
         gr.HTML(beside, elem_id="note", padding=False)
     return AnswerVerdict(block, which, marks, up, down, *forms, again)
@@ -75,8 +77,11 @@ def wire_answers(parts: ChatParts, verdict: AnswerVerdict, events: ChatEvents, s
     wire_input(parts, events, verdict.block)
     forms = [verdict.edit.block, verdict.report.block]
     chosen = [parts.turns, verdict.which]
-    verdict.edit.open.click(_open_edit, chosen, [*forms, verdict.edit.text], **AT_ONCE)
-    verdict.report.open.click(_open_report, None, [*forms, verdict.report.text], **AT_ONCE)
+    edited, reported = [*forms, verdict.edit.text], [*forms, verdict.report.text]
+    opened = verdict.edit.open.click(_open_edit, chosen, edited, **AT_ONCE)
+    opened.then(**into_form("edit-form"))
+    opened = verdict.report.open.click(_open_report, None, reported, **AT_ONCE)
+    opened.then(**into_form("report-form"))
     for button, rating, text in (
         (verdict.up, "up", gr.State("")),
         (verdict.down, "down", gr.State("")),
@@ -95,8 +100,8 @@ def wire_answers(parts: ChatParts, verdict: AnswerVerdict, events: ChatEvents, s
     verdict.which.input(_close, None, forms, **AT_ONCE)
 
 
-def _show_form(button: Any, label: str, send: str, *, lines: int) -> Form:
-    with gr.Column(visible=False) as block:
+def _show_form(button: Any, elem_id: str, label: str, send: str, lines: int) -> Form:
+    with gr.Column(visible=False, elem_id=elem_id) as block:
         text = gr.Textbox(label=label, lines=lines, max_lines=12)
         return Form(button, block, text, gr.Button(send, variant="primary", size="md"))
 

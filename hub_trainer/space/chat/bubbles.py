@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 SPEAKERS = {"user": "You", "assistant": "Model"}
 EMPTY = "(The model wrote nothing.)"
+CUT = "It was cut here: an answer may not be longer."
 INVITATION = "Write a message below."
 MARKS = {
     "up": "You found it good.",
@@ -32,9 +33,9 @@ CSS = """
 #chat .assistant { align-self: flex-start; background: var(--background-fill-secondary);
   border: 1px solid var(--border-color-primary); border-bottom-left-radius: 5px; }
 #chat .empty, .side .empty { opacity: 0.75; }
-#chat .number, #chat .mark { display: block; font-size: 0.8rem; opacity: 0.75; }
+#chat .number, #chat .mark, .side .mark { display: block; font-size: 0.8rem; opacity: 0.75; }
 #chat .number { margin-bottom: 3px; }
-#chat .mark { margin-top: 5px; }
+#chat .mark, .side .mark { margin-top: 5px; }
 #chat .invitation { margin: auto; padding: 40px 24px; color: var(--body-text-color-subdued); }
 #entry { gap: 10px; align-items: flex-end; flex-wrap: nowrap; }
 #entry .form { flex: 1 1 auto; min-width: 0 !important; }
@@ -81,7 +82,8 @@ def conversation(
     for place, turn in enumerate(turns, start=1):
         numbered = marks is not None and len(turns) > 1
         mark = (marks or {}).get(turn.get("ticket", ""), "")
-        notes = {"assistant": (f"Answer {place}" if numbered else "", MARKS.get(mark, ""))}
+        below = " ".join(filter(None, (CUT if "cut" in turn else "", MARKS.get(mark, ""))))
+        notes = {"assistant": (f"Answer {place}" if numbered else "", below)}
         shown += [
             _bubble(role, turn[role], *notes.get(role, ("", "")))
             for role in SPEAKERS
@@ -95,12 +97,13 @@ def conversation(
     )
 
 
-def side_by_side(name: str, text: str, *, is_whole: bool = True) -> str:
+def side_by_side(name: str, text: str, *, is_whole: bool = True, is_cut: bool = False) -> str:
     """One of two answers under its name."""
     busy = "false" if is_whole else "true"
+    below = f'<p class="mark">{CUT}</p>' if is_cut else ""
     return (
         f'<section class="side" aria-label="{name}" aria-live="polite" aria-busy="{busy}">'
-        f"<h2>{name}</h2>{_paragraph(text, is_whole)}</section>"
+        f"<h2>{name}</h2>{_paragraph(text, is_whole)}{below}</section>"
     )
 
 

@@ -87,6 +87,12 @@ def wire_input(parts: ChatParts, events: ChatEvents, block: Any) -> None:
     parts.anew.click(_forget, None, left, **AT_ONCE)
 
 
+def into_form(form: str) -> dict[str, Any]:
+    """An event that puts the cursor into a form which was opened."""
+    js = f"() => window.hubTrainerFocus('{form}', 'textarea')"
+    return {"fn": None, "inputs": None, "outputs": None, "js": js, **AT_ONCE}
+
+
 def _begin() -> tuple[Any, ...]:
     return (
         gr.update(visible=False),

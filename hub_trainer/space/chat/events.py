@@ -23,6 +23,7 @@ Turn = dict[str, str]
 ticket to rate that with; kept on the server for as long as the page is open."""
 PACE_SECONDS = 0.05
 """Pause between two updates of an answer that is shown while it is written."""
+SIDES = {"left": "Left answer", "right": "Right answer"}
 THANKS = {
     "up": "**Saved.** Thank you: a good answer.",
     "down": "**Saved.** Thank you: a bad answer.",
@@ -90,6 +91,8 @@ class ChatEvents:
         after = turns[-1]["ticket"] if turns else ""
         for written in self._until_stopped(self._service.answer, message, after, request):
             turn = {"user": readable(message), "assistant": written.text}
+            if written.is_cut:
+                turn["cut"] = "assistant"
             whole = written.ticket is not None
             looks = conversation([*turns, turn], marks=marks, is_whole=whole)
             grown = [*turns, {**turn, "ticket": written.ticket}] if written.ticket else gr.skip()
@@ -113,8 +116,10 @@ class ChatEvents:
             turn = {"user": readable(message), "left": pair.left, "right": pair.right}
             whole = pair.ticket is not None
             grown = [*turns, {**turn, "ticket": pair.ticket}] if pair.ticket else gr.skip()
-            left = side_by_side("Left answer", pair.left, is_whole=whole)
-            right = side_by_side("Right answer", pair.right, is_whole=whole)
+            left, right = (
+                side_by_side(name, turn[side], is_whole=whole, is_cut=side in pair.cut_sides)
+                for side, name in SIDES.items()
+            )
             yield conversation([*turns, turn]), grown, typed, left, right, gr.update(visible=True)
             typed = gr.skip()
 

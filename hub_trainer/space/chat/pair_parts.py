@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
-from hub_trainer.space.chat.chat_parts import Ask, ChatParts, wire_asking, wire_input
+from hub_trainer.space.chat.chat_parts import Ask, ChatParts, into_form, wire_asking, wire_input
 from hub_trainer.space.chat.events import ChatEvents, Turn
 from hub_trainer.space.view import AT_ONCE, REMEMBER
 
@@ -40,7 +40,7 @@ def show_pair_verdict(beside: str) -> PairVerdict:
                 "right": gr.Button("Right is better", size="md", min_width=110),
             }
             report = gr.Button("Report", size="md", min_width=110)
-        with gr.Column(visible=False) as form:
+        with gr.Column(visible=False, elem_id="report-form") as form:
             side = gr.Radio(SIDES, value="report-left", label="Which answer")
             reason = gr.Textbox(label="What is wrong with it", lines=2, max_lines=12)
             send_report = gr.Button("Send the report", variant="primary", size="md")
@@ -62,7 +62,8 @@ def wire_pairs(parts: ChatParts, verdict: PairVerdict, events: ChatEvents, statu
     for rating, button in verdict.choices.items():
         told = button.click(events.prefer, [gr.State(rating), parts.turns], chosen, **AT_ONCE)
         told.then(events.status, None, status, **AT_ONCE).then(**REMEMBER)
-    verdict.report.click(_open_report, None, [verdict.form, verdict.reason], **AT_ONCE)
+    opened = verdict.report.click(_open_report, None, [verdict.form, verdict.reason], **AT_ONCE)
+    opened.then(**into_form("report-form"))
     told = verdict.send_report.click(
         events.say, [verdict.side, verdict.reason, parts.turns], parts.said, **AT_ONCE
     )

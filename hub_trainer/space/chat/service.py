@@ -46,6 +46,8 @@ class Written:
 
     text: str
     ticket: str | None = None
+    is_cut: bool = False
+    """Whether it ends where the most tokens of an answer are reached."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class WrittenPair:
     left: str
     right: str
     ticket: str | None = None
+    cut_sides: tuple[str, ...] = ()
+    """left, right: those that end where the most tokens of an answer are reached."""
 
 
 def never() -> bool:
@@ -120,7 +124,8 @@ class ChatService:
         sampled = self._sampled(seed, finished=pieces.finished, stopped=cut)
         generation = self._generation(model, row, text, rater, sampled)
         self.intake.keep(generation)
-        yield Written(text, self.intake.ticket("answer", generation.generation_id))
+        ticket = self.intake.ticket("answer", generation.generation_id)
+        yield Written(text, ticket, is_cut=not pieces.finished and not cut)
 
     def pair(
         self, message: str, after: str, rater: Rater, *, stopped: Callable[[], bool] = never
@@ -157,7 +162,9 @@ class ChatService:
         pair_id = secrets.token_hex(16)
         pair = Pair(pair_id, sides[0].generation_id, sides[1].generation_id)
         self.intake.keep_pair(pair, (sides[0], sides[1]))
-        yield WrittenPair(*texts, self.intake.ticket("pair", pair_id))
+        ends = zip(("left", "right"), (left, right), strict=True)
+        cut_sides = tuple(name for name, side in ends if not side.finished and not cut)
+        yield WrittenPair(*texts, self.intake.ticket("pair", pair_id), cut_sides)
 
     async def rate(self, ticket: str, kind: str, answer: str | None, rater: Rater) -> str:
         """Keep a rating; returns its id once it is on the disk."""
