@@ -163,7 +163,7 @@ def parse_record(content: bytes) -> RoundRecord:
         return RoundRecord.from_json(loaded)
     except ValidationError as error:
         first = faults_of(error, RoundRecord)[0]
-        raise ValueError(f"in {RECORD} {first.key} {first.what}, got {first.got}") from None
+        raise ValueError(f"in {RECORD} {first.sentence}, got {first.got}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{RECORD} is no valid JSON ({error})") from None
     except UnicodeDecodeError:

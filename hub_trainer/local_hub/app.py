@@ -28,6 +28,7 @@ from hub_trainer.local_hub.errors import (
     repo_not_found,
     too_large,
 )
+from hub_trainer.local_hub.git_refusal import git_refusal
 from hub_trainer.local_hub.names import TYPE_OF_PLURAL, RepoType
 from hub_trainer.local_hub.page.render import error_page
 from hub_trainer.local_hub.page.sessions import actor_of_session
@@ -109,7 +110,8 @@ def _endpoint(core: Core, entry: Entry) -> Callable[[Request], Awaitable[Respons
 def _refuse(core: Core, entry: Entry, request: Request, error: WireError) -> Response:
     if entry.page:
         return error_page(core, request, error)
-    return error_reply(_ask_for_password(request, error))
+    error = _ask_for_password(request, error)
+    return git_refusal(request, error) if entry.of_git else error_reply(error)
 
 
 async def _serve(core: Core, entry: Entry, request: Request) -> Response:

@@ -19,7 +19,7 @@ from hub_trainer.local_hub.core import Core
 from hub_trainer.local_hub.errors import WireError, bad_request
 from hub_trainer.local_hub.git_read import list_refs
 from hub_trainer.local_hub.git_write import clear_stale_locks, drop_ref, sync_folder
-from hub_trainer.local_hub.push_gate import Refused, check_command, check_content
+from hub_trainer.local_hub.push_gate import MEND, Refused, check_command, check_content
 from hub_trainer.local_hub.refs import Move, advance
 from hub_trainer.local_hub.repo_rows import Repo
 
@@ -200,7 +200,8 @@ def _apply(
         git.odb.add_disk_alternate(str(quarantine))
         refusals = [_refusal(core, repo, actor, git, command) for command in push.commands]
         if "atomic" in push.capabilities and any(refusals):
-            refusals = [refusal or "atomic push failed" for refusal in refusals]
+            others = "atomic push failed\nPush again without the refs that are refused."
+            refusals = [refusal or others for refusal in refusals]
         if not all(refusals):
             _migrate(core.git_path(repo.id) / "objects" / "pack", quarantine / "pack")
         git = core.git(repo)
@@ -216,10 +217,17 @@ def _refusal(core: Core, repo: Repo, actor: Actor, git: Any, command: Command) -
         if command.new != NO_COMMIT:
             check_content(core, repo, git, command.new)
     except Refused as refused:
-        return str(refused)
+        return f"{_one_line(refused.why)}\n{refused.do}"
     except WireError as error:
-        return error.message
+        return f"{_one_line(error.message)}\n{_way_out(error.message)}"
     return ""
+
+
+def _way_out(message: str) -> str:
+    """What can be done about a file that no commit may bring, by whichever way it comes."""
+    if "LFS pointer" in message:
+        return "Send the large files first: git lfs push --all origin; then push again."
+    return MEND
 
 
 def _migrate(target: Path, source: Path) -> None:
@@ -255,7 +263,8 @@ def _report(push: Push, fault: str | None, results: list[tuple[Command, str]]) -
         return b""
     lines = [packet(b"unpack ok\n" if fault is None else b"unpack error\n")]
     for command, refusal in results:
-        line = f"ng {command.ref} {_one_line(refusal)}" if refusal else f"ok {command.ref}"
+        why = _one_line(refusal.partition("\n")[0])
+        line = f"ng {command.ref} {why}" if refusal else f"ok {command.ref}"
         lines.append(packet(f"{line}\n".encode()))
     report = b"".join(lines) + b"0000"
     if "side-band-64k" not in push.capabilities:
@@ -268,7 +277,7 @@ def _report(push: Push, fault: str | None, results: list[tuple[Command, str]]) -
 def _explanations(fault: str | None, results: list[tuple[Command, str]]) -> Iterator[bytes]:
     """What the user reads after `remote:`."""
     if fault is not None:
-        yield fault.encode() + b"\n"
+        yield fault.encode() + b"\nPush again; if it fails again, look at your clone: git fsck\n"
     for refusal in dict.fromkeys(refusal for _, refusal in results if refusal):
         yield refusal.encode() + b"\n"
 

@@ -119,6 +119,8 @@ class Entry:
     needs: Need
     streams: bool = False
     """The handler is async and reads the body itself."""
+    of_git: bool = False
+    """For git itself, which shows people the text of an error."""
     page: bool = False
     """For people: errors are pages, and whoever is signed in there needs no token."""
 

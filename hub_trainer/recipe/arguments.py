@@ -8,12 +8,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.recipe.words import KINDS, either, written, written_number
+from hub_trainer.recipe.words import KINDS, READ_AS_BOOLEAN, either, written, written_number
 
 SHARDED = (
     "remove it: an accelerate config file says how a model is sharded, as "
     "accelerate_configs/fsdp2.yaml"
 )
+
+MAX_NAMES = 12
+"""Names of a class that are listed."""
 
 RENAMED = {
     "warmup_ratio": "write warmup_steps with a value below 1: it is the share of all steps",
@@ -105,21 +108,38 @@ OWNED = {
 @cache
 def training_argument_types() -> dict[str, str]:
     """Field name -> annotation, as written in the installed transformers."""
-    package = find_spec("transformers")
-    assert package is not None
-    assert package.submodule_search_locations
-    source = Path(package.submodule_search_locations[0]) / "training_args.py"
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    body = next(
-        node.body
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments"
-    )
+    body = next(node.body for node in _classes("training_args") if node.name == "TrainingArguments")
     return {
         node.target.id: ast.unparse(node.annotation)
         for node in body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
+
+
+@cache
+def _named_values() -> dict[str, list[str]]:
+    """Class of transformers whose names are taken as text -> those names."""
+    return {
+        node.name: [
+            one.value.value
+            for one in node.body
+            if isinstance(one, ast.Assign)
+            and isinstance(one.value, ast.Constant)
+            and isinstance(one.value.value, str)
+        ]
+        for module in ("trainer_utils", "training_args")
+        for node in _classes(module)
+        if any(getattr(base, "id", "") == "ExplicitEnum" for base in node.bases)
+    }
+
+
+def _classes(module: str) -> list[ast.ClassDef]:
+    package = find_spec("transformers")
+    assert package is not None
+    assert package.submodule_search_locations
+    source = Path(package.submodule_search_locations[0]) / f"{module}.py"
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return [node for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
 def argument_faults(arguments: dict[str, Any]) -> list[str]:
@@ -158,13 +178,19 @@ def _value_faults(value: Any, annotation: str) -> list[str]:
     named = [one.partition("[")[0] for one in annotation.split(" | ")]
     if "Literal" in named and value is False:
         return []
-    # Where a class of transformers stands beside `str`, its names are taken.
+    names = next((_named_values()[one] for one in named if one in _named_values()), None)
+    if names is not None and isinstance(value, str):
+        shown = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+        told = f"takes one of {shown}, got {written(value)}.{nearest(value, names)}"
+        return [] if value in names else [told]
     taken = [kind for kind in KINDS if (kind.__name__ if kind else "None") in named]
     kind = None if value is None else type(value)
     suits = kind in taken or (kind is int and float in taken)
     if not taken or (suits and (kind is not float or math.isfinite(value))):
         return []
-    return [f"takes {either([KINDS[one] for one in taken])}, got {written(value)}"]
+    told = f"takes {either([KINDS[one] for one in taken])}, got {written(value)}"
+    in_quotes = f'; put it in quotes, as "{"yes" if value else "no"}": {READ_AS_BOOLEAN}'
+    return [told + in_quotes * (kind is bool and str in taken)]
 
 
 def _number(value: Any, annotation: str) -> Any:

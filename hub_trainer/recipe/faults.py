@@ -48,6 +48,12 @@ class Fault:
         """The dotted key."""
         return ".".join(self.path)
 
+    @property
+    def sentence(self) -> str:
+        """The key and what is wrong there."""
+        join = "" if not self.path else " " if self.what.startswith(("is ", "takes ")) else ": "
+        return f"{self.key}{join}{self.what}"
+
 
 def faults_of(error: ValidationError, model: type) -> list[Fault]:
     """Every fault that validation of `model`, or of a dataclass, found; each key once."""

@@ -317,9 +317,8 @@ def _problems(error: ValidationError, places: Places) -> list[Problem]:
         if fault.key == "train.arguments" and not fault.of_kind:
             problems.append(_argument_problem(fault.what, places))
             continue
-        what = f"{fault.what}{_suggestion(fault.path)}" if fault.is_unknown else fault.what
-        join = "" if not fault.key else " " if what.startswith(("is ", "takes ")) else ": "
-        told = replace(places.problem(fault.key, f"{fault.key}{join}{what}"), got=fault.got)
+        nearest_key = _suggestion(fault.path) if fault.is_unknown else ""
+        told = replace(places.problem(fault.key, f"{fault.sentence}{nearest_key}"), got=fault.got)
         problems.append(replace(told, do=fault.do))
     return sorted(problems, key=lambda problem: problem.line or 0)
 

@@ -148,5 +148,4 @@ def _faults(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     faults = faults_of(error, SpaceSettings)
-    told = [f"{one.key} {one.what}" + (f", got {one.got}" if one.got else "") for one in faults]
-    return "; ".join(one.strip() for one in told)
+    return "; ".join(one.sentence + (f", got {one.got}" if one.got else "") for one in faults)

@@ -81,7 +81,9 @@ def _faults(block: Any) -> list[str]:
     task = block.get("task")
     if not isinstance(task, str) or task not in OUTLINES:
         near = nearest(str(task)[:60], OUTLINES).strip()
-        found.append(f"task is {task!r:.60}, which is none{f' ({near})' if near else ''}")
+        near = f" ({near})" if near else ""
+        missing = "task is missing: one of " + ", ".join(OUTLINES)
+        found.append(missing if task is None else f"task is {task!r:.60}, which is none{near}")
     columns, dropped = block.get("columns") or {}, block.get("drop_columns") or []
     is_mapping = isinstance(columns, dict) and all(
         isinstance(name, str) for pair in columns.items() for name in pair

@@ -175,6 +175,83 @@ def test_push_when_it_holds_a_link_or_submodule_then_refused(git: Git, work: Pat
     assert "is a submodule" in refused(git, work, "origin", "HEAD:refs/heads/sub")
 
 
+def remote(told: str) -> list[str]:
+    """What git shows of the Hub's own words."""
+    return [line[8:].strip() for line in told.splitlines() if line.startswith("remote: ")]
+
+
+SIGN_IN = "Sign in with any user name and, as the password, a token of this Hub:"
+
+
+def test_push_when_nobody_or_an_unknown_token_pushes_then_told_how_to_sign_in(
+    hub: LocalHub, http: httpx.Client, git: Git, work: Path, repo_id: str
+) -> None:
+    commit(git, work, {"a": "1"})
+    told = refused(git, work, address(hub, repo_id, "hf_wrong"), "main")
+    assert remote(told)[0] == "Invalid credentials in Authorization header"
+    assert remote(told)[1].startswith(SIGN_IN)
+    assert f"or write {hub.url.replace('://', '://USER:TOKEN@')}/... Who" in remote(told)[2]
+    path = f"/{repo_id}/info/refs?service=git-receive-pack"
+    answer = httpx.get(f"{hub.url}{path}")
+    assert answer.status_code == 401
+    assert answer.headers["content-type"].partition(";")[0] == "text/plain"
+    assert answer.headers["www-authenticate"].startswith("Basic")
+    assert answer.text.startswith(f"Invalid username or password.\n{SIGN_IN}")
+
+
+def test_push_when_the_token_only_reads_then_told_which_is_needed(
+    hub: LocalHub, git: Git, work: Path, repo_id: str
+) -> None:
+    commit(git, work, {"a": "1"})
+    told = refused(git, work, address(hub, repo_id, hub.add_user("admin", "read")), "main")
+    assert remote(told)[0] == "This token has the role read. Use a token with the role write."
+    assert remote(told)[-1].endswith(f"can open a pull request: hf upload {repo_id} . --create-pr")
+
+
+def test_push_when_the_repo_is_hidden_or_missing_then_told_the_same(
+    hub: LocalHub, api: HfApi, other_token: str, git: Git, work: Path
+) -> None:
+    api.create_repo("admin/cellar", private=True, exist_ok=True)
+    commit(git, work, {"a": "1"})
+    hidden, missing = (
+        remote(refused(git, work, address(hub, name, other_token), "main"))
+        for name in ("admin/cellar", "admin/nowhere")
+    )
+    assert hidden == missing
+    assert hidden[0] == "Repository not found"
+    assert "Make a repo before the first push (hf repos create)" in " ".join(hidden)
+
+
+def test_push_when_to_anothers_main_then_told_how_to_propose(
+    hub: LocalHub, api: HfApi, other_token: str, git: Git, work: Path, repo_id: str
+) -> None:
+    commit(git, work, {"a": "1"})
+    told = refused(git, work, address(hub, repo_id, other_token), "main")
+    who = HfApi(hub.url, other_token).whoami()["name"]
+    assert remote(told) == [
+        f"{who} may not write to {repo_id}",
+        f"Open a pull request: hf upload {repo_id} . --create-pr",
+        "More commits for it go to its own ref: git push origin HEAD:refs/pr/NUMBER",
+    ]
+    assert f"({who} may not write to {repo_id})" in told
+    told = refused(git, work, address(hub, repo_id, other_token), "main:refs/pr/77")
+    assert remote(told)[0] == "there is no pull request 77"
+    api.create_repo("admin/shelf", repo_type="dataset", exist_ok=True)
+    told = refused(git, work, address(hub, "datasets/admin/shelf", other_token), "main:new")
+    assert "hf upload admin/shelf . --repo-type dataset --create-pr" in told
+
+
+def test_push_when_refused_for_what_it_holds_then_told_what_to_do(git: Git, work: Path) -> None:
+    (work / "link").symlink_to("a")
+    git("add", "link", cwd=work)
+    git("commit", "-m", "link", cwd=work)
+    assert remote(refused(git, work, "origin", "main"))[-1].startswith("Put the file itself in its")
+    git("reset", "--hard", "HEAD~1", cwd=work)
+    commit(git, work, {"w.bin": POINTER.format("a" * 64, 3)})
+    assert remote(refused(git, work, "origin", "main"))[-1].startswith("Send the large files first")
+    assert remote(refused(git, work, "origin", ":main"))[-1].startswith("Delete the repo, or push")
+
+
 def test_push_when_the_bad_file_is_only_in_history_then_refused_too(git: Git, work: Path) -> None:
     commit(git, work, {"big.dat": b"x" * (10 * 1024 * 1024 + 1)})
     (work / "big.dat").unlink()
@@ -251,7 +328,7 @@ def test_pull_request_when_pushed_by_its_author_then_it_grows(
     work = tmp_path / "theirs"
     git("clone", theirs, str(work))
     commit(git, work, {"a": "1"})
-    assert "open a pull request" in refused(git, work, "origin", "main")
+    assert "Open a pull request" in refused(git, work, "origin", "main")
     assert git("push", "origin", f"HEAD:{pull.git_reference}", cwd=work).returncode == 0
     details = api.get_discussion_details(repo_id, pull.num)
     assert details.events[-1].type == "commit"

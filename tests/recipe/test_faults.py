@@ -220,7 +220,24 @@ def test_keys_when_walked_then_all_of_the_schema_are_there() -> None:
         (
             "train.arguments.lr_scheduler_type",
             True,
-            "train.arguments.lr_scheduler_type takes text, got true",
+            'train.arguments.lr_scheduler_type takes text, got true; put it in quotes, as "yes": '
+            "YAML reads yes, no, on and off without quotes as true and false",
+            None,
+            None,
+        ),
+        (
+            "train.arguments.eval_strategy",
+            False,
+            'train.arguments.eval_strategy takes text, got false; put it in quotes, as "no": YAML '
+            "reads yes, no, on and off without quotes as true and false",
+            None,
+            None,
+        ),
+        (
+            "train.arguments.save_strategy",
+            "epochs",
+            "train.arguments.save_strategy takes one of no, steps, epoch, best, got 'epochs'. Did "
+            "you mean epoch?",
             None,
             None,
         ),

@@ -79,7 +79,7 @@ def test_parse_card_when_yaml_is_broken_then_says_where() -> None:
 
 def test_read_card_when_it_is_huge_then_refuses(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("x" * 2_000_001)
-    with pytest.raises(DataError, match="too large"):
+    with pytest.raises(DataError, match="larger than 2,000,000 bytes"):
         read_card(tmp_path)
 
 

@@ -37,7 +37,7 @@ def test_card_when_it_declares_nothing_then_none() -> None:
     ("block", "got"),
     [
         ("tabular", "it is 'tabular', and no mapping"),
-        ({}, "task is None, which is none"),
+        ({}, "task is missing: one of text-classification, "),
         ({"task": "tabular-regresion"}, "which is none (Did you mean tabular-regression?)"),
         ({"task": ["a"] * 999, "columns": 3}, "columns is no mapping of names to names"),
         ({"task": "tabular-regression", "columns": {"target": 3}}, "no mapping of names to names"),

@@ -198,9 +198,9 @@ def no_locks(call: Call) -> Response:
 _GIT = "/{prefix:prefix}{ns}/{name:word}{dotgit:dotgit}"
 
 ROUTES = [
-    Entry("GET", _GIT + "/info/refs", info_refs, "read", streams=True),
-    Entry("POST", _GIT + "/git-upload-pack", upload_pack, "read", streams=True),
-    Entry("POST", _GIT + "/git-receive-pack", receive_pack, "propose", streams=True),
+    Entry("GET", _GIT + "/info/refs", info_refs, "read", streams=True, of_git=True),
+    Entry("POST", _GIT + "/git-upload-pack", upload_pack, "read", streams=True, of_git=True),
+    Entry("POST", _GIT + "/git-receive-pack", receive_pack, "propose", streams=True, of_git=True),
     Entry("GET", _GIT + "/info/lfs/objects/{oid}", lfs_object, "read"),
     Entry("GET", _GIT + "/info/lfs/locks", no_locks, "read"),
     Entry("POST", _GIT + "/info/lfs/locks", no_locks, "read"),
