@@ -93,6 +93,8 @@ class PrepareReport:
     """Reason -> rows that were left out here."""
     losses: Sequence[str] = ()
     """Those of them that are many, in words."""
+    notes: Sequence[str] = ()
+    """What a person should know of the rows that are left."""
     personal_data: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Split -> kind of personal data -> rows in which it was found."""
 

@@ -13,6 +13,7 @@ from hub_trainer.answers.words import joined, words_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column, Input, load_input
 from hub_trainer.inputs.dates import holds_dates
+from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.inputs.table_features import holds_texts
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer, is_feature, unseen
@@ -25,6 +26,7 @@ from hub_trainer.rows.matches import NEGATIVE, TOGETHER, matched_columns, with_t
 from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE, with_row_ids
+from hub_trainer.rows.turn_notes import turn_notes
 from hub_trainer.rows.written import plain_values
 
 if TYPE_CHECKING:
@@ -163,7 +165,7 @@ def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -
         if name not in present and name not in raw.left_out:
             raise _missing_dropped(name, present, where)
     for name in present:
-        values = plain_values(raw.json.get(name, raw.as_written(name)))
+        values = plain_values(raw.json.get(name, raw.as_written(name)), as_texts=True)
         named = raw.class_names.get(name)
         columns[ours.get(name, name)] = _named(values, named) if named else values
     dropped = {ours.get(name, name) for name in spec.drop_columns}
@@ -178,7 +180,8 @@ def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -
     made |= {name: _slice_values(columns[name]) for name in spec.slices}
     table, left_out = _kept(pa.table(made), reasons, spec, where)
     table = _with_provenance(table, spec, source)
-    return CanonicalRows(table, None, {}, *_counted(left_out), raw.notes)
+    notes = turn_notes(example_of(one) for one in found if not isinstance(one, str))
+    return CanonicalRows(table, None, {}, *_counted(left_out), (*raw.notes, *notes))
 
 
 def _named(values: Sequence[Any], names: Sequence[str]) -> list[Any]:

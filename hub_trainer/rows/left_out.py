@@ -9,7 +9,7 @@ MAX_NAMED = 3
 """Rows that are named; more would hide what is wrong with them."""
 MANY = 0.1
 """Share of a source's rows from which on their loss is a warning."""
-COUNTABLE = ("duplicate", "label")
+COUNTABLE = ("duplicate", "label", "preference")
 """Last words of reasons that are things, which have a plural."""
 
 REPEATS = re.compile(r"^repeats\b|(?<=^nearly )repeats\b")
@@ -50,6 +50,12 @@ def reasons_text(reasons: Mapping[str, int]) -> str:
 def left_out_text(reasons: Mapping[str, int]) -> str:
     """One line for people: how many rows were left out, and why."""
     return f"{sum(reasons.values()):,} left out: {reasons_text(reasons)}"
+
+
+def unwritten_note(key: str, turns: int) -> str:
+    """What to say of a key of turns that a chat template never writes down."""
+    have = "1 turn has" if turns == 1 else f"{turns:,} turns have"
+    return f"{have} the key {key!r:.40}, which the chat template never writes: it is not learned"
 
 
 def total_of(many: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -19,12 +19,16 @@ from hub_trainer.recipe.chat_templates import digest
 from hub_trainer.reports import CollectReport, PrepareReport
 from hub_trainer.rows import read_rows, row_id, write_rows
 from hub_trainer.rows.holdout import hold_back_test
-from hub_trainer.rows.left_out import left_out_text, total_of
+from hub_trainer.rows.left_out import left_out_text, total_of, unwritten_note
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 from hub_trainer.stages.prepare.clean import without_problems
 from hub_trainer.stages.prepare.data_report import Ledger, describe, short, to_json, to_markdown
 from hub_trainer.stages.prepare.lengths import without_too_long
-from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
+from hub_trainer.stages.prepare.repeats import (
+    without_contradictions,
+    without_leakage,
+    without_repeats,
+)
 from hub_trainer.stages.prepare.split import take_validation
 from hub_trainer.tasks import ModelFolders, Task, TokenCounts, outline_for, task_of
 
@@ -35,6 +39,7 @@ Row = dict[str, Any]
 Splits = dict[str, list[Row]]
 SPLITS = ("train", "validation", "test")
 Refusals = Callable[[Sequence[Row]], Sequence[RowRefused | None]]
+Unwritten = Callable[[Sequence[Row]], Mapping[str, int]]
 Sizes = Callable[[Sequence[Row]], TokenCounts]
 
 
@@ -60,7 +65,9 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         logger.debug("prepare: cleaning and splitting")
         folders = _small_files(recipe, reader, hub)
         refusals, sizes = _refusals(recipe, task, folders), _sizes(recipe, task, folders)
-        _prepare(_Preparation(recipe, task, collected, refusals, sizes), draft, progress)
+        unwritten = _unwritten(recipe, task, folders)
+        made = _Preparation(recipe, task, collected, refusals, sizes, unwritten)
+        _prepare(made, draft, progress)
         _tell(PrepareReport.from_json(draft.outputs))
 
     return make_artifact(round_dir / "prepare", _inputs(recipe, collected, reader), make)
@@ -76,6 +83,7 @@ class _Preparation:
     refusals: Refusals
     sizes: Sizes | None
     """What tells how long rows are; None where those that are too long are cut, in training."""
+    unwritten: Unwritten
     ledger: Ledger = field(default_factory=Ledger)
 
 
@@ -85,7 +93,7 @@ def _tell(report: PrepareReport) -> None:
     logger.debug("prepare: %s rows", ", ".join(counts))
     if report.left_out:
         logger.info("prepare: %s", left_out_text(report.left_out))
-    for warning in report.losses:
+    for warning in (*report.notes, *report.losses):
         logger.warning("prepare: %s", warning)
 
 
@@ -109,6 +117,13 @@ def _refusals(recipe: Recipe, task: Task, base: ModelFolders | None) -> Refusals
     if base is None or task.converses is None:
         return lambda rows: [None] * len(rows)
     return partial(task.converses.refusals, recipe=recipe, base=base)
+
+
+def _unwritten(recipe: Recipe, task: Task, base: ModelFolders | None) -> Unwritten:
+    """What tells the keys of turns that the base model is never shown; nothing without one."""
+    if base is None or task.converses is None:
+        return lambda rows: {}
+    return partial(task.converses.unwritten, recipe=recipe, base=base)
 
 
 def _sizes(recipe: Recipe, task: Task, base: ModelFolders | None) -> Sizes | None:
@@ -164,6 +179,8 @@ def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
     for number, path in enumerate(sorted(collected.folder.glob("*.parquet"))):
         progress(0.2 * number, f"cleaning {path.stem}")
         splits[path.stem] = _cleaned(read_rows(path), path.stem, made)
+    every = [row for rows in splits.values() for row in rows]
+    notes = [unwritten_note(key, count) for key, count in made.unwritten(every).items()]
     progress(0.5, "looking for duplicates")
     found = _separate(splits, made)
     progress(0.9, "writing the report")
@@ -183,11 +200,16 @@ def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
         "left_out": left_out,
         "first_left_out": {**known.first_left_out, **ledger.first_dropped()},
         **found,
-        "warnings": [*known.warnings, *ledger.warnings(), *_warnings(found)],
+        "warnings": [*known.warnings, *notes, *ledger.warnings(), *_warnings(found)],
     }
     (draft.folder / "report.json").write_bytes(to_json(report))
     (draft.folder / "report.md").write_bytes(to_markdown(report))
-    handed_on = {**report, "left_out": left_out["prepare"], "losses": ledger.warnings()}
+    handed_on = {
+        **report,
+        "left_out": left_out["prepare"],
+        "losses": ledger.warnings(),
+        "notes": notes,
+    }
     draft.outputs |= PrepareReport.from_json(handed_on).to_json()
 
 
@@ -279,6 +301,10 @@ def _deduplicate(
     splits: Splits, split: str, task: Task, near: float | None, ledger: Ledger
 ) -> dict[str, int]:
     before = splits[split]
+    agreeing, contrary = without_contradictions(before, task.modality)
+    if contrary:
+        ledger.drop(split, "drop contradictions", before, contrary)
+        before = agreeing
     splits[split], found, reasons = without_repeats(before, task.modality, near, task.answer)
     gone = [(before[number], reason) for number, reason in sorted(reasons.items())]
     ledger.drop(split, "drop duplicates", before, gone)
