@@ -235,6 +235,8 @@ class WritingResult:
     """new, published, base -> `mean_tokens` and `finished_fraction` of those that wrote."""
     num_scored: Mapping[str, int] = field(default_factory=dict)
     """Metric -> examples that it can score."""
+    unscored: Sequence[str] = field(default_factory=list)
+    """Which of the others a model cannot be asked about, and why, in words."""
     win_rate: Mapping[str, Any] | None = None
     """Against the published model."""
     crowd: Sequence[Mapping[str, Any]] = ()

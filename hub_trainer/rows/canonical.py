@@ -21,7 +21,7 @@ from hub_trainer.rows.counters import NAMELESS, counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import odd_numbers
 from hub_trainer.rows.examples import canonical_examples
-from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
+from hub_trainer.rows.left_out import Losses, reasons_text
 from hub_trainer.rows.matches import NEGATIVE, TOGETHER, matched_columns, with_those_apart
 from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
@@ -380,14 +380,15 @@ def _kept(
         raise DataError(
             f"A row cannot be used: {reason}.",
             where=f"{where}, row {number}",
-            got=f"{len(broken):,} such rows",
+            got="1 such row" if len(broken) == 1 else f"{len(broken):,} such rows",
             do="Correct the rows, or set prepare.clean to true to leave them out.",
         )
     numbers = pa.array(range(1, table.num_rows + 1), pa.int64())
     table = table.append_column(ROW_NUMBER, numbers)
     kept = table.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
     if kept.num_rows == 0:
-        got = f"{len(broken):,} rows: {reasons_text(_counted(broken)[0])}"
+        rows = "1 row" if len(broken) == 1 else f"{len(broken):,} rows"
+        got = f"{rows}: {reasons_text(_counted(broken)[0])}"
         do = "Check columns: in the recipe, and the rows themselves."
         raise DataError("No row is left after cleaning.", where=where, got=got, do=do)
     return kept, broken
@@ -395,7 +396,10 @@ def _kept(
 
 def _counted(left_out: Sequence[tuple[int, str]]) -> tuple[dict[str, int], list[tuple[int, str]]]:
     """How often there was which reason, and the first rows."""
-    return dict(Counter(reason for _, reason in left_out)), list(left_out[:MAX_NAMED])
+    losses = Losses()
+    for number, reason in left_out:
+        losses.add(number, reason)
+    return dict(losses.reasons), [(number or 0, reason) for number, reason in losses.first]
 
 
 def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:

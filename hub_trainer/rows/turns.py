@@ -8,6 +8,7 @@ import ast
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,10 @@ LIKENESS = 0.8
 """From which share of common letters on a word is taken for a misspelt one, as asistant."""
 PYTHON_MARKS = ("'role'", "'from'", "'type'", "'name'")
 """One of these is in every dialogue, part and tool that Python printed."""
+
+
+NUMPY_GAP = re.compile(r"\}[ \t]*\n[ \t]*\{")
+"""What numpy prints between two objects, as in a CSV file that pandas wrote of a parquet file."""
 
 
 class RowFault(ValueError):
@@ -125,7 +130,8 @@ def said_by(role: str, content: Content) -> tuple[Message, ...]:
 def structured(value: Any) -> Any:
     """A cell of JSON, or of what Python prints of a list, as what it stands for.
 
-    A text that is neither, or that stands for plain values only, stays a text.
+    A text that is neither, or that stands for plain values only, stays a text. Raises RowFault for
+    what numpy prints of a list of objects.
     """
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
@@ -133,6 +139,11 @@ def structured(value: Any) -> Any:
         found = parse_json(value)
     except ValueError:
         found = _of_python(value)
+        if found is None and _is_of_numpy(value.strip()):
+            raise RowFault(
+                "a list as numpy prints it, without commas, can be read by nobody: write the table"
+                " as parquet or JSON lines"
+            ) from None
     return found if _is_structure(found) else value
 
 
@@ -152,8 +163,17 @@ def tools_of(row: Row) -> tuple[Any, ...]:
     return tuple(structured(one) for one in ([tools] if isinstance(tools, Mapping) else tools))
 
 
+def _has_marks(text: str) -> bool:
+    return any(mark in text for mark in PYTHON_MARKS)
+
+
+def _is_of_numpy(text: str) -> bool:
+    is_list = text.startswith("[{") and text.endswith("}]")
+    return is_list and _has_marks(text) and NUMPY_GAP.search(text) is not None
+
+
 def _of_python(text: str) -> Any:
-    if not any(mark in text for mark in PYTHON_MARKS):
+    if not _has_marks(text):
         return None
     try:
         return ast.literal_eval(text.strip())

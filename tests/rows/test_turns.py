@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import numpy
 import pytest
 
 from hub_trainer.inputs.language_examples import Example, is_learned
@@ -204,3 +205,12 @@ def test_roles_and_weights_that_nobody_knows_are_noted_once_with_their_turns() -
     assert list(turn_notes([Example((), (many,))]))[5:] == [
         "there are 2 more roles that no format knows"
     ]
+
+
+@pytest.mark.parametrize("read", [messages_of, lambda cell, name: content_of({name: cell}, name)])
+def test_list_as_numpy_prints_it_says_what_helps(read: Any) -> None:
+    cell = str(numpy.array([USER, BOT], dtype=object))
+    assert "}\n {" in cell
+    with pytest.raises(RowFault, match="write the table as parquet or JSON lines"):
+        read(cell, "messages")
+    assert content_of({"text": "[{a}\n {b}]"}, "text") == "[{a}\n {b}]"

@@ -175,6 +175,8 @@ def _by_tags(
         tokenize=True,
         return_dict=True,
         return_assistant_tokens_mask=True,
+        # Long rows are told by prepare and evaluate, not by a warning of transformers.
+        tokenizer_kwargs={"verbose": False},
     )
     return list(found["input_ids"]), [bool(mark) for mark in found["assistant_masks"]]
 
