@@ -59,6 +59,22 @@ def content_keys(rows: Sequence[Row], modality: str) -> list[str]:
     return [hashlib.sha256(prefix + normal(content)).hexdigest() for content in contents]
 
 
+def preference_keys(rows: Sequence[Row], modality: str) -> list[tuple[str, str] | None]:
+    """Per row keys of its preference and of the contrary one, the same for all that prefer so.
+
+    None for a row without a preference, or whose two answers are one once normalised.
+    """
+    dialogue = load_input(modality).dialogue
+    found: list[tuple[str, str] | None] = [None] * len(rows)
+    if dialogue is None:
+        return found
+    pairs = {place: pair for place, row in enumerate(rows) if (pair := dialogue.both_ways(row))}
+    keys = [content_keys(side, modality) for side in zip(*pairs.values(), strict=True)]
+    for place, own, contrary in zip(pairs, *keys, strict=True) if pairs else ():
+        found[place] = (own, contrary) if own != contrary else None
+    return found
+
+
 def find_duplicates(rows: Sequence[Row], modality: str, near: float | None) -> list[DuplicateGroup]:
     """Groups of rows that count as one, in the order of their first rows.
 

@@ -32,6 +32,7 @@ from hub_trainer.recipe.load import Places
 from hub_trainer.recipe.schema import REPO_ID, DatasetSource
 from hub_trainer.recipe.search import end_problems
 from hub_trainer.rows.fetch import find_files
+from hub_trainer.rows.left_out import unwritten_note
 from hub_trainer.rows.store import read_rows
 from hub_trainer.rows.worker import open_reader
 from hub_trainer.sandbox import Sandbox
@@ -447,6 +448,10 @@ class _Judging:
             self.lines.extend([f"            note: {note}"] if note else [])
         if folders is None:
             return None
+        unwritten = partial(converses.unwritten, rows, self.recipe, folders)
+        found = self.guarded(split["key"], unwritten) or {}
+        notes = [unwritten_note(key, count) for key, count in found.items()]
+        self.lines.extend(f"            note: {note}" for note in notes)
         return self.guarded(split["key"], partial(converses.preview, rows, self.recipe, folders))
 
 

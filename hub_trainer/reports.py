@@ -93,6 +93,8 @@ class PrepareReport:
     """Reason -> rows that were left out here."""
     losses: Sequence[str] = ()
     """Those of them that are many, in words."""
+    notes: Sequence[str] = ()
+    """What a person should know of the rows that are left."""
     personal_data: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Split -> kind of personal data -> rows in which it was found."""
 
@@ -233,6 +235,8 @@ class WritingResult:
     """new, published, base -> `mean_tokens` and `finished_fraction` of those that wrote."""
     num_scored: Mapping[str, int] = field(default_factory=dict)
     """Metric -> examples that it can score."""
+    unscored: Sequence[str] = field(default_factory=list)
+    """Which of the others a model cannot be asked about, and why, in words."""
     win_rate: Mapping[str, Any] | None = None
     """Against the published model."""
     crowd: Sequence[Mapping[str, Any]] = ()

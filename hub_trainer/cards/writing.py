@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hub_trainer.cards.facts import CardFacts
-from hub_trainer.cards.markdown import name, table
+from hub_trainer.cards.markdown import escape, name, table
 from hub_trainer.metrics import metric_needs
 from hub_trainer.recipe.chat_templates import told as template_told
 from hub_trainer.reports import Results, WritingResult
@@ -111,6 +111,8 @@ def _partly_scored(results: Results, writing: WritingResult) -> Iterator[str]:
     parts = [f"{metric} {n:,}" for metric, n in writing.num_scored.items() if n < count]
     if parts:
         yield f"Not all of the {count:,} examples could be scored: {', '.join(parts)}."
+    for told in writing.unscored:
+        yield f"{escape(told, 300)}."
 
 
 def _compared(results: Results) -> Iterator[str]:

@@ -28,7 +28,12 @@ from hub_trainer.checks.probe import (
 from hub_trainer.checks.prompted_answers import judge_prompted
 from hub_trainer.checks.reading import Reading
 from hub_trainer.checks.schema import schema_of
-from hub_trainer.duplicates import find_duplicates, find_repeats, is_copy
+from hub_trainer.duplicates import (
+    find_duplicates,
+    find_repeats,
+    is_copy,
+    preference_keys,
+)
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
 from hub_trainer.rows import (
@@ -124,7 +129,8 @@ def compare_rows(
         "within_near": sum(len(group.near) for group in within),
         "base_exact": sum(match.kind == "exact" for match in repeated),
         "base_near": sum(match.kind == "near" for match in repeated),
-        "conflicting": _conflicts(rows, known, repeated, of_answers),
+        "conflicting": _conflicts(rows, known, repeated, of_answers)
+        + _contradictions(rows, known, modality),
     }
     groups = of_answers.strata([row[of_answers.column] for row in (*rows, *known)])
     sealed = read_rows(Path(test)) if test else []
@@ -265,3 +271,9 @@ def _conflicts(
         for match in repeated
         if match.kind == "exact"
     )
+
+
+def _contradictions(rows: Sequence[Row], known: Sequence[Row], modality: str) -> int:
+    """Rows that prefer two answers the other way round than a row of the dataset does."""
+    told = {pair[0] for pair in preference_keys(known, modality) if pair}
+    return sum(pair is not None and pair[1] in told for pair in preference_keys(rows, modality))

@@ -134,6 +134,9 @@ class Dialogue(Protocol):
     def crossed(self, asking: Row, answering: Row) -> Row:
         """One row's question with another's first answer, for a task to weigh the answer."""
 
+    def both_ways(self, row: Row) -> tuple[Row, Row] | None:
+        """A preference and its contrary, to be compared with others; None where none is told."""
+
 
 class Identified(Protocol):
     """What collect, prepare, curate and review ask to tell rows apart."""

@@ -63,12 +63,13 @@ def example_of(row: Row) -> Example:
 def asked_and_answers(example: Example) -> tuple[Content, tuple[Content, ...]]:
     """What a model is asked, and the answers that are known to it.
 
-    A dialogue asks for its assistant's last turn; a text without a prompt asks for nothing.
+    A dialogue asks for the last of its assistant's turns that is to be learned; a text without a
+    prompt asks for nothing.
     """
     turns = example.answers[0]
     if example.prompt or isinstance(turns, str) or len(example.answers) > 1:
         return example.prompt, example.answers
-    said = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
+    said = [i for i, turn in enumerate(turns) if is_learned(turn)]
     if not said:
         return (), example.answers
     return tuple(turns[: said[-1]]), (tuple(turns[said[-1] :]),)
@@ -87,10 +88,15 @@ def as_text(content: Content) -> str:
 
 
 def answer_text(answer: Content) -> str:
-    """What an answer says: a text as it is, of turns the assistant's first."""
+    """What an answer says: a text as it is, of turns the assistant's first that is learned."""
     if isinstance(answer, str):
         return answer
-    return next((_said(turn) for turn in answer if turn["role"] == "assistant"), "")
+    return next((_said(turn) for turn in answer if is_learned(turn)), "")
+
+
+def is_learned(turn: Message) -> bool:
+    """Whether a turn is one to learn: the assistant's, unless its weight of 0 makes it context."""
+    return bool(turn["role"] == "assistant" and turn.get("weight") != 0)
 
 
 def _said(turn: Mapping[str, Any]) -> str:

@@ -19,7 +19,12 @@ from hub_trainer.inputs import (
     SignsOf,
     Values,
 )
-from hub_trainer.inputs.language_examples import as_prompts, asked_and_answers, example_of
+from hub_trainer.inputs.language_examples import (
+    as_prompts,
+    as_text,
+    asked_and_answers,
+    example_of,
+)
 from hub_trainer.inputs.perturbed import Perturbation
 from hub_trainer.inputs.text import INPUT as TEXT
 from hub_trainer.inputs.text import LENGTH, looked_at
@@ -147,6 +152,15 @@ class _Dialogue:
         _, (answer, *_) = asked_and_answers(example_of(answering))
         held = {**json.loads(answering["example"]), "prompt": question, "answers": [answer]}
         return {**answering, "example": json.dumps(held, ensure_ascii=False)}
+
+    def both_ways(self, row: Row) -> tuple[Row, Row] | None:
+        asked, answers = asked_and_answers(example_of(row))
+        if len(answers) != 2:
+            return None
+        chosen, rejected = (
+            {"text": "\n".join(map(as_text, (asked, *pair)))} for pair in (answers, answers[::-1])
+        )
+        return chosen, rejected
 
 
 _DIALOGUE = _Dialogue()

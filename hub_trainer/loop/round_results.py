@@ -149,6 +149,9 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
         primary, verdict = outputs["primary"], outputs["gate"]["verdict"]
         value = outputs["metrics"][primary]["value"]
         examples = _examples(outputs["num_examples"], outputs.get("num_rows"))
+        scored = outputs.get("num_scored")
+        if scored is not None and scored < outputs["num_examples"]:
+            examples = f"{scored:,} of {examples}"
         told = f"{primary} {readable(value)} on {examples}; the gate says {verdict}"
         return "; ".join([told, *(f"warning: {one}" for one in outputs.get("warnings") or ())])
     if stage == "publish":

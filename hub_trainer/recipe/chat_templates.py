@@ -16,8 +16,8 @@ CHATML = (
     "{{ bos_token }}{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
     "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + eos_token }}{% endif %}"
+    "{% generation %}{{ (message['content'] or '') + eos_token }}{% endgeneration %}"
+    "{% else %}{{ (message['content'] or '') + eos_token }}{% endif %}"
     "{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
@@ -25,8 +25,9 @@ PLAIN = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
     "{{ 'Assistant: ' }}"
-    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
-    "{% else %}{{ message['role'] | capitalize + ': ' + message['content'] + '\\n' }}{% endif %}"
+    "{% generation %}{{ (message['content'] or '') + eos_token }}{% endgeneration %}{{ '\\n' }}"
+    "{% else %}{{ message['role'] | capitalize + ': ' + (message['content'] or '') + '\\n' }}"
+    "{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
 )

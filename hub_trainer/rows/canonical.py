@@ -14,6 +14,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column, Input, load_input
 from hub_trainer.inputs.dates import EXAMPLE as A_DAY
 from hub_trainer.inputs.dates import holds_dates, unread_dates
+from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.inputs.table_features import holds_texts
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.columns import is_answer, is_feature, unseen
@@ -21,11 +22,12 @@ from hub_trainer.rows.counters import NAMELESS, counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import first_with_zeros, odd_numbers
 from hub_trainer.rows.examples import canonical_examples
-from hub_trainer.rows.left_out import MAX_NAMED, reasons_text
+from hub_trainer.rows.left_out import Losses, reasons_text
 from hub_trainer.rows.matches import NEGATIVE, TOGETHER, matched_columns, with_those_apart
 from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE, with_row_ids
+from hub_trainer.rows.turn_notes import turn_notes
 from hub_trainer.rows.written import plain_values
 
 if TYPE_CHECKING:
@@ -164,7 +166,7 @@ def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -
         if name not in present and name not in raw.left_out:
             raise _missing_dropped(name, present, where)
     for name in present:
-        values = plain_values(raw.json.get(name, raw.as_written(name)))
+        values = plain_values(raw.json.get(name, raw.as_written(name)), as_texts=True)
         named = raw.class_names.get(name)
         columns[ours.get(name, name)] = _named(values, named) if named else values
     dropped = {ours.get(name, name) for name in spec.drop_columns}
@@ -179,7 +181,8 @@ def _canonical_examples(raw: RawSplit, spec: RowSpec, source: str, where: str) -
     made |= {name: _slice_values(columns[name]) for name in spec.slices}
     table, left_out = _kept(pa.table(made), reasons, spec, where)
     table = _with_provenance(table, spec, source)
-    return CanonicalRows(table, None, {}, *_counted(left_out), raw.notes)
+    notes = turn_notes(example_of(one) for one in found if not isinstance(one, str))
+    return CanonicalRows(table, None, {}, *_counted(left_out), (*raw.notes, *notes))
 
 
 def _named(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
@@ -378,14 +381,15 @@ def _kept(
         raise DataError(
             f"A row cannot be used: {reason}.",
             where=f"{where}, row {number}",
-            got=f"{len(broken):,} such rows",
+            got="1 such row" if len(broken) == 1 else f"{len(broken):,} such rows",
             do="Correct the rows, or set prepare.clean to true to leave them out.",
         )
     numbers = pa.array(range(1, table.num_rows + 1), pa.int64())
     table = table.append_column(ROW_NUMBER, numbers)
     kept = table.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
     if kept.num_rows == 0:
-        got = f"{len(broken):,} rows: {reasons_text(_counted(broken)[0])}"
+        rows = "1 row" if len(broken) == 1 else f"{len(broken):,} rows"
+        got = f"{rows}: {reasons_text(_counted(broken)[0])}"
         do = "Check columns: in the recipe, and the rows themselves."
         raise DataError("No row is left after cleaning.", where=where, got=got, do=do)
     return kept, broken
@@ -393,7 +397,10 @@ def _kept(
 
 def _counted(left_out: Sequence[tuple[int, str]]) -> tuple[dict[str, int], list[tuple[int, str]]]:
     """How often there was which reason, and the first rows."""
-    return dict(Counter(reason for _, reason in left_out)), list(left_out[:MAX_NAMED])
+    losses = Losses()
+    for number, reason in left_out:
+        losses.add(number, reason)
+    return dict(losses.reasons), [(number or 0, reason) for number, reason in losses.first]
 
 
 def _reasons(table: "pa.Table", spec: RowSpec) -> list[str | None]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.inputs.language_examples import Content, Example, Kind, Message, Row
+from hub_trainer.inputs.cleaning import clean_text
+from hub_trainer.inputs.language_examples import Content, Example, Kind, Message, Row, as_text
 from hub_trainer.rows.store import WEIGHT
 from hub_trainer.rows.turns import (
     RowFault,
@@ -164,6 +165,8 @@ def _preference(row: Row) -> Example:
     chosen, rejected = content_of(row, "chosen"), content_of(row, "rejected")
     if chosen == rejected:
         raise RowFault("chosen and rejected are the same")
+    if clean_text(as_text(chosen)) == clean_text(as_text(rejected)):
+        raise RowFault("chosen and rejected differ only in white space and unseen signs")
     asked, is_question = _prompt_beside(row)
     if all(isinstance(one, str) for one in (chosen, rejected, asked)):
         if not asked:

@@ -80,7 +80,10 @@ def _fit(value: Any, kind: Any, key: str = "") -> Any:
     if value is None:
         return None
     if isinstance(kind, pa.JsonType):
-        return json_text(value)
+        try:
+            return json_text(value)
+        except TypeError as error:
+            raise Misfit(f"{key!r} holds {error}") from None
     if types.is_map(kind):
         cells = _expect(value, Mapping, "keys and values", key)
         return [(name, _fit(cell, kind.item_type, name)) for name, cell in cells.items()]
@@ -93,7 +96,15 @@ def _fit(value: Any, kind: Any, key: str = "") -> Any:
         return [_fit(cell, kind.value_type, key) for cell in cells]
     if types.is_string(kind) or types.is_large_string(kind):
         return json_text(value) if isinstance(value, list | tuple) else text_of(value, key)
+    return _plain(value, kind, key)
+
+
+def _plain(value: Any, kind: Any, key: str) -> Any:
+    import pyarrow as pa
+
     try:
+        if isinstance(value, str) and (pa.types.is_temporal(kind) or pa.types.is_decimal(kind)):
+            return pa.scalar(value).cast(kind).as_py()  # as JSON writes them
         return pa.scalar(value, kind).as_py()
     except (pa.ArrowException, TypeError, ValueError):
         raise Misfit(f"{key!r} holds {type(value).__name__}, not {kind}") from None

@@ -22,7 +22,7 @@ from hub_trainer.rows.csv_files import GAP_WORDS, CsvFile, CsvSettings
 from hub_trainer.rows.formats import detect_format
 from hub_trainer.rows.layout import open_builder, reader_of
 from hub_trainer.rows.nested import fitted, holds_json
-from hub_trainer.rows.written import plain_values
+from hub_trainer.rows.written import json_text, plain_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -260,9 +260,17 @@ def encode_table(table: "pa.Table", suffix: str, schema: OwnSchema, *, where: st
         return _encoded(out.getvalue().decode(), table, schema.encoding, where)
     else:
         columns = [plain_values(table[name]) for name in table.column_names]
-        for cells in zip(*columns, strict=True):
+        for number, cells in enumerate(zip(*columns, strict=True), start=1):
             row = dict(zip(table.column_names, cells, strict=True))
-            out.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
+            try:
+                out.write(f"{json_text(row)}\n".encode())
+            except TypeError as error:
+                raise DataError(
+                    "A row cannot be written as JSON, which the dataset's files are.",
+                    where=f"{where}, row {number}",
+                    got=str(error),
+                    do="Write a text in place of that.",
+                ) from None
     return out.getvalue()
 
 

@@ -5,13 +5,15 @@ cannot be learned raises RowFault, whose reason holds nothing of the row.
 """
 
 import ast
+import difflib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub_trainer.inputs.language_examples import Content, Message, Row
-from hub_trainer.rows.written import number_text, parse_json
+from hub_trainer.rows.written import Unread, number_text, parse_json
 
 SPEAKERS: Mapping[str, str] = {
     "human": "user",
@@ -47,8 +49,14 @@ UNSEEN_PARTS: Mapping[str, str] = {
     "video": "a video",
     "video_url": "a video",
 }
+LIKENESS = 0.8
+"""From which share of common letters on a word is taken for a misspelt one, as asistant."""
 PYTHON_MARKS = ("'role'", "'from'", "'type'", "'name'")
 """One of these is in every dialogue, part and tool that Python printed."""
+
+
+NUMPY_GAP = re.compile(r"\}[ \t]*\n[ \t]*\{")
+"""What numpy prints between two objects, as in a CSV file that pandas wrote of a parquet file."""
 
 
 class RowFault(ValueError):
@@ -70,13 +78,23 @@ def text_of(value: Any, column: str) -> str:
         if not math.isfinite(value):
             raise RowFault(f"no {column}")
         return number_text(value)
-    if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False, default=str)
     if isinstance(value, list | tuple):
         return _joined(value, column)
-    if isinstance(value, bytes | bytearray):
-        raise RowFault(f"{column} holds bytes, not a text")
+    _assert_readable(value, column)
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
+
+
+def _assert_readable(value: Any, where: str) -> None:
+    """Raise RowFault for what is neither a text nor of a value of which one can be made."""
+    if isinstance(value, Unread):
+        raise RowFault(f"{where} holds {value.what}")
+    if isinstance(value, bytes | bytearray):
+        raise RowFault(f"{where} holds bytes, not a text")
+    if isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            _assert_readable(inner, where)
 
 
 def content_of(row: Row, column: str) -> Content:
@@ -93,6 +111,8 @@ def messages_of(value: Any, column: str) -> tuple[Message, ...]:
     value = structured(value)
     if value is None:
         raise RowFault(f"no {column}")
+    if isinstance(value, Unread):
+        raise RowFault(f"{column} holds {value.what}")
     if isinstance(value, Mapping):
         value = _turns_of_columns(value)
     if not isinstance(value, list | tuple):
@@ -110,7 +130,8 @@ def said_by(role: str, content: Content) -> tuple[Message, ...]:
 def structured(value: Any) -> Any:
     """A cell of JSON, or of what Python prints of a list, as what it stands for.
 
-    A text that is neither, or that stands for plain values only, stays a text.
+    A text that is neither, or that stands for plain values only, stays a text. Raises RowFault for
+    what numpy prints of a list of objects.
     """
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
@@ -118,6 +139,11 @@ def structured(value: Any) -> Any:
         found = parse_json(value)
     except ValueError:
         found = _of_python(value)
+        if found is None and _is_of_numpy(value.strip()):
+            raise RowFault(
+                "a list as numpy prints it, without commas, can be read by nobody: write the table"
+                " as parquet or JSON lines"
+            ) from None
     return found if _is_structure(found) else value
 
 
@@ -133,11 +159,21 @@ def tools_of(row: Row) -> tuple[Any, ...]:
         return ()
     if not isinstance(tools, list | tuple | Mapping):
         raise RowFault("the tools are no JSON")
+    _assert_readable(tools, "tools")
     return tuple(structured(one) for one in ([tools] if isinstance(tools, Mapping) else tools))
 
 
+def _has_marks(text: str) -> bool:
+    return any(mark in text for mark in PYTHON_MARKS)
+
+
+def _is_of_numpy(text: str) -> bool:
+    is_list = text.startswith("[{") and text.endswith("}]")
+    return is_list and _has_marks(text) and NUMPY_GAP.search(text) is not None
+
+
 def _of_python(text: str) -> Any:
-    if not any(mark in text for mark in PYTHON_MARKS):
+    if not _has_marks(text):
         return None
     try:
         return ast.literal_eval(text.strip())
@@ -189,7 +225,11 @@ def _turn(turn: Any) -> Message:
     known |= {} if said is None else {"content": text_of(_as_parts(said), "content")}
     known |= {"tool_calls": calls} if calls else {}
     own = (*ROLE_KEYS, *SAID_KEYS, "tool_calls", "function_call")
-    return known | {k: v for k, v in turn.items() if v is not None and k not in own}
+    known |= {k: v for k, v in turn.items() if v is not None and k not in own}
+    if known["role"] == "assistant" and "weight" in known:
+        known["weight"] = _turn_weight(known["weight"])
+    _assert_readable(known, "a turn")
+    return known
 
 
 def _with_usual_keys(turn: Message) -> Message:
@@ -212,10 +252,26 @@ def _role(turn: Message) -> str:
     named = next((turn[key] for key in ROLE_KEYS if turn.get(key) is not None), None)
     if not isinstance(named, str) or not named.strip():
         raise RowFault("a turn has no role")
-    known = SPEAKERS.get(named.strip().lower())
-    if known is None and turn.get("role") is None:
-        raise RowFault("a turn is by no known speaker")
+    said = named.strip().lower()
+    known = SPEAKERS.get(said)
+    if known is None:
+        meant = difflib.get_close_matches(said, SPEAKERS, n=1, cutoff=LIKENESS)
+        if meant:
+            raise RowFault(f"the role of a turn is misspelt, probably {SPEAKERS[meant[0]]}")
+        if turn.get("role") is None:
+            raise RowFault("a turn is by no known speaker")
     return known or named.strip()
+
+
+def _turn_weight(value: Any) -> float:
+    """How much a turn counts, as OpenAI's files say it: 0 is context that is not learned."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not found >= 0:
+        raise RowFault("the weight of a turn is not a number from 0 on")
+    return int(found) if found in (0, 1) else found
 
 
 def _turns_of_columns(value: Message) -> Sequence[Any]:

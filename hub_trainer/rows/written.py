@@ -88,40 +88,88 @@ def number_text(value: float) -> str:
 # Tables
 
 
-def plain_values(column: Any) -> list[Any]:
+@dataclass(frozen=True)
+class Unread:
+    """A cell for which Python has no value."""
+
+    what: str
+    """What it holds, in words."""
+
+
+def plain_values(column: Any, *, as_texts: bool = False) -> list[Any]:
     """Cells as Python values, without the nulls that other rows put into their structures.
 
-    A null inside a cell of JSON was written by its author, and stays.
+    A null inside a cell of JSON was written by its author, and stays. `as_texts` makes texts of
+    what JSON has no value for inside of structures: dates, times, decimals, durations, and bytes
+    that are UTF-8.
     """
-    convert = _converter(column.type)
-    values: list[Any] = column.to_pylist()
-    return values if convert is None else [None if v is None else convert(v) for v in values]
+    convert = _converter(column.type, as_texts) or (_text_of_bytes if as_texts else _same)
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError, KeyError):  # no such year, no such time zone
+        values = [_value(cell) for cell in column]
+    return [v if v is None or isinstance(v, Unread) else convert(v) for v in values]
 
 
-def _converter(kind: Any) -> Convert | None:
+def _value(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except (OverflowError, ValueError, KeyError):
+        return Unread("a date or a time that no calendar has")
+
+
+def _converter(kind: Any, as_texts: bool, *, inside: bool = False) -> Convert | None:
     """How a cell of this Arrow type is converted once it is a Python value; None: not at all."""
     import pyarrow as pa
 
+    def of(inner: Any) -> Convert | None:
+        return _converter(inner, as_texts, inside=True)
+
     if isinstance(kind, pa.JsonType):
         return parse_json
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return _shortest(kind.to_pandas_dtype())
     if pa.types.is_struct(kind):
-        fields = {field.name: _converter(field.type) for field in kind}
+        fields = {field.name: of(field.type) for field in kind}
         return lambda cell: {
             name: value if (convert := fields[name]) is None else convert(value)
             for name, value in cell.items()
             if value is not None
         }
     if pa.types.is_map(kind):
-        item = _converter(kind.item_type) or _same
-        return lambda cell: {str(key): None if v is None else item(v) for key, v in cell}
+        named, item = of(kind.key_type) or _same, of(kind.item_type) or _same
+        return lambda cell: {
+            str(named(key)): None if value is None else item(value) for key, value in cell
+        }
+    if pa.types.is_dictionary(kind):
+        return _converter(kind.value_type, as_texts, inside=inside)
     if pa.types.is_nested(kind) and hasattr(kind, "value_type"):
-        inner = _converter(kind.value_type)
-        if inner is not None:
-            return lambda cell: [None if value is None else inner(value) for value in cell]
-    return None
+        inner = of(kind.value_type)
+        return inner and (lambda cell: [None if value is None else inner(value) for value in cell])
+    return _as_text if as_texts and inside else None
 
 
 def _same(value: Any) -> Any:
+    return value
+
+
+def _shortest(kind: Any) -> Convert:
+    """Fractions of fewer bits by the shortest decimal that stands for the same bits: 10.1."""
+    return lambda value: value if value.is_integer() else float(str(kind(value)))
+
+
+def _as_text(value: Any) -> Any:
+    """What JSON has a value for as it is, all else as the text that Python writes."""
+    value = _text_of_bytes(value)
+    return value if isinstance(value, str | int | float | bytes) else str(value)
+
+
+def _text_of_bytes(value: Any) -> Any:
+    """The text that bytes are in UTF-8; bytes that are none, and other values, as they are."""
+    if not isinstance(value, bytes):
+        return value
+    with suppress(UnicodeDecodeError):
+        return value.decode()
     return value
 
 
@@ -362,12 +410,22 @@ def _split_apart(value: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
 
 
 def json_text(value: Any) -> str:
-    """A cell as JSON, whole numbers and fractions as they were written."""
+    """A cell as JSON, whole numbers and fractions as they were written, dates as texts.
+
+    Raises TypeError for bytes that are no text.
+    """
     if isinstance(value, WrittenNumber):
         return value.text
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, default=_no_bytes)
     # Half of a surrogate pair has no bytes of its own: JSON's escapes keep it.
-    return text if text.isascii() or _has_bytes(text) else json.dumps(value)
+    return text if text.isascii() or _has_bytes(text) else json.dumps(value, default=_no_bytes)
+
+
+def _no_bytes(value: Any) -> str:
+    found = _as_text(value)
+    if isinstance(found, bytes):
+        raise TypeError("bytes, not a text")
+    return str(found)
 
 
 def _has_bytes(text: str) -> bool:

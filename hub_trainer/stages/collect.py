@@ -29,7 +29,7 @@ from hub_trainer.rows import (
     write_rows,
 )
 from hub_trainer.rows.fetch import fetch_files
-from hub_trainer.rows.left_out import Losses, left_out_text, total_of
+from hub_trainer.rows.left_out import Losses, all_told, left_out_text, total_of
 from hub_trainer.tasks import Task, task_of
 from hub_trainer.tasks.outlines import Outline, pairs_alone
 
@@ -93,7 +93,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         for warning in report.warnings:
             logger.warning("collect: %s", warning)
         logger.debug("collect: %s", ", ".join(_summary(collected)))
-        if report.left_out:
+        if not all_told(map(_losses, collected)):
             logger.info("collect: %s", left_out_text(report.left_out))
 
     return make_artifact(round_dir / "collect", _inputs(recipe, sources), make)

@@ -192,6 +192,12 @@ class Converses(Protocol):
         """Per row why the base model cannot be given it."""
         ...
 
+    def unwritten(
+        self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders
+    ) -> Mapping[str, int]:
+        """Keys of turns that the base model is never shown -> turns that have them, most first."""
+        ...
+
     def stream(
         self, folders: ModelFolders, row: Row, sampling: GenerationSection, *, seed: int
     ) -> Generator[str, None, bool]:

@@ -19,7 +19,7 @@ from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
 from hub_trainer.finetune.language.preview import read_rows, row_sizes
-from hub_trainer.finetune.language.refusals import refused_rows
+from hub_trainer.finetune.language.refusals import refused_rows, unwritten_keys
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
 from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.inputs.language_examples import example_of
@@ -138,6 +138,12 @@ class TextGeneration:
     ) -> list[RowRefused | None]:
         """By the tokenizer's chat template, as the rows are trained on and as they are asked."""
         return refused_rows(rows, _fit(recipe, base, _silent))
+
+    def unwritten(
+        self, rows: Sequence[Row], recipe: Recipe, base: ModelFolders
+    ) -> Mapping[str, int]:
+        """Those that the tokenizer's chat template does not write down."""
+        return unwritten_keys(rows, _fit(recipe, base, _silent))
 
     def fit(
         self,

@@ -231,8 +231,8 @@ def test_prepare_when_a_template_refuses_a_dialogue_then_it_is_left_out_before_t
         "prepare": {"exact duplicate": 8, "the chat template refuses the dialogue": 1},
     }
     assert "collect: 1 left out: 1 a turn has no content" in caplog.text
-    assert "the first is train row 31 of" in caplog.text
+    assert "the chat template refuses the dialogue: 1 train row, row 31 of" in caplog.text
     assert "roles user, assistant, user, user: roles must alternate" in caplog.text
     counts = "8 exact duplicates, 1 the chat template refuses the dialogue"
-    assert f"prepare: 9 left out: {counts}" in caplog.text
+    assert f"prepare: 9 left out: {counts}" not in caplog.text
     assert f"9 of 47 rows left out: {counts}" in caplog.text

@@ -140,6 +140,19 @@ CHOSEN = {
             "the gate says hold",
         ),
         (
+            "evaluate",
+            {
+                "primary": "perplexity",
+                "gate": {"verdict": "hold"},
+                "metrics": {"perplexity": {"value": 9.5}},
+                "num_examples": 26,
+                "num_scored": 25,
+                "warnings": ["1 of 26 is not compared"],
+            },
+            "perplexity 9.5000 on 25 of 26 sealed examples; the gate says hold; "
+            "warning: 1 of 26 is not compared",
+        ),
+        (
             "publish",
             {"pull_request": 4, "repo_id": "org/model", "commit_sha": "a" * 40},
             "pull request 4 of org/model, at aaaaaaa",

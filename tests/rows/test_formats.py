@@ -156,6 +156,14 @@ def test_tools_may_be_json() -> None:
         ({"messages": []}, "there is no turn"),
         ({"conversations": [{"from": "narrator", "value": "x"}]}, "a turn is by no known speaker"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "chosen and rejected are the same"),
+        (
+            {"prompt": "a", "chosen": "the  answer ", "rejected": "the ans\u200bwer"},
+            "chosen and rejected differ only in white space and unseen signs",
+        ),
+        (
+            {"chosen": [USER, BOT], "rejected": [USER, {**BOT, "content": BOT["content"] + " "}]},
+            "chosen and rejected differ only in white space and unseen signs",
+        ),
         ({"messages": [USER], "tools": "{"}, "the tools are no JSON"),
     ],
 )

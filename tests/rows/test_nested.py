@@ -1,6 +1,8 @@
 """Structures of other keys than the dataset's: kept, null, or told by the name of the key."""
 
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,16 @@ JSON = pa.json_(pa.string())
 SAID = {"role": "user", "content": "hello"}
 
 
+DATED = pa.struct({"role": pa.string(), "ts": pa.timestamp("s"), "price": pa.decimal128(5, 2)})
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "right"),
     [
+        (DATED, {"role": "user", "ts": "2024-01-02 03:04:05", "price": "3.10"},
+         {"role": "user", "ts": datetime(2024, 1, 2, 3, 4, 5), "price": Decimal("3.10")}),
+        (JSON, [{"role": "user", "ts": datetime(2024, 1, 2)}],
+         '[{"role": "user", "ts": "2024-01-02 00:00:00"}]'),
         (pa.list_(CALLING), [SAID], [{**SAID, "tool_calls": None}]),
         (pa.list_(TURN), [{**SAID, "tool_calls": []}], [SAID]),
         (pa.list_(TURN), [{"role": "user", "content": 41}], [{"role": "user", "content": "41"}]),
@@ -98,3 +107,17 @@ def test_files_of_json_when_their_keys_differ_then_are_read_side_by_side(tmp_pat
         [SAID],
         [{**SAID, "name": "ann"}],
     ]
+
+
+def test_cells_when_json_has_no_value_for_them_then_are_texts_or_an_error_names_the_row() -> None:
+    schema = OwnSchema({})
+    table = pa.table({"text": ["a", "b"], "day": [None, datetime(2024, 1, 2)]})
+    lines = encode_table(table, "jsonl", schema, where="there").decode().splitlines()
+    assert json.loads(lines[1]) == {"text": "b", "day": "2024-01-02 00:00:00"}
+    table = pa.table({"text": ["a", "b"], "raw": [None, b"\xff"]})
+    with pytest.raises(DataError) as caught:
+        encode_table(table, "jsonl", schema, where="there")
+    assert (caught.value.where, caught.value.got) == ("there, row 2", "bytes, not a text")
+    with pytest.raises(DataError) as caught:
+        fitted([{"raw": b"\xff"}], JSON, where="there")
+    assert caught.value.where == "there, row 1"

@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
+import numpy
 import pytest
 
+from hub_trainer.inputs.language_examples import Example, is_learned
+from hub_trainer.rows.turn_notes import turn_notes
 from hub_trainer.rows.turns import RowFault, content_of, messages_of, text_of, tools_of
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -148,3 +151,66 @@ def test_turn_with_the_usual_keys_keeps_others_of_such_names() -> None:
     assert messages_of([turn], "messages") == (turn,)
     with pytest.raises(RowFault, match="no known speaker"):
         messages_of([{"speaker": "ann", "text": "x"}], "messages")
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        (
+            {"role": "asistant", "content": "x"},
+            "the role of a turn is misspelt, probably assistant",
+        ),
+        ({"role": "Users", "content": "x"}, "the role of a turn is misspelt, probably user"),
+        ({"from": "humn", "value": "x"}, "the role of a turn is misspelt, probably user"),
+        ({"from": "narrator", "value": "x"}, "a turn is by no known speaker"),
+        (
+            {"role": "assistant", "content": "x", "weight": "much"},
+            "the weight of a turn is not a number from 0 on",
+        ),
+        (
+            {"role": "assistant", "content": "x", "weight": -1},
+            "the weight of a turn is not a number from 0 on",
+        ),
+    ],
+)
+def test_turn_whose_role_or_weight_is_a_slip_says_which(turn: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RowFault) as fault:
+        messages_of([{"role": "user", "content": "q"}, turn], "messages")
+    assert str(fault.value) == reason
+
+
+@pytest.mark.parametrize("weight", [0, 0.0, "0", False])
+def test_turn_of_no_weight_is_context_however_it_is_written(weight: Any) -> None:
+    turns = [
+        {"role": "user", "content": "q", "weight": "of a user"},
+        {"role": "assistant", "content": "bad", "weight": weight},
+        {"role": "assistant", "content": "good", "weight": 1},
+    ]
+    assert [is_learned(turn) for turn in messages_of(turns, "messages")] == [False, False, True]
+
+
+def test_roles_and_weights_that_nobody_knows_are_noted_once_with_their_turns() -> None:
+    dialogue = (
+        {"role": "critic", "content": "q"},
+        {"role": "assistant", "content": "a", "weight": 0.5},
+    )
+    examples = [Example((), (dialogue,)), Example(({"role": "critic", "content": "x"},), ("a",))]
+    assert list(turn_notes(examples)) == [
+        "2 turns have the role 'critic', which no format knows: the chat template decides how it is"
+        " written, and it is not learned",
+        "1 turn of the assistant has a weight other than 0 and 1, which only a whole row can have,"
+        " in the column _weight: it is learned as 1",
+    ]
+    many = tuple({"role": f"speaker {n}", "content": "x"} for n in range(7))
+    assert list(turn_notes([Example((), (many,))]))[5:] == [
+        "there are 2 more roles that no format knows"
+    ]
+
+
+@pytest.mark.parametrize("read", [messages_of, lambda cell, name: content_of({name: cell}, name)])
+def test_list_as_numpy_prints_it_says_what_helps(read: Any) -> None:
+    cell = str(numpy.array([USER, BOT], dtype=object))
+    assert "}\n {" in cell
+    with pytest.raises(RowFault, match="write the table as parquet or JSON lines"):
+        read(cell, "messages")
+    assert content_of({"text": "[{a}\n {b}]"}, "text") == "[{a}\n {b}]"

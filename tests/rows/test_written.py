@@ -2,6 +2,9 @@
 
 import gzip
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.rows.canonical import CanonicalRows, RowSpec, canonical_rows
 from hub_trainer.rows.limits import Limits
-from hub_trainer.rows.read import read_split
+from hub_trainer.rows.read import RawSplit, read_split
 from hub_trainer.rows.written import number_text, parse_json, plain_values
 
 SPEC = RowSpec("prompt", {"example": "completion"})
@@ -197,3 +200,88 @@ def test_json_when_a_cell_is_over_the_limit_then_it_is_refused(tmp_path: Path) -
     with pytest.raises(DataError, match="A cell is too large") as caught:
         read(tmp_path, "train.jsonl", lines([{"text": "ab"}, {"text": "abcdef"}]), max_cell_bytes=6)
     assert caught.value.where == "o/d, row 2, column text"
+
+
+# Types that JSON does not have
+
+
+MOMENT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
+TYPED = [
+    (pa.timestamp("us", "UTC"), MOMENT, "2024-01-02 03:04:05+00:00"),
+    (pa.timestamp("ms"), MOMENT.replace(tzinfo=None), "2024-01-02 03:04:05"),
+    (pa.date32(), MOMENT.date(), "2024-01-02"),
+    (pa.date64(), MOMENT.date(), "2024-01-02"),
+    (pa.time64("us"), time(3, 4, 5), "03:04:05"),
+    (pa.duration("s"), timedelta(seconds=65), "0:01:05"),
+    (pa.decimal128(10, 2), Decimal("3.10"), "3.10"),
+    (pa.decimal256(60, 1), Decimal("12345678901234567890.0"), "12345678901234567890.0"),
+    (pa.binary(), "ünï".encode(), "ünï"),
+    (pa.binary(3), b"abc", "abc"),
+    (pa.dictionary(pa.int32(), pa.string()), "word", "word"),
+    (pa.float32(), 10.1, "10.1"),
+    (pa.float16(), 0.1, "0.1"),
+    (pa.float32(), 41.0, "41"),
+    (pa.int8(), 7, "7"),
+]
+
+
+@pytest.mark.parametrize(("kind", "cell", "text"), TYPED, ids=[str(k) for k, _, _ in TYPED])
+def test_cell_of_any_type_is_the_same_text_wherever_it_stands(
+    tmp_path: Path, kind: pa.DataType, cell: Any, text: str
+) -> None:
+    spoken = pa.struct([("role", pa.string()), ("content", kind)])
+    table = pa.table(
+        {
+            "prompt": ["q0", "q1"],
+            "completion": pa.array([None, cell], kind),
+            "messages": pa.array(
+                [None, [{"role": "assistant", "content": cell}]], pa.list_(spoken)
+            ),
+        }
+    )
+    pq.write_table(table, tmp_path / "train.parquet")
+    raw = read_split(tmp_path, as_written=True, where="o/d")
+    of_answers = replace(raw, table=raw.table.drop_columns(["messages"]))
+    of_turns = replace(raw, table=raw.table.select(["messages"]))
+    assert answers(canonical_rows(of_answers, SPEC, source="o/d@sha")) == [text]
+    assert answers(canonical_rows(of_turns, SPEC, source="o/d@sha"))[0][0]["content"] == text
+
+
+def test_arguments_of_any_type_are_what_json_would_hold(tmp_path: Path) -> None:
+    given = {"when": MOMENT, "price": Decimal("3.10"), "n": 3, "share": 0.5, "of": [MOMENT.date()]}
+    pq.write_table(pa.Table.from_pylist([calling(given)]), tmp_path / "train.parquet")
+    raw = read_split(tmp_path, as_written=True)
+    [[_, turn]] = answers(canonical_rows(raw, SPEC, source="o/d@sha"))
+    assert turn["tool_calls"][0]["function"]["arguments"] == {
+        "when": "2024-01-02 03:04:05+00:00",
+        "price": "3.10",
+        "n": 3,
+        "share": 0.5,
+        "of": ["2024-01-02"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [(b"\x00\xff", "a turn holds bytes, not a text"), (None, None)],
+)
+def test_bytes_that_are_no_text_cost_their_row_alone(cell: Any, reason: str | None) -> None:
+    rows = [calling({"raw": b"text"}), calling({"raw": cell, "x": 1})]
+    raw = RawSplit(pa.Table.from_pylist(rows), "default")
+    found = canonical_rows(raw, SPEC, source="o/d@sha")
+    assert found.dropped == ({reason: 1} if reason else {})
+    assert found.first_dropped == ([(2, reason)] if reason else [])
+
+
+def test_date_that_no_calendar_has_costs_its_row_alone() -> None:
+    late = pa.array([0, 10**12], pa.int64()).cast(pa.timestamp("s"))
+    turns = pa.StructArray.from_arrays(
+        [pa.array(["assistant"] * 2), pa.array(["a", "b"]), late], ["role", "content", "ts"]
+    )
+    table = pa.table({"messages": pa.ListArray.from_arrays([0, 1, 2], turns)})
+    found = canonical_rows(RawSplit(table, "default"), SPEC, source="o/d@sha")
+    assert found.dropped == {"messages holds a date or a time that no calendar has": 1}
+    table = pa.table({"prompt": ["a", "b"], "completion": late})
+    found = canonical_rows(RawSplit(table, "default"), SPEC, source="o/d@sha")
+    assert found.dropped == {"completion holds a date or a time that no calendar has": 1}
+    assert answers(found) == ["1970-01-01 00:00:00"]

@@ -166,6 +166,8 @@ def test_run_when_a_model_does_not_take_a_pair_whole_then_none_is_compared_on_it
     found, rows = evaluated(tmp_path, hub, wanted(name), test=raw)
     assert found.writing is not None
     assert found.writing.num_scored["preference_accuracy"] == 29
+    *_, told = found.writing.unscored
+    assert "1 of 30 sealed examples is not compared, as a model does not read both answers" in told
     assert (rows[4]["chosen_log_prob"], rows[4]["score"]) == (None, None)
 
 

@@ -341,9 +341,17 @@ def test_run_when_a_prompt_leaves_no_room_then_its_loss_is_left_out(
 ) -> None:
     raw = sums(30)
     raw[4] = {"prompt": "This is too long.", "completion": "Yes."}
-    found = results(evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, test=rows_of(raw)))
+    rows = [{**row, "_row": n, "_source": "o/d@sha"} for n, row in enumerate(rows_of(raw), start=1)]
+    made = evaluated(tmp_path, hub, asked(name), new=GOOD, base=BAD, test=rows)
+    found = results(made)
     assert found.writing.num_scored["completion_loss"] == 29
     assert found.writing.num_scored["exact_match"] == 30
+    told = (
+        "1 of 30 sealed examples is not compared, as the prompt fills all that a model reads: row 5"
+        " of o/d@sha"
+    )
+    assert (found.writing.unscored, made.outputs["warnings"]) == ([told], [told])
+    assert made.outputs["num_scored"] == 30
 
 
 def test_run_when_no_prompt_leaves_room_then_says_so(

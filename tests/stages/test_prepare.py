@@ -401,7 +401,7 @@ def test_prepare_when_a_source_loses_a_tenth_then_it_is_said_with_its_first_rows
         artifact = prepared(tmp_path)
     told = [(record.levelname, record.message) for record in caplog.records]
     counts = "8 exact duplicates, 1 text is empty"
-    assert ("INFO", f"prepare: 9 left out: {counts}") in told
+    assert [level for level, _ in told].count("INFO") == 0  # the warning tells it
     warning = (
         f"ada/data@sha: 9 of 89 rows left out: {counts}; the first: row 69 (text is empty), "
         "row 61 (exact duplicate), row 62 (exact duplicate)"

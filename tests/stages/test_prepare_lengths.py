@@ -80,7 +80,7 @@ def test_prepare_when_long_rows_are_dropped_then_they_go_with_their_reason_and_s
     assert made.outputs["dropped"] == {"longer than 32 tokens": 2}
     assert "prepare: 2 left out: 2 longer than 32 tokens" in caplog.text
     report = json.loads((made.folder / "report.json").read_text())
-    assert report["first_left_out"]["ada/data@0123456789"] == [
+    assert report["first_left_out"]["ada/data@01234567"] == [
         [4, "longer than 32 tokens"],
         [18, "longer than 32 tokens"],
     ]

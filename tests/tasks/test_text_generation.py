@@ -69,6 +69,15 @@ def losses(report: Any) -> list[float]:
     return [entry["loss"] for entry in report.history if "loss" in entry]
 
 
+def spoken(*said: str, weight: float = 1) -> Any:
+    """A dialogue of these turns; the weight is that of the assistant's first."""
+    turns: list[dict[str, Any]] = [
+        {"role": ("user", "assistant")[place % 2], "content": one} for place, one in enumerate(said)
+    ]
+    turns[1]["weight"] = weight
+    return rows_of([{"messages": turns}])[0]
+
+
 # Answering
 
 
@@ -174,6 +183,19 @@ def test_likelihood_when_the_row_is_a_dialogue_then_it_is_of_what_the_assistant_
     # As many as both answers have, each with its end of turn and the line break behind it.
     assert found.num_tokens == len("Yes") + len("No") + 4
     assert found.log_prob < 0
+    (of_last,) = likelihoods(chat_base, [spoken("Hi", "Yes", "So", "No", weight=0)])
+    assert of_last.num_tokens == len("No") + 2
+    (of_first,) = likelihoods(chat_base, [spoken("Hi", "Yes")])
+    assert found.log_prob == pytest.approx(of_last.log_prob + of_first.log_prob, abs=1e-3)
+
+
+def test_row_when_its_last_answer_has_no_weight_then_the_one_before_is_asked_for() -> None:
+    row = spoken("Hi", "Yes", "So", "No")
+    turns = json.loads(row["example"])["answers"][0]
+    turns[3]["weight"] = 0
+    (asked,) = rows_of([{"messages": turns}])
+    assert (row["prompt"], asked["prompt"]) == ("user: Hi\nassistant: Yes\nuser: So", "user: Hi")
+    assert row["text"] == asked["text"]
 
 
 # Dialogues of the Space
@@ -223,6 +245,8 @@ def test_prompt_when_too_long_then_a_person_is_told(base: ModelFolders) -> None:
         ({"label": "spam", "example": "{}"}, "label is none of"),
         ({"label": "demonstration", "example": "{"}, "example is not one"),
         ({"label": "demonstration"}, "example is not one"),
+        (spoken("a", "", "b", "c"), "an answer is empty"),
+        (spoken("a", "bad", weight=0), "each of the assistant's turns has the weight 0"),
         (rows_of([{"prompt": "a", "completion": " "}])[0], "an answer is empty"),
         (rows_of([{"messages": [{"role": "user", "content": "a"}]}])[0], "no turn is the"),
         (rows_of([{"text": "a", "_weight": -1.0}])[0], "the weight is not"),
@@ -232,6 +256,10 @@ def test_prompt_when_too_long_then_a_person_is_told(base: ModelFolders) -> None:
 def test_row_when_broken_then_its_fault_is_named(row: dict[str, Any], fault: str) -> None:
     (found,) = TASK.problems(row)
     assert found.startswith(fault)
+
+
+def test_row_when_its_empty_turn_has_no_weight_then_it_is_used() -> None:
+    assert TASK.problems(spoken("a", "", "b", "c", weight=0)) == []
 
 
 def test_row_when_it_calls_a_tool_then_it_says_something() -> None:

@@ -6,14 +6,14 @@ to and after each of the assistant's turns is rendered, and each must be a prefi
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from os.path import commonprefix
 from typing import Any, Literal
 
 from hub_trainer.errors import DataError, RowRefused
-from hub_trainer.inputs.language_examples import Content, Example, Message
+from hub_trainer.inputs.language_examples import Content, Example, Message, is_learned
 from hub_trainer.sandbox import OutOfTime, within
 
 TrainOn = Literal["completion", "assistant", "all"]
@@ -34,8 +34,12 @@ class Tokens:
 
 
 def tokenize(tokenizer: Any, example: Example, train_on: TrainOn | None = None) -> Tokens:
-    """By default the answer to a prompt, the assistant's turns of a dialogue, all of a text."""
-    if example.prompt and train_on == "assistant" and not isinstance(example.prompt, str):
+    """By default the answer to a prompt, the assistant's turns of a dialogue, all of a text.
+
+    Turns of the assistant that have the weight 0 are never learned.
+    """
+    by_turns = train_on in ("assistant", "all")
+    if example.prompt and by_turns and not isinstance(example.prompt, str):
         (answer,) = example.answers
         return tokenize(
             tokenizer,
@@ -47,7 +51,7 @@ def tokenize(tokenizer: Any, example: Example, train_on: TrainOn | None = None) 
         if train_on == "all":
             whole = prompt + answers[0]
             return Tokens([], [whole], [[True] * len(whole)])
-        return Tokens(prompt, answers, [[True] * len(ids) for ids in answers])
+        return Tokens(prompt, answers, _masks(tokenizer, example, prompt, answers))
     (content,) = example.answers
     if isinstance(content, str):
         ids = _ended(tokenizer, _plain(tokenizer, content))
@@ -62,6 +66,17 @@ def prompt_tokens(tokenizer: Any, asked: Content, tools: Sequence[Any] = ()) -> 
     if isinstance(asked, str):
         return _plain(tokenizer, asked)
     return _ids(tokenizer, _render(tokenizer, asked, tools, ask=True)) if asked else []
+
+
+def writes(
+    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], without: Callable[..., Any]
+) -> bool:
+    """Whether a dialogue is written in another way than without something of its turns.
+
+    Raises RowRefused where the template does not take the dialogue.
+    """
+    others = [without(message) for message in messages]
+    return _render(tokenizer, messages, tools) != _render(tokenizer, others, tools)
 
 
 def _answers(tokenizer: Any, example: Example) -> tuple[list[int], list[list[int]]]:
@@ -83,30 +98,65 @@ def _answers(tokenizer: Any, example: Example) -> tuple[list[int], list[list[int
     return alone[:size], [ids[size:] for ids in whole]
 
 
+def _masks(
+    tokenizer: Any, example: Example, prompt: list[int], answers: Sequence[list[int]]
+) -> list[list[bool]]:
+    """All of each answer, without the turns that are not to be learned."""
+    masks = [[True] * (len(prompt) + len(ids)) for ids in answers]
+    if not isinstance(example.prompt, str):
+        for answer, ids, mask in zip(example.answers, answers, masks, strict=True):
+            messages = (*example.prompt, *_turns(answer))
+            _unlearn(tokenizer, messages, example.tools, prompt + ids, mask)
+    return [mask[len(prompt) :] for mask in masks]
+
+
 def _dialogue(
     tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], train_on: TrainOn
 ) -> tuple[list[int], list[bool]]:
     if train_on == "assistant" and GENERATION_TAG.search(_template(tokenizer, tools)):
-        return _by_tags(tokenizer, messages, tools)
+        ids, trained = _by_tags(tokenizer, messages, tools)
+        _unlearn(tokenizer, messages, tools, ids, trained)
+        return ids, trained
     text = _render(tokenizer, messages, tools)
     ids = _ids(tokenizer, text)
+    trained = [train_on == "all"] * len(ids)
     if train_on == "all":
-        return ids, [True] * len(ids)
-    turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-    trained = [False] * len(ids)
+        _unlearn(tokenizer, messages, tools, ids, trained)
+        return ids, trained
+    turns = [i for i, message in enumerate(messages) if is_learned(message)]
     for turn in turns if train_on == "assistant" else turns[-1:]:
-        after = _render(tokenizer, messages[: turn + 1], tools)
-        before = (
-            _render(tokenizer, messages[:turn], tools, ask=True)
-            if turn
-            else _head(after, messages[0])
-        )
-        _check_prefix(before, after)
-        _check_prefix(after, text)
-        start = _common_prefix(_ids(tokenizer, before), ids)
-        end = _common_prefix(_ids(tokenizer, after), ids)
+        start, end = _place(tokenizer, messages, tools, turn, ids)
         trained[start:end] = [True] * (end - start)
     return ids, trained
+
+
+def _unlearn(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    tools: Sequence[Any],
+    ids: list[int],
+    trained: list[bool],
+) -> None:
+    """Take the assistant's turns of weight 0 out of what is learned, in place."""
+    for turn, message in enumerate(messages):
+        if message["role"] == "assistant" and not is_learned(message):
+            start, end = _place(tokenizer, messages, tools, turn, ids)
+            trained[start:end] = [False] * (end - start)
+
+
+def _place(
+    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], turn: int, ids: list[int]
+) -> tuple[int, int]:
+    """Where in a dialogue's tokens the words of one of the assistant's turns begin and end."""
+    text = _render(tokenizer, messages, tools)
+    after = _render(tokenizer, messages[: turn + 1], tools)
+    before = (
+        _render(tokenizer, messages[:turn], tools, ask=True) if turn else _head(after, messages[0])
+    )
+    _check_prefix(before, after)
+    _check_prefix(after, text)
+    start = _common_prefix(_ids(tokenizer, before), ids)
+    return start, _common_prefix(_ids(tokenizer, after), ids)
 
 
 def _head(text: str, first: Message) -> str:
@@ -125,6 +175,8 @@ def _by_tags(
         tokenize=True,
         return_dict=True,
         return_assistant_tokens_mask=True,
+        # Long rows are told by prepare and evaluate, not by a warning of transformers.
+        tokenizer_kwargs={"verbose": False},
     )
     return list(found["input_ids"]), [bool(mark) for mark in found["assistant_masks"]]
 
@@ -166,10 +218,9 @@ def _applied(
         ) from None
     except Exception as error:
         # A template is a program that raises what it likes, for instance on an odd order of roles.
-        written = [_with_written_arguments(message) for message in messages]
-        if written != list(messages):
+        for other in _other_ways(messages):
             with suppress(Exception):
-                return apply(written)
+                return apply(other)
         raise RowRefused(
             "The chat template does not take this dialogue.",
             reason="the chat template refuses the dialogue",
@@ -182,6 +233,18 @@ def _roles(messages: Sequence[Message]) -> str:
     """Who speaks in turn; of a long dialogue the beginning."""
     shown = [str(message["role"])[:20] for message in messages[:MAX_ROLES]]
     return ", ".join(shown + ["..."] * (len(messages) > MAX_ROLES))
+
+
+def _other_ways(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """The same dialogue as templates want it that do not take it as it is.
+
+    A turn that only calls tools has no content, which some templates write down all the same.
+    """
+    contents = [{"content": "", **message} for message in messages]
+    for known in (messages, contents):
+        for way in (list(known), [_with_written_arguments(message) for message in known]):
+            if way != list(messages):
+                yield way
 
 
 def _with_written_arguments(message: Message) -> Message:

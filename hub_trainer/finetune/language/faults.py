@@ -11,7 +11,14 @@ from hub_trainer.finetune.classifier_checks import argument_problems, base_probl
 from hub_trainer.finetune.language.serving import load_tokenizer
 from hub_trainer.finetune.language.tune import LOSSES
 from hub_trainer.finetune.positions import longest_input
-from hub_trainer.inputs.language_examples import KIND_OF, Content, Example, Row, example_of
+from hub_trainer.inputs.language_examples import (
+    KIND_OF,
+    Content,
+    Example,
+    Row,
+    example_of,
+    is_learned,
+)
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.recipe.schema import LanguageSection
 
@@ -50,6 +57,8 @@ def _example_faults(example: Example) -> Iterator[str]:
     spoken = [answer for answer in example.answers if not isinstance(answer, str)]
     if not all(any(turn["role"] == "assistant" for turn in answer) for answer in spoken):
         yield "no turn is the assistant's"
+    elif not all(any(map(is_learned, answer)) for answer in spoken):
+        yield "each of the assistant's turns has the weight 0"
     elif not all(_says_something(answer) for answer in example.answers):
         yield "an answer is empty"
     if not math.isfinite(example.weight) or example.weight < 0:
@@ -57,11 +66,14 @@ def _example_faults(example: Example) -> Iterator[str]:
 
 
 def _says_something(answer: Content) -> bool:
-    """A dialogue says something where its assistant does, by words or by calling a tool."""
+    """Each turn that is learned must say something, by words or by calling a tool.
+
+    One that is empty would teach to say nothing, wherever in the dialogue it stands.
+    """
     if isinstance(answer, str):
         return bool(answer.strip())
-    said = [turn for turn in answer if turn["role"] == "assistant"]
-    return any(str(turn.get("content") or "").strip() or turn.get("tool_calls") for turn in said)
+    said = filter(is_learned, answer)
+    return all(str(turn.get("content") or "").strip() or turn.get("tool_calls") for turn in said)
 
 
 def _as_problems(faults: Iterator[tuple[str, str]]) -> list[Problem]:

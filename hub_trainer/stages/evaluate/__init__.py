@@ -79,8 +79,10 @@ def _essentials(results: Results) -> dict[str, Any]:
     keys = ("metrics", "published", "primary", "num_examples", "num_rows", "comparison")
     gate = {key: results.gate[key] for key in ("verdict", "reasons")}
     leak = leak_told(results.detail.get("importance"))
+    writing = results.writing
     return {
         **{key: content[key] for key in keys},
         "gate": gate,
-        "warnings": [leak] if leak else [],
+        "num_scored": writing.num_scored.get(results.primary) if writing else None,
+        "warnings": [*([leak] if leak else []), *(writing.unscored if writing else ())],
     }

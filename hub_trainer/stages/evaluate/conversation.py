@@ -1,8 +1,9 @@
 """Account of a model that people talk with: its habits, win rates, and what the crowd says."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,12 +16,16 @@ from hub_trainer.ratings.pairs import pair_votes
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import GenerationSection
 from hub_trainer.reports import WritingResult
+from hub_trainer.rows.left_out import MAX_NAMED, source_place
+from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 from hub_trainer.stages.evaluate.trained_round import TrainedRound
 from hub_trainer.stages.evaluate.verdict import Measurement
 from hub_trainer.stats import CrowdWinRate, WinRate, crowd_win_rates, win_rate
 from hub_trainer.tasks import Task
 
 Found = Sequence[Prediction]
+NO_ROOM = "the prompt fills all that a model reads"
+NOT_WHOLE = "a model does not read both answers whole"
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,27 @@ def account_of(
         num_scored={
             name: task.answer.asking.num_scored(name, questions, said.new) for name in metrics
         },
+        unscored=list(_unscored(questions, said.new)),
         win_rate=_plain_rate(rate) if rate else None,
         crowd=[_crowd_entry(one) for one in _crowd(trained, task)],
     )
+
+
+def _unscored(questions: Questions, alike: Found) -> Iterator[str]:
+    """Sealed examples that are left out of a comparison, as a model does not read them whole."""
+    for places, has_one, why in (
+        (questions.weighed, attrgetter("likelihood"), NO_ROOM),
+        (questions.paired, attrgetter("preference"), NOT_WHOLE),
+    ):
+        lost = [questions.rows[place] for place in places if not has_one(alike[place])]
+        if not lost:
+            continue
+        known = [source_place(row.get(ROW_NUMBER), row.get(SOURCE, "unknown")) for row in lost]
+        counted = f"1 of {len(places):,} sealed examples is"
+        if len(lost) > 1:
+            counted = f"{len(lost):,} of {len(places):,} sealed examples are"
+        more = f" and {len(lost) - MAX_NAMED:,} more" if len(lost) > MAX_NAMED else ""
+        yield f"{counted} not compared, as {why}: {', '.join(known[:MAX_NAMED])}{more}"
 
 
 def _habits(found: Found) -> dict[str, float]:

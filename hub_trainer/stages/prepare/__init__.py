@@ -1,6 +1,7 @@
 """The prepare stage: collected rows become clean, distinct, split examples, with a report."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -19,12 +20,16 @@ from hub_trainer.recipe.chat_templates import digest
 from hub_trainer.reports import CollectReport, PrepareReport
 from hub_trainer.rows import read_rows, row_id, write_rows
 from hub_trainer.rows.holdout import hold_back_test
-from hub_trainer.rows.left_out import left_out_text, total_of
+from hub_trainer.rows.left_out import all_told, left_out_text, total_of, unwritten_note
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 from hub_trainer.stages.prepare.clean import without_problems
-from hub_trainer.stages.prepare.data_report import Ledger, describe, short, to_json, to_markdown
+from hub_trainer.stages.prepare.data_report import Ledger, describe, to_json, to_markdown
 from hub_trainer.stages.prepare.lengths import without_too_long
-from hub_trainer.stages.prepare.repeats import without_leakage, without_repeats
+from hub_trainer.stages.prepare.repeats import (
+    without_contradictions,
+    without_leakage,
+    without_repeats,
+)
 from hub_trainer.stages.prepare.split import take_validation
 from hub_trainer.tasks import ModelFolders, Task, TokenCounts, outline_for, task_of
 
@@ -35,6 +40,7 @@ Row = dict[str, Any]
 Splits = dict[str, list[Row]]
 SPLITS = ("train", "validation", "test")
 Refusals = Callable[[Sequence[Row]], Sequence[RowRefused | None]]
+Unwritten = Callable[[Sequence[Row]], Mapping[str, int]]
 Sizes = Callable[[Sequence[Row]], TokenCounts]
 
 
@@ -60,8 +66,10 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         logger.debug("prepare: cleaning and splitting")
         folders = _small_files(recipe, reader, hub)
         refusals, sizes = _refusals(recipe, task, folders), _sizes(recipe, task, folders)
-        _prepare(_Preparation(recipe, task, collected, refusals, sizes), draft, progress)
-        _tell(PrepareReport.from_json(draft.outputs))
+        unwritten = _unwritten(recipe, task, folders)
+        made = _Preparation(recipe, task, collected, refusals, sizes, unwritten)
+        _prepare(made, draft, progress)
+        _tell(PrepareReport.from_json(draft.outputs), made.ledger)
 
     return make_artifact(round_dir / "prepare", _inputs(recipe, collected, reader), make)
 
@@ -76,16 +84,17 @@ class _Preparation:
     refusals: Refusals
     sizes: Sizes | None
     """What tells how long rows are; None where those that are too long are cut, in training."""
+    unwritten: Unwritten
     ledger: Ledger = field(default_factory=Ledger)
 
 
-def _tell(report: PrepareReport) -> None:
+def _tell(report: PrepareReport, ledger: Ledger) -> None:
     """Say how many rows there are now, and where the others went."""
     counts = [f"{number:,} {split}" for split, number in report.rows.items()]
     logger.debug("prepare: %s rows", ", ".join(counts))
-    if report.left_out:
+    if not all_told(ledger.sources.values()):
         logger.info("prepare: %s", left_out_text(report.left_out))
-    for warning in report.losses:
+    for warning in (*report.notes, *report.losses):
         logger.warning("prepare: %s", warning)
 
 
@@ -109,6 +118,13 @@ def _refusals(recipe: Recipe, task: Task, base: ModelFolders | None) -> Refusals
     if base is None or task.converses is None:
         return lambda rows: [None] * len(rows)
     return partial(task.converses.refusals, recipe=recipe, base=base)
+
+
+def _unwritten(recipe: Recipe, task: Task, base: ModelFolders | None) -> Unwritten:
+    """What tells the keys of turns that the base model is never shown; nothing without one."""
+    if base is None or task.converses is None:
+        return lambda rows: {}
+    return partial(task.converses.unwritten, recipe=recipe, base=base)
 
 
 def _sizes(recipe: Recipe, task: Task, base: ModelFolders | None) -> Sizes | None:
@@ -160,10 +176,13 @@ def _sealed_near(recipe: Recipe) -> float | None:
 def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
     task, collected, ledger = made.task, made.collected, made.ledger
     known = CollectReport.from_json(collected.outputs)
+    ledger.names = tuple(known.dropped)
     splits: Splits = {}
     for number, path in enumerate(sorted(collected.folder.glob("*.parquet"))):
         progress(0.2 * number, f"cleaning {path.stem}")
         splits[path.stem] = _cleaned(read_rows(path), path.stem, made)
+    every = [row for rows in splits.values() for row in rows]
+    notes = [unwritten_note(key, count) for key, count in made.unwritten(every).items()]
     progress(0.5, "looking for duplicates")
     found = _separate(splits, made)
     progress(0.9, "writing the report")
@@ -181,14 +200,24 @@ def _prepare(made: _Preparation, draft: Draft, progress: Progress) -> None:
         "steps": ledger.steps,
         "dropped": total_of(left_out.values()),
         "left_out": left_out,
-        "first_left_out": {**known.first_left_out, **ledger.first_dropped()},
+        "first_left_out": _joined(known.first_left_out, ledger.first_dropped()),
         **found,
-        "warnings": [*known.warnings, *ledger.warnings(), *_warnings(found)],
+        "warnings": [*known.warnings, *notes, *ledger.warnings(), *_warnings(found)],
     }
     (draft.folder / "report.json").write_bytes(to_json(report))
     (draft.folder / "report.md").write_bytes(to_markdown(report))
-    handed_on = {**report, "left_out": left_out["prepare"], "losses": ledger.warnings()}
+    handed_on = {
+        **report,
+        "left_out": left_out["prepare"],
+        "losses": ledger.warnings(),
+        "notes": notes,
+    }
     draft.outputs |= PrepareReport.from_json(handed_on).to_json()
+
+
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The lists of both, by name."""
+    return {name: [*one.get(name, ()), *other.get(name, ())] for name in {**one, **other}}
 
 
 def _cleaned(rows: list[Row], split: str, made: _Preparation) -> list[Row]:
@@ -211,18 +240,29 @@ def _without_refused(rows: list[Row], split: str, made: _Preparation) -> list[Ro
     refused = [(row, refusal) for row, refusal in found if refusal]
     if not refused:
         return rows
-    row, refusal = refused[0]
-    place = f"{split} row {row.get(ROW_NUMBER, 'unknown')} of {short(row[SOURCE])}"
-    logger.warning(
-        "prepare: %s in %d %s rows; the first is %s: %s",
-        refusal.reason, len(refused), split, place, refusal.got,
-    )  # fmt: skip
+    named = made.ledger.named
+    places = [f"row {row.get(ROW_NUMBER, 'unknown')} of {named(row[SOURCE])}" for row, _ in refused]
+    reasons = [refusal.reason for _, refusal in refused]
+    for reason, count in Counter(reasons).items():
+        first = reasons.index(reason)
+        logger.warning("prepare: %s", _refused_note(refused[first][1], count, split, places[first]))
+    refusal = refused[0][1]
     if len(refused) == len(rows) or not made.recipe.prepare.clean:
-        refusal.where = place
-        refusal.got = "; ".join(filter(None, [f"{len(refused):,} such rows", refusal.got]))
+        refusal.where = f"{split} {places[0]}"
+        refusal.got = "; ".join(filter(None, [_such_rows(len(refused)), refusal.got]))
         raise refusal
     made.ledger.drop(split, "render", rows, [(row, refusal.reason) for row, refusal in refused])
     return [row for row, refusal in found if refusal is None]
+
+
+def _refused_note(refusal: RowRefused, count: int, split: str, place: str) -> str:
+    """How many rows of a split are refused for this reason, and the first of them."""
+    rows = f"1 {split} row, " if count == 1 else f"{count:,} {split} rows, the first is "
+    return f"{refusal.reason}: {rows}{place}" + (f": {refusal.got}" if refusal.got else "")
+
+
+def _such_rows(count: int) -> str:
+    return "1 such row" if count == 1 else f"{count:,} such rows"
 
 
 def _without_too_long(rows: list[Row], split: str, made: _Preparation) -> list[Row]:
@@ -279,6 +319,10 @@ def _deduplicate(
     splits: Splits, split: str, task: Task, near: float | None, ledger: Ledger
 ) -> dict[str, int]:
     before = splits[split]
+    agreeing, contrary = without_contradictions(before, task.modality)
+    if contrary:
+        ledger.drop(split, "drop contradictions", before, contrary)
+        before = agreeing
     splits[split], found, reasons = without_repeats(before, task.modality, near, task.answer)
     gone = [(before[number], reason) for number, reason in sorted(reasons.items())]
     ledger.drop(split, "drop duplicates", before, gone)

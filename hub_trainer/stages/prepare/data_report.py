@@ -2,14 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hub_trainer.answers import Answer, load_answer
 from hub_trainer.inputs import load_input
 from hub_trainer.privacy import find_personal_data
-from hub_trainer.rows.left_out import Losses
+from hub_trainer.rows.left_out import Losses, source_name
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 
 Row = Mapping[str, Any]
@@ -25,6 +25,12 @@ class Ledger:
     dropped: Counter[str] = field(default_factory=Counter)
     sources: dict[str, Losses] = field(default_factory=dict)
     """What each source of rows has lost."""
+    names: Collection[str] = ()
+    """What collect calls the sources."""
+
+    def named(self, source: str) -> str:
+        """What people read of a row's source."""
+        return source_name(source, self.names)
 
     def begin(self, rows: Sequence[Row]) -> None:
         """Take in rows as they were collected."""
@@ -47,18 +53,16 @@ class Ledger:
 
     def warnings(self) -> list[str]:
         """A line for each source that has lost many of its rows."""
-        told = (losses.warning(short(source)) for source, losses in self.sources.items())
+        told = (losses.warning(self.named(source)) for source, losses in self.sources.items())
         return [line for line in told if line]
 
     def first_dropped(self) -> dict[str, list[tuple[int | None, str]]]:
         """The first rows that each source has lost."""
-        return {source: losses.first for source, losses in self.sources.items() if losses.first}
-
-
-def short(source: str) -> str:
-    """A source with as much of its commit as people read."""
-    repo_id, _, commit_sha = source.partition("@")
-    return f"{repo_id}@{commit_sha[:8]}"
+        return {
+            self.named(source): losses.first
+            for source, losses in self.sources.items()
+            if losses.first
+        }
 
 
 def describe(

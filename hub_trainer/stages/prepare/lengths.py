@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hub_trainer.errors import DataError
+from hub_trainer.rows.left_out import short_source
 from hub_trainer.rows.store import ROW_NUMBER, SOURCE
-from hub_trainer.stages.prepare.data_report import short
 from hub_trainer.tasks import TokenCounts
 
 Row = dict[str, Any]
@@ -31,9 +31,9 @@ def without_too_long(
         row, size = long[0]
         raise DataError(
             "A row is longer than the model reads.",
-            where=f"{split} row {row.get(ROW_NUMBER, 'unknown')} of {short(row[SOURCE])}",
-            got=f"{size:,} tokens, of which it reads {longest:,}; {len(long):,} such rows of "
-            f"{len(sized):,}",
+            where=f"{split} row {row.get(ROW_NUMBER, 'unknown')} of {short_source(row[SOURCE])}",
+            got=f"{size:,} tokens, of which it reads {longest:,}; {len(long):,} such "
+            f"{'row' if len(long) == 1 else 'rows'} of {len(sized):,}",
             do="shorten it, raise prepare.max_length where the base model takes more, or set "
             "prepare.too_long to drop or cut",
         )

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_trainer.answers import Answer, load_answer
-from hub_trainer.duplicates import DuplicateGroup, find_duplicates
+from hub_trainer.duplicates import (
+    DuplicateGroup,
+    find_duplicates,
+    preference_keys,
+)
 from hub_trainer.inputs import load_input
 from hub_trainer.rows.leakage import find_sealed
 
@@ -14,6 +18,7 @@ Row = dict[str, Any]
 
 LABEL = load_answer("label")
 EXACT, NEAR, CONFLICT = "exact duplicate", "near duplicate", "conflicting label"
+CONTRARY = "conflicting preference"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,25 @@ def without_repeats(
     kept = [row for number, row in enumerate(rows) if number not in reasons]
     counts = Repeats(len(groups), found["exact"], found["near"], found["conflicting"])
     return kept, counts, reasons
+
+
+def without_contradictions(
+    rows: Sequence[Row], modality: str
+) -> tuple[list[Row], list[tuple[Row, str]]]:
+    """The rows whose preference no other turns round, and the others with the reason.
+
+    Where more rows prefer the one answer than the other, theirs stay, as the label of the majority
+    does.
+    """
+    keys = preference_keys(rows, modality)
+    counts = Counter(pair[0] for pair in keys if pair)
+    gone = {
+        id(row)
+        for row, pair in zip(rows, keys, strict=True)
+        if pair and pair[1] in counts and counts[pair[1]] >= counts[pair[0]]
+    }
+    kept = [row for row in rows if id(row) not in gone]
+    return kept, [(row, CONTRARY) for row in rows if id(row) in gone]
 
 
 def without_leakage(

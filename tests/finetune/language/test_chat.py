@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.finetune.language.chat import Tokens, tokenize
+from hub_trainer.finetune.language.chat import Tokens, TrainOn, tokenize
 from hub_trainer.inputs.language_examples import Example
 from tests.finetune.language.tiny import CHAT, FORGETFUL, WITH_TAGS, WITHOUT_TAGS, tokenizer
 
@@ -145,3 +145,28 @@ def test_template_that_raises_is_told_with_the_roles() -> None:
     with pytest.raises(DataError, match="does not take this dialogue") as caught:
         tokenize(made, DIALOGUE)
     assert "user, assistant, user, assistant: roles must alternate" in str(caught.value.got)
+
+
+@pytest.mark.parametrize("template", [WITH_TAGS, WITHOUT_TAGS])
+@pytest.mark.parametrize("train_on", ["assistant", "completion", "all"])
+@pytest.mark.parametrize("asked", [False, True])
+def test_turn_of_weight_zero_is_read_and_never_learned(
+    template: str, train_on: TrainOn, asked: bool
+) -> None:
+    made = tokenizer(template)
+    bad = {"role": "assistant", "content": "Never.", "weight": 0}
+    turns = (*CHAT, {"role": "user", "content": "Three?"}, bad)
+    example = Example(CHAT[:2], (turns[2:],)) if asked else Example((), (turns,))
+    tokens = tokenize(made, example, train_on)
+    assert "Never.<|im_end|>" in made.decode(tokens.answers[0])
+    assert "Never" not in learned(made, tokens)
+    assert "No.<|im_end|>" in learned(made, tokens)
+    first = (*CHAT[:2], {**CHAT[2], "weight": 0}, *CHAT[3:])
+    tokens = tokenize(made, Example((), (first,)), "assistant")
+    assert learned(made, tokens).strip() == "No.<|im_end|>"
+
+
+def test_turn_of_weight_zero_that_cannot_be_told_from_the_rest_is_refused() -> None:
+    turns = ({**CHAT[2], "weight": 0}, *CHAT[3:])
+    with pytest.raises(DataError, match="cannot be told from the rest"):
+        tokenize(tokenizer(FORGETFUL), Example((), (turns,)), "all")
