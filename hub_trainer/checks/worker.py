@@ -106,7 +106,7 @@ def compare_rows(
     *,
     modality: str,
     near: float | None,
-    answer: str = "label",
+    answer: str,
 ) -> dict[str, Any]:
     """What the new rows repeat, of themselves, the dataset and the sealed rows; what they hold.
 
