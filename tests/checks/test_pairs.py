@@ -89,7 +89,7 @@ def test_numbers_when_a_third_are_wrong_then_the_probe_says_so() -> None:
         judge_errors(rows, BASE, [], model=None, modality="text", answer=number)
         for rows in (honest, wrong)
     ]
-    shares = [one and one["quality"]["wrong_fraction"] for one in said]
+    shares = [one.quality.wrong_fraction if one else 0.0 for one in said]
     assert shares[0] < 0.06 < 0.15 < shares[1]
 
 
