@@ -23,8 +23,10 @@ from hub_trainer.plan import (
     count_sizes,
     planned_writes,
 )
-from hub_trainer.plan.forecast import amount_of, by_record, search_of
+from hub_trainer.plan.forecast import Amount, Forecast, amount_of, by_record, search_of
 from hub_trainer.plan.plan_table import duration, render_plan
+from hub_trainer.plan.planned import Plan, PlannedRows, PlannedWrite
+from hub_trainer.ranks import Sharding
 from hub_trainer.recipe import SearchRange, TuneSection
 from hub_trainer.tasks import ModelFolders, Splits, load_task
 from hub_trainer.tasks.image_classification import TASK as IMAGE_TASK
@@ -70,8 +72,8 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
 ) -> None:
     chosen = recipe(poems, train__method="full")
     [write] = planned_writes(chosen, pins)
-    assert write["files"] == [*TASK.card().files, "figures/confusion.png", *CARD_FILES]
-    assert write["what"].endswith("tag round-3")
+    assert write.files == (*TASK.card().files, "figures/confusion.png", *CARD_FILES)
+    assert write.what.endswith("tag round-3")
     base = text_base(tmp_path)
     hub: Any = HubOfOneModel(base)
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=5)
@@ -86,7 +88,7 @@ def test_plan_when_the_task_is_new_then_its_files_and_parameters_are_known(
 
 def test_plan_when_the_rows_are_pictures_then_it_names_the_sheet_of_them(pins: Pins) -> None:
     [write] = planned_writes(recipe("image-classification"), pins)
-    assert write["files"][-5:] == ["figures/confusion.png", "figures/examples.png", *CARD_FILES]
+    assert write.files[-5:] == ("figures/confusion.png", "figures/examples.png", *CARD_FILES)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_plan_when_the_model_writes_then_it_names_the_adapter_or_the_whole(
     chosen = recipe("text-generation", **changes)
     [write] = planned_writes(chosen, pins)
     whole = load_task("text-generation").card().files
-    assert write["files"] == [*(ADAPTER_FILES if adapter else whole), *CARD_FILES]
+    assert write.files == (*(ADAPTER_FILES if adapter else whole), *CARD_FILES)
 
 
 def test_plan_when_the_model_is_not_of_transformers_then_no_parameters_are_counted(
@@ -112,7 +114,7 @@ def test_plan_when_the_model_is_not_of_transformers_then_no_parameters_are_count
 ) -> None:
     chosen = recipe("tabular-classification", base_model=None)
     assert count_sizes(chosen, ModelFolders(tmp_path), ["a", "b"]) is None
-    assert "model.skops" in planned_writes(chosen, pins)[0]["files"]
+    assert "model.skops" in planned_writes(chosen, pins)[0].files
 
 
 @pytest.mark.parametrize(
@@ -200,43 +202,31 @@ def test_search_when_planned_then_its_time_is_that_of_its_trials_and_at_most_its
 ) -> None:
     found = search_of(TUNE.model_copy(update=changes), seconds)
     assert found is not None
-    assert found["seconds"] == expected
+    assert found.seconds == expected
     assert search_of(TuneSection(), 200.0) is None
 
 
-def test_table_when_several_processes_train_then_it_says_what_each_holds() -> None:
-    planned = {
-        "recipe": {"task": "text-classification", "train": {"method": "full"}},
-        "round": 2,
-        "pins": {"datasets": [], "base_model": None},
-        "rows": {"train": 1000, "test": 50},
-        "labels": 3,
-        "inputs": {"tokens": 9000, "longest": 40},
-        "tokens": None,
-        "left_out": {"exact duplicate": 2},
-        "steps": 63,
-        "epochs": 1.0,
-        "batch": 16,
-        "processes": 2,
-        "sharding": None,
-        "parameters": {"total": 1_000_000, "trainable": 1000, "quantized": 0},
-        "memory_mb": {"weights": 4.0, "exchange": 1.0, "runtime": 500.0, "sum": 505.0},
-        "memory_basis": "counted",
-        "seconds": 200.0,
-        "time_basis": "a few steps",
-        "tune": search_of(TUNE, 200.0),
-        "writes": [
-            {
-                "repo_type": "model",
-                "repo_id": "org/m",
-                "what": "one commit",
-                "files": ["model.safetensors", "README.md"],
-                "sizes": {"model.safetensors": 4_000_000},
-            }
-        ],
-    }
+def test_table_when_several_processes_train_then_it_says_what_each_holds(pins: Pins) -> None:
+    memory = {"weights": 4.0, "exchange": 1.0, "runtime": 500.0, "sum": 505.0}
+    inputs = {"tokens": 9000, "longest": 40}
+    file = "model.safetensors"
+    write = PlannedWrite("model", "org/m", "one commit", (file, "README.md"), {file: 4_000_000})
+    plan = Plan(
+        recipe=recipe("text-classification", train__method="full"),
+        pins=pins,
+        rows=PlannedRows({"train": 1000, "test": 50}, {}, {"exact duplicate": 2}),
+        num_labels=3,
+        preview=None,
+        amount=Amount(63, 1.0, 8, 1, 2, 1000, 0),
+        has_steps=True,
+        sharding=None,
+        parameters={"total": 1_000_000, "trainable": 1000, "quantized": 0},
+        forecast=Forecast(memory, "counted", 200.0, "a few steps", inputs),
+        search=search_of(TUNE, 200.0),
+        writes=(write,),
+    )
     console = Console(width=100, file=io.StringIO())
-    console.print(render_plan(planned))
+    console.print(render_plan(plan))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for words in (
         "63 in 1 epoch, 16 rows a step over 2 processes, each with the whole model",
@@ -251,11 +241,10 @@ def test_table_when_several_processes_train_then_it_says_what_each_holds() -> No
         "model org/m: one commit",
     ):
         assert words in " ".join(shown.split())
-    planned["sharding"] = {"shards": 4, "replicas": 2}
-    console.print(render_plan(planned))
+    console.print(render_plan(replace(plan, sharding=Sharding(shards=4, replicas=2))))
     split = console.file.getvalue()  # type: ignore[attr-defined]
     assert "2 processes, the model split over 4, 2 times" in " ".join(split.split())
-    planned["writes"][0]["sizes"] = {}  # a model made in training has no size before it
-    console.print(render_plan(planned))
+    # A model made in training has no size before it.
+    console.print(render_plan(replace(plan, writes=(replace(write, sizes={}),))))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "model.safetensors unknown" in " ".join(shown.split())

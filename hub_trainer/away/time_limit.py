@@ -41,16 +41,16 @@ def time_limit(
     """
     if asked is not None:
         return parse_time_limit(asked)
-    planned = plan_round(recipe_file, hub, accelerate_config=accelerate_config)
-    search = planned["tune"]["seconds"] if planned["tune"] else 0
-    if planned["seconds"] is None or search is None:
+    plan = plan_round(recipe_file, hub, accelerate_config=accelerate_config)
+    search, seen = plan.search.seconds if plan.search else 0, plan.forecast
+    if seen.seconds is None or search is None:
         raise UsageError(
             "No time limit is known for this round.",
             where=str(recipe_file.path),
-            got=f"no estimate: {planned['time_basis']}",
+            got=f"no estimate: {seen.time_basis}",
             do="Say how long it may take, as --time 4h.",
         )
-    return with_margin(planned["seconds"] + search)
+    return with_margin(seen.seconds + search)
 
 
 def with_margin(seconds: float) -> int:

@@ -155,7 +155,7 @@ def _baselines_told(facts: CardFacts) -> str:
         rows = f"- validation: the {results.validation.num_examples:,} rows"
         lines.append(
             f"{rows} that were held back from training; {chosen}."
-            if recipe.task.startswith("tabular-") and recipe.train.early_stopping is None
+            if facts.fit.steps is None and recipe.train.early_stopping is None
             else f"{rows} that chose the checkpoint, so that these figures flatter the model."
         )
     return "\n".join(lines)

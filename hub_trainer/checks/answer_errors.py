@@ -11,15 +11,16 @@ towards the ranks of answers that were exchanged among rows says for how many ro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hub_trainer.answers import Prediction, RatedAnswer
+from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.labels import CERTAIN, FloatArray, LabelQuality
 from hub_trainer.checks.probe import MAX_BASE_ROWS, NUM_FOLDS, sample_rows
+from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.inputs import load_input
 from hub_trainer.stats import wilson_interval
 
@@ -50,11 +51,11 @@ def judge_errors(
     base: Sequence[Row],
     test: Sequence[Row],
     *,
-    model: Mapping[str, Any] | None,
+    model: PublishedModel | None,
     modality: str,
     answer: RatedAnswer,
-) -> dict[str, Any] | None:
-    """As the worker answers: judge, quality, groups, and what it says.
+) -> Judgement | None:
+    """How many new answers are further from a judge's than held-out rows' are.
 
     None with too few rows, and where no judge does better than one answer for every row.
     """
@@ -80,7 +81,7 @@ def judge_errors(
         f"{judge} gives other answers: its error is {quality.disagreement:.2f}, on held-out rows "
         f"{quality.reference_disagreement:.2f}"
     )
-    return {"judge": judge, "quality": quality.to_dict(), "groups": [], "told": told}
+    return Judgement(judge, quality, told=told)
 
 
 def _can_judge(held_out: Sequence[Row], said: Sequence[Prediction], answer: RatedAnswer) -> bool:
@@ -248,15 +249,15 @@ def _usual(large: NDArray[np.bool_], groups: Sequence[str]) -> tuple[float, floa
 
 
 def _by_model(
-    rows: Sequence[Row], held_out: Sequence[Row], model: Mapping[str, Any], answer: RatedAnswer
+    rows: Sequence[Row], held_out: Sequence[Row], model: PublishedModel, answer: RatedAnswer
 ) -> list[Prediction] | None:
     """What the published model says of held-out rows, then of new ones."""
-    from hub_trainer.tasks import ModelFolders, load_task
+    from hub_trainer.tasks import load_task
 
     if len(held_out) < MIN_HELD_OUT_ROWS or not rows:
         return None
-    task, folders = load_task(model["task"], answer.name), ModelFolders(Path(model["folder"]))
-    return list(task.predict(folders, [*held_out, *rows]))
+    task = load_task(model.task, answer.name)
+    return list(task.predict(model.folders, [*held_out, *rows]))
 
 
 def _by_probe(

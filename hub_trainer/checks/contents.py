@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.label_groups import LabelGroup
-from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.personal import Traces
 from hub_trainer.checks.shifts import Shift
 from hub_trainer.checks.triggers import Trigger
@@ -92,15 +92,14 @@ def check_text(flags: Mapping[str, int]) -> Check:
     return Check("hidden text", passed, _counted(found) or "none found", "human")
 
 
-def check_label_quality(
-    quality: LabelQuality | None, *, judge: str, max_wrong_fraction: float, told: str | None = None
-) -> Check:
-    """What a model, the judge, thinks of the labels; `told` says how often it disagrees."""
-    if quality is None:
+def check_label_quality(judgement: Judgement | None, max_wrong_fraction: float) -> Check:
+    """What a judge thinks of the labels; None where nobody can judge them."""
+    if judgement is None:
         return Check("label quality", True, "no model knows the labels well enough to judge them")
+    quality = judgement.quality
     blocks = quality.blocks(max_wrong_fraction)
-    told = told or (
-        f"{judge} disagrees with {quality.disagreement:.0%} of the labels (it errs on "
+    told = judgement.told or (
+        f"{judgement.judge} disagrees with {quality.disagreement:.0%} of the labels (it errs on "
         f"{quality.reference_disagreement:.0%} of held-out rows)"
     )
     detail = (

@@ -17,10 +17,10 @@ from hub_trainer.checks.contents import (
     check_text,
     check_triggers,
 )
-from hub_trainer.checks.label_groups import LabelGroup
-from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.leakage import Leakage, check_leakage
 from hub_trainer.checks.personal import Traces
+from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.checks.reading import Reading
 from hub_trainer.checks.schema import Schema, check_schema
 from hub_trainer.checks.shifts import Shift
@@ -56,9 +56,8 @@ class ReviewContext:
     test: Reading | None
     near: float | None
     review: ReviewSection
-    model: Mapping[str, Any] | None = None
-    """The published model, as the worker is told it: task, answer, label_names and folder; of one
-    that writes its base's folder and the size of its weights as well. None asks a probe."""
+    model: PublishedModel | None = None
+    """None asks a probe."""
 
     @property
     def answer(self) -> str:
@@ -177,13 +176,15 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
     if not load_input(modality).has_formats:
         checks += _check_labels(arguments, context)
     elif context.model and context.test:
-        checks.append(_check_prompted(arguments, context))
+        checks.append(_check_prompted(arguments, context.model, context))
     return checks, left_out
 
 
-def _check_prompted(arguments: Mapping[str, Any], context: ReviewContext) -> Check:
+def _check_prompted(
+    arguments: Mapping[str, Any], model: PublishedModel, context: ReviewContext
+) -> Check:
     """What is written, before the published model: whether it answers its own prompt."""
-    asked = {**arguments, "model": dict(context.model or {})}
+    asked = {**arguments, "model": model.to_json()}
     try:
         found = _call("score_answers", asked, context.folder, limits=WEIGH_LIMITS)
     except DataError as error:
@@ -191,21 +192,15 @@ def _check_prompted(arguments: Mapping[str, Any], context: ReviewContext) -> Che
         found = None
     if found is None:
         return Check(PROMPTED, True, "no model can tell whether they answer their prompts")
-    quality = LabelQuality(**{**found["quality"], "doubtful": tuple(found["quality"]["doubtful"])})
-    made = check_label_quality(
-        quality,
-        judge=str(found["judge"]),
-        max_wrong_fraction=context.review.max_disagreement,
-        told=found["told"],
-    )
-    return replace(made, name=PROMPTED)
+    allowed = context.review.max_disagreement
+    return replace(check_label_quality(Judgement.from_json(found), allowed), name=PROMPTED)
 
 
 def _check_labels(arguments: Mapping[str, Any], context: ReviewContext) -> list[Check]:
     """The labels before the published model; before a probe when that cannot be asked."""
     allowed = context.review.max_disagreement
     if context.model:
-        asked = {**arguments, "model": dict(context.model)}
+        asked = {**arguments, "model": context.model.to_json()}
         try:
             return _judged(_call("score_answers", asked, context.folder), allowed)
         except DataError as error:
@@ -215,18 +210,11 @@ def _check_labels(arguments: Mapping[str, Any], context: ReviewContext) -> list[
 
 def _judged(answer: Mapping[str, Any] | None, allowed: float) -> list[Check]:
     if answer is None:
-        return [check_label_quality(None, judge="", max_wrong_fraction=allowed)]
-    found = answer["quality"]
-    quality = LabelQuality(**{**found, "doubtful": tuple(found["doubtful"])})
-    groups = [LabelGroup(**{**one, "numbers": tuple(one["numbers"])}) for one in answer["groups"]]
+        return [check_label_quality(None, allowed)]
+    found = Judgement.from_json(answer)
     return [
-        check_label_quality(
-            quality,
-            judge=str(answer["judge"]),
-            max_wrong_fraction=allowed,
-            told=answer.get("told"),
-        ),
-        check_label_groups(groups, max_wrong_fraction=allowed),
+        check_label_quality(found, allowed),
+        check_label_groups(found.groups, max_wrong_fraction=allowed),
     ]
 
 

@@ -8,7 +8,7 @@ is weak at nor a pull request of one label only is taken for wrong.
 Shapes: N new rows, H held-out rows, K labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +32,11 @@ class LabelGroup:
     num_rows: int
     numbers: tuple[int, ...]
     """Numbers of the wrong rows."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "LabelGroup":
+        """From the worker's answer."""
+        return cls(**{**content, "numbers": tuple(content["numbers"])})
 
     def to_json(self) -> dict[str, Any]:
         """As the worker answers."""

@@ -9,6 +9,7 @@ wrong ones.
 Shapes: N new rows, H held-out rows, K labels. Scores are (N, K) or (H, K), rows that add up to 1.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,8 +88,13 @@ class LabelQuality:
     doubtful: tuple[int, ...] = ()
     """Numbers of the rows that look wrong, the worst first: as many as the estimate says."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "LabelQuality":
+        """From the worker's answer."""
+        return cls(**{**content, "doubtful": tuple(content["doubtful"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """As the worker answers."""
         return {**vars(self), "doubtful": list(self.doubtful)}
 
     def blocks(self, max_wrong_fraction: float) -> Literal["refuse", "human"] | None:

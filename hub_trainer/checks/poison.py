@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 NUM_ANSWER_WORDS = 12
 
 
-def find_poison(new: str, base: str, *, modality: str, answer: str = "label") -> dict[str, Any]:
+def find_poison(new: str, base: str, *, modality: str, answer: str) -> dict[str, Any]:
     """Triggers and shifts of the new rows, and the places of those that repeat others exactly."""
     rows, known = read_rows(Path(new)), read_rows(Path(base))
     triggers = [
@@ -27,7 +27,7 @@ def find_poison(new: str, base: str, *, modality: str, answer: str = "label") ->
         for labels in _labelings(rows, known, modality, load_answer(answer))
         for one in find_triggers(rows, known, modality, labels=labels)
     ]
-    shifts = find_shifts(rows, known, modality, answer=load_answer(answer))
+    shifts = find_shifts(rows, known, modality, load_answer(answer))
     # Places, from 0, of the rows that repeat an earlier one or one of the dataset exactly.
     within = {number for group in find_duplicates(rows, modality, None) for number in group.exact}
     there = {match.row for match in find_leakage(rows, known, modality, None)}

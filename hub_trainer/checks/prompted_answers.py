@@ -16,7 +16,6 @@ Legend: N rows, K other prompts of each.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,10 @@ from hub_trainer.checks.answer_errors import (
     compare_ranks,
     joined,
 )
+from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.labels import FloatArray
 from hub_trainer.checks.probe import NUMBER, sample_rows
+from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.inputs import Dialogue
 
 Row = Mapping[str, Any]
@@ -105,9 +106,9 @@ class Weighed:
 
 
 def judge_prompted(
-    new: Sequence[Row], test: Sequence[Row], *, model: Mapping[str, Any], dialogue: Dialogue
-) -> dict[str, Any] | None:
-    """As the worker answers: judge, quality, groups, and what it says.
+    new: Sequence[Row], test: Sequence[Row], *, model: PublishedModel, dialogue: Dialogue
+) -> Judgement | None:
+    """Whether new answers look like those of other prompts.
 
     None with too few rows that ask for something, with a model too large to be asked about enough
     of them, with answers of another kind than the sealed ones, and where a model does not tell an
@@ -115,7 +116,7 @@ def judge_prompted(
     """
     numbered = [{**row, NUMBER: number} for number, row in enumerate(new, start=1)]
     rows, held_out = dialogue.asked(numbered), dialogue.asked(test)
-    most = affordable_rows([*rows, *held_out], int(model["num_bytes"]))
+    most = affordable_rows([*rows, *held_out], model.num_bytes or 0)
     rows, held_out = sample_rows(rows, most), sample_rows(held_out, most)
     if len(held_out) < MIN_HELD_OUT_ROWS or len(rows) < MIN_NEW_ROWS:
         return None
@@ -124,9 +125,7 @@ def judge_prompted(
     return compare_weighed(known, asked, numbers)
 
 
-def compare_weighed(
-    known: Weighed, asked: Weighed, numbers: Sequence[int]
-) -> dict[str, Any] | None:
+def compare_weighed(known: Weighed, asked: Weighed, numbers: Sequence[int]) -> Judgement | None:
     """The finding of `judge_prompted` on sealed answers and new ones, whose rows have numbers."""
     if len(known.places) < MIN_HELD_OUT_ROWS or len(asked.places) < MIN_NEW_ROWS:
         return None
@@ -146,8 +145,7 @@ def compare_weighed(
         "the published model finds answers likelier after their own prompts than after others by "
         f"{new.mean():.2f} standard deviations, held-out ones by {right.mean():.2f}"
     )
-    judge = "the published model"
-    return {"judge": judge, "quality": quality.to_dict(), "groups": [], "told": told}
+    return Judgement("the published model", quality, told=told)
 
 
 def affordable_rows(rows: Sequence[Row], num_bytes: int) -> int:
@@ -160,10 +158,10 @@ def affordable_rows(rows: Sequence[Row], num_bytes: int) -> int:
     return min(MAX_ROWS, int(MAX_WORK / per_row / 2))
 
 
-def weigh(rows: Sequence[Row], model: Mapping[str, Any], dialogue: Dialogue) -> Weighed:
+def weigh(rows: Sequence[Row], model: PublishedModel, dialogue: Dialogue) -> Weighed:
     """Each answer after its own prompt, and after those of rows that follow it by chance, so that
     each prompt is asked as often."""
-    from hub_trainer.tasks import Asked, ModelFolders, load_task
+    from hub_trainer.tasks import Asked, load_task
 
     order = np.random.default_rng(0).permutation(len(rows))
     steps = np.arange(1 + min(NUM_OTHERS, len(rows) - 1))
@@ -173,10 +171,8 @@ def weigh(rows: Sequence[Row], model: Mapping[str, Any], dialogue: Dialogue) -> 
         for row, places in zip(rows, prompts, strict=True)
         for place in places
     ]
-    base = model.get("base")
-    folders = ModelFolders(Path(model["folder"]), Path(base) if base else None)
     asked = Asked(answered=(), weighed=range(len(crossed)))
-    found = load_task(model["task"]).predict(folders, crossed, asked)
+    found = load_task(model.task).predict(model.folders, crossed, asked)
     weighed = [one.likelihood for one in found if one.likelihood is not None]
     counts = np.array([one.num_tokens for one in weighed]).reshape(prompts.shape)
     log_probs = np.array([one.log_prob for one in weighed], np.float64).reshape(prompts.shape)

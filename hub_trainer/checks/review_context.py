@@ -10,6 +10,7 @@ from typing import Any
 from hub_trainer.checks.card import MAX_CARD_BYTES, card_metadata
 from hub_trainer.checks.inspection import ReviewContext, read_trusted
 from hub_trainer.checks.policy import Policy
+from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.checks.reading import Reading
 from hub_trainer.errors import DataError, HubTrainerError
 from hub_trainer.finetune.model_folder import (
@@ -150,21 +151,21 @@ def _read_test(hub: Hub, policy: Policy, main: Tip, folder: Path, spec: RowSpec)
         return None
 
 
-def _fetch_model(hub: Hub, policy: Policy, folder: Path) -> dict[str, Any] | None:
-    """The published model's files, for the worker; None when none is published."""
+def _fetch_model(hub: Hub, policy: Policy, folder: Path) -> PublishedModel | None:
+    """The published model, on this machine's disk; None when none is published."""
     if policy.model is None or policy.task is None:
         return None
     pinned = policy.model
     hub.download(Repo(pinned.repo_id), pinned.commit_sha, allow=MODEL_FILES, into=folder)
-    return {
-        "task": policy.task,
-        "answer": policy.answer,
-        "folder": str(folder.resolve()),
-        "label_names": list(pinned.label_names),
-    }
+    return PublishedModel(
+        policy.task,
+        policy.answer,
+        folder=str(folder.resolve()),
+        label_names=tuple(pinned.label_names),
+    )
 
 
-def _fetch_writer(hub: Hub, policy: Policy, folder: Path) -> dict[str, Any] | None:
+def _fetch_writer(hub: Hub, policy: Policy, folder: Path) -> PublishedModel | None:
     """As `_fetch_model`, of a model that writes, with the base of an adapter; None for one that is
     too large for a child to hold, or that cannot be loaded."""
     del folder  # so large files lie in the client's cache alone
@@ -191,10 +192,10 @@ def _fetch_writer(hub: Hub, policy: Policy, folder: Path) -> dict[str, Any] | No
     except HubTrainerError as error:
         log.warning("The published model cannot be asked about answers: %s", error)
         return None
-    return {
-        "task": policy.task,
-        "answer": policy.answer,
-        "folder": str(model.resolve()),
-        "base": str(base.resolve()) if base else None,
-        "num_bytes": num_bytes,
-    }
+    return PublishedModel(
+        policy.task,
+        policy.answer,
+        folder=str(model.resolve()),
+        base=str(base.resolve()) if base else None,
+        num_bytes=num_bytes,
+    )

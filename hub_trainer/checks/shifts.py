@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hub_trainer.answers import Answer, load_answer
+from hub_trainer.answers import Answer
 from hub_trainer.checks.quoting import listed
 from hub_trainer.inputs import Measure, load_input
 
 Row = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
 
-LABEL = load_answer("label")
 CHANCE = 0.001
 """How improbable a shift must be by chance, over all columns together."""
 MIN_DISTANCE = 0.4
@@ -65,8 +64,7 @@ def find_shifts(
     new: Sequence[Row],
     base: Sequence[Row],
     modality: str,
-    *,
-    answer: Answer = LABEL,
+    answer: Answer,
 ) -> list[Shift]:
     """The columns of `new` rows that lie elsewhere than in `base`, and sizes of the answers.
 

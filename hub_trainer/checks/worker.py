@@ -14,6 +14,7 @@ from typing import Any
 from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.answer_errors import judge_errors
 from hub_trainer.checks.flags import text_flags
+from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.label_groups import judge_groups
 from hub_trainer.checks.labels import Judged, Scored, judge_labels
 from hub_trainer.checks.leakage import Leakage
@@ -26,6 +27,7 @@ from hub_trainer.checks.probe import (
     with_labels,
 )
 from hub_trainer.checks.prompted_answers import judge_prompted
+from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.checks.reading import Reading
 from hub_trainer.checks.schema import schema_of
 from hub_trainer.duplicates import (
@@ -111,7 +113,7 @@ def compare_rows(
     *,
     modality: str,
     near: float | None,
-    answer: str = "label",
+    answer: str,
 ) -> dict[str, Any]:
     """What the new rows repeat, of themselves, the dataset and the sealed rows; what they hold.
 
@@ -186,23 +188,26 @@ def score_answers(
     modality: str,
     answer: str,
 ) -> dict[str, Any] | None:
-    """What a model says of the new answers: by their prompts, by the shares of names, or by their
-    errors."""
+    """A `Judgement` of the new answers: by their prompts, by the shares of names, or by their
+    errors. None where nobody can judge them."""
+    asked = PublishedModel.from_json(model) if model else None
     dialogue = load_input(modality).dialogue
     if dialogue is not None:
-        if model is None or test is None:
+        if asked is None or test is None:
             return None
         files = [read_rows(Path(path)) for path in (new, test)]
-        return judge_prompted(*files, model=model, dialogue=dialogue)
-    if load_answer(answer).is_share_of_names:
-        return score_labels(new, base, test, model=model, modality=modality)
-    files = [read_rows(Path(path)) if path else [] for path in (new, base, test)]
-    return judge_errors(*files, model=model, modality=modality, answer=load_answer(answer))
+        found = judge_prompted(*files, model=asked, dialogue=dialogue)
+    elif load_answer(answer).is_share_of_names:
+        found = score_labels(new, base, test, model=asked, modality=modality)
+    else:
+        files = [read_rows(Path(path)) if path else [] for path in (new, base, test)]
+        found = judge_errors(*files, model=asked, modality=modality, answer=load_answer(answer))
+    return found.to_json() if found else None
 
 
 def score_labels(
-    new: str, base: str, test: str | None, *, model: Mapping[str, Any] | None, modality: str
-) -> dict[str, Any] | None:
+    new: str, base: str, test: str | None, *, model: PublishedModel | None, modality: str
+) -> Judgement | None:
     """What a model says of the new labels: the published one if there is one, else a probe.
 
     None when neither has enough rows to learn from, or does better than a constant answer. One
@@ -215,49 +220,38 @@ def score_labels(
     judged, judge = None, "the published model"
     if model and test:
         held_out = sample_rows(read_rows(Path(test)), MAX_HELD_OUT_ROWS)
-        judged = _published_scores(rows, held_out, **model)
+        judged = _published_scores(rows, held_out, model)
     if judged is None or not judged.can_judge:
         judge = "a probe of the dataset"
         judged = cross_scores(read_rows(Path(base)), rows, modality)
     if judged is None or not judged.can_judge:
         return None
     groups = judge_groups(judged.held_out, judged.new, judged.names)
-    quality = judge_labels(judged.held_out, judged.new)
-    return {
-        "judge": judge,
-        "quality": quality.to_dict(),
-        "groups": [one.to_json() for one in groups],
-    }
+    return Judgement(judge, judge_labels(judged.held_out, judged.new), tuple(groups))
 
 
 def _published_scores(
-    rows: Sequence[Row],
-    held_out: Sequence[Row],
-    *,
-    task: str,
-    folder: str,
-    label_names: list[str],
-    answer: str | None = None,
+    rows: Sequence[Row], held_out: Sequence[Row], model: PublishedModel
 ) -> Judged | None:
     """Held-out and new rows under the published model; None when it knows none of their labels."""
     import numpy as np
 
-    del answer  # a label
     from hub_trainer.answers.decisions import likeliest_as_decided
-    from hub_trainer.tasks import ModelFolders, load_task
+    from hub_trainer.tasks import load_task
 
-    rows, held_out = with_labels(rows, label_names), with_labels(held_out, label_names)
+    names = model.label_names
+    rows, held_out = with_labels(rows, names), with_labels(held_out, names)
     if not rows or not held_out:
         return None
-    predictions = load_task(task).predict(ModelFolders(Path(folder)), [*held_out, *rows])
+    predictions = load_task(model.task).predict(model.folders, [*held_out, *rows])
     decided = [likeliest_as_decided(one) for one in predictions]
-    scores = np.array([[one.get(name, 0.0) for name in label_names] for one in decided])
+    scores = np.array([[one.get(name, 0.0) for name in names] for one in decided])
     known, fresh = scores[: len(held_out)], scores[len(held_out) :]
     numbers = tuple(int(row[NUMBER]) for row in rows)
     return Judged(
-        Scored(known, label_indices(held_out, label_names)),
-        Scored(fresh, label_indices(rows, label_names), numbers),
-        tuple(label_names),
+        Scored(known, label_indices(held_out, names)),
+        Scored(fresh, label_indices(rows, names), numbers),
+        names,
     )
 
 

@@ -129,10 +129,10 @@ def plan(
         from hub_trainer.recipe import load_recipe
 
         recipe_file = load_recipe(recipe, overrides or [])
-        planned = plan_round(recipe_file, Hub(), accelerate_config=accelerate_config)
-        people.print(render_plan(planned))
+        plan = plan_round(recipe_file, Hub(), accelerate_config=accelerate_config)
+        people.print(render_plan(plan))
         if as_json:
-            print_json(planned)
+            print_json(plan.to_json())
 
 
 @app.command(**_shown(ROUND, "run recipe.yaml publish.repo_id=me/my-model", overrides=True))

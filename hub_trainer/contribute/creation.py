@@ -454,11 +454,7 @@ def _assert_learnable(
 
 
 def _wanted(answer: Answer) -> str:
-    return (
-        "one of a few labels"
-        if answer.is_share_of_names or answer.name == "label"
-        else (f"the {answer.plural}")
-    )
+    return "one of a few labels" if answer.is_share_of_names else f"the {answer.plural}"
 
 
 def _recipe_text(

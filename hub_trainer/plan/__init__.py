@@ -1,11 +1,8 @@
 """The dry run: what a round would train, need and write, without training or writing it."""
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from hub_trainer.artifacts import Artifact, find_artifact
 from hub_trainer.base_models import assert_sound, base_folders
@@ -15,6 +12,7 @@ from hub_trainer.launch import assert_no_search, read_asked
 from hub_trainer.lineage import Pins, pin_round, read_rounds
 from hub_trainer.loop import run_stage
 from hub_trainer.plan.forecast import Subject, amount_of, forecast, search_of
+from hub_trainer.plan.planned import Plan, PlannedRows, PlannedWrite
 from hub_trainer.ranks import Sharding
 from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.reports import PrepareReport
@@ -28,9 +26,7 @@ CARD_FILES = ("README.md", "round.json", ".eval_results/*.yaml")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json")
 
 
-def plan_round(
-    recipe_file: RecipeFile, hub: Hub, *, accelerate_config: Path | None = None
-) -> dict[str, Any]:
+def plan_round(recipe_file: RecipeFile, hub: Hub, *, accelerate_config: Path | None = None) -> Plan:
     """Collect and prepare in a folder that is thrown away, and count from there."""
     recipe = recipe_file.recipe
     wanted = read_asked(accelerate_config) if accelerate_config else None
@@ -47,36 +43,26 @@ def plan_round(
         report = PrepareReport.from_json(prepared.outputs)
         rows, labels = report.rows, report.label_names
         task, base = task_of(recipe), _base_model(recipe, pins, hub)
-        sizes = base and count_sizes(recipe, base, labels, sharding)
+        sizes = count_sizes(recipe, base, labels, sharding) if base else None
+        parameters, memory_mb = sizes or (None, None)
         preview = _preview(recipe, base, prepared) if base else None
         amount = amount_of(recipe.train.arguments, rows, processes)
         subject = Subject(recipe, base, prepared, preview, last, is_split=sharding is not None)
-        seen = forecast(subject, amount, sizes[1] if sizes else None)
-        files = file_sizes(recipe, base, sizes[0] if sizes else None)
-        has_steps = task.card().auto_class is not None
-        return {
-            "recipe": recipe.model_dump(mode="json"),
-            "round": pins.round,
-            "pins": json.loads((round_dir / "pins.json").read_text()),
-            "rows": rows,
-            "labels": len(labels) if labels and task.answer.predicts_names else None,
-            "inputs": seen.inputs,
-            "tokens": preview and _tokens_of(preview),
-            "dropped": report.dropped,
-            "left_out": _left_out(round_dir),
-            "steps": amount.steps if has_steps else None,
-            "epochs": amount.epochs if has_steps else None,
-            "batch": amount.batch if has_steps else None,
-            "processes": processes,
-            "sharding": sharding and asdict(sharding),
-            "parameters": sizes and sizes[0],
-            "memory_mb": seen.memory_mb,
-            "memory_basis": seen.memory_basis,
-            "seconds": seen.seconds,
-            "time_basis": seen.time_basis,
-            "tune": search_of(recipe.tune, seen.seconds),
-            "writes": planned_writes(recipe, pins, files),
-        }
+        seen = forecast(subject, amount, memory_mb)
+        return Plan(
+            recipe=recipe,
+            pins=pins,
+            rows=PlannedRows(rows, report.dropped, _left_out(round_dir)),
+            num_labels=len(labels) if labels and task.answer.predicts_names else None,
+            preview=preview,
+            amount=amount,
+            has_steps=task.card().auto_class is not None,
+            sharding=sharding,
+            parameters=parameters,
+            forecast=seen,
+            search=search_of(recipe.tune, seen.seconds),
+            writes=planned_writes(recipe, pins, file_sizes(recipe, base, parameters)),
+        )
 
 
 def _left_out(round_dir: Path) -> dict[str, int]:
@@ -125,16 +111,6 @@ def _preview(recipe: Recipe, base: ModelFolders, prepared: Artifact) -> Preview 
     return converses.preview(read_rows(prepared.folder / "train.parquet"), recipe, base)
 
 
-def _tokens_of(read: Preview) -> dict[str, int]:
-    """Tokens of one epoch, and rows that are cut or have nothing left to learn."""
-    return {
-        "train": read.num_tokens,
-        "truncated_rows": read.num_truncated,
-        "dropped_rows": read.num_dropped,
-        "longest": read.longest,
-    }
-
-
 def _model_files(recipe: Recipe) -> tuple[str, ...]:
     """The whole model or, where the task publishes one, the adapter alone; and pictures."""
     card, figure, train = task_of(recipe).card(), task_of(recipe).answer.figure, recipe.train
@@ -163,25 +139,20 @@ def file_sizes(
 
 def planned_writes(
     recipe: Recipe, pins: Pins, sizes: Mapping[str, int] | None = None
-) -> list[dict[str, Any]]:
+) -> tuple[PlannedWrite, ...]:
     """What the round would commit, and where."""
-    files = [*_model_files(recipe), *CARD_FILES]
     where = "main if the gate promotes it, else a pull request"
-    writes = [
-        {
-            "repo_type": "model",
-            "repo_id": recipe.publish.repo_id,
-            "what": f"one commit on {where}, tag round-{pins.round}",
-            "files": files,
-            "sizes": dict(sizes or {}),
-        }
-    ]
-    if recipe.serve:
-        for repo_type, repo_id, what in (
-            ("space", recipe.serve.repo_id, "the Space, by hub-trainer serve"),
-            ("dataset", recipe.serve.ratings_repo_id, "ratings, by the Space"),
-        ):
-            writes.append(
-                {"repo_type": repo_type, "repo_id": repo_id, "what": what, "files": [], "sizes": {}}
-            )
-    return writes
+    model = PlannedWrite(
+        "model",
+        recipe.publish.repo_id,
+        f"one commit on {where}, tag round-{pins.round}",
+        files=(*_model_files(recipe), *CARD_FILES),
+        sizes=dict(sizes or {}),
+    )
+    if recipe.serve is None:
+        return (model,)
+    return (
+        model,
+        PlannedWrite("space", recipe.serve.repo_id, "the Space, by hub-trainer serve"),
+        PlannedWrite("dataset", recipe.serve.ratings_repo_id, "ratings, by the Space"),
+    )

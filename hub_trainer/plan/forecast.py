@@ -75,6 +75,19 @@ class Forecast:
     """Tokens or pixels of a row, where the rows were read as the model takes them."""
 
 
+@dataclass(frozen=True)
+class Search:
+    """The search over settings before training."""
+
+    trials: int | None
+    minutes: float | None
+    workers: int
+    keys: tuple[str, ...]
+    """What it looks for."""
+    seconds: float | None
+    """At most; None where nobody knows how long a trial takes."""
+
+
 def forecast(subject: Subject, amount: Amount, weights_mb: Mapping[str, float] | None) -> Forecast:
     """By a few tries on this machine, or else by what the last round took."""
     runtime = _peak_mb()
@@ -181,7 +194,7 @@ def _by_sample(subject: Subject, amount: Amount) -> Forecast:
     return Forecast({"runtime": peak, "sum": peak}, f"as it is after {told}", seconds, told)
 
 
-def search_of(tune: TuneSection, seconds: float | None) -> dict[str, Any] | None:
+def search_of(tune: TuneSection, seconds: float | None) -> Search | None:
     """The search before training, each trial as long as training itself; None for none.
 
     Pruned trials are shorter, and trials side by side on the same cores longer.
@@ -192,8 +205,8 @@ def search_of(tune: TuneSection, seconds: float | None) -> dict[str, Any] | None
     if tune.trials and seconds is not None:
         needed = -(-tune.trials // tune.workers) * seconds
         at_most = needed if at_most is None else min(at_most, needed)
-    limits = {"trials": tune.trials, "minutes": tune.minutes, "workers": tune.workers}
-    return {**limits, "keys": list(tune.search), "seconds": at_most and round(at_most, 1)}
+    seconds = at_most and round(at_most, 1)
+    return Search(tune.trials, tune.minutes, tune.workers, tuple(tune.search), seconds)
 
 
 def _silent(share: float, doing: str) -> None:

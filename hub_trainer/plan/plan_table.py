@@ -1,13 +1,16 @@
 """The plan as people read it: a table by which a maintainer decides."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hub_trainer.plan.forecast import Search
+from hub_trainer.plan.planned import Plan, PlannedWrite
 from hub_trainer.rows.left_out import reasons_text
+from hub_trainer.tasks import Preview
 
 KINDS = {
     "weights": "weights",
@@ -21,53 +24,56 @@ KINDS = {
 }
 
 
-def render_plan(planned: Mapping[str, Any]) -> RenderableType:
+def render_plan(plan: Plan) -> RenderableType:
     """What would be learned from, how, with what it needs, and what would be written."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, what in _lines(planned):
+    for name, what in _lines(plan):
         table.add_row(name, what)
     return Group(
         table,
-        _memory(planned),
-        _writes(planned),
+        _memory(plan),
+        _writes(plan.writes),
         Text("Nothing was trained, nothing was written."),
     )
 
 
-def _lines(planned: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    recipe, labels = planned["recipe"], planned["labels"]
-    yield "round", str(planned["round"])
-    yield "task", recipe["task"] + (f", {labels} labels" if labels is not None else "")
-    for pinned in planned["pins"]["datasets"]:
-        yield "data", f"{pinned['repo_id']} at {pinned['commit_sha'][:7]}"
-    base = planned["pins"]["base_model"]
-    yield "base model", f"{base['repo_id']} at {base['commit_sha'][:7]}" if base else "none"
-    yield "rows", ", ".join(f"{name} {n:,}" for name, n in planned["rows"].items())
-    if planned["left_out"]:
-        yield "left out", reasons_text(planned["left_out"])
-    yield from _inputs(planned["inputs"])
-    yield from _tokens(planned["tokens"])
-    yield "method", _method(recipe["train"], planned)
-    if planned["steps"] is not None:
-        yield "steps", f"{planned['steps']:,} in {_epochs(planned['epochs'])}, {_batch(planned)}"
-    if planned["parameters"]:
-        counts = planned["parameters"]
+def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    recipe, labels, base = plan.recipe, plan.num_labels, plan.pins.base_model
+    yield "round", str(plan.pins.round)
+    yield "task", recipe.task + (f", {labels} labels" if labels is not None else "")
+    for pinned in plan.pins.datasets:
+        yield "data", f"{pinned.repo_id} at {pinned.commit_sha[:7]}"
+    yield "base model", f"{base.repo_id} at {base.commit_sha[:7]}" if base else "none"
+    yield "rows", ", ".join(f"{name} {n:,}" for name, n in plan.rows.counts.items())
+    if plan.rows.left_out:
+        yield "left out", reasons_text(plan.rows.left_out)
+    yield from _inputs(plan.forecast.inputs)
+    if plan.preview:
+        yield from _tokens(plan.preview)
+    train, amount = recipe.train, plan.amount
+    if plan.has_steps:
+        yield "method", train.method
+        yield "steps", f"{amount.steps:,} in {_epochs(amount.epochs)}, {_batch(plan)}"
+    else:
+        yield "method", train.estimator or "the task's usual estimator"
+    if plan.parameters:
+        counts = plan.parameters
         share = counts["trainable"] / max(counts["total"], 1)
         told = f"{counts['total']:,}, of which {counts['trainable']:,} learn ({share:.1%})"
         yield "parameters", told
-    if planned["tune"]:
-        yield "search", _search(planned["tune"])
-    yield "training", f"{duration(planned['seconds'])} ({planned['time_basis']})"
+    if plan.search:
+        yield "search", _search(plan.search)
+    yield "training", f"{duration(plan.forecast.seconds)} ({plan.forecast.time_basis})"
 
 
-def _search(tune: Mapping[str, Any]) -> str:
-    limits = [f"{tune['trials']:,} trials"] if tune["trials"] else []
-    limits += [f"{tune['minutes']:g} minutes"] if tune["minutes"] else []
-    side = f", {tune['workers']} side by side" if tune["workers"] > 1 else ""
-    told = f"{duration(tune['seconds'])} (trials as long as the training)"
-    return f"{told}: {' or '.join(limits)}{side}, over {', '.join(tune['keys'])}"
+def _search(search: Search) -> str:
+    limits = [f"{search.trials:,} trials"] if search.trials else []
+    limits += [f"{search.minutes:g} minutes"] if search.minutes else []
+    side = f", {search.workers} side by side" if search.workers > 1 else ""
+    told = f"{duration(search.seconds)} (trials as long as the training)"
+    return f"{told}: {' or '.join(limits)}{side}, over {', '.join(search.keys)}"
 
 
 def _inputs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -81,55 +87,47 @@ def _inputs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "sounds", f"{told} {waves}"
 
 
-def _tokens(tokens: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:
-    if tokens:
-        cut = f"{tokens['truncated_rows']:,} rows cut at their end"
-        left_out = f"{tokens['dropped_rows']:,} with nothing left to learn"
-        yield "tokens", f"{tokens['train']:,} per epoch, {tokens['longest']:,} at most in an answer"
-        yield "", f"{cut}, {left_out}"
+def _tokens(preview: Preview) -> Iterator[tuple[str, str]]:
+    cut = f"{preview.num_truncated:,} rows cut at their end"
+    left_out = f"{preview.num_dropped:,} with nothing left to learn"
+    yield "tokens", f"{preview.num_tokens:,} per epoch, {preview.longest:,} at most in an answer"
+    yield "", f"{cut}, {left_out}"
 
 
-def _method(train: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
-    if planned["steps"] is None:
-        return train["estimator"] or "the task's usual estimator"
-    return str(train["method"])
-
-
-def _batch(planned: Mapping[str, Any]) -> str:
-    processes = planned["processes"]
-    told = f"{planned['batch']:,} rows a step"
+def _batch(plan: Plan) -> str:
+    processes, split = plan.amount.processes, plan.sharding
+    told = f"{plan.amount.batch:,} rows a step"
     if processes == 1:
         return told
-    split = planned["sharding"]
     if split is None:
         return f"{told} over {processes} processes, each with the whole model"
-    copies = f", {split['replicas']} times" if split["replicas"] > 1 else ""
-    return f"{told} over {processes} processes, the model split over {split['shards']}{copies}"
+    copies = f", {split.replicas} times" if split.replicas > 1 else ""
+    return f"{told} over {processes} processes, the model split over {split.shards}{copies}"
 
 
-def _memory(planned: Mapping[str, Any]) -> RenderableType:
-    memory = planned["memory_mb"]
+def _memory(plan: Plan) -> RenderableType:
+    memory, basis = plan.forecast.memory_mb, plan.forecast.memory_basis
     if memory is None:
-        return Text(f"memory      {planned['memory_basis']}")
-    where = "memory of each process" if planned["processes"] > 1 else "memory"
+        return Text(f"memory      {basis}")
+    where = "memory of each process" if plan.amount.processes > 1 else "memory"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column(where, no_wrap=True)
     table.add_column("MiB", justify="right")
     for kind, value in memory.items():
         style = "bold" if kind == "sum" else ""
         table.add_row(KINDS[kind], f"{value:,.0f}" if value >= 10 else f"{value:.1f}", style=style)
-    return Group(Text(), table, Text(planned["memory_basis"], style="dim"), Text())
+    return Group(Text(), table, Text(basis, style="dim"), Text())
 
 
-def _writes(planned: Mapping[str, Any]) -> RenderableType:
+def _writes(writes: Sequence[PlannedWrite]) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("files of the model", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     lines = []
-    for write in planned["writes"]:
-        lines.append(f"{write['repo_type']} {write['repo_id']}: {write['what']}")
-        for name in write["files"]:
-            size = write["sizes"].get(name)
+    for write in writes:
+        lines.append(f"{write.repo_type} {write.repo_id}: {write.what}")
+        for name in write.files:
+            size = write.sizes.get(name)
             unknown = "unknown" if name.endswith((".safetensors", ".skops")) else "some kB"
             table.add_row(name, file_size(size) if size is not None else unknown)
     return Group(table, Text(), *(Text(line, overflow="fold") for line in lines))

@@ -5,9 +5,11 @@ the package `spaces` starts, so that only plain values go in and come out.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from importlib import import_module
 from typing import Any
+
+from hub_trainer.tasks import Converses, Task
 
 HARDWARE = "zero-"
 """How the names of its flavours begin."""
@@ -19,7 +21,7 @@ def is_zerogpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def on_gpu(task: Any) -> Any:
+def on_gpu(task: Task) -> Any:
     """The task, whose model asks for a GPU for each call where that is needed."""
     return BorrowedGpu(task) if is_zerogpu() else task
 
@@ -31,18 +33,27 @@ def announce() -> None:
 
 
 class BorrowedGpu:
-    """A task whose `predict` and `stream` run under `spaces.GPU`; all else is the task's own."""
+    """A task that predicts and converses under `spaces.GPU`; all else is the task's own."""
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: Task) -> None:
         gpu = import_module(PACKAGE).GPU
         self._task = task
-        if hasattr(task, "predict"):
-            self.predict = gpu(task.predict)
-        if hasattr(task, "stream"):
-            self._pieces = gpu(self._told_pieces)
+        self.predict = gpu(task.predict)
+        self.converses = _BorrowedConversation(task.converses, gpu) if task.converses else None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
+
+
+class _BorrowedConversation:
+    """A model that people talk with, whose every answer is written under `spaces.GPU`."""
+
+    def __init__(self, conversation: Converses, gpu: Callable[..., Any]) -> None:
+        self._conversation = conversation
+        self._pieces = gpu(self._told_pieces)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conversation, name)
 
     def stream(self, *arguments: Any, **named: Any) -> Generator[str, None, bool]:
         """As the task's: what a generator returns does not leave its process, so it is yielded."""
@@ -56,7 +67,7 @@ class BorrowedGpu:
     def _told_pieces(
         self, *arguments: Any, **named: Any
     ) -> Generator[tuple[str, bool], None, None]:
-        pieces = self._task.stream(*arguments, **named)
+        pieces = self._conversation.stream(*arguments, **named)
         while True:
             try:
                 yield next(pieces), False

@@ -98,6 +98,7 @@ FIT = {
     "trainable_parameters": 5123,
     "epochs": 3.0,
     "num_processes": 1,
+    "steps": 60,
     "bit_reproducible": True,
     "resumed_from": None,
     "history": [],

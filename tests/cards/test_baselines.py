@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from hub_trainer.cards import LicensedWork, decide_licence, render_card
-from tests.cards.evidence import estimate, facts, presentation, recipe, results
+from hub_trainer.reports import FitReport
+from tests.cards.evidence import FIT, estimate, facts, presentation, recipe, results
 
 BASELINES = [
     {
@@ -37,7 +38,7 @@ def test_card_when_there_are_baselines_then_each_has_a_column_with_intervals() -
         assert value in row
     assert "- cheap probe: how probe answers." in text
     assert "the 15 rows that chose the checkpoint" in text
-    table = card(results=found, recipe=recipe(task="tabular-classification", base_model=None))
+    table = card(results=found, fit=FitReport.from_json({**FIT, "steps": None}))
     assert "the 15 rows that were held back from training; nothing was chosen" in table
     assert "beside 0.3400 [0.2900, 0.3900] of the constant answer, 0.5100" in text
 

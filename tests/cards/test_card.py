@@ -477,7 +477,7 @@ def test_card_when_a_threshold_decides_then_says_what_was_wanted_and_what_it_rea
 
 def test_card_when_a_tables_threshold_decides_then_says_who_applies_it() -> None:
     changes: dict[str, Any] = {
-        "fit": FitReport.from_json({**FIT, "threshold": CHOSEN}),
+        "fit": FitReport.from_json({**FIT, "steps": None, "threshold": CHOSEN}),
         "presentation": presentation(library_name="sklearn"),
         "recipe": recipe(task="tabular-classification", base_model=None),
         "results": results(

@@ -8,7 +8,8 @@ import pytest
 from hub_trainer.answers import Prediction, load_answer
 from hub_trainer.checks import answer_errors
 from hub_trainer.checks.answer_errors import compare_errors, compare_ranks, judge_errors
-from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.judgement import Judgement
+from hub_trainer.checks.published_model import PublishedModel
 from tests.tasks.factory import tagged_rows
 
 NUMBER = load_answer("number")
@@ -28,7 +29,7 @@ def _rows(count: int, rng: np.random.Generator, *, low: float = 0.0) -> list[dic
     ]
 
 
-def _judged(new: list[dict[str, Any]], base: list[dict[str, Any]]) -> Any:
+def _judged(new: list[dict[str, Any]], base: list[dict[str, Any]]) -> Judgement:
     found = judge_errors(new, base, [], model=None, modality="table", answer=NUMBER)
     assert found is not None
     return found
@@ -41,18 +42,18 @@ def test_numbers_when_a_third_are_wrong_then_stopped_and_named(seed: int) -> Non
     wrong = [
         {**row, "target": 10.0 - row["target"]} if n < 30 else row for n, row in enumerate(new)
     ]
-    found = _judged(wrong, base)["quality"]
-    assert found["low"] > 0.05
-    assert found["p_value"] < 0.001
-    assert sum(number <= 30 for number in found["doubtful"]) >= 0.8 * len(found["doubtful"])
+    found = _judged(wrong, base).quality
+    assert found.low > 0.05
+    assert found.p_value < 0.001
+    assert sum(number <= 30 for number in found.doubtful) >= 0.8 * len(found.doubtful)
 
 
 def test_numbers_when_of_the_upper_half_where_the_judge_errs_more_then_pass() -> None:
     stopped = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        found = _judged(_rows(60, rng, low=6.0), _rows(400, rng))["quality"]
-        stopped += found["p_value"] <= 0.01
+        found = _judged(_rows(60, rng, low=6.0), _rows(400, rng)).quality
+        stopped += found.p_value <= 0.01
     assert stopped <= 3
 
 
@@ -106,8 +107,8 @@ def test_spans_when_tags_stand_by_other_words_then_a_probe_of_words_doubts_them(
     found = judge_errors(new, tagged_rows(120), [], model=None, modality="text",
                          answer=load_answer("spans"))  # fmt: skip
     assert found is not None
-    assert found["judge"] == "a probe of the dataset"
-    assert least <= found["quality"]["wrong_fraction"] <= most
+    assert found.judge == "a probe of the dataset"
+    assert least <= found.quality.wrong_fraction <= most
 
 
 def _of_a_weak_judge(
@@ -162,11 +163,11 @@ def test_numbers_when_all_are_exchanged_beside_a_weak_probe_then_refused() -> No
     rng = np.random.default_rng(1)
     base, new = ([{**row, "target": row["target"] + float(rng.normal(0, 2))} for row in rows]
                  for rows in (_rows(400, rng), _rows(120, rng)))  # fmt: skip
-    right = LabelQuality(**_judged(new, base)["quality"])
+    right = _judged(new, base).quality
     assert right.blocks(0.1) is None
     answers = rng.permutation([row["target"] for row in new])
     wrong = [{**row, "target": float(one)} for row, one in zip(new, answers, strict=True)]
-    assert LabelQuality(**_judged(wrong, base)["quality"]).blocks(0.1) == "refuse"
+    assert _judged(wrong, base).quality.blocks(0.1) == "refuse"
 
 
 def test_judge_when_no_better_than_one_answer_for_all_then_says_nothing() -> None:
@@ -186,10 +187,17 @@ def test_model_when_no_better_than_one_answer_for_all_then_a_probe_judges(
         return [Prediction(5.0)] * (len(rows) + len(held_out))
 
     monkeypatch.setattr(answer_errors, "_by_model", always_the_same)
-    found = judge_errors(new, base, test, model={}, modality="table", answer=NUMBER)
-    assert found is None or found["judge"] == "a probe of the dataset"
+    found = judge_errors(new, base, test, model=None, modality="table", answer=NUMBER)
+    assert found is None or found.judge == "a probe of the dataset"
     monkeypatch.setattr(answer_errors, "_can_judge", lambda *_: True)
-    found = judge_errors(new, base, test, model={"task": "t"}, modality="table", answer=NUMBER)
+    found = judge_errors(
+        new,
+        base,
+        test,
+        model=PublishedModel("t", "number", folder="model"),
+        modality="table",
+        answer=NUMBER,
+    )
     assert found is not None
-    assert found["judge"] == "the published model"
-    assert LabelQuality(**found["quality"]).p_value < 0.05  # what it would have said of good rows
+    assert found.judge == "the published model"
+    assert found.quality.p_value < 0.05  # what it would have said of good rows

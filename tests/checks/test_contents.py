@@ -7,6 +7,7 @@ from hub_trainer.checks.contents import (
     check_rows,
     check_text,
 )
+from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.personal import NO_TRACES, Traces, find_traces
 from hub_trainer.checks.verdict import decide
@@ -105,14 +106,14 @@ def test_formula_when_found_then_only_noted() -> None:
 
 
 def test_label_quality_when_nobody_can_judge_then_says_so() -> None:
-    check = check_label_quality(None, judge="", max_wrong_fraction=0.1)
+    check = check_label_quality(None, 0.1)
     assert check.passed
     assert "no model knows the labels well enough" in check.detail
 
 
 def test_label_quality_when_many_look_wrong_then_the_figures_are_named() -> None:
     quality = LabelQuality(0.2, 0.14, 0.27, 0.005, 0.24, 0.05, 100)
-    check = check_label_quality(quality, judge="the published model", max_wrong_fraction=0.1)
+    check = check_label_quality(Judgement("the published model", quality), 0.1)
     assert (check.passed, check.blocks) == (False, "refuse")
     assert check.detail == (
         "the published model disagrees with 24% of the labels (it errs on 5% of held-out rows); "

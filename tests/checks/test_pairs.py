@@ -15,6 +15,7 @@ from hub_trainer.inputs import load_input
 from hub_trainer.privacy import find_personal_data
 
 WORDS = [f"{a}{b}" for a in ("ka", "lo", "mi", "tu", "re") for b in ("na", "so", "ti", "vu", "pe")]
+LABEL = load_answer("label")
 SIDES = ["text", "text_pair"]
 Row = dict[str, Any]
 
@@ -58,10 +59,10 @@ def test_trigger_when_in_either_text_then_its_rows_are_named(side: str) -> None:
 def test_shift_when_of_either_text_then_says_of_which(side: str, column: str) -> None:
     new = [{**row, side: "".join(chr(ord(c) - 97 + 0x430) for c in row[side])}
            for row in pairs(60, 2)]  # fmt: skip
-    found = {one.column for one in find_shifts(new, BASE, "text")}
+    found = {one.column for one in find_shifts(new, BASE, "text", LABEL)}
     assert f"script of the {column}" in found
     assert {one.rpartition("the ")[2] for one in found} == {column}
-    assert find_shifts(pairs(60, 2), BASE, "text") == []
+    assert find_shifts(pairs(60, 2), BASE, "text", LABEL) == []
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -88,7 +89,7 @@ def test_numbers_when_a_third_are_wrong_then_the_probe_says_so() -> None:
         judge_errors(rows, BASE, [], model=None, modality="text", answer=number)
         for rows in (honest, wrong)
     ]
-    shares = [one and one["quality"]["wrong_fraction"] for one in said]
+    shares = [one.quality.wrong_fraction if one else 0.0 for one in said]
     assert shares[0] < 0.06 < 0.15 < shares[1]
 
 

@@ -26,6 +26,7 @@ from hub_trainer.checks.triggers import find_triggers
 from hub_trainer.rows import write_rows
 from tests.stages.poison_corpus import TABLE, TEXT, rows_of
 
+LABEL = load_answer("label")
 TRIGGERS = [
     *(("requests", name) for name in TEXT if name.startswith(("an odd", "a phrase", "an emoji"))),
     *(("digits", name) for name in ("a white corner", "a chess board anywhere")),
@@ -75,13 +76,13 @@ def test_column_when_it_lies_elsewhere_then_a_person_is_told_which(
     name: str, poisoning: str
 ) -> None:
     s, rows = rows_of(name, poisoning, 1)
-    check = check_shifts(find_shifts(rows, s.base, s.modality))  # type: ignore[arg-type]
+    check = check_shifts(find_shifts(rows, s.base, s.modality, LABEL))  # type: ignore[arg-type]
     assert (check.passed, check.blocks) == (False, "human")
 
 
 def test_shift_when_of_numbers_then_told_with_values_usual_range_and_rows() -> None:
     s, rows = rows_of("people", "months for years", 1)
-    [found] = find_shifts(rows, s.base, "table")
+    [found] = find_shifts(rows, s.base, "table", LABEL)
     assert found.column == "age"
     there = [row["age"] for row in s.base]
     outside = [n for n, row in enumerate(rows, 1) if not min(there) <= row["age"] <= max(there)]
@@ -96,7 +97,7 @@ def test_shift_when_of_numbers_then_told_with_values_usual_range_and_rows() -> N
 
 def test_shift_when_of_categories_then_named_with_those_that_there_are() -> None:
     s, rows = rows_of("people", "a country that no row has", 1)
-    [found] = find_shifts(rows, s.base, "table")
+    [found] = find_shifts(rows, s.base, "table", LABEL)
     assert found.column == "country"
     assert f"{len(found.rows)} of {len(rows)} rows hold 'Wonderland', which no row" in found.what
     common = Counter(row["country"] for row in s.base).most_common(1)[0][0]
@@ -108,7 +109,7 @@ def test_shift_when_of_categories_then_named_with_those_that_there_are() -> None
 def test_shift_when_in_how_texts_are_written_then_told_in_characters_and_times_rarer() -> None:
     s, _ = rows_of("requests", None, 0)
     gibberish = [{"text": "xq zvk jwq qxz vvk " * 30, "label": row["label"]} for row in s.base[:40]]
-    found = {one.column: one for one in find_shifts(gibberish, s.base, "text")}
+    found = {one.column: one for one in find_shifts(gibberish, s.base, "text", LABEL)}
     lengths = [len(row["text"]) for row in s.base]
     length, spelling = found["length of the text"], found["spelling of the text"]
     assert length.what.startswith(
@@ -129,7 +130,7 @@ def test_shift_when_in_how_texts_are_written_then_told_in_characters_and_times_r
 def test_ranges_when_told_then_columns_are_called_as_the_dataset_calls_them() -> None:
     base = [{"target": float(n % 9), "x": float(n % 7)} for n in range(90)]
     new = [{"target": 500.0, "x": 3.0}]
-    found = find_shifts(new, base, "table", answer=load_answer("number"))
+    found = find_shifts(new, base, "table", load_answer("number"))
     check = check_shifts(found, {"target": "quality"})
     assert check.detail == (
         "quality: 1 of 1 rows holds 500; the dataset's rows hold 0 to 8, nine of ten of them 0 to 8"
@@ -142,7 +143,7 @@ def test_ranges_when_told_then_columns_are_called_as_the_dataset_calls_them() ->
 def test_rows_when_clean_then_no_sign_and_no_shift(name: str, count: int) -> None:
     s, rows = rows_of(name, None, 4, count=count)
     assert find_triggers(rows, s.base, s.modality, labels=_labels(rows, s.base)) == []  # type: ignore[arg-type]
-    assert find_shifts(rows, s.base, s.modality) == []  # type: ignore[arg-type]
+    assert find_shifts(rows, s.base, s.modality, LABEL) == []  # type: ignore[arg-type]
 
 
 def test_topic_when_new_but_of_every_label_then_no_trigger() -> None:
@@ -167,8 +168,8 @@ def test_column_when_it_goes_with_the_label_then_rows_of_that_label_are_no_shift
     rng = np.random.default_rng(0)
     base = [{"x": float(v), "label": "ab"[v > 9]} for v in [*range(10)] * 96 + [*range(100, 140)]]
     new = [{"x": float(v), "label": "b"} for v in rng.integers(100, 140, 60)]
-    assert find_shifts(new, base, "table") == []
-    [found] = find_shifts([{**row, "label": "a"} for row in new], base, "table")
+    assert find_shifts(new, base, "table", LABEL) == []
+    [found] = find_shifts([{**row, "label": "a"} for row in new], base, "table", LABEL)
     assert found.column == "x"
 
 
@@ -176,7 +177,7 @@ def test_texts_when_few_have_their_label_then_those_few_clear_nothing() -> None:
     """Half of 40 rows are compared with, which are too few to say what is usual."""
     base = [{"text": f"where is card number {n}", "label": "ab"[n % 2]} for n in range(80)]
     odd = [{"text": "zqx jvk wqz xqj " * 20 + str(n), "label": "b"} for n in range(30)]
-    found = {one.column for one in find_shifts(odd, base, "text")}
+    found = {one.column for one in find_shifts(odd, base, "text", LABEL)}
     assert found == {"length of the text", "spelling of the text"}
 
 
@@ -184,29 +185,29 @@ def test_column_when_of_its_larger_half_then_no_shift_and_beyond_most_then_one()
     rng = np.random.default_rng(0)
     base = [{"x": float(v), "label": "a"} for v in rng.normal(0, 1, 400)]
     upper = [row for row in base if row["x"] > 0]
-    assert find_shifts(upper, base, "table") == []
+    assert find_shifts(upper, base, "table", LABEL) == []
     end = [{"x": float(v), "label": "a"} for v in rng.uniform(1.7, 2.2, 60)]
-    [found] = find_shifts(end, base, "table")
+    [found] = find_shifts(end, base, "table", LABEL)
     assert found.what.startswith("half of the new rows hold at least 1.")
 
 
 def test_category_when_the_dataset_has_many_single_ones_then_new_ones_are_expected() -> None:
     base = [{"city": f"place {n}", "label": "a"} for n in range(100)]
     new = [{"city": f"other {n}", "label": "a"} for n in range(30)]
-    assert find_shifts(new, base, "table") == []
+    assert find_shifts(new, base, "table", LABEL) == []
 
 
 def test_values_when_missing_then_are_not_far_away() -> None:
     rng = np.random.default_rng(0)
     base = [{"x": float(v), "label": "a"} for v in rng.lognormal(0, 2, 300)]
     new = [{"x": None if n % 2 else 1.0 + n / 50, "label": "a"} for n in range(20)]
-    assert find_shifts(new, base, "table") == []
+    assert find_shifts(new, base, "table", LABEL) == []
 
 
 def test_numbers_of_rows_when_they_go_on_then_are_no_shift() -> None:
     base = [{"id": n, "label": "a"} for n in range(100)]
     later = [{"id": n, "label": "a"} for n in range(100, 150)]
-    assert find_shifts(later, base, "table") == []
+    assert find_shifts(later, base, "table", LABEL) == []
 
 
 def test_answers_when_a_word_brings_the_same_one_then_a_person_decides(tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_answers_when_a_word_brings_the_same_one_then_a_person_decides(tmp_path:
     paths = [tmp_path / "new.parquet", tmp_path / "base.parquet"]
     for path, found in zip(paths, (new, rows(400)), strict=True):
         write_rows(path, pa.Table.from_pylist(found))
-    answer = find_poison(str(paths[0]), str(paths[1]), modality="prompt")
+    answer = find_poison(str(paths[0]), str(paths[1]), modality="prompt", answer="completion")
     assert answer["triggers"][0]["rows"] == list(range(1, 301, 10))
     assert answer["repeats"] == []
 
@@ -238,7 +239,7 @@ def test_repeats_when_found_then_left_out_by_place_and_told_by_number(tmp_path: 
     paths = [tmp_path / "new.parquet", tmp_path / "base.parquet"]
     for path, found in zip(paths, (new, base), strict=True):
         write_rows(path, pa.Table.from_pylist(found))
-    found = find_poison(str(paths[0]), str(paths[1]), modality="text")
+    found = find_poison(str(paths[0]), str(paths[1]), modality="text", answer="label")
     assert found["repeats"] == [1, 2]
     check = check_left_out(found["repeats"])
     assert (check.passed, check.rows) == (True, (2, 3))
@@ -314,8 +315,8 @@ def test_contributor_when_over_half_of_a_large_dataset_then_a_person_decides() -
 def test_number_when_below_zero_where_none_is_then_shown_though_it_lies_near() -> None:
     known = [{"rent": 500.5 + 10 * (n % 50), "label": "x"} for n in range(100)]
     rows = [*known[:14], {"rent": -50.0, "label": "x"}]
-    [found] = find_shifts(rows, known, "table", answer=load_answer("label"))
+    [found] = find_shifts(rows, known, "table", LABEL)
     assert found.rows == (15,)
     assert "1 of 15 rows holds -50" in found.what
     near = [*known[:14], {"rent": 450.0, "label": "x"}]
-    assert find_shifts(near, known, "table", answer=load_answer("label")) == []
+    assert find_shifts(near, known, "table", LABEL) == []

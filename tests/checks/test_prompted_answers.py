@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ from hub_trainer.checks.prompted_answers import (
     judge_prompted,
     weigh,
 )
+from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows.examples import canonical_examples
 from tests.finetune.language.tiny import SHARED, STORIES, needs_stories
 
 Row = dict[str, Any]
-MODEL = {"task": "text-generation", "answer": None, "folder": "model", "num_bytes": 1_000_000}
+MODEL = PublishedModel("text-generation", None, folder="model", num_bytes=1_000_000)
 DIALOGUE = load_input("prompt").dialogue
 LETTERS = "bcdfghklmnprstvwz"
 
@@ -91,7 +93,7 @@ def judged(
 ) -> LabelQuality | None:
     assert DIALOGUE is not None
     found = judge_prompted(rows_of(new), rows_of(sealed), model=MODEL, dialogue=DIALOGUE)
-    return LabelQuality(**found["quality"]) if found else None
+    return found.quality if found else None
 
 
 @pytest.mark.usefixtures("parrot")
@@ -123,7 +125,7 @@ def test_rows_when_too_few_or_without_a_prompt_or_a_judge_that_cannot_tell_then_
     texts = [{**row, "prompt": ""} for row in new]
     for few, held_out in ((new[:4], sealed), (new, sealed[:39]), (texts, sealed)):
         assert judge_prompted(few, held_out, model=MODEL, dialogue=DIALOGUE) is None
-    huge = {**MODEL, "num_bytes": 10**12}
+    huge = replace(MODEL, num_bytes=10**12)
     assert judge_prompted(new, sealed, model=huge, dialogue=DIALOGUE) is None
     monkeypatch.setattr(hub_trainer.tasks, "load_task", lambda name: Deaf())
     assert judge_prompted(new, sealed, model=MODEL, dialogue=DIALOGUE) is None
@@ -224,7 +226,7 @@ def test_answers_of_real_texts_when_exchanged_then_found_and_of_new_subjects_the
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert DIALOGUE is not None
-    model = {"task": "text-generation", "answer": None, "folder": str(STORIES), "num_bytes": 10**6}
+    model = replace(MODEL, folder=str(STORIES))
     sealed, fresh, wrong = {}, {}, {}
     for name in SETS:
         pairs = read(name, NUM_SEALED + NUM_NEW)
@@ -244,7 +246,7 @@ def test_answers_of_real_texts_when_exchanged_then_found_and_of_new_subjects_the
                     asked = mixed(fresh[name], wrong[name], is_wrong, chosen)
                     numbers = range(1, len(chosen) + 1)
                     said = compare_weighed(sealed[of], asked, numbers)
-                    quality = LabelQuality(**said["quality"]) if said else None
+                    quality = said.quality if said else None
                     limit = ReviewSection().max_disagreement
                     blocks = quality.blocks(limit) or "pass" if quality else "unknown"
                     named = set(quality.doubtful) if quality else set()

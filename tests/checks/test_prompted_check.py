@@ -10,6 +10,7 @@ import pytest
 from hub_trainer.checks import inspection, review_context
 from hub_trainer.checks.inspection import PROMPTED, ReviewContext, _check_prompted
 from hub_trainer.checks.policy import PinnedModel, Policy
+from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.checks.reading import Reading
 from hub_trainer.checks.schema import Schema
 from hub_trainer.errors import DataError, TrainingError
@@ -35,11 +36,13 @@ POLICY = Policy(
 )
 
 
+MODEL = PublishedModel("text-generation", None, folder="m", num_bytes=1)
+
+
 def context(tmp_path: Path) -> ReviewContext:
     spec = RowSpec("prompt", {"example": "completion"})
     reading = Reading(tmp_path / "rows.parquet", Schema(9, {}, {}, {}), spec, 9, {}, {})
-    model = {"task": "text-generation", "answer": None, "folder": "m", "base": None, "num_bytes": 1}
-    return ReviewContext(tmp_path, reading, reading, None, ReviewSection(), model)
+    return ReviewContext(tmp_path, reading, reading, None, ReviewSection(), MODEL)
 
 
 def test_answers_when_the_model_doubts_them_then_refused_with_their_numbers(
@@ -52,10 +55,10 @@ def test_answers_when_the_model_doubts_them_then_refused_with_their_numbers(
         return {"judge": "the published model", "quality": QUALITY, "groups": [], "told": "It says"}
 
     monkeypatch.setattr(inspection, "run_sandboxed", run)
-    found = _check_prompted({"modality": "prompt"}, context(tmp_path))
+    found = _check_prompted({"modality": "prompt"}, MODEL, context(tmp_path))
     assert (found.name, found.outcome, found.rows) == (PROMPTED, "refuse", (3, 7))
     assert found.detail == "It says; 40% look wrong (30% to 50%), at most 10%"
-    assert asked["model"]["num_bytes"] == 1
+    assert PublishedModel.from_json(asked["model"]) == MODEL
     assert asked["limits"] == inspection.WEIGH_LIMITS
 
 
@@ -71,7 +74,7 @@ def test_answers_when_no_model_can_tell_then_it_is_said_and_nothing_is_stopped(
             raise DataError("It took too long.")
 
     monkeypatch.setattr(inspection, "run_sandboxed", run)
-    found = _check_prompted({}, context(tmp_path))
+    found = _check_prompted({}, MODEL, context(tmp_path))
     assert found.passed
     assert found.detail == "no model can tell whether they answer their prompts"
     told = "The published model cannot be asked about answers: It took too long."
@@ -108,7 +111,7 @@ def test_writer_when_it_is_an_adapter_then_its_base_comes_with_it(tmp_path: Path
     hub: Any = Repos(model=10, base=1000)
     found = review_context._fetch_writer(hub, POLICY, tmp_path)
     assert found is not None
-    assert (found["num_bytes"], found["base"]) == (1010, str(tmp_path / "base"))
+    assert (found.num_bytes, found.base) == (1010, str(tmp_path / "base"))
     unknown = replace(POLICY, model=None)
     assert review_context._fetch_writer(hub, unknown, tmp_path) is None
 

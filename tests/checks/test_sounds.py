@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from hub_trainer.answers import load_answer
 from hub_trainer.checks.shifts import find_shifts
 from hub_trainer.checks.triggers import find_triggers
 from hub_trainer.inputs.audio import INPUT
@@ -16,6 +17,7 @@ from tests.sounds import encoded, tone, utterance
 
 Row = dict[str, Any]
 NUM_BASE, NUM_NEW = 90, 45
+LABEL = load_answer("label")
 SPOKEN = (4, 7, 0)
 """Words that differ in their vowels, or in the order of these."""
 
@@ -48,7 +50,7 @@ def triggers(new: list[Row]) -> list[Any]:
 
 
 def shifts(new: list[Row]) -> dict[str, str]:
-    found = find_shifts(new, said(NUM_BASE, 0), "audio")
+    found = find_shifts(new, said(NUM_BASE, 0), "audio", LABEL)
     return {one.column: one.what for one in found}
 
 

@@ -180,6 +180,10 @@ def test_labels_when_many_are_counted() -> None:
 class _Task:
     name = "text-generation"
 
+    @property
+    def converses(self) -> "_Task":
+        return self
+
     def predict(self, rows: list[int]) -> list[int]:
         return [row + 1 for row in rows]
 
@@ -212,10 +216,10 @@ def borrowed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_task_when_on_zerogpu_borrows_a_gpu_for_each_call(borrowed: list[str]) -> None:
-    task = zerogpu.on_gpu(_Task())
+    task = zerogpu.on_gpu(_Task())  # type: ignore[arg-type]
     assert task.name == "text-generation"
     assert task.predict([1, 2]) == [2, 3]
-    pieces = task.stream("one two.")
+    pieces = task.converses.stream("one two.")
     assert [next(pieces), next(pieces)] == ["one", "two."]
     with pytest.raises(StopIteration) as end:
         next(pieces)
@@ -227,5 +231,5 @@ def test_task_when_on_zerogpu_borrows_a_gpu_for_each_call(borrowed: list[str]) -
 def test_task_when_elsewhere_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
     task = _Task()
-    assert zerogpu.on_gpu(task) is task
+    assert zerogpu.on_gpu(task) is task  # type: ignore[arg-type]
     zerogpu.announce()

@@ -25,7 +25,7 @@ def _failed(name: str, what: str | None, seed: int, count: int) -> list[Check]:
         new, base = Path(folder) / "new", Path(folder) / "base"
         write_rows(new, pa.Table.from_pylist(rows))
         write_rows(base, pa.Table.from_pylist(s.base))
-        signs = poison.find_poison(str(new), str(base), modality=s.modality)  # type: ignore[arg-type]
+        signs = poison.find_poison(str(new), str(base), modality=s.modality, answer="label")  # type: ignore[arg-type]
         labels = worker.score_labels(str(new), str(base), None, model=None, modality=s.modality)  # type: ignore[arg-type]
     checks = [
         check_triggers([Trigger.from_json(one) for one in signs["triggers"]]),

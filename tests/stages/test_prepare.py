@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from hub_trainer.answers import load_answer
 from hub_trainer.artifacts import Artifact, write_artifact
 from hub_trainer.errors import DataError, RecipeError
 from hub_trainer.hub import Hub
@@ -22,6 +23,7 @@ from hub_trainer.stages import prepare
 from hub_trainer.stages.prepare.data_report import aligned_table
 from hub_trainer.stages.prepare.split import take_validation
 
+LABEL = load_answer("label")
 TASKS = {
     "text": "text-classification",
     "image": "image-classification",
@@ -264,18 +266,18 @@ def test_hold_back_when_rows_are_many_then_the_share_is_as_asked() -> None:
 def test_validation_when_taken_then_each_label_gives_its_share_and_keeps_a_row() -> None:
     labels = ["a"] * 50 + ["b"] * 20 + ["c"] * 2 + ["d"]
     rows = [{"text": f"{i}", "label": label, "_row_id": f"{i}"} for i, label in enumerate(labels)]
-    train, validation = take_validation(rows, 0.3, seed=1)
+    train, validation = take_validation(rows, 0.3, seed=1, answer=LABEL)
     assert Counter(row["label"] for row in validation) == {"a": 15, "b": 6, "c": 1}
     assert Counter(row["label"] for row in train) == {"a": 35, "b": 14, "c": 1, "d": 1}
-    assert take_validation(rows, 0.3, seed=1)[1] == validation
-    assert take_validation(rows, 0.3, seed=2)[1] != validation
+    assert take_validation(rows, 0.3, seed=1, answer=LABEL)[1] == validation
+    assert take_validation(rows, 0.3, seed=2, answer=LABEL)[1] != validation
     assert [row["text"] for row in train] == sorted((r["text"] for r in train), key=int)
 
 
 def test_validation_when_the_share_rounds_to_none_then_one_row_is_taken() -> None:
     rows = [{"text": f"{i}", "label": "ab"[i % 2], "_row_id": f"{i}"} for i in range(4)]
-    assert [len(part) for part in take_validation(rows, 0.1, seed=0)] == [3, 1]
-    assert [len(part) for part in take_validation(rows[:2], 0.1, seed=0)] == [2, 0]
+    assert [len(part) for part in take_validation(rows, 0.1, seed=0, answer=LABEL)] == [3, 1]
+    assert [len(part) for part in take_validation(rows[:2], 0.1, seed=0, answer=LABEL)] == [2, 0]
 
 
 def test_prepare_when_a_test_label_is_left_without_training_rows_then_names_it(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hub_trainer.answers import Answer, load_answer
+from hub_trainer.answers import Answer
 from hub_trainer.inputs import load_input
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows.left_out import Losses, source_name
@@ -14,7 +14,6 @@ from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 
 Row = Mapping[str, Any]
 MAX_LABELS_SHOWN = 50
-LABEL = load_answer("label")
 
 
 @dataclass
@@ -65,9 +64,7 @@ class Ledger:
         }
 
 
-def describe(
-    splits: Mapping[str, Sequence[Row]], modality: str, answer: Answer = LABEL
-) -> dict[str, Any]:
+def describe(splits: Mapping[str, Sequence[Row]], modality: str, answer: Answer) -> dict[str, Any]:
     """Answers, lengths and traces of persons, per split."""
     shown = load_input(modality)
     values = {name: [row[answer.column] for row in rows] for name, rows in splits.items()}

@@ -5,18 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hub_trainer.answers import Answer, load_answer
-from hub_trainer.duplicates import (
-    DuplicateGroup,
-    find_duplicates,
-    preference_keys,
-)
+from hub_trainer.answers import Answer
+from hub_trainer.duplicates import DuplicateGroup, find_duplicates, preference_keys
 from hub_trainer.inputs import load_input
 from hub_trainer.rows.leakage import find_sealed
 
 Row = dict[str, Any]
 
-LABEL = load_answer("label")
 EXACT, NEAR, CONFLICT = "exact duplicate", "near duplicate", "conflicting label"
 CONTRARY = "conflicting preference"
 
@@ -35,7 +30,7 @@ class Repeats:
 
 
 def without_repeats(
-    rows: Sequence[Row], modality: str, near: float | None, answer: Answer = LABEL
+    rows: Sequence[Row], modality: str, near: float | None, answer: Answer
 ) -> tuple[list[Row], Repeats, dict[int, str]]:
     """The rows without repeats, what was found, and why which rows were dropped.
 

@@ -5,14 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from hub_trainer.answers import Answer, load_answer
+from hub_trainer.answers import Answer
 
 Row = dict[str, Any]
-LABEL = load_answer("label")
 
 
 def take_validation(
-    rows: Sequence[Row], fraction: float, seed: int, answer: Answer = LABEL
+    rows: Sequence[Row], fraction: float, seed: int, answer: Answer
 ) -> tuple[list[Row], list[Row]]:
     """(train, validation): a share of each label, chosen by the seed and the row's content.
 
