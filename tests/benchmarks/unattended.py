@@ -312,7 +312,7 @@ def seconds_to_serve(world: World) -> list[float]:
     took = []
     for record in world.records()[1:]:
         sha = str(record.commit_sha)[:7]
-        data = next(one["commit_sha"] for one in record.datasets if one["role"] == "train")
+        data = next(one.commit_sha for one in record.datasets if one.role == "train")
         if record.verdict == "promote" and sha in served:
             moments = [datetime.fromisoformat(one) for one in (merged[data], served[sha])]
             took.append((moments[1] - moments[0]).total_seconds())
