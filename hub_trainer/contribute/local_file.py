@@ -95,7 +95,7 @@ def _data_file(path: Path) -> Path:
             raise UsageError(f"A {medium.noun} alone has no label.", where=str(path), do=do)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            "Files of this kind are not contributed.",
+            "Files of this kind are not read.",
             where=str(path),
             got=path.suffix or "no suffix",
             do=f"Use one of {', '.join(SUFFIXES)}, or a folder of pictures or sounds.",

@@ -23,6 +23,8 @@ from hub_trainer.rows.limits import Limits
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MAX_LINES = 5
+"""Broken lines of a file that are named beside the first."""
 PLAIN_SUFFIXES = (".json", ".jsonl", ".ndjson", ".gz")
 ROWS_KEYS = ("data", "rows", "records", "examples", "items", "instances")
 """What the list of rows is called in an object that says something else beside it."""
@@ -284,9 +286,10 @@ class JsonFiles:
         yield from self._objects(path, rows, number)
         for place, line in enumerate(lines, start=number + 1):
             try:
-                rows = parse_objects(line)
+                rows = parse_objects(line.rstrip())
             except ValueError as error:
-                raise self._broken(path, error, line=place) from error
+                more = [n for n, one in enumerate(lines, start=place + 1) if not _holds_json(one)]
+                raise self._broken(path, error, line=place, more=more) from error
             yield from self._objects(path, rows, place)
 
     def _objects(self, path: Path, rows: Sequence[Any], line: int) -> Sequence[Mapping[str, Any]]:
@@ -297,7 +300,7 @@ class JsonFiles:
     def _of_whole(self, path: Path, text: str, before: int = 0) -> Iterator[Mapping[str, Any]]:
         """The rows of a text that begins `before` lines below the file's top."""
         try:
-            found = parse_objects(text)
+            found = parse_objects(text.rstrip())
         except ValueError as error:
             place = before + error.lineno if isinstance(error, json.JSONDecodeError) else None
             raise self._broken(path, error, line=place) from error
@@ -339,16 +342,30 @@ class JsonFiles:
                     do=f"The limit is {limit:,}; split the data.",
                 )
 
-    def _broken(self, path: Path, error: Exception, *, line: int | None = None) -> DataError:
+    def _broken(
+        self, path: Path, error: Exception, *, line: int | None = None, more: Sequence[int] = ()
+    ) -> DataError:
         got = first_line(error, path.parent)
         if isinstance(error, json.JSONDecodeError):
             got = f"no JSON: {error.msg}, at character {error.colno}"
+        if more:
+            shown = ", ".join(f"{one:,}" for one in more[:MAX_LINES])
+            rest = f" and {len(more) - MAX_LINES:,} more" if len(more) > MAX_LINES else ""
+            got += f"; nor {'is line' if len(more) == 1 else 'are lines'} {shown}{rest}"
         return DataError(
             "The dataset cannot be read.",
             where=f"{self.where}: {path.name}" + (f", line {line}" if line else ""),
             got=got,
             do="Correct this file: UTF-8, with one JSON object per line, or a list of them.",
         )
+
+
+def _holds_json(line: str) -> bool:
+    try:
+        parse_objects(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _rows_in(value: Any) -> list[Mapping[str, Any]] | None:

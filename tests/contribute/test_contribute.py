@@ -460,7 +460,7 @@ def test_secret_when_in_a_row_then_nothing_is_sent(shop: Shop, tmp_path: Path) -
     [
         ("x.csv", b"", "The file is empty."),
         ("x.parquet", b"PAR1 broken", "The parquet file is broken."),
-        ("x.pkl", b"\x80", "Files of this kind are not contributed."),
+        ("x.pkl", b"\x80", "Files of this kind are not read."),
         ("x.jsonl", b"{broken\n", "The dataset cannot be read."),
         ("missing.csv", None, "There is no such file."),
     ],

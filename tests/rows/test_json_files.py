@@ -139,3 +139,18 @@ def test_key_when_the_card_names_one_that_is_not_there_then_said(folder: Folder)
     with pytest.raises(DataError) as caught:
         read_split(root)
     assert "no key 'rowz', which the card names" in str(caught.value)
+
+
+def test_lines_when_several_are_broken_then_all_are_named_with_the_right_place(
+    folder: Folder,
+) -> None:
+    with pytest.raises(DataError) as caught:
+        rows_of(folder, f'{FIRST}\n{{"a": [1,2\n{FIRST}\n{{"b":\n\nx\n')
+    assert "line 2" in str(caught.value.where)
+    assert caught.value.got == (
+        "no JSON: Expecting ',' delimiter, at character 11; nor are lines 4, 6"
+    )
+    with pytest.raises(DataError) as caught:
+        rows_of(folder, '{"a": [1,2\n')
+    assert "line 1" in str(caught.value.where)
+    assert "at character 11" in str(caught.value.got)
