@@ -52,8 +52,8 @@ def check_duplicates(counts: Mapping[str, int], *, max_fraction: float) -> list[
         Check(
             "contradictions",
             conflicts <= max(1, counts["rows"] // 100),
-            f"{conflicts} rows repeat a row of the dataset under another label, or its two answers "
-            "the other way round",
+            f"{conflicts} {'row repeats' if conflicts == 1 else 'rows repeat'} a row of the "
+            "dataset under another label, or with its two answers the other way round",
             "human",
         ),
     ]

@@ -36,6 +36,11 @@ SHIPPED: Mapping[str, str] = {"chatml": CHATML, "plain": PLAIN}
 base model learns to stop without new tokens."""
 
 
+BEFORE: Mapping[str, str] = {"d2f450fc5670": "chatml", "e706ae495390": "plain"}
+"""Beginning of the digest of a template as rounds hold it that were begun when it wanted a content
+in each turn -> its name."""
+
+
 def by_name(value: str) -> str:
     """The template of a name, or the value itself where that is one.
 
@@ -85,4 +90,5 @@ def digest(template: str) -> str:
 def told(template: str) -> str:
     """What people call it: its name, or the beginning of its digest."""
     named = {text: name for name, text in SHIPPED.items()}
-    return named.get(template) or f"of the recipe, sha256 {digest(template)[:12]}"
+    short = digest(template)[:12]
+    return named.get(template) or BEFORE.get(short) or f"of the recipe, sha256 {short}"

@@ -141,8 +141,8 @@ def structured(value: Any) -> Any:
         found = _of_python(value)
         if found is None and _is_of_numpy(value.strip()):
             raise RowFault(
-                "a list as numpy prints it, without commas, can be read by nobody: write the table"
-                " as parquet or JSON lines"
+                "a list as numpy prints it, without commas: write the table as parquet or JSON"
+                " lines"
             ) from None
     return found if _is_structure(found) else value
 

@@ -221,11 +221,16 @@ def test_prepare_when_a_template_refuses_a_dialogue_then_it_is_left_out_before_t
     rows: list[Any] = [{"messages": [{**user, "content": f"q{i}"}, bot]} for i in range(40)]
     rows[30] = {"messages": [user, bot, user, user]}
     rows[35] = {"messages": [user, {**bot, "content": None}]}
+    rows[3]["messages"][1] = {**bot, "ts": 7, "weight": 0.5}
     rows += [rows[2]] * 8
     content = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
     commit(hub, Repo(f"{OWNER}/chats", "dataset"), {"train.jsonl": content})
+    note = "1 turn has the key 'ts', which the chat template never writes: it is not learned"
+    assert f"note: {note}" in cli("check", recipe("chats"), f"base_model={base}").err
     told = cli("prepare", recipe("chats"), f"base_model={base}", "--json")
     assert told.code == 0, told.err
+    assert f"prepare: {note}" in caplog.text
+    assert "1 turn of the assistant has a weight other than 0 and 1" in caplog.text
     assert told.json["left_out"] == {
         "collect": {"a turn has no content": 1},
         "prepare": {"exact duplicate": 8, "the chat template refuses the dialogue": 1},

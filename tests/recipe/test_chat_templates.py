@@ -48,6 +48,12 @@ def test_template_when_it_ships_here_then_its_name_will_do(
     assert told(expected) == name
 
 
+def test_template_when_a_round_of_before_holds_it_then_it_keeps_its_name() -> None:
+    for name, text in (("chatml", CHATML), ("plain", PLAIN)):
+        before = text.replace("(message['content'] or '')", "message['content']")
+        assert (before != text, told(before)) == (True, name)
+
+
 def test_template_when_a_file_beside_the_recipe_then_the_recipe_holds_what_is_in_it(
     tmp_path: Path,
 ) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hub_trainer.errors import DataError
-from hub_trainer.rows.store import ROW_NUMBER
+from hub_trainer.rows.left_out import short_source
+from hub_trainer.rows.store import ROW_NUMBER, SOURCE
 
 Row = dict[str, Any]
 
@@ -20,7 +21,7 @@ def without_problems(
         if found and not drop:
             raise DataError(
                 f"A row cannot be used: {found[0]}.",
-                where=f"{split} row {row.get(ROW_NUMBER, number)}, of {row['_source']}",
+                where=f"{split} row {row.get(ROW_NUMBER, number)}, of {short_source(row[SOURCE])}",
                 got=f"row id {row['_row_id'][:12]}",
                 do="Correct it, or set prepare.clean to true to leave such rows out.",
             )
