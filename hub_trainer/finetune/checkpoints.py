@@ -39,37 +39,34 @@ def newest_valid_checkpoint(folder: Path, *, run_digest: str | None = None) -> C
         checkpoint = verified(path)
         if checkpoint is None or run_digest not in (None, checkpoint.run_digest):
             continue
-        best = folder / f"{PREFIX}{checkpoint.needs_step}"
-        if checkpoint.needs_step is None or best == path or verified(best):
+        if _fault_of_best(checkpoint) is None:
             return checkpoint
     return None
 
 
 def verified(path: Path) -> Checkpoint | None:
     """The checkpoint, or None if anything in it is missing, changed or beyond its manifest."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files = manifest["files"]
-        if manifest["digest"] != _digest(manifest) or manifest["step"] != _step_of(path):
-            return None
-        if files != {name: _hashed(path / name) for name in _files(path)}:
-            return None
-        fields = ("step", "run_digest", "environment", "needs_step")
-        return Checkpoint(path, **{field: manifest[field] for field in fields})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # Whatever a broken manifest looks like, the answer is the same: not a checkpoint.
-        return None
+    found = _read(path)
+    return found if isinstance(found, Checkpoint) else None
 
 
-def clear_for(folder: Path, run_digest: str) -> int:
-    """Sweep abandoned stagings and checkpoints of any other run; how many of the latter."""
+def clear_for(folder: Path, run_digest: str) -> list[str]:
+    """Sweep abandoned stagings, checkpoints of any other run, and those that do not read back,
+    from the newest to the one that does; a note for each that went."""
     folder.mkdir(parents=True, exist_ok=True)
     for staging in folder.glob(f"{STAGING}*"):
         shutil.rmtree(staging)
     others = [path for path in _checkpoints(folder) if _claims_another_run(path, run_digest)]
     for path in others:
-        shutil.rmtree(path)
-    return len(others)
+        _remove(path)
+    notes = [f"{len(others)} checkpoints of another run were removed"] if others else []
+    for path in sorted(_checkpoints(folder), key=_step_of, reverse=True):
+        fault = _fault(path)
+        if fault is None:
+            break
+        _remove(path)
+        notes.append(f"{path.name} was passed over and removed: {fault}")
+    return notes
 
 
 def write_checkpoint(
@@ -96,7 +93,7 @@ def write_checkpoint(
         _seal(staging, step, seal)
         if final.exists():
             # Left by an earlier life of this run and not valid, or it would have been resumed.
-            shutil.rmtree(final)
+            _remove(final)
         staging.rename(final)
         _sync(final.parent)
     barrier()
@@ -114,7 +111,7 @@ def rotate(folder: Path, *, keep: int, spare: Path | None) -> None:
         )
     for path in paths[: -max(keep, KEPT)]:
         if path != spare:
-            shutil.rmtree(path)
+            _remove(path)
 
 
 def check_free_space(folder: Path, expected_bytes: int) -> None:
@@ -147,6 +144,57 @@ def save_failed(folder: Path, step: int, error: Exception) -> TrainingError:
 def size_bytes(path: Path) -> int:
     """Bytes of all files in a checkpoint."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _fault(path: Path) -> str | None:
+    """Why training cannot go on from it."""
+    found = _read(path)
+    return found if isinstance(found, str) else _fault_of_best(found)
+
+
+def _fault_of_best(checkpoint: Checkpoint) -> str | None:
+    """Why the end of the run could not load the best one so far."""
+    best = checkpoint.path.with_name(f"{PREFIX}{checkpoint.needs_step}")
+    if checkpoint.needs_step is None or best == checkpoint.path:
+        return None
+    found = _read(best)
+    return f"of {best.name}, the best so far, {found}" if isinstance(found, str) else None
+
+
+def _read(path: Path) -> Checkpoint | str:
+    """The checkpoint, or what is wrong with it first."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        files = manifest["files"]
+        if manifest["digest"] != _digest(manifest):
+            return f"{MANIFEST} is not as it was written"
+        if manifest["step"] != _step_of(path):
+            return f"{MANIFEST} is of step {manifest['step']}"
+        found = set(_files(path))
+        for name in sorted({*files, *found}):
+            if name not in found:
+                return f"{name} is missing"
+            if name not in files:
+                return f"{name} is not in its {MANIFEST}"
+            if files[name] != _hashed(path / name):
+                return f"{name} is not as it was written"
+        fields = ("step", "run_digest", "environment", "needs_step")
+        return Checkpoint(path, **{field: manifest[field] for field in fields})
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except OSError as error:
+        return f"{Path(error.filename).name} cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # Whatever a broken manifest looks like, the answer is the same: not a checkpoint.
+        return f"{MANIFEST} is not one ({type(error).__name__})"
+
+
+def _remove(path: Path) -> None:
+    """By a rename first: killed on the way, it leaves a staging and no half checkpoint."""
+    doomed = path.with_name(f"{STAGING}{path.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _seal(staging: Path, step: int, seal: Mapping[str, Any]) -> None:
@@ -193,10 +241,12 @@ def _step_of(path: Path) -> int:
 
 def _claims_another_run(path: Path, run_digest: str) -> bool:
     try:
-        claimed = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["run_digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
-    return bool(claimed != run_digest)
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return bool(
+            manifest["digest"] == _digest(manifest) and manifest["run_digest"] != run_digest
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # of no run that can be told
 
 
 def _megabytes(size: int) -> str:

@@ -94,7 +94,7 @@ def fine_tune(
     empty = skeleton(model) if sharding else None
     folder = out_dir / "checkpoints"
     with args.main_process_first(local=False):
-        stale = clear_for(folder, run_digest) if args.process_index == 0 else 0
+        cleared = clear_for(folder, run_digest) if args.process_index == 0 else []
     with ExitStack() as stack:
         peers = stack.enter_context(watched_peers(args.process_index, args.world_size))
         if plan.around is not None:
@@ -104,7 +104,7 @@ def fine_tune(
             data = plan.prepare(model, data) if plan.prepare else data
         norms = stack.enter_context(shared_norms(model)) if args.world_size > 1 else None
         stop = stack.enter_context(stop_on_sigterm())
-        run = Run(folder, run_digest, stop, norms, peers=peers)
+        run = Run(folder, run_digest, stop, norms, peers=peers, notes=tuple(cleared))
         watchers = _watchers(plan, out_dir, on_progress)
         for watcher in watchers:
             stack.callback(watcher.close)
@@ -115,8 +115,6 @@ def fine_tune(
         trainer, resumed_from = _train(setting, args)
         fused = fuse_checkpoints(trainer, plan.fuse) if plan.fuse else None
         trainer.counts.seconds += encoder_seconds
-    if stale:
-        trainer.counts.notes.append(f"{stale} checkpoints of another run were removed")
     if empty is not None:
         model = put_together(model, empty)
     _check_finite(model)
@@ -281,7 +279,7 @@ def _after_shortage(run: Run, args: TrainingArguments) -> tuple[Run, TrainingArg
         return run, args
     args = _with_cut(args, smaller, -(-micro * accumulation // smaller))
     rows = run.batch_rows or micro * accumulation * args.world_size
-    return replace(run, batch_rows=rows, notes=(found["note"],)), args
+    return replace(run, batch_rows=rows, notes=(*run.notes, found["note"])), args
 
 
 def _cut_as_in(start: Checkpoint, args: TrainingArguments) -> tuple[TrainingArguments, int]:

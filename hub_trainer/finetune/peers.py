@@ -21,6 +21,8 @@ from hub_trainer.errors import ExitCode, Interrupted, laid_out
 
 SILENT_SECONDS = 20.0
 """Without a sign for so long, a process is gone."""
+LOOK_SECONDS = 2.0
+"""The most that counts between two looks, which are a second apart."""
 GRACE_SECONDS = 3.0
 """For a process that failed as well to say so itself."""
 ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
@@ -49,6 +51,7 @@ class Peers:
     def watch(self) -> None:
         """Until training has ended: give signs, look for those of the others."""
         beats: dict[int, tuple[bytes, float]] = {}
+        looked = time.monotonic()
         try:
             while not self.ended.wait(1.0):
                 self.store.set(f"beat-{self.rank}", str(time.time()))
@@ -56,7 +59,8 @@ class Peers:
                     start_anew()
                 if self.store.check(["failed"]):
                     self._go_down(self.store.get("failed").decode())
-                for silent in self._silent(beats):
+                looked, before = time.monotonic(), looked
+                for silent in self._silent(beats, looked - before):
                     self._go_down(
                         f"Process {silent} of {self.count} is gone: no sign of it for"
                         f" {SILENT_SECONDS:.0f} seconds."
@@ -66,18 +70,20 @@ class Peers:
             told = str(error).splitlines()[0]
             self._go_down(f"The first process or the launcher is gone: {told}")
 
-    def _silent(self, beats: dict[int, tuple[bytes, float]]) -> list[int]:
-        now = time.monotonic()
+    def _silent(self, beats: dict[int, tuple[bytes, float]], passed: float) -> list[int]:
+        """Those without a new sign for too long, so many seconds after the look before."""
+        # While this process stood still itself it saw nobody, and that says nothing of them.
+        passed = min(passed, LOOK_SECONDS)
         for other in range(self.count):
             key = f"beat-{other}"
             beat = self.store.get(key) if self.store.check([key]) else b""
-            if other not in beats or beats[other][0] != beat:
-                beats[other] = (beat, now)
+            last, silence = beats.get(other, (None, 0.0))
+            beats[other] = (beat, silence + passed if beat == last else 0.0)
         done = [other for other in beats if self.store.check([f"done-{other}"])]
         return [
             other
-            for other, (_, since) in beats.items()
-            if now - since > SILENT_SECONDS and other not in done
+            for other, (_, silence) in beats.items()
+            if silence > SILENT_SECONDS and other not in done
         ]
 
     def _go_down(self, why: str) -> None:

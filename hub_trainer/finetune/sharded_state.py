@@ -4,12 +4,15 @@ Weights that learn and what the optimizer holds of them; frozen weights are neve
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 
 from hub_trainer.errors import TrainingError
 from hub_trainer.finetune.methods import trainable_state
@@ -23,7 +26,8 @@ WEIGHT, MOMENT = "weight.", "optimizer."
 def save_sharded(folder: Path, model: nn.Module, optimizer: Any) -> None:
     """Called by every process."""
     state = _weights(model) | _moments(model, optimizer)
-    dcp.save(state, checkpoint_id=folder / FOLDER)
+    with _as_raised():
+        dcp.save(state, checkpoint_id=folder / FOLDER)
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
@@ -98,4 +102,17 @@ def _load(state: dict[str, torch.Tensor], folder: Path, *, prefix: str) -> None:
             got=f"{len(odd)} names differ, the first is {odd[0].removeprefix(prefix)}",
             do="remove this folder to train from the start",
         )
-    dcp.load(state, storage_reader=reader)
+    with _as_raised():
+        dcp.load(state, storage_reader=reader)
+
+
+@contextmanager
+def _as_raised() -> Iterator[None]:
+    """What went wrong on the first process where something did, as an exception of its own kind.
+
+    torch wraps it in a BaseException, which passes whoever looks for a full disk.
+    """
+    try:
+        yield
+    except CheckpointException as error:
+        raise next(iter(error.failures.values()))[0] from error

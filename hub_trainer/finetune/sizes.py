@@ -65,11 +65,13 @@ def estimate_memory(
 ) -> dict[str, float]:
     """MiB of weights, gradients and Adam's two moments; activations come on top.
 
-    `in_own_dtype`: frozen weights are held in the dtype of the processor, else in float32.
+    `in_own_dtype`: frozen weights are held in the dtype of the processor, else in float32; so is
+    what a quantized base holds beside its layers in few bits.
     """
     frozen = parameters["total"] - parameters["trainable"] - parameters["quantized"]
     named = train.arguments.get("bf16")
-    dtype = training_dtype(train.method, bfloat16=named) if in_own_dtype else torch.float32
+    as_it_is = in_own_dtype and not train.method_facts.quantized
+    dtype = training_dtype(train.method, bfloat16=named) if as_it_is else torch.float32
     bits = train.language.quantization if train.language else "4bit"
     learned = parameters["trainable"] * LEARNED_BYTES / 2**20
     weights = frozen * dtype.itemsize + parameters["quantized"] * BYTES_OF_QUANTIZED[bits]

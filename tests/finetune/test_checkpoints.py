@@ -126,15 +126,60 @@ def test_another_run_is_not_resumed_and_is_cleared_away(tmp_path: Path) -> None:
     save(tmp_path, 2, digest="new")
     (tmp_path / ".staging-3").mkdir()
     assert newest_valid_checkpoint(tmp_path, run_digest="other") is None
-    assert clear_for(tmp_path, "new") == 1
+    assert clear_for(tmp_path, "new") == ["1 checkpoints of another run were removed"]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
 
 
 def test_clear_makes_the_folder_and_drops_what_has_no_manifest(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
-    assert clear_for(folder, "run") == 0
+    assert clear_for(folder, "run") == []
     (folder / "checkpoint-4").mkdir()
-    assert clear_for(folder, "run") == 1
+    told = "checkpoint-4 was passed over and removed: MANIFEST.json is missing"
+    assert clear_for(folder, "run") == [told]
+
+
+def test_clear_when_the_newest_do_not_read_back_then_each_is_named_with_its_file(
+    tmp_path: Path,
+) -> None:
+    paths = [save(tmp_path, step, digest="run") for step in (1, 2, 3, 4)]
+    flip(paths[1] / FILES[0])  # older than the one that is resumed from: nobody asks
+    (paths[3] / FILES[1]).unlink()
+    needing = save(tmp_path, 5, digest="run", needs=4)
+    assert clear_for(tmp_path, "run") == [
+        f"{needing.name} was passed over and removed: of checkpoint-4, the best so far,"
+        f" {FILES[1]} is missing",
+        f"checkpoint-4 was passed over and removed: {FILES[1]} is missing",
+    ]
+    assert newest_valid_checkpoint(tmp_path) == verified(paths[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("added.bin", b"x", "added.bin is not in its MANIFEST.json"),
+        (FILES[0], b"x", f"{FILES[0]} is not as it was written"),
+        (MANIFEST, b"{}", "MANIFEST.json is not one (KeyError)"),
+        (MANIFEST, b'{"files": {}, "digest": "0"}', "MANIFEST.json is not as it was written"),
+    ],
+)
+def test_clear_when_a_file_is_not_as_it_was_then_says_which(
+    name: str, content: bytes, fault: str, tmp_path: Path
+) -> None:
+    (save(tmp_path, 1, digest="run") / name).write_bytes(content)
+    told = f"checkpoint-1 was passed over and removed: {fault}"
+    assert clear_for(tmp_path, "run") == [told]
+
+
+def test_a_checkpoint_that_goes_is_renamed_first_and_never_half_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    gone: list[str] = []
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **how: gone.append(Path(path).name))
+    rotate(tmp_path, keep=2, spare=None)
+    assert set(gone) == {".staging-checkpoint-1"}
+    assert not (tmp_path / "checkpoint-1").exists()
 
 
 def test_a_write_that_fails_leaves_the_last_one_and_says_where_it_goes_on(tmp_path: Path) -> None:

@@ -63,6 +63,33 @@ def test_process_when_another_goes_then_it_says_so_and_goes_too(
     assert [word for word in [*words, "run the same command again"] if word not in told] == []
 
 
+class Store(dict[str, bytes]):
+    """What the processes have told."""
+
+    def check(self, keys: list[str]) -> bool:
+        return all(key in self for key in keys)
+
+
+def test_silence_when_this_process_stood_still_itself_then_it_says_nothing_of_others() -> None:
+    store, beats = Store({"beat-0": b"1", "beat-1": b"1"}), {}
+    watching = peers.Peers(store, 0, 2)
+    assert watching._silent(beats, 0.0) == []
+    for look in range(9):
+        store["beat-0"] = str(look).encode()
+        assert watching._silent(beats, 600.0) == []
+    for _ in range(9):
+        watching._silent(beats, 1.0)
+    store["beat-0"] = b"new"
+    assert watching._silent(beats, 2.0) == [1]
+    store["beat-1"] = b"2"
+    assert watching._silent(beats, 2.0) == []
+    for _ in range(11):
+        found = watching._silent(beats, 2.0)
+    store["done-0"], store["done-1"] = b"1", b"1"
+    assert found
+    assert watching._silent(beats, 2.0) == []
+
+
 def test_process_when_it_is_alone_or_all_end_then_nothing_is_said(tmp_path: Path) -> None:
     with watched_peers(0, 1) as alone:
         assert alone is None

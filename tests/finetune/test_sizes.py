@@ -53,7 +53,7 @@ def test_quantized_parameters_when_counted_then_they_are_those_held_in_few_bits(
     large = {"total": 3 * 2**20, "trainable": 0, "quantized": 2**20}
     monkeypatch.setattr(sizes, "training_dtype", lambda method, **named: torch.bfloat16)
     weights = estimate_memory(large, train, in_own_dtype=True)["weights"]
-    assert weights == pytest.approx(2 * 2 + (0.5 if bits == "4bit" else 1.0), abs=0.02)
+    assert weights == pytest.approx(2 * 4 + (0.5 if bits == "4bit" else 1.0), abs=0.02)
 
 
 def test_adapter_when_it_is_the_base_then_its_own_parameters_learn(
