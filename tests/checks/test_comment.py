@@ -103,6 +103,7 @@ def test_comment_when_hostile_then_says_closed_and_offers_no_way_on() -> None:
 def test_advice_when_listed_then_each_line_is_for_a_check_that_exists() -> None:
     folder = Path(__file__).parents[2] / "hub_trainer" / "checks"
     source = "".join(p.read_text() for p in folder.glob("*.py") if p.name != "comment.py")
+    source += (folder.parent / "stages" / "review.py").read_text()
     assert [name for name in ADVICE if f'"{name}"' not in source] == []
 
 
