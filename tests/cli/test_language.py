@@ -226,7 +226,8 @@ def test_prepare_when_a_template_refuses_a_dialogue_then_it_is_left_out_before_t
     content = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
     commit(hub, Repo(f"{OWNER}/chats", "dataset"), {"train.jsonl": content})
     note = "1 turn has the key 'ts', which the chat template never writes: it is not learned"
-    assert f"note: {note}" in cli("check", recipe("chats"), f"base_model={base}").err
+    checked = cli("check", recipe("chats"), f"base_model={base}").err
+    assert f"note: {note}" in " ".join(checked.split())
     told = cli("prepare", recipe("chats"), f"base_model={base}", "--json")
     assert told.code == 0, told.err
     assert f"prepare: {note}" in caplog.text
