@@ -90,6 +90,19 @@ def test_silence_when_this_process_stood_still_itself_then_it_says_nothing_of_ot
     assert watching._silent(beats, 2.0) == []
 
 
+class GoneStore(Store):
+    """Its process has ended."""
+
+    def set(self, key: str, value: str) -> None:
+        raise distributed.DistNetworkError("Broken pipe")
+
+
+def test_end_when_the_store_is_gone_already_then_it_is_the_end_all_the_same() -> None:
+    ending = peers.Peers(GoneStore(), 1, 2)
+    ending.done()
+    ending.fail(TrainingError("The disk is full."))
+
+
 def test_process_when_it_is_alone_or_all_end_then_nothing_is_said(tmp_path: Path) -> None:
     with watched_peers(0, 1) as alone:
         assert alone is None
