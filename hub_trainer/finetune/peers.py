@@ -119,9 +119,9 @@ def watched_peers(rank: int, count: int) -> Iterator[Peers | None]:
         peers.done()
         raise
     except BaseException as error:
-        if _is_of_exchange(error):
+        if is_of_exchange(error):
             # Another process is gone, and the thread will say which.
-            thread.join(SILENT_SECONDS + 2 * GRACE_SECONDS)
+            thread.join(2 * SILENT_SECONDS + GRACE_SECONDS)
         peers.fail(error)
         raise
     else:
@@ -138,7 +138,8 @@ def start_anew() -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
-def _is_of_exchange(error: BaseException) -> bool:
+def is_of_exchange(error: BaseException) -> bool:
+    """Whether another process was lost in the middle of an exchange with it."""
     return isinstance(error, DistBackendError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error).lower()
     )
