@@ -5,10 +5,12 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from hub_trainer.away.automation import secrets_here
 from hub_trainer.away.job import LABEL, order_of
@@ -20,7 +22,6 @@ from hub_trainer.hub_jobs import AT_WORK, HubJobs
 from hub_trainer.lineage import Pins, RoundRecord, pin_round
 from hub_trainer.loop import (
     Start,
-    begin_round,
     curate_ratings,
     push_space,
     run_stage,
@@ -175,9 +176,10 @@ class Look:
         """Training rows more than the last round had; None where any number is enough."""
         if self._orders.min_rows <= 1 or start.record is None:
             return None
-        begin_round(start)
-        pin_round(self._file.recipe, start.round_dir, self._hub)
-        now = run_stage("collect", self._file.recipe, start.round_dir, self._hub).outputs
+        # Thrown away: a round that was begun here would keep its pins when more rows come.
+        with tempfile.TemporaryDirectory(prefix="hub-trainer-look-") as scratch:
+            pin_round(self._file.recipe, Path(scratch), self._hub)
+            now = run_stage("collect", self._file.recipe, Path(scratch), self._hub).outputs
         collected = CollectReport.from_json(now).datasets
         return _train_rows(collected) - _train_rows(start.record.datasets)
 

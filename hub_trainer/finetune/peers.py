@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,16 @@ class Peers:
     def fail(self, error: BaseException) -> None:
         """Tell the others why this process stops."""
         told = str(error).splitlines() or [type(error).__name__]
-        self.store.set("failed", f"Process {self.rank} of {self.count} stopped: {' '.join(told)}")
+        self._tell("failed", f"Process {self.rank} of {self.count} stopped: {' '.join(told)}")
+
+    def done(self) -> None:
+        """Tell the others that no sign of this process is to be expected any more."""
+        self._tell(f"done-{self.rank}", "1")
+
+    def _tell(self, key: str, value: str) -> None:
+        # Where the one that holds the store has ended before, nobody is left to be told.
+        with suppress(RuntimeError):
+            self.store.set(key, value)
 
     def begin_again(self) -> None:
         """Start every process anew, in its place: each goes on from the last checkpoint."""
@@ -107,16 +116,16 @@ def watched_peers(rank: int, count: int) -> Iterator[Peers | None]:
     try:
         yield peers
     except Interrupted:
-        peers.store.set(f"done-{rank}", "1")
+        peers.done()
         raise
     except BaseException as error:
-        if _is_of_exchange(error):
+        if is_of_exchange(error):
             # Another process is gone, and the thread will say which.
-            thread.join(SILENT_SECONDS + 2 * GRACE_SECONDS)
+            thread.join(2 * SILENT_SECONDS + GRACE_SECONDS)
         peers.fail(error)
         raise
     else:
-        peers.store.set(f"done-{rank}", "1")
+        peers.done()
     finally:
         peers.ended.set()
         thread.join()
@@ -129,7 +138,8 @@ def start_anew() -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
-def _is_of_exchange(error: BaseException) -> bool:
+def is_of_exchange(error: BaseException) -> bool:
+    """Whether another process was lost in the middle of an exchange with it."""
     return isinstance(error, DistBackendError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error).lower()
     )

@@ -59,7 +59,7 @@ from hub_trainer.finetune.evaluation import (
 from hub_trainer.finetune.interrupts import StopRequest
 from hub_trainer.finetune.methods import resting_modules, trainable_state
 from hub_trainer.finetune.objective import default_objective
-from hub_trainer.finetune.peers import Peers
+from hub_trainer.finetune.peers import Peers, is_of_exchange
 from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource, RunsModel
 from hub_trainer.finetune.sharded_state import (
     load_optimizer,
@@ -490,6 +490,8 @@ class FitTrainer(Trainer):
                 is_writer=self.is_world_process_zero(),
             )
         except (OSError, RuntimeError, SafetensorError) as error:
+            if is_of_exchange(error):
+                raise  # no fault of the disk: another process is gone
             raise checkpoints.save_failed(folder, step, error) from error
         if self.is_world_process_zero():
             self._rotate(written)

@@ -249,6 +249,7 @@ def test_look_when_the_hub_is_gone_then_its_code_says_so(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_rounds_when_published_then_rows_are_counted_and_nothing_new_starts_nothing(
     cli: Cli,  # noqa: F811
     hub: Hub,  # noqa: F811

@@ -11,13 +11,13 @@ import torch
 from torch import distributed
 
 from hub_trainer.errors import Interrupted, TrainingError
-from hub_trainer.finetune import peers
+from hub_trainer.finetune import checkpoints, peers
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.peers import watched_peers
 from hub_trainer.finetune.plan import FitPlan
 from tests.finetune.processes import together
 from tests.finetune.test_engine import ShortOfMemory
-from tests.finetune.tiny import text_data
+from tests.finetune.tiny import bert, text_data
 
 
 def waiting(folder: Path, how: str) -> None:
@@ -88,6 +88,31 @@ def test_silence_when_this_process_stood_still_itself_then_it_says_nothing_of_ot
     store["done-0"], store["done-1"] = b"1", b"1"
     assert found
     assert watching._silent(beats, 2.0) == []
+
+
+def test_exchange_when_it_breaks_while_a_checkpoint_is_written_then_no_disk_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: Any, **__: Any) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")
+
+    monkeypatch.setattr(checkpoints, "write_checkpoint", breaks)
+    arguments = {"max_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        fine_tune(bert(), text_data(validation=None), FitPlan("full", arguments), out_dir=tmp_path)
+
+
+class GoneStore(Store):
+    """Its process has ended."""
+
+    def set(self, key: str, value: str) -> None:
+        raise distributed.DistNetworkError("Broken pipe")
+
+
+def test_end_when_the_store_is_gone_already_then_it_is_the_end_all_the_same() -> None:
+    ending = peers.Peers(GoneStore(), 1, 2)
+    ending.done()
+    ending.fail(TrainingError("The disk is full."))
 
 
 def test_process_when_it_is_alone_or_all_end_then_nothing_is_said(tmp_path: Path) -> None:
