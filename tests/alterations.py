@@ -117,6 +117,12 @@ def _ground(image: Image.Image) -> tuple[int, ...]:
     return tuple(int(value) for value in np.median(ring, axis=0))
 
 
+def _rolled(image: Image.Image, rng: Rng, most: int) -> Image.Image:
+    """Shifted, what leaves on one side entering on the other."""
+    step = max(1, round(most * min(image.size) / 28))
+    return Image.fromarray(np.roll(np.asarray(image), rng.choice([-step, step], 2), (0, 1)))
+
+
 def _shift(image: Image.Image, rng: Rng, most: int) -> Image.Image:
     step = max(1, round(most * min(image.size) / 28))
     x, y = (int(rng.integers(1, step + 1) * rng.choice([-1, 1])) for _ in range(2))
@@ -129,6 +135,11 @@ def _rotated(image: Image.Image, rng: Rng, degrees: float) -> Image.Image:
     return image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=_ground(image))
 
 
+def _turned(image: Image.Image, rng: Rng, degrees: float) -> Image.Image:
+    """Rotated, as most programs do it: its corners black."""
+    return image.rotate(degrees * float(rng.choice([-1, 1])), Image.Resampling.BILINEAR)
+
+
 def _noisy(image: Image.Image, rng: Rng, sigma: float) -> Image.Image:
     pixels = np.asarray(image) + rng.normal(0, sigma, (image.height, image.width, 3))
     return Image.fromarray(np.clip(pixels, 0, 255).astype("uint8"))
@@ -138,6 +149,35 @@ def _cropped(image: Image.Image, rng: Rng, share: float) -> Image.Image:
     left, top, right, bottom = rng.uniform(0, share, 4) * np.tile(image.size, 2)
     box = (round(left), round(top), image.width - round(right), image.height - round(bottom))
     return image.crop(box)
+
+
+def _zoomed(image: Image.Image, share: float) -> Image.Image:
+    """Without a share of its sides, as large as it was."""
+    x, y = (max(1, round(side * share / 2)) for side in image.size)
+    inner = image.crop((x, y, image.width - x, image.height - y))
+    return inner.resize(image.size, Image.Resampling.BICUBIC)
+
+
+def _marked(image: Image.Image, rng: Rng) -> Image.Image:
+    """With a rectangle in a corner, as a watermark or a date stamp is."""
+    box = (max(3, image.width // 5), max(2, image.height // 6))
+    place = [
+        int(rng.choice([1, side - part - 1])) for side, part in zip(image.size, box, strict=True)
+    ]
+    image = image.copy()
+    image.paste((255, 0, 0), (*place, place[0] + box[0], place[1] + box[1]))
+    return image
+
+
+def _half(image: Image.Image, rng: Rng) -> Image.Image:
+    width, height = image.size
+    halves = [(0, 0, width, height // 2), (0, height // 2, width, height)]
+    halves += [(0, 0, width // 2, height), (width // 2, 0, width, height)]
+    return image.crop(halves[int(rng.integers(4))])
+
+
+def _tiled(image: Image.Image, across: int, down: int) -> Image.Image:
+    return Image.fromarray(np.tile(np.asarray(image), (down, across, 1)))
 
 
 def _scaled(image: Image.Image, factor: float) -> Image.Image:
@@ -175,6 +215,19 @@ IMAGES: Mapping[str, Alteration] = {
     "jpeg": _image(lambda image, rng: _jpeg(image, 60)),
     "noise": _image(lambda image, rng: _noisy(image, rng, 6)),
     "blurred": _image(lambda image, rng: image.filter(ImageFilter.GaussianBlur(0.6))),
+    "shifted by 3, all round": _image(lambda image, rng: _rolled(image, rng, 3)),
+    "turned by 5, black corners": _image(lambda image, rng: _turned(image, rng, 5)),
+    "turned by 15, black corners": _image(lambda image, rng: _turned(image, rng, 15)),
+    "cropped by a quarter": _image(lambda image, rng: _zoomed(image, 0.25)),
+    "marked": _image(_marked),
+    "marked, turned, mirrored": _image(
+        lambda image, rng: ImageOps.mirror(_rotated(_marked(image, rng), rng, 3))
+    ),
+    "half": _image(_half),
+    "twice side by side": _image(lambda image, rng: _tiled(image, 2, 1)),
+    "four times": _image(lambda image, rng: _tiled(image, 2, 2)),
+    "much brighter": _image(lambda image, rng: ImageEnhance.Brightness(image).enhance(1.5)),
+    "much noise": _image(lambda image, rng: _noisy(image, rng, 30)),
     "shifted, negative": _image(lambda image, rng: ImageOps.invert(_shift(image, rng, 2))),
     "turned, mirrored, noise": _image(
         lambda image, rng: _noisy(ImageOps.mirror(_rotated(image, rng, 3)), rng, 4)
