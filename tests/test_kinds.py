@@ -70,7 +70,6 @@ KINDS = {
             "cards/notices.py": ("card.get('tags')",),
             "checks/reading.py": ("content['labels']",),
             "metrics/__init__.py": ("Literal['labels', 'answers', 'likelihoods', 'preferences']",),
-            "plan/plan_table.py": ("planned['labels']",),
             "rows/canonical.py": ("kind == 'number'",),
             # The table of columns, and what datasets call each.
             "recipe/columns.py": ("{'label': 'label', ",),
@@ -102,7 +101,13 @@ KINDS = {
             "rows/layout.py": ("reader not in READERS",),
         },
     ),
-    "tasks": Kind(frozenset(TASKS), {}),
+    "tasks": Kind(
+        frozenset(TASKS),
+        {
+            # The table of tasks itself.
+            "recipe/task_table.py": ("{'text-classification': ",),
+        },
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hub_trainer.answers import Answer
 from hub_trainer.checks.quoting import listed
 from hub_trainer.inputs import Measure, load_input
+from hub_trainer.inputs.dates import EXAMPLE, holds_dates, read_date
 
 Row = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
@@ -100,6 +101,8 @@ def _compare(
         if _are_numbers(known) and _are_numbers(values):
             measure = measures.get(name, Measure())
             found.append(_compare_numbers(name, values, known, measure, CHANCE / (2 * len(ours))))
+        elif holds_dates(known):
+            found.append(_compare_dates(name, values, known))
         else:
             found.append(_compare_categories(name, values, known, len(ours)))
     enough = {
@@ -245,6 +248,38 @@ def _unit(new: FloatArray, base: FloatArray) -> str:
         if abs(factor * times - 1) < 0.15:
             return f"; a {times}th of the dataset's"
     return ""
+
+
+# --- dates
+
+
+def _compare_dates(name: str, values: Sequence[Any], known: Sequence[Any]) -> Shift | None:
+    """Cells that are no dates as they are read, or that lie far from all of the dataset's."""
+    days = [read_date(value) if isinstance(value, str) else None for value in values]
+    odd = [n for n, value in enumerate(values) if value is not None and days[n] is None]
+    base = sorted(found for one in known if isinstance(one, str) and (found := read_date(one)))
+    usual = f"{base[0]:%Y-%m-%d} to {base[-1]:%Y-%m-%d}"
+    if odd:
+        held = _commonest(Counter(str(values[n]) for n in odd))
+        hold = "holds" if len(odd) == 1 else "hold"
+        what = (
+            f"{len(odd)} of {len(values)} rows {hold} {held}, which cannot be read as a date; the "
+            f"dataset's rows hold dates, as {EXAMPLE}, from {usual}"
+        )
+        return Shift(name, what, tuple(n + 1 for n in odd))
+    if len(base) < MIN_BASE_ROWS:
+        return None
+    theirs = np.array([one.timestamp() for one in base])
+    ours = np.array([one.timestamp() if one else np.nan for one in days])
+    width = FAR * float(theirs.max() - theirs.min())
+    far = np.flatnonzero((ours > theirs.max() + width) | (ours < theirs.min() - width))
+    if not len(far):
+        return None
+    named = sorted({one.date().isoformat() for n in far if (one := days[int(n)])})
+    held = ", ".join(named[:MAX_QUOTED]) + (" and others" if len(named) > MAX_QUOTED else "")
+    hold = "holds" if len(far) == 1 else "hold"
+    what = f"{len(far)} of {len(values)} rows {hold} {held}; the dataset's rows hold {usual}"
+    return Shift(name, what, _numbers(far))
 
 
 # --- categories

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 REACH = 0.6
 """Distance within which pictures are near when the recipe's `near` is 0.85."""
+NEARER = 0.9
+"""How much nearer than chance among the references a copy must be, by a form with a share of its
+own: chance as near as that is then an exception."""
 SMALL_SIDE = 16
 CANDIDATES = 4
 LEAST_CANDIDATE = 0.5
@@ -146,7 +149,7 @@ def _settled(form: _Form, pictures: "np.ndarray") -> tuple["np.ndarray", "np.nda
         stretch = 1.0
         if form.chance_share is not None:
             # One in which chance comes near must not shorten the reach of the others.
-            usual = float(np.sort(chance.own)[int(form.chance_share * count)])
+            usual = NEARER * float(np.sort(chance.own)[int(form.chance_share * count)])
             stretch = max(min(form.reach, usual) / REACH, 1e-3)
         scales.append(np.maximum(chance.alone, 1e-3) * stretch)
         owns.append(chance.own / stretch)

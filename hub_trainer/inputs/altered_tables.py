@@ -3,10 +3,12 @@
 Each column gives evidence, in nats: how seldom a row would come as near to the reference's value by
 chance, from the values of the references themselves. A column whose value was replaced costs a
 little, whatever it holds now. So a copy is seen with one number moved, all numbers shaken, or a
-column in another unit, and columns of few values prove little. The distance of two rows is the
+column in another unit, and columns of few values prove little; the very value of one reference
+alone proves more, the fewer of them agree. The distance of two rows is the
 share of the reference's own evidence that is missing; rows that prove too little are never near.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +40,8 @@ class _Ranks:
 
     first: "np.ndarray"
     last: "np.ndarray"
+    known: "np.ndarray"
+    """Whether a reference has the very value; a number between two of them has a place as well."""
 
 
 class References:
@@ -105,10 +109,14 @@ class References:
         import numpy as np
 
         evidence = np.zeros(candidates.shape, np.float32)
-        for mine, theirs, width in zip(cells, self._cells, self._widths, strict=True):
+        for column, mine, theirs, width in zip(
+            self._columns, cells, self._cells, self._widths, strict=True
+        ):
             last = np.maximum(mine.last[rows, None], theirs.last[candidates])
             first = np.minimum(mine.first[rows, None], theirs.first[candidates])
             evidence += self._column_evidence(last - first, width[candidates])
+            is_same = mine.known[rows, None] & (last - first == 1)
+            evidence += column.of_the_same * is_same
         missing = 1 - evidence / np.maximum(self._evidence[candidates], 1e-6)
         least = np.log(self._size) + MARGIN
         found: np.ndarray = np.where(evidence >= least, np.maximum(missing, 0), np.inf)
@@ -147,22 +155,28 @@ class _Column:
         self._sorted = np.sort(np.array(known if self._is_number else [], float))
         self._counts = Counter(known)
         self._codes = {word: n for n, word in enumerate(self._counts)}
+        pairs = len(contents) * (len(contents) - 1) / 2
+        alike = sum(count * (count - 1) / 2 for count in self._counts.values())
+        self.of_the_same = max(0.0, math.log((pairs + 1) / (alike + 1) / (len(contents) + 1)))
+        """Nats that a value proves which is the same as of one reference alone, beside its place:
+        in a column of which hardly two agree, its share is far below one in all."""
 
     def ranks(self, contents: Sequence[Row]) -> _Ranks:
         """The cells of rows; a gap, or a word that no reference holds, is far from all others."""
         import numpy as np
 
         values = [self._level(row.get(self._name)) for row in contents]
+        known = np.array([value in self._counts for value in values], bool)
         if not self._is_number:
             pairs = np.array([self._place(value) for value in values]).reshape(-1, 2)
-            return _Ranks(pairs[:, 0], pairs[:, 1])
+            return _Ranks(pairs[:, 0], pairs[:, 1], known)
         numbers = np.array([v if isinstance(v, float) else np.nan for v in values], float)
         first = np.searchsorted(self._sorted, numbers, "left")
         last = np.searchsorted(self._sorted, numbers, "right")
         last = np.maximum(last, first + 1)
         for row in np.flatnonzero(np.isnan(numbers)):
             first[row], last[row] = self._place(values[row])
-        return _Ranks(first, last)
+        return _Ranks(first, last, known)
 
     def _place(self, value: Any) -> tuple[int, int]:
         if value is None:

@@ -44,7 +44,7 @@ class PartialForm:
     """References as they are, to be compared with pictures of which parts may be lost or added."""
 
     reach: float = 0.7
-    chance_share: float | None = 0.02
+    chance_share: float | None = 0.005
 
     def __init__(self, views: "np.ndarray") -> None:
         import numpy as np
@@ -97,6 +97,8 @@ class PartialForm:
         rows = np.repeat(np.arange(len(views)), count)
         likely = best[rows, others] >= LEAST_CANDIDATE
         rows, others = rows[likely], others[likely]
+        if not len(rows):
+            return rows, others, rows, rows
         likeness = np.abs(np.einsum("psd,tpd->pst", small[rows], self._small[:, others]))
         likeness[:, 8:, 1:] = 0
         seen_as, moves = np.divmod(likeness.reshape(len(rows), -1).argmax(axis=1), len(_moves()))

@@ -12,6 +12,7 @@ from hub_trainer.answers.label_names import is_alike, nearest_told, plain_label
 from hub_trainer.answers.labels import cells_of_text, split_cells
 from hub_trainer.errors import CellsRefused, DataError
 from hub_trainer.inputs import load_input
+from hub_trainer.inputs.dates import EXAMPLE, read_date
 from hub_trainer.inputs.media import medium_of_feature
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
 from hub_trainer.rows.canonical import as_input, column_of
@@ -32,6 +33,8 @@ FORMATS = {"parquet": "parquet", "csv": "csv", "json": "jsonl"}
 MAX_LISTED = 20
 MAX_MISFITS = 3
 """Cells of one column that are named."""
+SETS = ("optional", "categories", "dates")
+"""Fields of a schema that are sets of columns."""
 SAMPLE_ROWS = 1000
 """Rows of the dataset from which its own columns are told."""
 
@@ -50,6 +53,8 @@ class OwnSchema:
     encoding: str = "utf-8"
     decimal: str = "."
     """The decimal sign in its CSV files."""
+    dates: frozenset[str] = frozenset()
+    """Columns of texts that are all dates."""
     categories: frozenset[str] = frozenset()
     """Columns of texts in which a word such as NA is a gap, where a file of plain text has one."""
 
@@ -86,13 +91,13 @@ class OwnSchema:
 
     def to_json(self) -> dict[str, Any]:
         """As arguments of a call into a child."""
-        sets = {"optional": sorted(self.optional), "categories": sorted(self.categories)}
+        sets = {name: sorted(getattr(self, name)) for name in SETS}
         return {**asdict(self), **sets}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "OwnSchema":
         """From the answer of `describe_folder`."""
-        sets = {name: frozenset(content.get(name, ())) for name in ("optional", "categories")}
+        sets = {name: frozenset(content.get(name, ())) for name in SETS}
         return cls(**{**content, **sets})
 
 
@@ -114,6 +119,7 @@ def describe_folder(folder: str, split: str) -> dict[str, Any]:
         "label": label,
         "optional": sorted(({*features} - needed) | ((empty | counted) - {label})),
         "categories": sorted(_categories(raw, label)),
+        "dates": sorted(_dates(raw, label)),
     }
     if reader == "csv":
         settings = CsvSettings.of(csv, card_configs(read_card(path)).get(raw.config, {}))
@@ -154,6 +160,16 @@ def _needed(raw: RawSplit) -> tuple[str | None, set[str]]:
     if spec.input.has_features:
         return label, columns
     return label, {spec.columns.get(name, name) for name in spec.kinds}
+
+
+def _dates(raw: RawSplit, label: str | None) -> set[str]:
+    """Columns of texts of which each is a date."""
+    found = set()
+    for name in raw.table.column_names:
+        known = raw.table[name].drop_null().to_pylist() if name != label else []
+        if known and all(isinstance(one, str) and read_date(one) for one in known):
+            found.add(name)
+    return found
 
 
 def _categories(raw: RawSplit, label: str | None) -> set[str]:
@@ -328,7 +344,7 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
     elif name == schema.label and pa.types.is_string(kind):
         column = label_texts(column_of(raw, theirs))
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        column = _texts(raw, theirs, place, is_category=name in schema.categories)
+        column = _texts(raw, theirs, schema, name, place)
     elif pa.types.is_nested(kind) or holds_json(kind):
         cells = raw.json.get(theirs, column)
         return column if column.type == kind else fitted(plain_values(cells), kind, where=place)
@@ -345,13 +361,34 @@ def _column(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, kind: Any,
         ) from None
 
 
-def _texts(raw: RawSplit, theirs: str, where: str, *, is_category: bool) -> Any:
+def _assert_dates(column: "pa.Array", name: str, where: str) -> None:
+    """Raise CellsRefused for texts that cannot be read as a date."""
+    texts = column.to_pylist()
+    gaps = {None, "", *GAP_WORDS}
+    odd = [
+        n
+        for n, one in enumerate(texts, start=1)
+        if (one and one.strip()) not in gaps and read_date(one) is None
+    ]
+    if odd:
+        raise CellsRefused(
+            "A cell cannot be read as a date.",
+            rows=odd,
+            where=where,
+            got=_misfits_told(column, odd),
+            do=f"The dataset's {name} holds dates: write them as {EXAMPLE}.",
+        )
+
+
+def _texts(raw: RawSplit, theirs: str, schema: OwnSchema, name: str, where: str) -> Any:
     """Texts as written; of the categories of a file without types, words for a gap are null."""
-    if is_category and raw.untyped:
-        column = as_input(raw, theirs)
-        column = replace(column, values=raw.as_written(theirs))
-        return load_input("table").read(column, where).combine_chunks()
-    return raw.as_written(theirs).combine_chunks()
+    column = raw.as_written(theirs).combine_chunks()
+    if name in schema.dates:
+        _assert_dates(column, name, where)
+    if name in schema.categories and raw.untyped:
+        of_table = replace(as_input(raw, theirs), values=raw.as_written(theirs))
+        return load_input("table").read(of_table, where).combine_chunks()
+    return column
 
 
 def _misfits(column: "pa.Array", kind: Any) -> list[int]:

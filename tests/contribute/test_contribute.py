@@ -438,7 +438,7 @@ def test_rows_when_none_can_be_used_then_no_recipe_is_spoken_of(shop: Shop, tmp_
     file = tmp_path / "empty.csv"
     file.write_text('text,label\n"",ham\n')
     error = _error(shop, file, repo)
-    assert (error.what, error.got) == ("No row is left after cleaning.", "1 rows: 1 no text")
+    assert (error.what, error.got) == ("No row is left after cleaning.", "1 row: 1 no text")
     assert error.do == (
         "Correct the rows, or leave them out: the dataset's own rows can be read so."
     )
@@ -605,6 +605,29 @@ def test_numbers_when_given_as_words_then_error_names_the_column(
     assert error.what == "Column 'age' cannot be written as the dataset has it."
     assert error.got == "'old' in row 1, string"
     assert error.do == "The dataset's age is int64; write the values so."
+
+
+def test_dates_when_the_dataset_has_nothing_else_then_other_texts_are_named(
+    shop: Shop, tmp_path: Path
+) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"day": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    days = ["2024-01-31", "2024-02-01", None]
+    content = _parquet({"day": days, "label": [0, 1, 0]}, features)
+    repo = shop._dataset(f"{shop.local.user}/days", content)
+    file = tmp_path / "x.csv"
+    file.write_text("day,label\n2024-03-01,a\n31.02.2024,b\n,a\nNA,b\n03/04/2024,a\n01.03.2024,b\n")
+    error = _error(shop, file, repo)
+    told = [one for one in error.problems if one.message == "A cell cannot be read as a date."]
+    assert [(one.got, one.do) for one in told] == [
+        (
+            "'31.02.2024' in row 2, '03/04/2024' in row 5, string",
+            "The dataset's day holds dates: write them as 2024-03-31.",
+        )
+    ]
 
 
 def test_number_when_one_is_a_word_beside_decimal_commas_then_the_word_is_named(

@@ -106,6 +106,8 @@ def test_tables_when_a_date_is_moved_by_days_or_written_otherwise_then_a_copy_is
     moved = [{**row, "day": (row["day"] + timedelta(days=2)).strftime(way)} for row in rows[:100]]
     found = find_leakage(moved, sealed, "table", 0.85)
     assert sum(match.row == match.reference for match in found) >= 98
+    elsewhere = [{**row, "day": sealed[-n - 1]["day"]} for n, row in enumerate(sealed[:100])]
+    assert len(find_leakage(elsewhere, sealed, "table", 0.85)) >= 90
     honest = [{**row, "day": row["day"].isoformat()} for row in rows[300:]]
     assert len(find_leakage(honest, sealed, "table", 0.85)) <= 9
 
