@@ -159,6 +159,7 @@ def test_answer_when_an_earlier_one_is_chosen_then_that_is_rated_and_marked(
 
 def test_answer_when_cut_by_its_length_then_says_so(page: Any, pairs: Any) -> None:
     _say(page, "one two")
+    page.get_by_role("button", name="Good answer").wait_for()
     _say(page, "cut it")
     page.get_by_text("It was cut here").wait_for()
     assert page.get_by_text("It was cut here").count() == 1
