@@ -192,8 +192,10 @@ class References:
         """The share of a text's own evidence that a longer reference lacks, if there is enough."""
         text, reference = content[0], self._contents[number][0]
         is_part = PART * len(reference.joined) <= len(text.joined) < len(reference.joined)
+        if len(content) > 1 or not is_part:
+            return math.inf
         full = sum(map(self._rarity, text.distinct))
-        if len(content) > 1 or not is_part or full < self._least:
+        if full < self._least:
             return math.inf
         return 1 - self._evidence_in(reference, text, full) / full
 
