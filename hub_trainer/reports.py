@@ -343,3 +343,56 @@ def _from_flat_results(content: Mapping[str, Any]) -> dict[str, Any]:
 def _known(cls: type[Any], content: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a dataclass that there are; other versions had fewer, or others."""
     return {one.name: content[one.name] for one in fields(cls) if one.name in content}
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Where a round's model is; None while it is nowhere."""
+
+    repo_id: str | None = None
+    commit_sha: str | None = None
+    pull_request: int | None = None
+    """Number of the one that holds it, when it was not promoted."""
+    url: str | None = None
+    """Page of that pull request."""
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What is known of a round, from its folder or from the Hub; None of stages not yet run."""
+
+    round: int
+    model: ModelPlace
+    verdict: str | None = None
+    reasons: Sequence[str] = ()
+    parent: str | None = None
+    baselines: Sequence[Mapping[str, Any]] | None = None
+    metrics: Metrics | None = None
+    published: Metrics | None = None
+    """Those of the model that was published before, on the same rows."""
+    p_value: float | None = None
+    win_rate: Mapping[str, float] | None = None
+    primary: str | None = None
+    num_examples: int | None = None
+    round_dir: str | None = None
+    """None where the round was made elsewhere."""
+    left_out: Mapping[str, Mapping[str, int] | None] | None = None
+    """Stage -> reason -> rows; None of a round read from the Hub."""
+    tune: Mapping[str, Any] | None = None
+    train: Mapping[str, Any] | None = None
+    created_at: str | None = None
+    """Of a round read from the Hub, as are its datasets."""
+    datasets: Sequence[Mapping[str, Any]] | None = None
+    start: str | None = None
+    """How a run began, of a round that one has made or looked at."""
+    new: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it: of where it came from only what that place knows."""
+        content = asdict(self)
+        for name in ("left_out", "created_at", "datasets"):
+            if content[name] is None:
+                del content[name]
+        if self.start is None:
+            del content["start"], content["new"]
+        return content

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from hub_trainer.cards.rounds_plot import RoundPoint, plot_points
 from hub_trainer.metrics.senses import with_sense
+from hub_trainer.reports import RoundResult
 from hub_trainer.stats import readable
 
 BASELINES = {"constant": "constant answer", "base": "base model", "probe": "cheap probe"}
@@ -77,9 +78,7 @@ class Round(Protocol):
         ...
 
 
-def render_status(
-    records: Sequence[Round], results: Sequence[Mapping[str, Any]] = ()
-) -> RenderableType:
+def render_status(records: Sequence[Round], results: Sequence[RoundResult] = ()) -> RenderableType:
     """One line per round: verdict, metric with interval, p-value, commit and parent.
 
     After a last round that was not promoted stand the two ways on, from its entry in `results`.
@@ -119,28 +118,28 @@ def plot_rounds(records: Sequence[Round], path: Path) -> None:
     )
 
 
-def render_result(result: Mapping[str, Any]) -> RenderableType:
-    """What a round has come to, from the keys of `--json`."""
+def render_result(result: RoundResult) -> RenderableType:
+    """What a round has come to."""
     parts: list[RenderableType] = [_headline(result)]
-    if result.get("train"):
-        parts.append(Text(_training(result["train"])))
-    if result.get("metrics"):
+    if result.train:
+        parts.append(Text(_training(result.train)))
+    if result.metrics:
         parts.append(_metrics_table(result))
-    if result.get("win_rate"):
-        parts.append(Text(f"  win rate over the published model {_estimate(result['win_rate'])}"))
-    parts += [Text(f"  {reason}") for reason in result.get("reasons") or []]
+    if result.win_rate:
+        parts.append(Text(f"  win rate over the published model {_estimate(result.win_rate)}"))
+    parts += [Text(f"  {reason}") for reason in result.reasons]
     parts += map(Text, ways_on(result))
     return Group(*parts)
 
 
-def ways_on(result: Mapping[str, Any]) -> list[str]:
+def ways_on(result: RoundResult) -> list[str]:
     """Where a model that was not promoted waits, and what can be done; nothing for any other."""
-    model = result["model"]
-    if result.get("verdict") not in ("hold", "reject") or not model.get("pull_request"):
+    model = result.model
+    if result.verdict not in ("hold", "reject") or not model.pull_request:
         return []
-    page = model.get("url") or f"of {model['repo_id']}"
+    page = model.url or f"of {model.repo_id}"
     return [
-        f"The model waits in pull request {model['pull_request']}: {page}",
+        f"The model waits in pull request {model.pull_request}: {page}",
         "  Either merge it there by hand: then it is the published model, against the gate's word.",
         "  Or change what it learns from: merge data (hub-trainer review), turn ratings into rows "
         "(hub-trainer curate), change the base model or the train section; then hub-trainer run.",
@@ -160,15 +159,15 @@ def _points(records: Sequence[Round], metric: str) -> Iterator[RoundPoint]:
             yield RoundPoint(record.round, found["value"], low, high, verdict)
 
 
-def _headline(result: Mapping[str, Any]) -> Text:
-    text = Text(f"Round {result['round']}: ")
-    text.append_text(_verdict(result.get("verdict") or "not evaluated yet"))
-    model = result["model"]
-    if model["repo_id"]:
-        request = f", pull request {model['pull_request']}" if model["pull_request"] else ""
-        text.append(f", {model['repo_id']} at {_place(model['commit_sha'], None)}{request}")
-    if result["round_dir"]:  # null where the round was made elsewhere
-        text.append(f"  ({result['round_dir']})")
+def _headline(result: RoundResult) -> Text:
+    text = Text(f"Round {result.round}: ")
+    text.append_text(_verdict(result.verdict or "not evaluated yet"))
+    model = result.model
+    if model.repo_id:
+        request = f", pull request {model.pull_request}" if model.pull_request else ""
+        text.append(f", {model.repo_id} at {_place(model.commit_sha, None)}{request}")
+    if result.round_dir:  # null where the round was made elsewhere
+        text.append(f"  ({result.round_dir})")
     return text
 
 
@@ -181,23 +180,23 @@ def _training(fit: Mapping[str, Any]) -> str:
     )
 
 
-def _metrics_table(result: Mapping[str, Any]) -> Table:
-    published = result.get("published")
+def _metrics_table(result: RoundResult) -> Table:
+    published = result.published
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric")
-    table.add_column(f"round {result['round']} [95 %]", justify="right")
+    table.add_column(f"round {result.round} [95 %]", justify="right")
     if published:
         table.add_column("published before", justify="right")
-    baselines = [] if published else result.get("baselines") or []
+    baselines = [] if published else result.baselines or []
     for one in baselines:
         table.add_column(BASELINES.get(one["name"], one["name"]), justify="right")
-    for metric, value in result["metrics"].items():
-        row = [Text(_estimate(value), style="bold" if metric == result["primary"] else "")]
+    for metric, value in (result.metrics or {}).items():
+        row = [Text(_estimate(value), style="bold" if metric == result.primary else "")]
         row += [Text(_estimate(published.get(metric)))] if published else []
         row += [Text(_estimate(one["metrics"].get(metric), interval=False)) for one in baselines]
         table.add_row(with_sense(metric), *row)
-    if result.get("p_value") is not None:
-        table.caption = f"p = {result['p_value']:.2g} on {result['num_examples']:,} test examples"
+    if result.p_value is not None:
+        table.caption = f"p = {result.p_value:.2g} on {result.num_examples:,} test examples"
         table.caption_justify = "left"
     return table
 

@@ -167,7 +167,7 @@ def run(
                 as_json=as_json,
             )
             return
-        from hub_trainer.loop import begin_round, result_of_start, run_round, start_round
+        from hub_trainer.loop import begin_round, begun_as, result_of_start, run_round, start_round
         from hub_trainer.recipe import load_recipe
 
         hub = Hub()
@@ -183,10 +183,10 @@ def run(
         folder = start.round_dir
         with progress_bars() as report:
             result = run_round(recipe_file, folder, hub, progress=report, launch_train=launch)
-        if result["verdict"] == "promote":
+        if result.verdict == "promote":
             say(f"The model with its card: {hub.url}/{recipe_file.recipe.publish.repo_id}")
-        print_result(result | start.told(), as_json)
-        if result["verdict"] != "promote":
+        print_result(begun_as(start, result), as_json)
+        if result.verdict != "promote":
             raise typer.Exit(ExitCode.NOT_PROMOTED)
 
 
@@ -218,10 +218,13 @@ def _stage_command(stage: str, what: str) -> None:
             use_endpoint(endpoint)
             from hub_trainer.loop import result_of_start, run_until, start_round
             from hub_trainer.recipe import load_recipe
+            from hub_trainer.stages.tune import assert_search
 
             recipe_file = load_recipe(recipe, overrides or [])
             if stage == "train":
                 _assert_can_train_here(recipe_file.recipe)
+            if stage == "tune":
+                assert_search(recipe_file.recipe)
             hub = Hub()
             start = start_round(recipe_file, hub, round_dir=round_dir)
             if stage == "publish" and start.pins is None and not start.is_here:
@@ -325,7 +328,7 @@ def status(
         people.print(render_status(records, rounds) if records else f"{repo_id} has no rounds yet.")
         if plot and records:
             plot_rounds(records, plot)
-        told = {"repo_id": repo_id, "rounds": rounds}
+        told = {"repo_id": repo_id, "rounds": [one.to_json() for one in rounds]}
         if fault is not None:
             show_error(fault, as_json, told)
             raise typer.Exit(fault.exit_code)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -33,6 +33,9 @@ from hub_trainer.errors import (
     UsageError,
 )
 from hub_trainer.ranks import is_main_process
+
+if TYPE_CHECKING:
+    from hub_trainer.reports import RoundResult
 
 people = Console(stderr=True)
 
@@ -232,13 +235,13 @@ def _marked(text: str, *, learned: bool) -> tuple[str, str]:
     return (f"{OPEN}{visible}{CLOSE}", "green") if learned else (visible, "dim")
 
 
-def print_result(result: dict[str, Any], as_json: bool) -> None:
+def print_result(result: "RoundResult", as_json: bool) -> None:
     """What a round has come to."""
     from hub_trainer.cards.status import render_result
 
     people.print(render_result(result))
     if as_json:
-        print_json(result)
+        print_json(result.to_json())
 
 
 def print_curated(outputs: dict[str, Any]) -> None:

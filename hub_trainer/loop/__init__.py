@@ -13,6 +13,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import pin_round, published_round
 from hub_trainer.loop.claim import claimed
 from hub_trainer.loop.round_results import (
+    begun_as,
     pull_request_page,
     read_status,
     result_of_record,
@@ -28,6 +29,7 @@ from hub_trainer.loop.start import (
     verified_repo,
 )
 from hub_trainer.recipe import Recipe, RecipeFile
+from hub_trainer.reports import RoundResult
 from hub_trainer.tasks import task_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ __all__ = [
     "Start",
     "assert_offered",
     "begin_round",
+    "begun_as",
     "curate_ratings",
     "pull_request_page",
     "push_space",
@@ -75,7 +78,7 @@ def run_round(
     *,
     progress: Progress = silent,
     launch_train: Callable[[Path], None] | None = None,
-) -> dict[str, Any]:
+) -> RoundResult:
     """All stages of a round; each does nothing when it was done with the same inputs.
 
     Raises HubError before the first one when the token may not publish, and RecipeError for what
@@ -101,7 +104,7 @@ def run_until(
     hub: Hub,
     *,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> RoundResult:
     """One stage, after those that it stands on; in several processes only rank 0 prepares."""
     if int(os.environ.get("RANK", "0")) == 0:
         (round_dir / UPSTREAM_READY).unlink(missing_ok=True)

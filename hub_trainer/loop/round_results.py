@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import RoundRecord, load_pins, read_rounds
 from hub_trainer.loop.start import Start, verified_repo
 from hub_trainer.recipe import RecipeFile
-from hub_trainer.reports import CollectReport, FitReport, PrepareReport, Results, TuneReport
+from hub_trainer.reports import (
+    CollectReport,
+    FitReport,
+    ModelPlace,
+    PrepareReport,
+    Results,
+    RoundResult,
+    TuneReport,
+)
 from hub_trainer.stats import readable
 
 FIT_KEYS: tuple[str, ...] = (
@@ -26,82 +35,86 @@ FIT_KEYS: tuple[str, ...] = (
 FIT_KEYS += ("peak_mb", "trainable_parameters", "epochs", "num_processes")
 
 
-def round_result(round_dir: Path) -> dict[str, Any]:
-    """What is known of the round in `round_dir`; keys of stages not yet run are null."""
+def round_result(round_dir: Path) -> RoundResult:
+    """What is known of the round in `round_dir`."""
     pins = load_pins(round_dir)
     assert pins is not None
-    published = _outputs(round_dir, "publish")
-    results = _results(round_dir)
+    published, results = _outputs(round_dir, "publish"), _results(round_dir)
     fit = _outputs(round_dir, "train").get("fit")
-    comparison = results.comparison if results else None
-    measured = results.to_json() if results else {}
-    return {
-        "round": pins.round,
-        "verdict": published.get("verdict") or (results.verdict if results else None),
-        "reasons": results.gate.get("reasons", []) if results else [],
-        "parent": pins.parent,
-        "model": {
-            "repo_id": published.get("repo_id"),
-            "commit_sha": published.get("commit_sha"),
-            "pull_request": published.get("pull_request"),
-            "url": published.get("url") if published.get("pull_request") else None,
-        },
-        "baselines": measured.get("baselines"),
-        "metrics": measured.get("metrics"),
-        "published": measured.get("published"),
-        "p_value": comparison.p_value if comparison else None,
-        "win_rate": (measured.get("writing") or {}).get("win_rate"),
-        "primary": measured.get("primary"),
-        "num_examples": measured.get("num_examples"),
-        "round_dir": str(round_dir),
-        "left_out": {
+    number = published.get("pull_request")
+    found = RoundResult(
+        round=pins.round,
+        model=ModelPlace(
+            published.get("repo_id"),
+            published.get("commit_sha"),
+            number,
+            published.get("url") if number else None,
+        ),
+        verdict=published.get("verdict"),
+        parent=pins.parent,
+        round_dir=str(round_dir),
+        left_out={
             stage: _outputs(round_dir, stage).get("left_out") for stage in ("collect", "prepare")
         },
-        "tune": _outputs(round_dir, "tune").get("tune"),
-        "train": {key: fit.get(key) for key in FIT_KEYS} if fit else None,
-    }
+        tune=_outputs(round_dir, "tune").get("tune"),
+        train={key: fit.get(key) for key in FIT_KEYS} if fit else None,
+    )
+    if results is None:
+        return found
+    measured = results.to_json()
+    return replace(
+        found,
+        verdict=found.verdict or results.verdict,
+        reasons=results.gate.get("reasons", []),
+        baselines=measured["baselines"],
+        metrics=results.metrics,
+        published=measured["published"],
+        p_value=results.comparison.p_value if results.comparison else None,
+        win_rate=(measured["writing"] or {}).get("win_rate"),
+        primary=results.primary,
+        num_examples=results.num_examples,
+    )
 
 
-def result_of_record(record: RoundRecord, hub: Hub | None = None) -> dict[str, Any]:
-    """A round read back from the Hub, in the keys of `round_result`."""
+def result_of_record(record: RoundRecord, hub: Hub | None = None) -> RoundResult:
+    """A round read back from the Hub."""
     repo_id, number = record.recipe["publish"]["repo_id"], record.pull_request
-    page = hub and number and pull_request_page(hub, repo_id, number)
-    return {
-        "round": record.round,
-        "verdict": record.verdict,
-        "reasons": record.gate.get("reasons", []),
-        "parent": record.parent,
-        "model": {
-            "repo_id": repo_id,
-            "commit_sha": record.commit_sha,
-            "pull_request": number,
-            "url": page or None,
-        },
-        "baselines": record.baselines,
-        "metrics": record.metrics,
-        "published": record.published,
-        "p_value": record.p_value,
-        "win_rate": (record.written or {}).get("win_rate"),
-        "primary": record.primary,
-        "num_examples": record.gate.get("num_examples"),
-        "round_dir": None,
-        "tune": record.tune,
-        "train": {key: record.train.get(key) for key in FIT_KEYS},
-        "created_at": record.created_at,
-        "datasets": [one.to_json() for one in record.datasets],
-    }
+    page = pull_request_page(hub, repo_id, number) if hub and number else None
+    return RoundResult(
+        round=record.round,
+        model=ModelPlace(repo_id, record.commit_sha, number, page),
+        verdict=record.verdict,
+        reasons=record.gate.get("reasons", []),
+        parent=record.parent,
+        baselines=record.baselines,
+        metrics=record.metrics,
+        published=record.published,
+        p_value=record.p_value,
+        win_rate=(record.written or {}).get("win_rate"),
+        primary=record.primary,
+        num_examples=record.gate.get("num_examples"),
+        tune=record.tune,
+        train={key: record.train.get(key) for key in FIT_KEYS},
+        created_at=record.created_at,
+        datasets=[one.to_json() for one in record.datasets],
+    )
 
 
-def result_of_start(start: Start, hub: Hub) -> dict[str, Any]:
+def result_of_start(start: Start, hub: Hub) -> RoundResult:
     """The last round, when a run has found nothing new since."""
     assert start.record is not None
-    found = result_of_record(start.record, hub) | start.told()
-    return found | ({"round_dir": str(start.round_dir)} if start.is_here else {})
+    found = begun_as(start, result_of_record(start.record, hub))
+    return replace(found, round_dir=str(start.round_dir)) if start.is_here else found
+
+
+def begun_as(start: Start, result: RoundResult) -> RoundResult:
+    """The result of a run, with how it began."""
+    return replace(result, start=start.kind, new=list(start.news.new) if start.news else [])
 
 
 def read_status(
     recipe_file: RecipeFile, hub: Hub
-) -> tuple[list[RoundRecord], list[dict[str, Any]], HubError | None]:
+) -> tuple[list[RoundRecord], list[RoundResult], HubError | None]:
     """All rounds, as records and as results, and what is wrong with their repo."""
     records, fault = read_rounds(hub, recipe_file.recipe.publish.repo_id), None
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hub_trainer.artifacts import find_artifact
 from hub_trainer.errors import UsageError
@@ -53,10 +53,6 @@ class Start:
         """Whether the folder holds the last round, which is on the Hub."""
         here = load_pins(self.round_dir)
         return bool(here and self.record and here.run_id == self.record.run_id)
-
-    def told(self) -> dict[str, Any]:
-        """What programs are told of it."""
-        return {"start": self.kind, "new": list(self.news.new) if self.news else []}
 
     def lines(self) -> list[str]:
         """What a person is told before the first stage."""

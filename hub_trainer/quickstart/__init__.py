@@ -14,6 +14,7 @@ from hub_trainer.quickstart import seed
 from hub_trainer.quickstart import simulated_crowd as crowd
 from hub_trainer.quickstart.seed import DIGITS, ORG, Parts, RunningHub
 from hub_trainer.recipe import RecipeFile, load_recipe
+from hub_trainer.reports import RoundResult
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
 SEED = 0
@@ -58,7 +59,7 @@ def run_quickstart(
     return {
         "endpoint": local.url,
         "seconds": round(time.monotonic() - started, 1),
-        "rounds": [first, second],
+        "rounds": [first.to_json(), second.to_json()],
         "pull_requests": reviewed,
         "records": read_rounds(people.maintainer, recipe_file.recipe.publish.repo_id),
         "space": space,
@@ -134,7 +135,7 @@ def review_all(recipe_file: RecipeFile, hub: Hub, report: Report) -> list[dict[s
 
 def _round(
     number: int, recipe_file: RecipeFile, folder: Path, hub: Hub, report: Report
-) -> dict[str, Any]:
+) -> RoundResult:
     def in_round(stage: str, share: float, doing: str) -> None:
         report(f"{stage} {number}", share, doing)
 

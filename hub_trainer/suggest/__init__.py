@@ -88,7 +88,8 @@ def suggest_models(
             )
     starter, task = STARTERS.get(recipe.task), task_of(recipe)
     if starter is None or not starter.base_tags:
-        do = "Leave base_model out; train.estimator says what is fitted."
+        do = "See train.estimator for what is fitted; tune.search can try several."
+        do = f"Leave base_model out. {do}" if recipe.base_model else do
         raise UsageError(f"{recipe.task} starts from no base model.", where="task", do=do)
     data = recipe.collect.datasets[0]
     # A Hub that is down, or data that is not there, is told at once; a search would try for long.

@@ -213,10 +213,10 @@ def run_loop(
         curated = curate_ratings(kto, hub, round_dir=folder / "round-002")
         second = run_round(kto, folder / "round-002", hub, progress=report)
     return {
-        "rounds": [first, second],
+        "rounds": [first.to_json(), second.to_json()],
         "simulated_ratings": said,
         "curated": curated["summary"],
-        "win_rate": second["win_rate"],
+        "win_rate": second.win_rate,
     }
 
 

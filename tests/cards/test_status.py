@@ -1,7 +1,7 @@
 """The rounds as a table and a picture, and the result of one round, for people."""
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from hub_trainer.answers.plots import plot_confusion
 from hub_trainer.cards.rounds_plot import RoundPoint, plot_points
 from hub_trainer.cards.status import plot_rounds, render_result, render_status
+from hub_trainer.reports import ModelPlace, RoundResult
 from tests.cards.evidence import estimate, results
 
 
@@ -75,18 +76,18 @@ def test_status_when_the_terminal_is_narrow_then_it_still_fits() -> None:
 
 
 def test_result_when_published_then_metrics_stand_beside_those_before() -> None:
-    result = {
-        "round": 2,
-        "verdict": "hold",
-        "reasons": ["not shown better: [p] = 0.2"],
-        "model": {"repo_id": "ada/model", "commit_sha": "c" * 40, "pull_request": 5},
-        "metrics": results()["metrics"],
-        "published": results()["published"],
-        "primary": "accuracy",
-        "p_value": 0.2,
-        "num_examples": 100,
-        "round_dir": "rounds/model/round-002",
-        "train": {
+    result = RoundResult(
+        round=2,
+        verdict="hold",
+        reasons=["not shown better: [p] = 0.2"],
+        model=ModelPlace("ada/model", "c" * 40, 5),
+        metrics=results()["metrics"],
+        published=results()["published"],
+        primary="accuracy",
+        p_value=0.2,
+        num_examples=100,
+        round_dir="rounds/model/round-002",
+        train={
             "method": "full",
             "rows": 300,
             "epochs": 3.0,
@@ -95,7 +96,7 @@ def test_result_when_published_then_metrics_stand_beside_those_before() -> None:
             "peak_mb": 812.0,
             "num_processes": 1,
         },
-    }
+    )
     text = shown(render_result(result))
     assert "Round 2: hold, ada/model at ccccccc, pull request 5  (rounds/model/round-002)" in text
     assert "0.9002 [0.8502, 0.9502]" in text
@@ -105,35 +106,28 @@ def test_result_when_published_then_metrics_stand_beside_those_before() -> None:
     assert "trained 300 rows, method full, 3 epochs in 12.5 s" in text
     assert "The model waits in pull request 5: of ada/model" in text
     page = "http://hub/ada/model/discussions/5"
-    waiting = {**result, "model": {**result["model"], "url": page}}
+    waiting = replace(result, model=replace(result.model, url=page))
     text = shown(render_result(waiting))
     assert f"The model waits in pull request 5: {page}" in text
     assert "Either merge it there by hand" in text
     assert "Or change what it learns from" in text
     assert page in shown(render_status(ROUNDS, [waiting]))
-    assert page not in shown(render_result({**waiting, "verdict": "promote"}))
-    first = {**waiting, "published": None, "baselines": [{"name": "probe", "metrics": METRICS}]}
+    assert page not in shown(render_result(replace(waiting, verdict="promote")))
+    probe = {"name": "probe", "metrics": METRICS}
+    first = replace(waiting, published=None, baselines=[probe])
     text = shown(render_result(first))
     assert "cheap probe" in text
     assert "0.7000" in text
 
 
 def test_result_when_only_trained_then_it_says_so() -> None:
-    result = {
-        "round": 1,
-        "verdict": None,
-        "reasons": [],
-        "model": {"repo_id": None, "commit_sha": None, "pull_request": None},
-        "metrics": None,
-        "published": None,
-        "primary": None,
-        "p_value": None,
-        "num_examples": None,
-        "round_dir": "r",
-        "train": None,
-    }
+    result = RoundResult(
+        round=1,
+        model=ModelPlace(),
+        round_dir="r",
+    )
     assert shown(render_result(result)).strip() == "Round 1: not evaluated yet  (r)"
-    elsewhere = {**result, "round_dir": None}
+    elsewhere = replace(result, round_dir=None)
     assert shown(render_result(elsewhere)).strip() == "Round 1: not evaluated yet"
 
 
@@ -207,15 +201,15 @@ def test_status_when_a_metric_is_unknown_then_it_is_shown_as_it_is() -> None:
 
 
 def test_result_when_a_model_writes_then_its_win_rate_is_told() -> None:
-    result = {
-        "round": 2,
-        "verdict": "promote",
-        "model": {"repo_id": "ada/model", "commit_sha": "c" * 40, "pull_request": None},
-        "metrics": {"perplexity": {"value": 3.5, "low": 3.25, "high": 3.75}},
-        "primary": "perplexity",
-        "win_rate": {"value": 0.625, "low": 0.5, "high": 0.75},
-        "round_dir": "r",
-    }
+    result = RoundResult(
+        round=2,
+        verdict="promote",
+        model=ModelPlace("ada/model", "c" * 40, None),
+        metrics={"perplexity": {"value": 3.5, "low": 3.25, "high": 3.75}},
+        primary="perplexity",
+        win_rate={"value": 0.625, "low": 0.5, "high": 0.75},
+        round_dir="r",
+    )
     text = shown(render_result(result))
     assert "perplexity, lower is better" in text
     assert "win rate over the published model 0.6250 [0.5000, 0.7500]" in text
@@ -223,14 +217,13 @@ def test_result_when_a_model_writes_then_its_win_rate_is_told() -> None:
 
 def test_status_and_result_when_a_figure_is_huge_then_its_digits_are_few() -> None:
     huge = {"value": 1117959.8723, "low": 9e5, "high": 1.5e6}
-    result = {
-        "round": 1,
-        "verdict": "promote",
-        "model": {"repo_id": None, "commit_sha": None, "pull_request": None},
-        "metrics": {"perplexity": huge},
-        "primary": "perplexity",
-        "round_dir": None,
-    }
+    result = RoundResult(
+        round=1,
+        verdict="promote",
+        model=ModelPlace(),
+        metrics={"perplexity": huge},
+        primary="perplexity",
+    )
     text = shown(render_result(result))
     assert "1.118e+06 [900000.0000, 1.5e+06]" in text
     assert "1117959" not in text

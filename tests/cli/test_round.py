@@ -135,9 +135,10 @@ def test_run_when_settings_are_searched_then_the_record_and_the_card_say_what_wa
     assert (record.tune, record.recipe["train"]["estimator_arguments"]) == (tune, {})
     again = cli("run", recipe, "--json")
     assert (again.json["start"], again.json["tune"]) == ("nothing new", tune)
-    off = cli("tune", recipe, "tune.trials=0")
+    off = cli("tune", recipe, "tune.trials=0", "--round-dir", cli.folder / "off")
     assert off.code == 2
     assert "The recipe asks for no search." in off.err
+    assert not (cli.folder / "off").exists()
     config = cli.folder / "two.yaml"
     config.write_text("{use_cpu: true, num_processes: 2}")
     several = cli("run", recipe, "train.seed=1", "--accelerate-config", config)

@@ -78,7 +78,7 @@ def test_start_when_nothing_is_new_then_no_round_whatever_the_verdict(
     found = start(hub)
     assert (found.kind, found.pins) == ("nothing new", None)
     assert "Nothing is new since round 1" in found.lines()[0]
-    told = result_of_start(found, hub)
+    told = result_of_start(found, hub).to_json()
     assert (told["start"], told["new"], told["verdict"]) == ("nothing new", [], verdict)
     assert told["round_dir"] is None
     page = f"{hub.url}/ada/model/discussions/{sent.pull_request}"
@@ -233,7 +233,7 @@ def test_start_when_a_round_was_sent_and_cut_off_then_it_is_finished(
     keep(hub, begun.round_dir, made, begun.pins)
     done = start(hub)
     assert (done.kind, done.is_here) == ("nothing new", True)
-    assert result_of_start(done, hub)["round_dir"] == "rounds/pets/round-001"
+    assert result_of_start(done, hub).round_dir == "rounds/pets/round-001"
     shutil.rmtree("rounds")
     assert start(hub).kind == "nothing new"
 
@@ -284,7 +284,7 @@ def test_status_when_main_is_not_what_a_round_published_then_both_are_told(
     hub: Hub, first: RoundRecord, tmp_path: Path
 ) -> None:
     records, rounds, fault = read_status(recipe_file(tmp_path), hub)
-    assert (len(records), rounds[0]["round"], fault) == (1, 1, None)
+    assert (len(records), rounds[0].round, fault) == (1, 1, None)
     put(hub, MODEL, {"evil.py": b"x"}, "Help")
     records, _, fault = read_status(recipe_file(tmp_path), hub)
     assert len(records) == 1

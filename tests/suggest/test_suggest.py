@@ -141,8 +141,9 @@ def test_models_when_none_is_named_then_the_hub_is_asked(
 
 def test_models_when_the_task_has_none_or_the_hub_has_none_then_says_so(cli: Cli, hub: Hub) -> None:
     table = load_recipe(write_recipe(cli.folder / "table.yaml", "table"))
-    with pytest.raises(UsageError, match="starts from no base model"):
+    with pytest.raises(UsageError, match="starts from no base model") as told:
         suggest_models(table, hub, Wanted())
+    assert str(told.value.do).startswith("See train.estimator")
     bare = write_recipe(cli.folder / "bare.yaml", "image", base_model=None)
     with pytest.raises(UsageError, match="no model for this task") as caught:
         suggest_models(load_recipe(bare), hub, Wanted(max_parameters=10))

@@ -32,11 +32,8 @@ def silent(share: float, doing: str) -> None:
     """Report progress to nobody."""
 
 
-def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
-    """Choose settings; the artifact holds the study, `trials.json` and `tune.json`.
-
-    Trials that an earlier process has made stay; one that was at work is made again.
-    """
+def assert_search(recipe: Recipe) -> None:
+    """Raises UsageError for a recipe that names nothing to search."""
     if not recipe.tune.is_on:
         raise UsageError(
             "The recipe asks for no search.",
@@ -44,6 +41,14 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
             got="0",
             do="write tune.trials and tune.search",
         )
+
+
+def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silent) -> Artifact:
+    """Choose settings; the artifact holds the study, `trials.json` and `tune.json`.
+
+    Trials that an earlier process has made stay; one that was at work is made again.
+    """
+    assert_search(recipe)
     prepared, pins = find_artifact(round_dir / "prepare"), load_pins(round_dir)
     if prepared is None or pins is None:
         raise DataError(
