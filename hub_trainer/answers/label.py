@@ -404,8 +404,9 @@ class Label(ByStatistics):
         return component, {"choices": list(names), "value": None, "label": "The right answer"}
 
     def draft(self, predicted: str, names: Sequence[str]) -> dict[str, Any]:
-        """The other labels, to choose from."""
-        return {"value": None, "choices": [name for name in names if name != predicted]}
+        """The other labels, to choose from; the only one is chosen."""
+        others = [name for name in names if name != predicted]
+        return {"value": others[0] if len(others) == 1 else None, "choices": others}
 
     def said(self, corrected: Any) -> str:
         """The chosen label."""

@@ -1,6 +1,10 @@
 """Events of a form, from the page and the API: requests become raters, refusals become messages."""
 
 import asyncio
+import keyword
+import re
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature
 from typing import Any
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
@@ -69,3 +73,21 @@ class Events:
     def status(self) -> str:
         """The line at the foot of the page."""
         return status_line(self._service.intake.outbox.status())
+
+
+def with_names(asked: Callable[..., list[Any]], labels: Sequence[str]) -> Callable[..., list[Any]]:
+    """The handler with its values under the names of the inputs, as the API shows them."""
+
+    def named(request: gr.Request, *values: Any) -> list[Any]:
+        return asked(request, *values)
+
+    names = ["request"]
+    for label in labels:
+        name = re.sub(r"\W+", "_", label.strip().lower()).strip("_") or "value"
+        name = f"_{name}" if name[0].isdigit() or keyword.iskeyword(name) else name
+        same = 1 + sum(one == name or one.startswith(f"{name}_") for one in names)
+        names.append(name if name not in names else f"{name}_{same}")
+    kinds = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    # Gradio reads the names from the signature.
+    named.__signature__ = Signature(kinds)  # type: ignore[attr-defined]
+    return named

@@ -13,7 +13,7 @@ import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 from hub_trainer.inputs import load_input
 from hub_trainer.inputs.media import medium_of_content
 from hub_trainer.space.components import component
-from hub_trainer.space.events import Events
+from hub_trainer.space.events import Events, with_names
 from hub_trainer.space.reading import Reading
 from hub_trainer.space.service import SpaceService
 from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View, head, notice, terms
@@ -74,7 +74,7 @@ def build_page(service: SpaceService, events: Events, view: View) -> gr.Blocks:
                 question = _question(service)
         status = gr.Markdown(elem_id="status")
         asked = ask.click(
-            events.predict,
+            with_names(events.predict, [str(options.get("label")) for _, options in widgets.inputs]),
             inputs,
             [answer.output, answer.ticket],
             api_name="predict",

@@ -35,6 +35,11 @@ CSS = """
 #inputs .form { display: grid; align-items: end;
   grid-template-columns: repeat(auto-fit, minmax(min(190px, 100%), 1fr)); }
 #inputs .form > * { min-width: 0 !important; }
+#inputs .form > :has(textarea) { grid-column: 1 / -1; }
+#inputs .form .wrap:has(> .wrap-inner) { min-height: 42px; display: flex; align-items: center;
+  border-color: var(--input-border-color); }
+#inputs .form .wrap > .wrap-inner { width: 100%; }
+#inputs .checkbox-container { min-height: 42px; }
 #inputs textarea { min-height: 96px; }
 #inputs .image-container { border: 1px dashed var(--input-border-color); border-radius: 10px;
   overflow: hidden; }
@@ -171,9 +176,11 @@ SCRIPT = """() => {
   document.addEventListener('keydown', (event) => {
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
     const field = event.target;
-    const asks = '#inputs textarea, #inputs input[type=number]';
-    const chosen = ['radio', 'checkbox', 'number'].map((kind) => `#correction input[type=${kind}]`);
-    const button = field.matches?.(asks) ? 'ask' : field.matches?.(chosen.join()) ? 'send' : null;
+    const fields = ['textarea', 'input[type=number]', 'input[data-testid=textbox]'];
+    const asks = fields.map((one) => `#inputs ${one}`).join();
+    const kinds = ['radio', 'checkbox', 'number'];
+    const chosen = kinds.map((kind) => `#correction input[type=${kind}]`).join();
+    const button = field.matches?.(asks) ? 'ask' : field.matches?.(chosen) ? 'send' : null;
     if (!button) return;
     event.preventDefault();
     event.stopPropagation();

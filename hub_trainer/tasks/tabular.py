@@ -65,7 +65,7 @@ from hub_trainer.tasks.outlines import Kind as ColumnKind
 MAX_CHOICES = 200
 MAX_TEXT_CHARACTERS = 20_000
 WRITTEN: Mapping[str, Mapping[str, Any]] = {
-    "date": {"placeholder": EXAMPLE},
+    "date": {"placeholder": EXAMPLE, "max_lines": 1},
     "text": {"lines": 3},
 }
 """Kinds of features that a person writes -> the arguments of the box for it."""

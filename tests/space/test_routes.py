@@ -1,6 +1,7 @@
 """The addresses of a running Space: the page's API, POST /rate, /health, and what is not there."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.ratings.store import Shard
+from hub_trainer.space.events import with_names
 from hub_trainer.space.routes import until_leaving
 from tests.space.factory import QUIET, RunningSpace, running_space
 
@@ -66,6 +68,26 @@ def test_api_when_described_shows_two_endpoints(client: Client) -> None:
     described = client.view_api(return_format="dict", print_info=False)
     assert sorted(described["named_endpoints"]) == ["/predict", "/rate"]
     assert described["unnamed_endpoints"] == {}
+    asked = described["named_endpoints"]["/predict"]["parameters"]
+    assert [one["parameter_name"] for one in asked] == ["text"]
+    assert client.predict(text="one two", api_name="/predict")[0]["label"] in ("few", "many")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["Text"], ["text"]),
+        (["max hr", "max-hr", "2nd", "class", "Größe (cm)"],
+         ["max_hr", "max_hr_2", "_2nd", "_class", "größe_cm"]),
+        (["request", "%"], ["request_2", "value"]),
+    ],
+)  # fmt: skip
+def test_values_when_their_labels_are_no_names_then_have_names_of_their_own(
+    labels: list[str], names: list[str]
+) -> None:
+    asked = with_names(lambda request, *values: list(values), labels)
+    assert list(inspect.signature(asked).parameters) == ["request", *names]
+    assert asked(None, *labels) == labels
 
 
 def test_api_when_input_is_wrong_gives_the_message(client: Client) -> None:

@@ -63,6 +63,7 @@ def test_rating_when_right_keeps_the_prediction_as_the_answer(service: SpaceServ
 def test_draft_when_a_label_is_wrong_then_the_others_are_offered(service: SpaceService) -> None:
     shown = service.predict(["one two"], ADA)
     assert service.draft(shown.ticket) == {"value": None, "choices": ["many", "<b>&none"]}
+    assert service.answer.draft("few", ["few", "many"]) == {"value": "many", "choices": ["many"]}
 
 
 def test_rating_when_wrong_keeps_the_right_answer(service: SpaceService) -> None:
