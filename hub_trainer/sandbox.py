@@ -103,7 +103,7 @@ class Sandbox:
         folder: Path,
         limits: SandboxLimits | None = None,
     ) -> Any:
-        """Call `module:function` with JSON arguments in a child, and return its JSON result.
+        """Call `module:function` with JSON arguments in a child; its result as JSON, or `to_json`.
 
         Without `limits` those of this process hold. Raises DataError when the child runs out of
         memory or time, crashes, or raises DataError.
@@ -347,7 +347,8 @@ def _named(function_path: str) -> Any:
 
 def _answer(call: Mapping[str, Any], limits: SandboxLimits) -> dict[str, Any]:
     try:
-        return {"value": _named(call["function"])(**call["arguments"])}
+        value = _named(call["function"])(**call["arguments"])
+        return {"value": value.to_json() if hasattr(value, "to_json") else value}
     except DataError as error:
         return {
             "error": {"what": error.what, "where": error.where, "got": error.got, "do": error.do}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from hub_trainer.checks.comparison import Repeats
 from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.label_groups import LabelGroup
 from hub_trainer.checks.personal import Traces
@@ -30,28 +31,28 @@ def check_rows(
     ]
 
 
-def check_duplicates(counts: Mapping[str, int], *, max_fraction: float) -> list[Check]:
+def check_duplicates(found: Repeats, *, max_fraction: float) -> list[Check]:
     """Rows that bring nothing new, exactly or nearly, and labels that contradict the dataset's.
 
     Among few rows some repeat by chance: they are refused when the share is over the limit for
     certain, and otherwise shown to a person.
     """
-    exact = counts["within_exact"] + counts["base_exact"]
-    near = counts["within_near"] + counts["base_near"]
-    share = (exact + near) / max(1, counts["rows"])
+    exact = found.within_exact + found.base_exact
+    near = found.within_near + found.base_near
+    share = (exact + near) / max(1, found.rows)
     detail = (
-        f"{counts['within_exact']} exact and {counts['within_near']} near repeats within, "
-        f"{counts['base_exact']} exact and {counts['base_near']} near repeats of the dataset: "
+        f"{found.within_exact} exact and {found.within_near} near repeats within, "
+        f"{found.base_exact} exact and {found.base_near} near repeats of the dataset: "
         f"{share:.1%} of the rows, at most {max_fraction:.0%}"
     )
-    surely = wilson_interval(exact + near, max(1, counts["rows"])).low > max_fraction
+    surely = wilson_interval(exact + near, max(1, found.rows)).low > max_fraction
     blocks: Blocks = "refuse" if surely else "human"
-    conflicts = counts["conflicting"]
+    conflicts = found.conflicting
     return [
         Check("duplicates", share <= max_fraction, detail, blocks),
         Check(
             "contradictions",
-            conflicts <= max(1, counts["rows"] // 100),
+            conflicts <= max(1, found.rows // 100),
             f"{conflicts} {'row repeats' if conflicts == 1 else 'rows repeat'} a row of the "
             "dataset under another label, or with its two answers the other way round",
             "human",

@@ -2,12 +2,12 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, ReviewContext
+from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, ReviewContext, told
 from hub_trainer.checks.joining import Destination
 from hub_trainer.checks.review_context import Tip
 from hub_trainer.checks.rewriting import BY_FOLDER, Job
@@ -99,8 +99,22 @@ def other_split(paths: Sequence[str]) -> str | None:
     return next((path for path in paths if OTHER_SPLIT.search(path.lower())), None)
 
 
-def convert(folder: Path, paths: Sequence[str], target: Target, work: Path) -> Made:
-    """The files as rows of the dataset's schema. Raises DataError that says what does not fit."""
+@dataclass(frozen=True)
+class Unfit:
+    """Why rows cannot be in the dataset's schema."""
+
+    told: str
+    rows: tuple[int, ...] = ()
+    """Their numbers, from 1, over the files in order."""
+
+
+def convert(
+    folder: Path, paths: Sequence[str], target: Target, work: Path
+) -> Made | tuple[Unfit, ...]:
+    """The files as rows of the dataset's schema, or all that does not fit.
+
+    Raises DataError for files that cannot be read.
+    """
     if sum(1 for path in paths if path.endswith((".csv", ".jsonl", ".parquet"))) > MAX_TABLES:
         do = "Join them into one file."
         raise DataError(f"More than {MAX_TABLES} files have another schema.", do=do)
@@ -108,38 +122,42 @@ def convert(folder: Path, paths: Sequence[str], target: Target, work: Path) -> M
         "folder": str(folder.resolve()), "paths": list(paths),
         "other_names": dict(target.other_names), "optional": list(target.optional),
     }  # fmt: skip
-    return _make("convert_files", arguments, target, work)
+    answer = _call("convert_files", arguments, target, work)
+    if "faults" in answer:
+        return tuple(
+            Unfit(told(DataError(one["what"], do=one["do"])), tuple(one["rows"]))
+            for one in answer["faults"]
+        )
+    return _laid_out(answer, target, work)
 
 
 def leave_out(folder: Path, rows: Sequence[int], target: Target, work: Path) -> Made:
     """The rows of checked files without those at some places."""
     arguments = {"folder": str(folder.resolve()), "split": target.split, "left_out": list(rows)}
-    return _make("write_kept", arguments, target, work)
+    return _laid_out(_call("write_kept", arguments, target, work), target, work)
 
 
-def _make(function: str, arguments: Mapping[str, Any], target: Target, work: Path) -> Made:
-    out = work / "out"
-    job = Job(str(out.resolve()), target.schema.to_json(), target.suffix, LIMITS)
-    answer = run_sandboxed(
+def _call(
+    function: str, arguments: Mapping[str, Any], target: Target, work: Path
+) -> Mapping[str, Any]:
+    job = Job(str((work / "out").resolve()), target.schema.to_json(), target.suffix, LIMITS)
+    answer: Mapping[str, Any] = run_sandboxed(
         f"hub_trainer.checks.rewriting:{function}", {**arguments, "job": asdict(job)},
-        folder=out.parent, limits=READ_LIMITS,
+        folder=work, limits=READ_LIMITS,
     )  # fmt: skip
-    folder = work / "made"
-    files = tuple(_laid_out(answer["files"], out, target, folder))
-    write_card(folder, target.there.card)
-    return Made(folder, files, int(answer["rows"]), tuple(answer["ignored"]))
+    return answer
 
 
-def _laid_out(
-    written: Sequence[Mapping[str, str]], out: Path, target: Target, folder: Path
-) -> Iterator[MadeFile]:
-    seen = set()
-    for one in written:
+def _laid_out(answer: Mapping[str, Any], target: Target, work: Path) -> Made:
+    """What the child wrote, each file moved to its place in the repo."""
+    folder, files = work / "made", {}
+    for one in answer["files"]:
         place = target.place(one["name"], one["sha256"])
-        if place in seen:
+        if place in files:
             continue
-        seen.add(place)
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(out / one["name"], path)
-        yield MadeFile(place, path, one["sha256"])
+        shutil.move(work / "out" / one["name"], path)
+        files[place] = MadeFile(place, path, one["sha256"])
+    write_card(folder, target.there.card)
+    return Made(folder, tuple(files.values()), int(answer["rows"]), tuple(answer["ignored"]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hub_trainer.checks.comparison import Comparison, Signs
 from hub_trainer.checks.contents import (
     check_duplicates,
     check_label_groups,
@@ -18,14 +19,12 @@ from hub_trainer.checks.contents import (
     check_triggers,
 )
 from hub_trainer.checks.judgement import Judgement
-from hub_trainer.checks.leakage import Leakage, check_leakage
-from hub_trainer.checks.personal import Traces
+from hub_trainer.checks.leakage import check_leakage
 from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.checks.reading import Reading
 from hub_trainer.checks.schema import Schema, check_schema
-from hub_trainer.checks.shifts import Shift
+from hub_trainer.checks.shifts import unread_dates
 from hub_trainer.checks.spread import check_known_labels, check_label_spread
-from hub_trainer.checks.triggers import Trigger
 from hub_trainer.checks.verdict import Check
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
@@ -151,27 +150,23 @@ def _check_contents(new: Reading, context: ReviewContext) -> tuple[list[Check], 
         "test": str(context.test.path) if context.test else None,
     }
     compared = {**paths, "modality": modality, "near": context.near, "answer": context.answer}
-    found = _call("compare_rows", compared, context.folder)
-    counts, leakage = found["counts"], Leakage(**found["leakage"])
+    found = Comparison.from_json(_call("compare_rows", compared, context.folder))
     looked_at = {"new": paths["new"], "base": paths["base"], "modality": modality}
     looked_at["answer"] = context.answer
-    signs = _call("find_poison", looked_at, context.folder, module=POISON)
-    left_out = tuple(sorted({*found["left_out_rows"], *signs["repeats"]}))
+    signs = Signs.from_json(_call("find_poison", looked_at, context.folder, module=POISON))
+    left_out = tuple(sorted({*found.copies, *signs.repeats}))
     checks = [
-        *check_duplicates(counts, max_fraction=review.max_duplicate_fraction),
-        check_leakage(leakage),
-        *check_personal_data(Traces(**found["personal"]), Traces(**found["base_personal"])),
-        check_text(found["flags"]),
-        check_known_labels(context.base.labels, new.labels, found["unknown_labels"]),
+        *check_duplicates(found.repeats, max_fraction=review.max_duplicate_fraction),
+        check_leakage(found.leakage),
+        *check_personal_data(found.personal, found.base_personal),
+        check_text(found.flags),
+        check_known_labels(context.base.labels, new.labels, found.unknown_labels),
         check_label_spread(context.base.labels, new.labels, max_shift=review.max_label_shift),
-        check_triggers([Trigger.from_json(one) for one in signs["triggers"]]),
-        check_shifts(
-            [Shift.from_json(one) for one in signs["shifts"]],
-            context.base.spec.columns,
-        ),
+        check_triggers(signs.triggers),
+        check_shifts([*unread_dates(new.no_dates), *signs.shifts], context.base.spec.columns),
         # Only repeats of the dataset are numbered: which rows are sealed stays untold.
-        check_left_out(signs["repeats"]),
-    ]  # fmt: skip
+        check_left_out(signs.repeats),
+    ]
     arguments = {**paths, "modality": modality, "answer": context.answer}
     if not load_input(modality).has_formats:
         checks += _check_labels(arguments, context)
@@ -202,16 +197,20 @@ def _check_labels(arguments: Mapping[str, Any], context: ReviewContext) -> list[
     if context.model:
         asked = {**arguments, "model": context.model.to_json()}
         try:
-            return _judged(_call("score_answers", asked, context.folder), allowed)
+            return _judged(_judgement(asked, context), allowed)
         except DataError as error:
             log.warning("The published model cannot be asked about labels: %s", error)
-    return _judged(_call("score_answers", {**arguments, "model": None}, context.folder), allowed)
+    return _judged(_judgement({**arguments, "model": None}, context), allowed)
 
 
-def _judged(answer: Mapping[str, Any] | None, allowed: float) -> list[Check]:
-    if answer is None:
+def _judgement(arguments: Mapping[str, Any], context: ReviewContext) -> Judgement | None:
+    answer = _call("score_answers", arguments, context.folder)
+    return Judgement.from_json(answer) if answer else None
+
+
+def _judged(found: Judgement | None, allowed: float) -> list[Check]:
+    if found is None:
         return [check_label_quality(None, allowed)]
-    found = Judgement.from_json(answer)
     return [
         check_label_quality(found, allowed),
         check_label_groups(found.groups, max_wrong_fraction=allowed),
@@ -248,5 +247,5 @@ def _call(
 
 
 def told(error: DataError) -> str:
-    """An error without what was found, which may be row text."""
-    return " ".join(part for part in (error.what, error.do) if part)
+    """An error without what was found, which may be row text, and without its last full stop."""
+    return " ".join(part for part in (error.what, error.do) if part).removesuffix(".")

@@ -97,6 +97,8 @@ def _converted(opening: _Opening, folder: Path, added: list[str]) -> Opened:
         made = convert(folder, added, opening.target(), opening.work / "converted")
     except DataError as error:
         return Opened((Check("conversion", False, told(error)),))
+    if not isinstance(made, Made):
+        return Opened(tuple(Check("conversion", False, one.told, rows=one.rows) for one in made))
     found = inspect_files(made.folder, opening.context, split=opening.split)
     ignored = f", without {len(made.ignored)} columns that it does not have" if made.ignored else ""
     detail = f"a merge writes the rows in the dataset's own schema{ignored}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.answers import Answer, load_answer
+from hub_trainer.checks.comparison import Signs
 from hub_trainer.checks.shifts import find_shifts
 from hub_trainer.checks.triggers import find_triggers
 from hub_trainer.duplicates import find_duplicates, find_leakage
@@ -19,23 +20,18 @@ Row = Mapping[str, Any]
 NUM_ANSWER_WORDS = 12
 
 
-def find_poison(new: str, base: str, *, modality: str, answer: str) -> dict[str, Any]:
+def find_poison(new: str, base: str, *, modality: str, answer: str) -> Signs:
     """Triggers and shifts of the new rows, and the places of those that repeat others exactly."""
     rows, known = read_rows(Path(new)), read_rows(Path(base))
     triggers = [
-        one.to_json()
+        one
         for labels in _labelings(rows, known, modality, load_answer(answer))
         for one in find_triggers(rows, known, modality, labels=labels)
     ]
     shifts = find_shifts(rows, known, modality, load_answer(answer))
-    # Places, from 0, of the rows that repeat an earlier one or one of the dataset exactly.
     within = {number for group in find_duplicates(rows, modality, None) for number in group.exact}
     there = {match.row for match in find_leakage(rows, known, modality, None)}
-    return {
-        "triggers": triggers,
-        "shifts": [one.to_json() for one in shifts],
-        "repeats": sorted(within | there),
-    }
+    return Signs(tuple(triggers), tuple(shifts), tuple(sorted(within | there)))
 
 
 def _labelings(

@@ -1,7 +1,7 @@
 """Rows of a split's files as a review holds them: where they lie, and what reading them showed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Reading:
     """Reason -> rows that were left out."""
     first_dropped: Sequence[int] = ()
     """The first of them: numbers of rows of the split, from 1."""
+    no_dates: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Column of dates -> numbers of the rows, from 1, whose text is none and was read as a gap."""
     names_from_folders: bool = False
     """Whether the label names are those of folders, and no card declares them."""
 
@@ -39,6 +41,7 @@ class Reading:
             "labels": dict(self.labels),
             "dropped": dict(self.dropped),
             "first_dropped": list(self.first_dropped),
+            "no_dates": {name: list(rows) for name, rows in self.no_dates.items()},
         }
 
     @classmethod
@@ -52,4 +55,5 @@ class Reading:
             labels={str(name): int(count) for name, count in content["labels"].items()},
             dropped={str(reason): int(count) for reason, count in content["dropped"].items()},
             first_dropped=tuple(int(number) for number in content["first_dropped"]),
+            no_dates={name: tuple(map(int, rows)) for name, rows in content["no_dates"].items()},
         )

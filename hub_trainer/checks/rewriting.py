@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.checks.file_names import MEDIA_SUFFIXES, ROW_SUFFIXES, suffix_of
-from hub_trainer.errors import DataError
+from hub_trainer.errors import CellsRefused, DataError
 from hub_trainer.inputs.media import Medium, medium_of_column
 from hub_trainer.rows import Limits, RawSplit, read_split
-from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema
+from hub_trainer.rows.own_schema import OwnSchema, encode_table, in_own_schema, schema_faults
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,22 +51,33 @@ def convert_files(
     """Files of any kind that is read, as rows of the dataset's schema.
 
     `other_names`: the dataset's column -> what a file may call it instead. `optional` columns may
-    be missing, and are null then. The answer: files, rows, and the columns that were left out.
+    be missing, and are null then. The answer: files, rows, and the columns that were left out; or
+    `faults`, of all files that can be read, with their rows numbered from 1 over these files.
     """
     import pyarrow as pa
 
     task = Job(**job)
-    tables, ignored = [], set()
+    tables, ignored, faults, before = [], set(), [], 0
     for where, raw in _raw_parts(Path(folder), paths, task):
         present = raw.table.column_names
         names = {name: _their_name(name, present, other_names) for name in task.schema.columns}
         missing = [name for name in optional if names[name] not in present]
         ignored |= set(present) - set(names.values())
-        table = in_own_schema(raw, task.schema, names, where=where, optional=missing)
-        tables.append(table)
+        found, table = schema_faults(raw, task.schema, names, where=where, optional=missing)
+        faults += [_fault(error, before) for error in found]
+        tables += [] if table is None else [table]
+        before += raw.table.num_rows
+    if faults:
+        return {"faults": faults}
     table = pa.concat_tables(tables)
     files = _written(table, task)
     return {"files": files, "rows": table.num_rows, "ignored": sorted(ignored)}
+
+
+def _fault(error: DataError, before: int) -> dict[str, Any]:
+    """What a review may say of it: nothing that was found, which may be a row's text."""
+    rows = error.rows if isinstance(error, CellsRefused) else ()
+    return {"what": error.what, "do": error.do, "rows": [before + row for row in rows]}
 
 
 def write_kept(

@@ -253,6 +253,19 @@ def _unit(new: FloatArray, base: FloatArray) -> str:
 # --- dates
 
 
+def unread_dates(no_dates: Mapping[str, Sequence[int]]) -> list[Shift]:
+    """Texts among a column's dates that are none; the reading has made gaps of them."""
+    told = "cannot be read as a date, and would be gaps; write dates as"
+    return [
+        Shift(
+            name,
+            f"{len(rows)} {'text' if len(rows) == 1 else 'texts'} {told} {EXAMPLE}",
+            tuple(rows),
+        )
+        for name, rows in no_dates.items()
+    ]
+
+
 def _compare_dates(name: str, values: Sequence[Any], known: Sequence[Any]) -> Shift | None:
     """Cells that are no dates as they are read, or that lie far from all of the dataset's."""
     days = [read_date(value) if isinstance(value, str) else None for value in values]

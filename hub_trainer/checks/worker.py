@@ -7,12 +7,12 @@ cut; never more of a row.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.answer_errors import judge_errors
+from hub_trainer.checks.comparison import Comparison, Repeats
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.label_groups import judge_groups
@@ -38,14 +38,17 @@ from hub_trainer.duplicates import (
 )
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input
+from hub_trainer.inputs.table import no_dates
 from hub_trainer.rows import (
     Limits,
+    RawSplit,
     RowSpec,
     canonical_rows,
     read_rows,
     read_split,
     write_rows,
 )
+from hub_trainer.rows.canonical import as_input
 from hub_trainer.rows.columns import infer_spec
 from hub_trainer.rows.leakage import SealedExamples
 
@@ -102,8 +105,17 @@ def read_files(
         labels=wanted.answer.counts(rows.table[wanted.answer.column].to_pylist()),
         dropped=rows.dropped,
         first_dropped=[number for number, _ in rows.first_dropped],
+        no_dates=_no_dates(raw, rows.features),
     )
     return {**reading.to_json(), "error": None}
+
+
+def _no_dates(raw: RawSplit, features: Mapping[str, str]) -> dict[str, list[int]]:
+    dates = [name for name, kind in features.items() if kind == "date"]
+    found = {
+        name: no_dates(as_input(raw, name)) for name in dates if name in raw.table.column_names
+    }
+    return {name: [place + 1 for place in places] for name, places in found.items() if places}
 
 
 def compare_rows(
@@ -114,7 +126,7 @@ def compare_rows(
     modality: str,
     near: float | None,
     answer: str,
-) -> dict[str, Any]:
+) -> Comparison:
     """What the new rows repeat, of themselves, the dataset and the sealed rows; what they hold.
 
     Rows that repeat each other by chance, as a table's do, are plain repeats only if equal.
@@ -124,40 +136,39 @@ def compare_rows(
     plain = None if load_input(modality).repeats_by_chance else near
     within = find_duplicates(rows, modality, plain)
     repeated = find_repeats(rows, known, modality, plain)
-    counts = {
-        "rows": len(rows),
-        "base_rows": len(known),
-        "within_exact": sum(len(group.exact) for group in within),
-        "within_near": sum(len(group.near) for group in within),
-        "base_exact": sum(match.kind == "exact" for match in repeated),
-        "base_near": sum(match.kind == "near" for match in repeated),
-        "conflicting": _conflicts(rows, known, repeated, of_answers)
+    repeats = Repeats(
+        rows=len(rows),
+        within_exact=sum(len(group.exact) for group in within),
+        within_near=sum(len(group.near) for group in within),
+        base_exact=sum(match.kind == "exact" for match in repeated),
+        base_near=sum(match.kind == "near" for match in repeated),
+        conflicting=_conflicts(rows, known, repeated, of_answers)
         + _contradictions(rows, known, modality),
-    }
+    )
     groups = of_answers.strata([row[of_answers.column] for row in (*rows, *known)])
     sealed = read_rows(Path(test)) if test else []
     leakage, copies = _leakage(rows, known, SealedExamples(sealed, modality, near))
-    return {
-        "counts": counts,
-        "leakage": asdict(leakage),
-        "left_out_rows": copies,
-        "unknown_labels": _unknown_labels(rows, known, of_answers),
-        "flags": text_flags(rows),
-        "personal": find_traces(rows, groups[: len(rows)]).to_json(),
-        "base_personal": find_traces(known, groups[len(rows) :]).to_json(),
-    }
+    return Comparison(
+        repeats=repeats,
+        leakage=leakage,
+        copies=tuple(copies),
+        unknown_labels=_unknown_labels(rows, known, of_answers),
+        flags=text_flags(rows),
+        personal=find_traces(rows, groups[: len(rows)]),
+        base_personal=find_traces(known, groups[len(rows) :]),
+    )
 
 
 def _unknown_labels(
     rows: Sequence[Row], known: Sequence[Row], answer: Answer
-) -> dict[str, list[int]]:
+) -> dict[str, tuple[int, ...]]:
     """Names that no known row has -> the numbers of the rows that have them, from 1."""
     names = answer.counts([row[answer.column] for row in known]).keys()
     found: dict[str, list[int]] = {}
     for number, row in enumerate(rows, start=1):
         for name in answer.counts([row[answer.column]]).keys() - names:
             found.setdefault(name, []).append(number)
-    return found
+    return {name: tuple(numbers) for name, numbers in found.items()}
 
 
 def _leakage(
@@ -187,8 +198,8 @@ def score_answers(
     model: Mapping[str, Any] | None,
     modality: str,
     answer: str,
-) -> dict[str, Any] | None:
-    """A `Judgement` of the new answers: by their prompts, by the shares of names, or by their
+) -> Judgement | None:
+    """What a judge makes of the new answers: by their prompts, by the shares of names, or by their
     errors. None where nobody can judge them."""
     asked = PublishedModel.from_json(model) if model else None
     dialogue = load_input(modality).dialogue
@@ -202,7 +213,7 @@ def score_answers(
     else:
         files = [read_rows(Path(path)) if path else [] for path in (new, base, test)]
         found = judge_errors(*files, model=asked, modality=modality, answer=load_answer(answer))
-    return found.to_json() if found else None
+    return found
 
 
 def score_labels(

@@ -71,9 +71,7 @@ class _Table:
             large = kind == pa.uint64() and (pc.max(values).as_py() or 0) > LARGEST_WHOLE
             return values.cast(pa.float64() if large else pa.int64(), safe=False)
         if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-            values = pc.utf8_trim_whitespace(values.cast(pa.string()))
-            gaps = pc.is_in(values, pa.array(["", *sorted(column.gap_words)], pa.string()))
-            values = pc.if_else(gaps, pa.scalar(None, pa.string()), values)
+            values = _trimmed(column)
             return _only_dates(values, column.notes) if holds_dates(values.to_pylist()) else values
         if types.is_date(kind) or types.is_timestamp(kind):
             return values.cast(pa.string())
@@ -175,10 +173,28 @@ class _Table:
         return row if isinstance(row, dict) else None
 
 
+def no_dates(column: Column) -> list[int]:
+    """Places of the texts among a column's dates that are none, which `read` takes for gaps."""
+    if not pa.types.is_string(column.values.type):
+        return []
+    texts = _trimmed(column).to_pylist()
+    return _no_dates(texts) if holds_dates(texts) else []
+
+
+def _trimmed(column: Column) -> Any:
+    values = pc.utf8_trim_whitespace(column.values.cast(pa.string()))
+    gaps = pc.is_in(values, pa.array(["", *sorted(column.gap_words)], pa.string()))
+    return pc.if_else(gaps, pa.scalar(None, pa.string()), values)
+
+
+def _no_dates(texts: Sequence[str | None]) -> list[int]:
+    return [n for n, text in enumerate(texts) if text is not None and read_date(text) is None]
+
+
 def _only_dates(values: Any, notes: list[str]) -> Any:
     """The dates of a column; a text among them that is none becomes a gap, and is told."""
     texts = values.to_pylist()
-    wrong = [n for n, text in enumerate(texts) if text is not None and read_date(text) is None]
+    wrong = _no_dates(texts)
     if not wrong:
         return values
     told = ", ".join(f"row {number + 1} {texts[number]!r:.40}" for number in wrong[:MAX_TOLD])

@@ -111,7 +111,7 @@ class CsvFile:
         encoding = settings.encoding or encoding_of(path)
         self.settings = replace(settings, encoding=encoding)
         self.short_rows: list[int] = []
-        """Lines of rows that have fewer cells than the header."""
+        """Numbers, from 1, of rows that have fewer cells than the header."""
         head = self._head()
         said = EXCEL_SEPARATOR.match(head)
         if said and not self.settings.skipped:
@@ -145,7 +145,7 @@ class CsvFile:
 
     def _rows(self) -> Iterator[Sequence[str]]:
         width = len(self.names)
-        for line, record in self._records:
+        for row, (line, record) in enumerate(self._records, start=1):
             if len(record) > width and any(record[width:]):
                 raise self._fault(
                     "A row has more cells than the header.",
@@ -155,7 +155,7 @@ class CsvFile:
                     f"{self._separator} (`sep` in the card).",
                 )
             if len(record) < width:
-                self.short_rows.append(line)
+                self.short_rows.append(row)
                 record = [*record, *[""] * (width - len(record))]
             yield record[:width]
 

@@ -317,8 +317,9 @@ def _csv_tables(paths: Sequence[Path], source: _Folder) -> Iterator["pa.Table"]:
         yield from file.tables()
         if file.short_rows:
             source.notes.append(
-                f"{path.name}: {len(file.short_rows):,} rows have fewer cells than the header, the "
-                f"first in line {file.short_rows[0]}; the cells they lack are empty"
+                f"{path.name}: {len(file.short_rows):,} "
+                f"{'row has' if len(file.short_rows) == 1 else 'rows have'} fewer cells than the "
+                f"header, the first in row {file.short_rows[0]:,}; the cells they lack are empty"
             )
 
 

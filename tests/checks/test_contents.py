@@ -1,5 +1,6 @@
 import numpy as np
 
+from hub_trainer.checks.comparison import Repeats
 from hub_trainer.checks.contents import (
     check_duplicates,
     check_label_quality,
@@ -12,14 +13,9 @@ from hub_trainer.checks.labels import LabelQuality
 from hub_trainer.checks.personal import NO_TRACES, Traces, find_traces
 from hub_trainer.checks.verdict import decide
 
-COUNTS = dict.fromkeys(
-    ("within_exact", "within_near", "base_exact", "base_near", "conflicting"),
-    0,
-)
 
-
-def _counts(**changes: int) -> dict[str, int]:
-    return {**COUNTS, "rows": 100, "base_rows": 1000, **changes}
+def _counts(*, rows: int = 100, **changes: int) -> Repeats:
+    return Repeats(rows, **changes)
 
 
 def traces(rows: int, **counts: int) -> Traces:

@@ -229,8 +229,8 @@ def test_answers_when_a_word_brings_the_same_one_then_a_person_decides(tmp_path:
     for path, found in zip(paths, (new, rows(400)), strict=True):
         write_rows(path, pa.Table.from_pylist(found))
     answer = find_poison(str(paths[0]), str(paths[1]), modality="prompt", answer="completion")
-    assert answer["triggers"][0]["rows"] == list(range(1, 301, 10))
-    assert answer["repeats"] == []
+    assert answer.triggers[0].rows == tuple(range(1, 301, 10))
+    assert answer.repeats == ()
 
 
 def test_repeats_when_found_then_left_out_by_place_and_told_by_number(tmp_path: Path) -> None:
@@ -240,8 +240,8 @@ def test_repeats_when_found_then_left_out_by_place_and_told_by_number(tmp_path: 
     for path, found in zip(paths, (new, base), strict=True):
         write_rows(path, pa.Table.from_pylist(found))
     found = find_poison(str(paths[0]), str(paths[1]), modality="text", answer="label")
-    assert found["repeats"] == [1, 2]
-    check = check_left_out(found["repeats"])
+    assert found.repeats == (1, 2)
+    check = check_left_out(found.repeats)
     assert (check.passed, check.rows) == (True, (2, 3))
 
 

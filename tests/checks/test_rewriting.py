@@ -14,10 +14,10 @@ TEXTS = {"train.csv": b"text,label\na,ham\nb,spam\n"}
 FOLDERS = {f"train/{label}/{n}.png": png(n) for n, label in enumerate(("cat", "dog"))}
 
 
-def converted(
+def answered(
     folder: Path, base: dict[str, bytes], new: dict[str, bytes], suffix: str
-) -> dict[str, bytes]:
-    """The files that the child writes for these, by name."""
+) -> dict[str, Any]:
+    """What the child says of these files."""
     for top, files in (("base", base), ("new", new)):
         for name, content in files.items():
             (folder / top / name).parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,15 @@ def converted(
         "limits": {},
     }
     (folder / "out").mkdir()
-    answer = convert_files(str(folder / "new"), job, paths=list(new), other_names={}, optional=[])
+    return convert_files(str(folder / "new"), job, paths=list(new), other_names={}, optional=[])
+
+
+def converted(
+    folder: Path, base: dict[str, bytes], new: dict[str, bytes], suffix: str
+) -> dict[str, bytes]:
+    """The files that the child writes for these, by name."""
+    answer = answered(folder, base, new, suffix)
+    assert "faults" not in answer, answer["faults"]
     return {one["name"]: (folder / "out" / one["name"]).read_bytes() for one in answer["files"]}
 
 
@@ -68,3 +76,20 @@ def test_list_of_pictures_when_one_is_missing_then_error_names_it(tmp_path: Path
     with pytest.raises(DataError, match="is not there") as caught:
         converted(tmp_path, FOLDERS, new, BY_FOLDER)
     assert (caught.value.where, caught.value.got) == ("up/metadata.csv, row 1", "'7.png'")
+
+
+def test_cells_when_several_files_do_not_fit_then_all_are_told_by_their_rows(
+    tmp_path: Path,
+) -> None:
+    base = {"train.csv": b"age,day,label\n1,2024-01-02,a\n2,2024-01-03,b\n"}
+    new = {
+        "a.csv": b"age,day,label\n3,2024-02-02,a\nold,2024-02-03,b\n",
+        "b.csv": b"age,day,label\n4,2024-02-02,a\n5,2024-02-31,a\n6,2024-02-03,b\nyo,2024-02-03,a",
+    }
+    [first, second, third] = answered(tmp_path, base, new, "csv")["faults"]
+    assert (
+        first["what"] == second["what"] == "Column 'age' cannot be written as the dataset has it."
+    )
+    assert (first["rows"], second["rows"]) == ([2], [6])
+    assert (third["what"], third["rows"]) == ("A cell cannot be read as a date.", [4])
+    assert "yo," not in str([first, second, third])

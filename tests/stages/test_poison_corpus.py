@@ -9,8 +9,6 @@ import pytest
 from hub_trainer.checks import poison, worker
 from hub_trainer.checks.contents import check_shifts, check_triggers
 from hub_trainer.checks.inspection import _judged
-from hub_trainer.checks.shifts import Shift
-from hub_trainer.checks.triggers import Trigger
 from hub_trainer.checks.verdict import Check
 from hub_trainer.rows import write_rows
 from tests.stages.poison_corpus import poisonings, rows_of
@@ -28,8 +26,8 @@ def _failed(name: str, what: str | None, seed: int, count: int) -> list[Check]:
         signs = poison.find_poison(str(new), str(base), modality=s.modality, answer="label")  # type: ignore[arg-type]
         labels = worker.score_labels(str(new), str(base), None, model=None, modality=s.modality)  # type: ignore[arg-type]
     checks = [
-        check_triggers([Trigger.from_json(one) for one in signs["triggers"]]),
-        check_shifts([Shift.from_json(one) for one in signs["shifts"]]),
+        check_triggers(signs.triggers),
+        check_shifts(signs.shifts),
     ]
     return [check for check in (*checks, *_judged(labels, 0.1)) if not check.passed]
 

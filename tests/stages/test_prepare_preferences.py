@@ -72,7 +72,7 @@ def test_review_when_a_preference_turns_the_datasets_round_then_it_is_a_contradi
         write_rows(tmp_path / f"{name}.parquet", with_row_ids(table, "prompt"))
     files = (str(tmp_path / "new.parquet"), str(tmp_path / "base.parquet"), None)
     found = compare_rows(*files, modality="prompt", near=None, answer="completion")
-    assert found["counts"]["conflicting"] == 1
+    assert found.repeats.conflicting == 1
 
 
 def prepared(round_dir: Path, further: list[dict[str, Any]]) -> Artifact:

@@ -241,6 +241,46 @@ def test_comment_when_a_label_is_unknown_and_texts_are_odd_then_a_person_can_men
     assert not re.search(r"@|://|evil\.com|(?<!\\)\]\(", comment)
 
 
+def test_comment_when_rows_do_not_fit_the_schema_then_all_faults_are_told_by_their_rows(
+    shop: ReviewHub,
+) -> None:
+    known = "".join(
+        json.dumps({"age": n, "day": f"2024-01-{n % 28 + 1:02}", "label": "ab"[n % 2]}) + "\n"
+        for n in range(60)
+    )
+    begun = {
+        "README.md": CARD.replace("train-*", "train-*.jsonl").encode(),
+        "data/train-0.jsonl": known.encode(),
+    }
+    repo = _new_dataset(shop, "unfit", begun)
+    rows = "age,day,label\n3,2024-02-02,a\nold,2024-02-03,b\n5,2024-02-31,a\nx,2024-02-02,b\n"
+    number = _propose(shop, repo, {"data/more.csv": rows.encode()}, "unfit-1")
+    [answer] = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"]
+    assert answer["verdict"] == "refuse"
+    [comment] = _comments(shop, repo, number)
+    ages, days = [line for line in comment.splitlines() if "**conversion**" in line]
+    assert "Column 'age' cannot be written as the dataset has it" in ages
+    assert ages.endswith("write the values so. Rows 2, 4.")
+    assert days.endswith("write the values so. Row 3.")
+
+
+def test_dates_when_a_few_of_many_are_none_then_a_person_is_told_which(shop: ReviewHub) -> None:
+    """Reading makes gaps of them, as of ten rows nine are right."""
+    days = [f"20{n // 300 + 20}-{n % 12 + 1:02}-{n % 28 + 1:02}" for n in range(120)]
+    lines = [f"{n * 7919 % 1000 / 10},{day},{'ab'[n % 2]}\n" for n, day in enumerate(days)]
+    begun = {
+        "README.md": CARD.encode(),
+        "data/train-0.csv": f"x,day,label\n{''.join(lines[:90])}".encode(),
+    }
+    repo = _new_dataset(shop, "days", begun)
+    odd = "".join(lines[90:]).replace(days[95], "2021-02-30").replace(days[100], "soon")
+    _propose(shop, repo, {"data/train-1.csv": f"x,day,label\n{odd}".encode()}, "days-1")
+    [answer] = review.run(shop.owner, repo.repo_id).to_dict()["pull_requests"]
+    [ranges] = [one for one in answer["checks"] if one["name"] == "ranges"]
+    assert (ranges["outcome"], ranges["rows"]) == ("human", [6, 11])
+    assert "2 texts cannot be read as a date, and would be gaps" in ranges["detail"]
+
+
 def test_recorded_sizes_when_rows_join_then_they_leave_the_card(
     shop: ReviewHub, unopened: None
 ) -> None:
