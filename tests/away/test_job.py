@@ -132,6 +132,7 @@ def test_keep_when_the_hub_is_down_then_the_round_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("hub_trainer.hub.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client's waits between tries
     ROUNDS.mkdir()
     (ROUNDS / "a").write_text("a")
     Keeper(Hub("http://127.0.0.1:1", "hf_x"), Repo("a/b", "dataset")).keep()
