@@ -33,8 +33,8 @@ from hub_trainer.recipe.schema import REPO_ID, DatasetSource
 from hub_trainer.recipe.search import end_problems
 from hub_trainer.rows.fetch import find_files
 from hub_trainer.rows.left_out import unwritten_note
-from hub_trainer.rows.store import read_rows
-from hub_trainer.rows.worker import open_reader
+from hub_trainer.rows.reading_child import open_reader
+from hub_trainer.rows.row_files import read_rows
 from hub_trainer.sandbox import Sandbox
 from hub_trainer.tasks import (
     ModelFolders,

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from hub_trainer.answers import load_answer
 from hub_trainer.checks.answer_errors import judge_errors
-from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.label_quality import LabelQuality
 from hub_trainer.recipe import ReviewSection
 
 NUM_NEW = 120

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hub_trainer.checks.leakage import check_leakage
-from hub_trainer.checks.worker import _leakage
+from hub_trainer.checks.leakage_check import check_leakage
+from hub_trainer.checks.review_child import _leakage
 from hub_trainer.rows.leakage import SealedExamples, find_sealed
 from tests.alterations import ALTERATIONS
 

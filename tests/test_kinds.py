@@ -55,7 +55,7 @@ KINDS = {
             "space/page.py": ("options.get('label')", "name == 'Number'"),
             # Thumbs, which stand in a column of this name in language data.
             "contribute/creation.py": ("name != 'label'",),
-            "rows/examples.py": ("row['label']", "row.get('label')"),
+            "rows/language_rows.py": ("row['label']", "row.get('label')"),
             "rows/formats.py": ("row.get('label')",),
             "stages/curate/answers.py": ("rows[0]['label']",),
             "stages/curate/signals.py": (
@@ -73,7 +73,7 @@ KINDS = {
             "rows/canonical.py": ("kind == 'number'",),
             # The table of columns, and what datasets call each.
             "recipe/columns.py": ("{'label': 'label', ",),
-            "rows/columns.py": ("{'label': LABEL_NAMES, ",),
+            "rows/column_guesses.py": ("{'label': LABEL_NAMES, ",),
         },
         columns=frozenset(ANSWER_COLUMNS),
         classes=frozenset(type(load_answer(name)).__name__ for name in ANSWERS),
@@ -85,15 +85,15 @@ KINDS = {
             "rows/turns.py": ("{'image': 'an image', ", "kind in TEXT_PARTS", "key in UNSEEN"),
             # Names of a dataset's columns, and of those of language data.
             "recipe/columns.py": ("column not in SHOWN_COLUMNS",),
-            "rows/columns.py": (
+            "rows/column_guesses.py": (
                 "{'label': LABEL_NAMES, ",
                 "{'audio': ",
                 "known.columns == {'text'}",
                 "names == {'text'}",
                 "medium.name == 'audio'",
             ),
-            "rows/examples.py": ("{'text': prompt + gap",),
-            "space/chat/service.py": ("{'text': row['prompt'], 'prompt': asked}",),
+            "rows/language_rows.py": ("{'text': prompt + gap",),
+            "space/chat/chat_service.py": ("{'text': row['prompt'], 'prompt': asked}",),
             # A feature of a table, whatever else is in it; the language of a block of Markdown.
             "rows/own_schema.py": ("load_input('table')",),
             "cards/markdown.py": ("text: str, language: str='text'",),

@@ -33,7 +33,7 @@ from hub_trainer.answers.label_names import (
     whole_number,
 )
 from hub_trainer.answers.measuring import ByStatistics
-from hub_trainer.answers.probabilities import (
+from hub_trainer.answers.name_probabilities import (
     LABEL_METRICS,
     assert_positive,
     label_statistics,

@@ -33,7 +33,7 @@ from hub_trainer.answers.label import (
 )
 from hub_trainer.answers.label_names import alike_notes, in_order, labels_named, named, plain_label
 from hub_trainer.answers.measuring import ByStatistics
-from hub_trainer.answers.probabilities import logistic_shares, shares_of
+from hub_trainer.answers.name_probabilities import logistic_shares, shares_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.metrics.label_sets import (

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from hub_trainer.answers import MISSING
-from hub_trainer.metrics.spans import Span
+from hub_trainer.metrics.span_metrics import Span
 
 ARROW = "->"
 NOTHING_THERE = "none"

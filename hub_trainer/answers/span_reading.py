@@ -12,9 +12,9 @@ from hub_trainer.answers.tags import (
     tags_of_spans,
     type_of,
 )
-from hub_trainer.answers.words import joined, words_in
+from hub_trainer.answers.word_lists import joined, words_in
 from hub_trainer.errors import DataError
-from hub_trainer.metrics.spans import Span
+from hub_trainer.metrics.span_metrics import Span
 
 
 def tagged(words: Sequence[str], spans: Iterable[Span]) -> list[list[str]]:

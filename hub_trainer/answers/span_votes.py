@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hub_trainer.metrics.spans import Span
+from hub_trainer.metrics.span_metrics import Span
 from hub_trainer.stats import (
     AggregatedLabel,
     Aggregation,

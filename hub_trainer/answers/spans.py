@@ -31,7 +31,7 @@ from hub_trainer.answers.label import (
 )
 from hub_trainer.answers.label_names import alike_notes, in_order, named
 from hub_trainer.answers.measuring import ByStatistics
-from hub_trainer.answers.partial_spans import partial_sections
+from hub_trainer.answers.partial_spans_section import partial_sections
 from hub_trainer.answers.span_lines import NOTHING_THERE, mended, span_lines
 from hub_trainer.answers.span_reading import (
     assert_tags,
@@ -44,11 +44,11 @@ from hub_trainer.answers.span_reading import (
 )
 from hub_trainer.answers.span_votes import agreed_spans
 from hub_trainer.answers.tags import OUTSIDE, is_tag, spans_of_tags, type_of
-from hub_trainer.answers.words import words_of
+from hub_trainer.answers.word_lists import words_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.metrics.partial_spans import partial_matches
-from hub_trainer.metrics.spans import (
+from hub_trainer.metrics.span_metrics import (
     SPAN_METRICS,
     Span,
     span_counts,

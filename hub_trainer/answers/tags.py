@@ -7,7 +7,7 @@ follows another of its type; BIOES and BILOU also mark ends (E, L) and single wo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hub_trainer.metrics.spans import Span
+from hub_trainer.metrics.span_metrics import Span
 
 OUTSIDE, BEGIN, INSIDE = "O", "B", "I"
 PREFIXES = "BIESLU"

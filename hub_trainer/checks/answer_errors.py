@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hub_trainer.answers import Prediction, RatedAnswer
 from hub_trainer.checks.judgement import Judgement
-from hub_trainer.checks.labels import CERTAIN, FloatArray, LabelQuality
+from hub_trainer.checks.label_quality import CERTAIN, FloatArray, LabelQuality
 from hub_trainer.checks.probe import MAX_BASE_ROWS, NUM_FOLDS, sample_rows
 from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.inputs import load_input

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hub_trainer.checks.leakage import Leakage
+from hub_trainer.checks.leakage_check import Leakage
 from hub_trainer.checks.personal import Traces
 from hub_trainer.checks.shifts import Shift
 from hub_trainer.checks.triggers import Trigger

@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from hub_trainer.checks.card import card_metadata
+from hub_trainer.checks.card_changes import card_metadata
 from hub_trainer.rows.card import FRONT_MATTER
 
 SIZE_KEYS = ("splits", "download_size", "dataset_size")

@@ -19,10 +19,10 @@ from hub_trainer.checks.contents import (
     check_triggers,
 )
 from hub_trainer.checks.judgement import Judgement
-from hub_trainer.checks.leakage import check_leakage
+from hub_trainer.checks.leakage_check import check_leakage
 from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.checks.reading import Reading
-from hub_trainer.checks.schema import Schema, check_schema
+from hub_trainer.checks.schema_changes import Schema, check_schema
 from hub_trainer.checks.shifts import unread_dates
 from hub_trainer.checks.spread import check_known_labels, check_label_spread
 from hub_trainer.checks.verdict import Check
@@ -35,7 +35,7 @@ from hub_trainer.sandbox import SandboxLimits, run_sandboxed
 
 log = logging.getLogger(__name__)
 
-WORKER, POISON = "hub_trainer.checks.worker", "hub_trainer.checks.poison"
+WORKER, POISON = "hub_trainer.checks.review_child", "hub_trainer.checks.poison"
 CHECKERS = f"{WORKER}:import_checkers"
 """What warms up a process whose children carry out checks; see `hub_trainer.sandbox.kept_warm`."""
 SCHEMA_CHECKS = frozenset({"columns", "label names", "usable rows"})

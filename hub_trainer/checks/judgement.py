@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_trainer.checks.label_groups import LabelGroup
-from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.label_quality import LabelQuality
 
 
 @dataclass(frozen=True)

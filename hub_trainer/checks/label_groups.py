@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hub_trainer.checks.labels import FloatArray, Scored
+from hub_trainer.checks.label_quality import FloatArray, Scored
 
 CHANCE = 0.01
 """How improbable a finding must be by chance, over all labels together."""

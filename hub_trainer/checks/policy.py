@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from hub_trainer.checks.card import card_metadata
+from hub_trainer.checks.card_changes import card_metadata
 from hub_trainer.errors import DataError, HubError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hub_trainer.checks.labels import IntArray, Judged, Scored
+from hub_trainer.checks.label_quality import IntArray, Judged, Scored
 from hub_trainer.inputs import load_input
 
 Row = Mapping[str, Any]

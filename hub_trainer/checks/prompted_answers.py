@@ -28,7 +28,7 @@ from hub_trainer.checks.answer_errors import (
     joined,
 )
 from hub_trainer.checks.judgement import Judgement
-from hub_trainer.checks.labels import FloatArray
+from hub_trainer.checks.label_quality import FloatArray
 from hub_trainer.checks.probe import NUMBER, sample_rows
 from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.inputs import Dialogue

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.schema import Schema
+from hub_trainer.checks.schema_changes import Schema
 from hub_trainer.rows import RowSpec
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.card import MAX_CARD_BYTES, card_metadata
+from hub_trainer.checks.card_changes import MAX_CARD_BYTES, card_metadata
 from hub_trainer.checks.inspection import ReviewContext, read_trusted
 from hub_trainer.checks.policy import Policy
 from hub_trainer.checks.published_model import PublishedModel

@@ -8,7 +8,7 @@ from hub_trainer.answers import Answer, load_answer
 from hub_trainer.checks.flags import FLAGS, text_flags
 from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, ReviewContext
 from hub_trainer.checks.personal import find_traces
-from hub_trainer.checks.worker import read_files
+from hub_trainer.checks.review_child import read_files
 from hub_trainer.duplicates import find_duplicates, find_repeats
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import load_input

@@ -194,7 +194,7 @@ def metrics_table() -> str:
         positive,
         probabilities,
         retrieval,
-        spans,
+        span_metrics,
         transcripts,
     )
 
@@ -221,7 +221,7 @@ def metrics_table() -> str:
     rows += [
         (f"`{name}`", said, "a number of two texts") for name, said in retrieval.MEANINGS.items()
     ]
-    rows += [(f"`{name}`", said, "spans") for name, said in spans.MEANINGS.items()]
+    rows += [(f"`{name}`", said, "spans") for name, said in span_metrics.MEANINGS.items()]
     rows += [(f"`{name}`", said, "a transcript") for name, said in transcripts.MEANINGS.items()]
     return markdown_table(("metric", "meaning", "of"), rows)
 

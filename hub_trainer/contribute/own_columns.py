@@ -10,7 +10,7 @@ from hub_trainer.inputs import load_input
 from hub_trainer.recipe.columns import ANSWER_COLUMNS, OPTIONAL_INPUTS, is_answer
 from hub_trainer.rows import RawSplit
 from hub_trainer.rows.canonical import column_of
-from hub_trainer.rows.columns import USUAL_NAMES, answer_kind, columns_of_texts, pair_columns
+from hub_trainer.rows.column_guesses import USUAL_NAMES, answer_kind, columns_of_texts, pair_columns
 from hub_trainer.rows.counters import counted_columns
 from hub_trainer.tasks import Task, load_task
 from hub_trainer.tasks.outlines import OUTLINES

@@ -17,7 +17,7 @@ from hub_trainer.checks.personal import NO_TRACES, find_traces
 from hub_trainer.checks.policy import Policy, open_policy
 from hub_trainer.checks.review_context import Tip, fork_of, load_tip
 from hub_trainer.checks.verdict import Check
-from hub_trainer.contribute.faults import all_faults, of_block, of_reading
+from hub_trainer.contribute.contribution_faults import all_faults, of_block, of_reading
 from hub_trainer.contribute.local_file import read_local
 from hub_trainer.contribute.media_files import media_files
 from hub_trainer.duplicates import find_duplicates
@@ -27,7 +27,7 @@ from hub_trainer.inputs.media import Medium, medium_of_column, medium_of_reader
 from hub_trainer.privacy import SECRET_KINDS, scan_text
 from hub_trainer.recipe import DatasetSource, ReviewSection
 from hub_trainer.rows import RawSplit, RowSpec, SplitFiles, canonical_rows
-from hub_trainer.rows.columns import infer_spec
+from hub_trainer.rows.column_guesses import infer_spec
 from hub_trainer.rows.fetch import fetch_rows
 from hub_trainer.rows.own_schema import OwnSchema, schema_faults
 from hub_trainer.tasks import outline

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from hub_trainer.errors import Problem, ProblemsError, TrainingError
-from hub_trainer.finetune.arguments import training_arguments
 from hub_trainer.finetune.base_look import look_at_base
 from hub_trainer.finetune.depth import depths_of
 from hub_trainer.finetune.dropout import dropout_problems
 from hub_trainer.finetune.methods import apply_method
 from hub_trainer.finetune.mixup import mixup_problems
 from hub_trainer.finetune.positions import longest_input
+from hub_trainer.finetune.training_arguments import training_arguments
 from hub_trainer.recipe import TrainSection
 
 SUITS: Mapping[str, tuple[str, ...]] = {

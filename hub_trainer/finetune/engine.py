@@ -16,15 +16,14 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 
 from hub_trainer.artifacts import write_durably
 from hub_trainer.errors import TrainingError
-from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
 from hub_trainer.finetune.batch_norms import shared_norms
 from hub_trainer.finetune.checkpoints import Checkpoint, clear_for, newest_valid_checkpoint
+from hub_trainer.finetune.classifier_objective import default_objective
 from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.fuse import fuse_checkpoints
 from hub_trainer.finetune.interrupts import stop_on_sigterm
 from hub_trainer.finetune.methods import TrainableReport, apply_method
 from hub_trainer.finetune.mixup import MixupObjective, mixed_data, mixup_note
-from hub_trainer.finetune.objective import default_objective
 from hub_trainer.finetune.peers import watched_peers
 from hub_trainer.finetune.plan import FitData, FitPlan
 from hub_trainer.finetune.profile import ProfileCallback
@@ -33,6 +32,7 @@ from hub_trainer.finetune.proximal import ProximalSteps, zero_share
 from hub_trainer.finetune.replicas import assert_same
 from hub_trainer.finetune.sharding import is_split, put_together, skeleton, split
 from hub_trainer.finetune.trainer import FitTrainer, OutOfMemoryError, Run
+from hub_trainer.finetune.training_arguments import assert_as_asked, training_arguments
 from hub_trainer.finetune.watching import watch_here
 from hub_trainer.ranks import asked
 from hub_trainer.recipe.method_table import METHODS

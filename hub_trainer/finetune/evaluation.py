@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hub_trainer.finetune.batches import NUM_ROWS, OURS, ROWS, WEIGHT
-from hub_trainer.finetune.objective import IGNORED
+from hub_trainer.finetune.classifier_objective import IGNORED
 from hub_trainer.finetune.plan import Batch, Objective, RunsModel
 from hub_trainer.finetune.sharding import rest
 

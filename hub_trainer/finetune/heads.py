@@ -15,19 +15,19 @@ from transformers import EvalPrediction, PretrainedConfig
 
 from hub_trainer.answers import Prediction
 from hub_trainer.answers.decisions import THRESHOLDS, Sought, decide, thresholds_for
-from hub_trainer.answers.probabilities import LABEL_METRICS, label_statistics
+from hub_trainer.answers.name_probabilities import LABEL_METRICS, label_statistics
 from hub_trainer.answers.span_reading import tagged
 from hub_trainer.answers.tags import OUTSIDE, span_tags, spans_of_tags, type_of
 from hub_trainer.answers.transcript import one_line
-from hub_trainer.answers.words import words_of
+from hub_trainer.answers.word_lists import words_of
 from hub_trainer.errors import DataError
-from hub_trainer.finetune.objective import IGNORED
-from hub_trainer.finetune.words import encoded, windows_of
+from hub_trainer.finetune.classifier_objective import IGNORED
+from hub_trainer.finetune.word_pieces import encoded, windows_of
 from hub_trainer.metrics import compute_metric
 from hub_trainer.metrics.label_sets import LABEL_SET_METRICS, set_statistics
 from hub_trainer.metrics.numbers import NUMBER_METRICS, number_statistics
 from hub_trainer.metrics.probabilities import PROBABILITY_METRICS, probability_statistics
-from hub_trainer.metrics.spans import SPAN_METRICS, Span, span_statistics
+from hub_trainer.metrics.span_metrics import SPAN_METRICS, Span, span_statistics
 from hub_trainer.sounds import resampled
 from hub_trainer.stats import measure
 

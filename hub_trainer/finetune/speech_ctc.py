@@ -20,9 +20,9 @@ from transformers import (
 )
 
 from hub_trainer.finetune.batches import TOKENS
+from hub_trainer.finetune.classifier_objective import IGNORED
 from hub_trainer.finetune.evaluation import model_inputs
 from hub_trainer.finetune.model_folder import read_header
-from hub_trainer.finetune.objective import IGNORED
 from hub_trainer.finetune.plan import Batch, DrawByDraw
 from hub_trainer.finetune.speech_text import read_letters
 from hub_trainer.metrics.transcripts import TRANSCRIPT_METRICS, transcript_statistics

@@ -48,6 +48,7 @@ from hub_trainer.finetune.batches import (
     OrderedDraws,
     PooledBatches,
 )
+from hub_trainer.finetune.classifier_objective import default_objective
 from hub_trainer.finetune.depth import depths_of, sleepers, with_falling_rates
 from hub_trainer.finetune.environment import environment_of
 from hub_trainer.finetune.evaluation import (
@@ -58,7 +59,6 @@ from hub_trainer.finetune.evaluation import (
 )
 from hub_trainer.finetune.interrupts import StopRequest
 from hub_trainer.finetune.methods import resting_modules, trainable_state
-from hub_trainer.finetune.objective import default_objective
 from hub_trainer.finetune.peers import Peers, is_of_exchange
 from hub_trainer.finetune.plan import Batch, FitData, FitPlan, RowSource, RunsModel
 from hub_trainer.finetune.sharded_state import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from hub_trainer.errors import HubError
 from hub_trainer.hub import HistoryEntry, Hub, Repo, RepoIdentity
-from hub_trainer.recipe.faults import faults_of
+from hub_trainer.recipe.value_faults import faults_of
 from hub_trainer.reports import DatasetReport
 
 RECORD = "round.json"

@@ -6,7 +6,7 @@ Each found span is matched with one of the reference's that no other was matched
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hub_trainer.metrics.spans import Span
+from hub_trainer.metrics.span_metrics import Span
 
 Matches = Callable[[Span, Span], bool]
 

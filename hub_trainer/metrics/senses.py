@@ -5,7 +5,7 @@ from hub_trainer.metrics.label_sets import LABEL_SET_METRICS
 from hub_trainer.metrics.numbers import NUMBER_METRICS
 from hub_trainer.metrics.probabilities import PROBABILITY_METRICS
 from hub_trainer.metrics.retrieval import RETRIEVAL_METRICS
-from hub_trainer.metrics.spans import SPAN_METRICS
+from hub_trainer.metrics.span_metrics import SPAN_METRICS
 from hub_trainer.metrics.transcripts import TRANSCRIPT_METRICS
 
 _ALL = (

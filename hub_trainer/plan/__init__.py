@@ -17,7 +17,7 @@ from hub_trainer.ranks import Sharding
 from hub_trainer.recipe import Recipe, RecipeFile
 from hub_trainer.reports import PrepareReport
 from hub_trainer.rows.left_out import total_of
-from hub_trainer.rows.store import read_rows
+from hub_trainer.rows.row_files import read_rows
 from hub_trainer.tasks import ModelFolders, Preview, task_of
 
 WEIGHT_BYTES = 4

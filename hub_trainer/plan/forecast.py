@@ -13,7 +13,7 @@ from hub_trainer.errors import HubTrainerError
 from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import Recipe, TuneSection
 from hub_trainer.reports import PrepareReport
-from hub_trainer.rows.store import read_rows
+from hub_trainer.rows.row_files import read_rows
 from hub_trainer.tasks import ModelFolders, Preview, Splits, task_of
 
 if TYPE_CHECKING:

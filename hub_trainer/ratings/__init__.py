@@ -2,8 +2,7 @@
 
 from hub_trainer.ratings.counting import Anonymous, Counted, count_ratings, last_about
 from hub_trainer.ratings.outbox import Outbox, OutboxStatus
-from hub_trainer.ratings.ratings_card import ratings_card
-from hub_trainer.ratings.records import (
+from hub_trainer.ratings.rating_records import (
     Generation,
     NewRating,
     Pair,
@@ -11,8 +10,9 @@ from hub_trainer.ratings.records import (
     RatingRefused,
     facet_of,
 )
+from hub_trainer.ratings.rating_store import RatingStore
+from hub_trainer.ratings.ratings_card import ratings_card
 from hub_trainer.ratings.shards import read_shards
-from hub_trainer.ratings.store import RatingStore
 
 __all__ = [
     "Anonymous",

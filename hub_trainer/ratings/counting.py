@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hub_trainer.ratings.records import facet_of
+from hub_trainer.ratings.rating_records import facet_of
 
 Anonymous = Literal["none", "capped"]
 """What ratings without an account weigh: nothing, or as one rater per network and day."""

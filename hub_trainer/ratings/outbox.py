@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 
 from hub_trainer.errors import HubError, HubTrainerError
 from hub_trainer.hub import Changes, Hub, Repo
+from hub_trainer.ratings.rating_store import RatingStore, Shard
 from hub_trainer.ratings.shards import (
     pack_shard,
     parse_shard_path,
     shard_folder,
     shard_path,
 )
-from hub_trainer.ratings.store import RatingStore, Shard
 
 log = logging.getLogger(__name__)
 MAX_SHARD_ROWS = 500

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import INPUTS, load_input
-from hub_trainer.ratings.records import RatedGeneration
+from hub_trainer.ratings.rating_records import RatedGeneration
 from hub_trainer.recipe.columns import OPTIONAL_INPUTS
 
 DIALOGUE_COLUMNS = ("prompt", "sampling", "rival")

@@ -16,7 +16,7 @@ from queue import Full, Queue
 from typing import Any, TypeVar
 
 from hub_trainer.errors import UsageError
-from hub_trainer.ratings.records import RatingRefused
+from hub_trainer.ratings.rating_records import RatingRefused
 
 Answer = TypeVar("Answer")
 Work = Callable[[sqlite3.Connection], Any]

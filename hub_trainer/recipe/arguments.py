@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.recipe.words import KINDS, READ_AS_BOOLEAN, either, written, written_number
+from hub_trainer.recipe.value_words import KINDS, READ_AS_BOOLEAN, either, written, written_number
 
 SHARDED = (
     "remove it: an accelerate config file says how a model is sharded, as "

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ValidationError
 from hub_trainer.errors import Problem, RecipeError, UsageError
 from hub_trainer.recipe.arguments import nearest, training_argument_types
 from hub_trainer.recipe.chat_templates import beside
-from hub_trainer.recipe.faults import faults_of
 from hub_trainer.recipe.schema import REPO_ID, Recipe
 from hub_trainer.recipe.search import search_problems
 from hub_trainer.recipe.section import section_in
 from hub_trainer.recipe.task_table import task_fault
-from hub_trainer.recipe.words import cut
+from hub_trainer.recipe.value_faults import faults_of
+from hub_trainer.recipe.value_words import cut
 
 MAX_RECIPE_BYTES = 1_000_000
 CHAT_TEMPLATE = "train.language.chat_template"

@@ -10,7 +10,7 @@ from hub_trainer.recipe.arguments import argument_faults, nearest, parse_argumen
 from hub_trainer.recipe.learning import FuseSection, LossSection
 from hub_trainer.recipe.method_table import METHODS, Method, MethodName
 from hub_trainer.recipe.section import Section
-from hub_trainer.recipe.words import written
+from hub_trainer.recipe.value_words import written
 
 COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from hub_trainer.errors import Problem
 from hub_trainer.recipe.arguments import nearest, training_argument_types
-from hub_trainer.recipe.faults import faults_of
 from hub_trainer.recipe.schema import Recipe, SearchRange, TrainSection, TuneSection
 from hub_trainer.recipe.section import section_in
-from hub_trainer.recipe.words import written
+from hub_trainer.recipe.value_faults import faults_of
+from hub_trainer.recipe.value_words import written
 
 TRAIN = "train."
 MAPS = ("train.arguments", "train.estimator_arguments")

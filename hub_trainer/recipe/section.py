@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from hub_trainer.recipe.words import written_number
+from hub_trainer.recipe.value_words import written_number
 
 
 class Section(BaseModel):

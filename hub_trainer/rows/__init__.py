@@ -13,7 +13,8 @@ from hub_trainer.rows.card import (
 from hub_trainer.rows.layout import SplitFiles, find_split_files
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.read import RawSplit, read_split, vet_folder
-from hub_trainer.rows.store import (
+from hub_trainer.rows.reading_child import ReadJob, ReadResult, read_jobs, read_sandboxed
+from hub_trainer.rows.row_files import (
     feature_names,
     read_rows,
     read_table,
@@ -21,7 +22,6 @@ from hub_trainer.rows.store import (
     with_row_ids,
     write_rows,
 )
-from hub_trainer.rows.worker import ReadJob, ReadResult, read_jobs, read_sandboxed
 
 __all__ = [
     "CanonicalRows",

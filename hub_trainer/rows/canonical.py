@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hub_trainer.answers import ANSWERS, load_answer
 from hub_trainer.answers.label import class_names
 from hub_trainer.answers.label_names import alike_labels, plain_label
-from hub_trainer.answers.words import joined, words_of
+from hub_trainer.answers.word_lists import joined, words_of
 from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column, Input, load_input
 from hub_trainer.inputs.dates import EXAMPLE as A_DAY
@@ -21,12 +21,12 @@ from hub_trainer.recipe.columns import is_answer, is_feature, unseen
 from hub_trainer.rows.counters import NAMELESS, counted_columns
 from hub_trainer.rows.csv_files import GAP_WORDS
 from hub_trainer.rows.csv_types import first_with_zeros, odd_numbers
-from hub_trainer.rows.examples import canonical_examples
+from hub_trainer.rows.language_rows import canonical_examples
 from hub_trainer.rows.left_out import Losses, reasons_text
 from hub_trainer.rows.matches import NEGATIVE, TOGETHER, matched_columns, with_those_apart
 from hub_trainer.rows.nested import holds_json
 from hub_trainer.rows.read import RawSplit
-from hub_trainer.rows.store import ROW_NUMBER, SOURCE, with_row_ids
+from hub_trainer.rows.row_files import ROW_NUMBER, SOURCE, with_row_ids
 from hub_trainer.rows.turn_notes import turn_notes
 from hub_trainer.rows.written import plain_values
 

@@ -15,8 +15,8 @@ from hub_trainer.rows.canonical import RowSpec
 from hub_trainer.rows.card import CARD, parse_card, write_card
 from hub_trainer.rows.layout import SplitFiles, find_split_files
 from hub_trainer.rows.limits import Limits
-from hub_trainer.rows.store import read_table
-from hub_trainer.rows.worker import ReadJob, ReadResult, read_sandboxed
+from hub_trainer.rows.reading_child import ReadJob, ReadResult, read_sandboxed
+from hub_trainer.rows.row_files import read_table
 from hub_trainer.sandbox import Sandbox
 
 if TYPE_CHECKING:

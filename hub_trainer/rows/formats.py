@@ -12,7 +12,7 @@ from typing import Any
 from hub_trainer.errors import DataError
 from hub_trainer.inputs.cleaning import clean_text
 from hub_trainer.inputs.language_examples import Content, Example, Kind, Message, Row, as_text
-from hub_trainer.rows.store import WEIGHT
+from hub_trainer.rows.row_files import WEIGHT
 from hub_trainer.rows.turns import (
     RowFault,
     content_of,

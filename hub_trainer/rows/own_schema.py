@@ -17,7 +17,7 @@ from hub_trainer.inputs.media import medium_of_feature
 from hub_trainer.rows import Limits, RawSplit, read_card, read_split, vet_folder
 from hub_trainer.rows.canonical import as_input, column_of
 from hub_trainer.rows.card import card_configs
-from hub_trainer.rows.columns import infer_spec
+from hub_trainer.rows.column_guesses import infer_spec
 from hub_trainer.rows.counters import counted_columns, id_columns
 from hub_trainer.rows.csv_files import GAP_WORDS, CsvFile, CsvSettings
 from hub_trainer.rows.formats import detect_format

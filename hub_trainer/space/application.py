@@ -12,16 +12,16 @@ from hub_trainer.hub import Hub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.recipe.columns import OPTIONAL_INPUTS
-from hub_trainer.space.chat.service import ChatModel, ChatService
-from hub_trainer.space.examples import ShownRows
+from hub_trainer.space.chat.chat_service import ChatModel, ChatService
+from hub_trainer.space.durability import Durability
 from hub_trainer.space.guard import guarded
 from hub_trainer.space.raters import Raters, build_raters, rater_key
 from hub_trainer.space.rating_intake import RatingIntake
+from hub_trainer.space.request_sources import Sources, derived_keys, kept_keys
 from hub_trainer.space.routes import RatedService, lifespan, rate_route, with_headers
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings, is_on_the_hub
-from hub_trainer.space.sources import Sources, derived_keys, kept_keys
-from hub_trainer.space.storage import Durability
+from hub_trainer.space.shown_rows import ShownRows
 from hub_trainer.space.view import View, page_options
 from hub_trainer.space.zerogpu import announce, is_zerogpu, on_gpu
 from hub_trainer.tasks import (
@@ -122,8 +122,8 @@ def form_app(service: SpaceService, raters: Raters, view: View) -> Any:
 def chat_app(service: ChatService, raters: Raters, view: View) -> Any:
     """Routes and the page of a conversation around a service."""
     from hub_trainer.space.chat.bubbles import CSS
+    from hub_trainer.space.chat.chat_events import ChatEvents
     from hub_trainer.space.chat.chat_page import build_chat_page
-    from hub_trainer.space.chat.events import ChatEvents
 
     page = build_chat_page(service, ChatEvents(service, raters), view)
     return mount(service, raters, page, css=CSS)

@@ -12,9 +12,9 @@ import hub_trainer
 from hub_trainer.answers import ANSWERS
 from hub_trainer.inputs import INPUTS
 from hub_trainer.space import zerogpu
-from hub_trainer.space.examples import ShownRows, encode_shown
 from hub_trainer.space.readme import space_readme
 from hub_trainer.space.settings import SETTINGS_FILE, SpaceSettings
+from hub_trainer.space.shown_rows import ShownRows, encode_shown
 from hub_trainer.tasks import TASKS, outline
 
 PACKAGE = Path(hub_trainer.__file__).parent

@@ -14,7 +14,7 @@ from hub_trainer.inputs import load_input
 from hub_trainer.inputs.media import medium_of_content
 from hub_trainer.space.components import component
 from hub_trainer.space.events import Events, with_names
-from hub_trainer.space.reading import Reading
+from hub_trainer.space.reading_notes import Reading
 from hub_trainer.space.service import SpaceService
 from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View, head, notice, terms
 from hub_trainer.space.wording import space_title
@@ -73,8 +73,9 @@ def build_page(service: SpaceService, events: Events, view: View) -> gr.Blocks:
                 answer = _answer(service)
                 question = _question(service)
         status = gr.Markdown(elem_id="status")
+        labels = [str(options.get("label")) for _, options in widgets.inputs]
         asked = ask.click(
-            with_names(events.predict, [str(options.get("label")) for _, options in widgets.inputs]),
+            with_names(events.predict, labels),
             inputs,
             [answer.output, answer.ticket],
             api_name="predict",

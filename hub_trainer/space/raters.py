@@ -13,9 +13,9 @@ from typing import Any
 
 from hub_trainer.errors import HubError
 from hub_trainer.hub import Hub
-from hub_trainer.ratings.records import RaterTier, RatingRefused
+from hub_trainer.ratings.rating_records import RaterTier, RatingRefused
 from hub_trainer.space.key_files import kept_key
-from hub_trainer.space.sources import Sources
+from hub_trainer.space.request_sources import Sources
 
 KEY_FILE = "rater.key"
 CACHE_SECONDS = 300.0

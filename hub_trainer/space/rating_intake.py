@@ -14,11 +14,11 @@ from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.ratings import Generation, NewRating, Outbox, Pair, RatingRefused
-from hub_trainer.ratings.records import Kind
-from hub_trainer.space.limits import AskingLimits
+from hub_trainer.ratings.rating_records import Kind
+from hub_trainer.space.asking_limits import AskingLimits
+from hub_trainer.space.durability import Durability
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.settings import SpaceSettings, consent_text
-from hub_trainer.space.storage import Durability
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
 from hub_trainer.ratings import RatingRefused
-from hub_trainer.ratings.records import Reason
+from hub_trainer.ratings.rating_records import Reason
 from hub_trainer.space.guard import BadBody, parsed
 from hub_trainer.space.raters import Rater, Raters
 from hub_trainer.space.rating_intake import RatingIntake

@@ -10,10 +10,10 @@ from hub_trainer.errors import HubTrainerError
 from hub_trainer.hub import Hub
 from hub_trainer.ratings import RatingStore
 from hub_trainer.space.application import build_app
-from hub_trainer.space.examples import read_shown
+from hub_trainer.space.durability import ratings_place
 from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.settings import is_on_the_hub, load_settings
-from hub_trainer.space.storage import ratings_place
+from hub_trainer.space.shown_rows import read_shown
 
 log = logging.getLogger(__name__)
 

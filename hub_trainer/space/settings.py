@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hub_trainer.answers import ANSWERS, RatedAnswer, load_answer
 from hub_trainer.errors import UsageError
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.recipe.faults import faults_of
+from hub_trainer.recipe.value_faults import faults_of
 
 SETTINGS_FILE = "space.json"
 FROM_ENVIRONMENT = (

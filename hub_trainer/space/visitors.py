@@ -10,7 +10,7 @@ import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.ratings import OutboxStatus
-from hub_trainer.space.limits import AskingLimits
+from hub_trainer.space.asking_limits import AskingLimits
 from hub_trainer.space.raters import Rater, Raters
 
 MARKDOWN = frozenset("\\`*_{}[]()#+-.!|~$")

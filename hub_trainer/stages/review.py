@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hub_trainer.checks.card import check_card
+from hub_trainer.checks.card_changes import check_card
 from hub_trainer.checks.comment import MARKER, has_comment, render_comment, verdict_told
 from hub_trainer.checks.contributor import check_contributor, merged_rows
 from hub_trainer.checks.curated import as_curated, is_curated

@@ -39,7 +39,7 @@ from hub_trainer.lineage.tuned import tuned_recipe
 from hub_trainer.ranks import EXPECTED_PROCESSES
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport, PrepareReport
-from hub_trainer.rows.store import read_rows
+from hub_trainer.rows.row_files import read_rows
 from hub_trainer.tasks import ModelFolders, Splits, task_of
 
 logger = logging.getLogger(__name__)

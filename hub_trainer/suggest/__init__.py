@@ -16,7 +16,7 @@ from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.recipe import Recipe, RecipeFile, RepoRef
 from hub_trainer.recipe.schema import REPO_ID
 from hub_trainer.reports import PrepareReport
-from hub_trainer.rows.store import read_rows
+from hub_trainer.rows.row_files import read_rows
 from hub_trainer.stages.publish.publish_faults import publish_problems
 from hub_trainer.suggest.frozen_probe import HasFeatures, Probed, probe_base
 from hub_trainer.tasks import ModelFolders, Splits, task_of

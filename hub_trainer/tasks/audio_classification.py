@@ -12,10 +12,10 @@ from transformers import AutoModelForAudioClassification, WhisperConfig, Whisper
 from hub_trainer.finetune.classifier import set_outputs
 from hub_trainer.finetune.label_scores import Batches
 from hub_trainer.finetune.sound_augment import AUGMENTATIONS, augment
-from hub_trainer.finetune.sounds import extracted, load_extractor, sound_batches, unheard
+from hub_trainer.finetune.sound_batches import extracted, load_extractor, sound_batches, unheard
 from hub_trainer.sounds import decode, inspect
 from hub_trainer.tasks import Row, Splits
-from hub_trainer.tasks.media import MediaClassification
+from hub_trainer.tasks.media_classification import MediaClassification
 
 SHORTEST = 0.25
 """Seconds to which a training sound is filled up, as SpecAugment needs some frames to mask."""

@@ -20,7 +20,7 @@ from hub_trainer.finetune.classifier import quiet_transformers, set_outputs
 from hub_trainer.finetune.label_scores import BATCH_SIZE, Batches
 from hub_trainer.pictures import open_image
 from hub_trainer.tasks import Row, Splits
-from hub_trainer.tasks.media import MediaClassification
+from hub_trainer.tasks.media_classification import MediaClassification
 
 NEW_SIDE = 64
 """Pixels of the square at which a model without a base sees pictures."""

@@ -60,7 +60,7 @@ from hub_trainer.tasks import (
     unused_problems,
 )
 from hub_trainer.tasks.outlines import Kind
-from hub_trainer.tasks.texts import text_boxes, text_faults
+from hub_trainer.tasks.text_inputs import text_boxes, text_faults
 
 UNUSED_KEYS = (
     "train.mixup",

@@ -20,7 +20,7 @@ from hub_trainer.finetune.classifier_checks import argument_problems, base_probl
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.sound_augment import OF_SPEECH
-from hub_trainer.finetune.sounds import unheard
+from hub_trainer.finetune.sound_batches import unheard
 from hub_trainer.finetune.speech import (
     SpeechFit,
     answers_as_it_is,

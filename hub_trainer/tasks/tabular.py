@@ -42,7 +42,7 @@ from hub_trainer.inputs.dates import EXAMPLE
 from hub_trainer.inputs.table_features import Features, find_features, table_of, typical_row
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
-from hub_trainer.rows.store import feature_names
+from hub_trainer.rows.row_files import feature_names
 from hub_trainer.tasks import (
     LANGUAGE_KEYS,
     NO_BASE,

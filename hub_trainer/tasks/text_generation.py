@@ -15,9 +15,9 @@ from hub_trainer.answers import (
 )
 from hub_trainer.errors import Problem, RowRefused
 from hub_trainer.finetune.language.as_users import likelihoods_as_users
-from hub_trainer.finetune.language.faults import language_problems, row_faults
 from hub_trainer.finetune.language.fit import LanguageFit, fit_language_model
 from hub_trainer.finetune.language.generate import Sampling
+from hub_trainer.finetune.language.language_faults import language_problems, row_faults
 from hub_trainer.finetune.language.preview import read_rows, row_sizes
 from hub_trainer.finetune.language.refusals import refused_rows, unwritten_keys
 from hub_trainer.finetune.language.serving import ServedModel, dialogue_example, served_model
@@ -25,8 +25,8 @@ from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.recipe import GenerationSection, Recipe
 from hub_trainer.reports import FitReport
-from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FORMATS
+from hub_trainer.rows.language_rows import example_row
 from hub_trainer.tasks import (
     ESTIMATOR_KEYS,
     NO_HEAD,

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
 
 from hub_trainer.answers import Answer, Prediction, load_answer
-from hub_trainer.answers.words import words_of, written_words
+from hub_trainer.answers.word_lists import words_of, written_words
 from hub_trainer.errors import DataError, Problem
 from hub_trainer.finetune.batches import padding_collate
 from hub_trainer.finetune.classifier import (
@@ -31,7 +31,7 @@ from hub_trainer.finetune.label_scores import centroid_scores, device
 from hub_trainer.finetune.plan import FitData
 from hub_trainer.finetune.reloading import AsUsers, Promised
 from hub_trainer.finetune.tokenizers import load_reader, load_tokenizer
-from hub_trainer.finetune.words import (
+from hub_trainer.finetune.word_pieces import (
     encoded,
     tag_labels,
     windows_of,

@@ -13,10 +13,10 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 from hub_trainer.answers import Column, Prediction, load_answer
 from hub_trainer.answers.span_lines import mended, span_lines
 from hub_trainer.answers.tags import form_of, spans_of_tags, tags_of_spans
-from hub_trainer.answers.words import joined, written_words
+from hub_trainer.answers.word_lists import joined, written_words
 from hub_trainer.errors import DataError
 from hub_trainer.inputs.cleaning import clean_text
-from hub_trainer.metrics.spans import SPAN_METRICS, span_statistics
+from hub_trainer.metrics.span_metrics import SPAN_METRICS, span_statistics
 from hub_trainer.stats import measure
 
 SPANS = load_answer("spans")

@@ -1,6 +1,6 @@
 import pytest
 
-from hub_trainer.checks.card import MAX_CARD_BYTES, check_card
+from hub_trainer.checks.card_changes import MAX_CARD_BYTES, check_card
 from hub_trainer.checks.verdict import Check, decide
 
 CARD = """---

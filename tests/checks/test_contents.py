@@ -9,7 +9,7 @@ from hub_trainer.checks.contents import (
     check_text,
 )
 from hub_trainer.checks.judgement import Judgement
-from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.label_quality import LabelQuality
 from hub_trainer.checks.personal import NO_TRACES, Traces, find_traces
 from hub_trainer.checks.verdict import decide
 

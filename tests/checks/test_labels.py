@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hub_trainer.checks.labels import FloatArray, Judged, LabelQuality, Scored, judge_labels
+from hub_trainer.checks.label_quality import FloatArray, Judged, LabelQuality, Scored, judge_labels
 
 
 def _scored(

@@ -1,6 +1,6 @@
 import pytest
 
-from hub_trainer.checks.leakage import Leakage, check_leakage
+from hub_trainer.checks.leakage_check import Leakage, check_leakage
 from hub_trainer.checks.verdict import decide
 
 

@@ -19,7 +19,7 @@ from hub_trainer.checks.contents import (
 )
 from hub_trainer.checks.contributor import check_contributor, merged_rows
 from hub_trainer.checks.label_groups import LabelGroup, judge_groups
-from hub_trainer.checks.labels import LabelQuality, Scored
+from hub_trainer.checks.label_quality import LabelQuality, Scored
 from hub_trainer.checks.poison import find_poison
 from hub_trainer.checks.shifts import find_shifts
 from hub_trainer.checks.triggers import find_triggers

@@ -13,7 +13,7 @@ import pytest
 import hub_trainer.tasks
 from hub_trainer.answers import Likelihood, Prediction
 from hub_trainer.checks import prompted_answers
-from hub_trainer.checks.labels import LabelQuality
+from hub_trainer.checks.label_quality import LabelQuality
 from hub_trainer.checks.prompted_answers import (
     Weighed,
     affordable_rows,
@@ -24,7 +24,7 @@ from hub_trainer.checks.prompted_answers import (
 from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import ReviewSection
-from hub_trainer.rows.examples import canonical_examples
+from hub_trainer.rows.language_rows import canonical_examples
 from tests.finetune.language.tiny import SHARED, STORIES, needs_stories
 
 Row = dict[str, Any]

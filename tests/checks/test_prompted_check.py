@@ -12,7 +12,7 @@ from hub_trainer.checks.inspection import PROMPTED, ReviewContext, _check_prompt
 from hub_trainer.checks.policy import PinnedModel, Policy
 from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.checks.reading import Reading
-from hub_trainer.checks.schema import Schema
+from hub_trainer.checks.schema_changes import Schema
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.recipe import DatasetSource, ReviewSection
 from hub_trainer.rows import RowSpec

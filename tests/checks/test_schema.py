@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_trainer.checks.schema import STRUCTURE, Schema, check_schema, schema_of
+from hub_trainer.checks.schema_changes import STRUCTURE, Schema, check_schema, schema_of
 from hub_trainer.checks.verdict import Check, decide
 from hub_trainer.rows import read_split
 

@@ -15,8 +15,8 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import RatingStore
 from hub_trainer.space.application import build_app
-from hub_trainer.space.examples import read_shown
 from hub_trainer.space.settings import load_settings
+from hub_trainer.space.shown_rows import read_shown
 from tests.cli.conftest import Cli
 from tests.cli.seeded import ARGUMENTS, OWNER, TEXT_BASE, commit, parquet
 from tests.space.factory import QUIET, event_loop, served

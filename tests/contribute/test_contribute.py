@@ -11,7 +11,7 @@ import pytest
 
 from hub_trainer.checks import joining
 from hub_trainer.contribute import Contribution, contribute, proposal, propose, send
-from hub_trainer.contribute.faults import ContributionError
+from hub_trainer.contribute.contribution_faults import ContributionError
 from hub_trainer.errors import DataError, ExitCode, HubError, UsageError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.local_hub import LocalHub

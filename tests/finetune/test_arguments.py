@@ -9,7 +9,7 @@ from transformers import IntervalStrategy
 from transformers.trainer_utils import SaveStrategy
 
 from hub_trainer.errors import ExitCode, RecipeError, TrainingError
-from hub_trainer.finetune.arguments import assert_as_asked, training_arguments
+from hub_trainer.finetune.training_arguments import assert_as_asked, training_arguments
 from hub_trainer.ranks import ASKED, Asked
 
 
@@ -74,7 +74,7 @@ def test_without_an_accelerator_the_cpu_is_used(
 def test_bfloat16_is_used_where_the_gpu_has_it_unless_fp16_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], bf16: bool
 ) -> None:
-    from hub_trainer.finetune.arguments import _rhythm
+    from hub_trainer.finetune.training_arguments import _rhythm
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)

@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from hub_trainer.finetune.batches import BatchShape, DrawCollate, DrawnRows, OrderedDraws
+from hub_trainer.finetune.classifier_objective import LabelObjective
 from hub_trainer.finetune.evaluation import Evaluation, evaluate_draws, keep_enough
-from hub_trainer.finetune.objective import LabelObjective
 from tests.finetune.tiny import bert, collate_text, text_rows
 
 

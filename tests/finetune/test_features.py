@@ -9,10 +9,10 @@ from transformers import PreTrainedModel
 
 from hub_trainer.errors import Interrupted
 from hub_trainer.finetune import engine
-from hub_trainer.finetune.arguments import training_arguments
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.plan import FitPlan
+from hub_trainer.finetune.training_arguments import training_arguments
 from tests.finetune.tiny import (
     IMAGE_MODELS,
     MODELS,

@@ -6,7 +6,7 @@ from sklearn import metrics as oracle
 from transformers import BertConfig, EvalPrediction
 
 from hub_trainer.answers.decisions import NOTHING_SOUGHT, Sought
-from hub_trainer.answers.probabilities import LABEL_METRICS
+from hub_trainer.answers.name_probabilities import LABEL_METRICS
 from hub_trainer.finetune.heads import HEADS
 from hub_trainer.metrics.probabilities import PROBABILITY_METRICS
 

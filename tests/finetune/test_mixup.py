@@ -12,6 +12,7 @@ from torch.nn import functional
 from transformers import BartConfig, BartForSequenceClassification
 
 from hub_trainer.finetune.batches import WEIGHT
+from hub_trainer.finetune.classifier_objective import LabelObjective
 from hub_trainer.finetune.engine import fine_tune
 from hub_trainer.finetune.features import cached_features
 from hub_trainer.finetune.mixup import (
@@ -26,7 +27,6 @@ from hub_trainer.finetune.mixup import (
     mixed_data,
     mixup_problems,
 )
-from hub_trainer.finetune.objective import LabelObjective
 from hub_trainer.finetune.plan import FitPlan
 from hub_trainer.recipe import TrainSection
 from tests.finetune.tiny import (
@@ -144,7 +144,7 @@ def test_training_when_rows_are_mixed_then_learns_and_says_how(kind: str, tmp_pa
 
 
 def test_head_when_features_are_kept_then_those_are_mixed() -> None:
-    from hub_trainer.finetune.arguments import training_arguments
+    from hub_trainer.finetune.training_arguments import training_arguments
 
     model, data = bert(dropout=0.0), text_data()
     args = training_arguments({}, output_dir=Path("unused"), seed=0, evaluates=True)

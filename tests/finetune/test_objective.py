@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hub_trainer.finetune.objective import LabelObjective, default_objective
+from hub_trainer.finetune.classifier_objective import LabelObjective, default_objective
 from hub_trainer.finetune.plan import FitPlan, Loss
 from tests.finetune.tiny import bert, language_model
 

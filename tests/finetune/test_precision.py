@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hub_trainer.finetune import precision
-from hub_trainer.finetune.precision import fast_bfloat16
+from hub_trainer.finetune import compute_dtype
+from hub_trainer.finetune.compute_dtype import fast_bfloat16
 
 
 @pytest.fixture(autouse=True)
 def capable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A processor with the instructions, of which nothing is known yet."""
-    monkeypatch.setattr(precision, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(compute_dtype, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
@@ -29,7 +29,7 @@ def multiply_taking(monkeypatch: pytest.MonkeyPatch, exact: float, low: float) -
         while time.thread_time() < until:
             pass
 
-    monkeypatch.setattr(precision, "linear", linear)
+    monkeypatch.setattr(compute_dtype, "linear", linear)
 
 
 @pytest.mark.parametrize(("exact", "low", "found"), [(2e-3, 1e-3, True), (1e-3, 2e-3, False)])
@@ -73,7 +73,7 @@ def test_cache_when_it_cannot_be_written_then_the_answer_is_given_all_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(precision, "cache_folder", lambda: tmp_path / "file")
+    monkeypatch.setattr(compute_dtype, "cache_folder", lambda: tmp_path / "file")
     multiply_taking(monkeypatch, 1e-3, 2e-4)
     assert fast_bfloat16(64)
 
@@ -82,5 +82,5 @@ def test_instructions_when_absent_then_nothing_is_multiplied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    monkeypatch.setattr(precision, "_is_faster", lambda width: pytest.fail("it was measured"))
+    monkeypatch.setattr(compute_dtype, "_is_faster", lambda width: pytest.fail("it was measured"))
     assert not fast_bfloat16()

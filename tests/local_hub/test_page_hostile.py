@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.local_hub.page.markdown import Base, render_card, render_markdown
+from hub_trainer.local_hub.page.markdown_html import Base, render_card, render_markdown
 from tests.local_hub.hostile import PAYLOADS, faults_of, spread
 
 MAX_PAGES = 260

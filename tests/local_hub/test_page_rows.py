@@ -231,7 +231,7 @@ def test_discussion_when_no_pull_request_then_no_rows(
 
 
 def test_comment_when_it_folds_a_part_then_only_that_html_is_taken() -> None:
-    from hub_trainer.local_hub.page.markdown import render_markdown
+    from hub_trainer.local_hub.page.markdown_html import render_markdown
 
     html = render_markdown(
         "<details>\n<summary>3 passed</summary>\n\n| a |\n|---|\n| b |\n\n</details>"

@@ -6,9 +6,9 @@ import pytest
 from nervaluate import Evaluator
 
 from hub_trainer.answers import Prediction, load_answer
-from hub_trainer.answers.partial_spans import partial_sections
+from hub_trainer.answers.partial_spans_section import partial_sections
 from hub_trainer.metrics.partial_spans import WAYS, partial_matches
-from hub_trainer.metrics.spans import Span
+from hub_trainer.metrics.span_metrics import Span
 
 TYPES = ["DRUG", "ILL"]
 NAMES = {"strict": "strict", "exact": "exact", "partial": "partial", "type": "ent_type"}

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from sklearn import metrics as oracle
 
 from hub_trainer.answers import Prediction, load_answer
-from hub_trainer.answers.probabilities import LABEL_METRICS, label_statistics
+from hub_trainer.answers.name_probabilities import LABEL_METRICS, label_statistics
 from hub_trainer.metrics.probabilities import (
     MEANINGS,
     NUM_BINS,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub_trainer.errors import UsageError
-from hub_trainer.metrics.texts import (
+from hub_trainer.metrics.answer_scores import (
     contains_all,
     exact_match,
     normalise,

@@ -14,8 +14,8 @@ from PIL import Image
 
 from hub_trainer.errors import DataError
 from hub_trainer.ratings import RatedGeneration, RatingStore, ratings_card, read_shards
+from hub_trainer.ratings.rating_store import Shard
 from hub_trainer.ratings.shards import pack_shard, parse_shard_path, shard_path
-from hub_trainer.ratings.store import Shard
 from tests.ratings.factory import SAMPLING, answer, generation, keep_pair, rating
 from tests.sounds import encoded, tone
 

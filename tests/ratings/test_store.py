@@ -11,7 +11,7 @@ import pytest
 
 from hub_trainer.errors import DataError, UsageError
 from hub_trainer.ratings import Pair, RatingRefused, RatingStore
-from hub_trainer.ratings.store import Counts, Shard
+from hub_trainer.ratings.rating_store import Counts, Shard
 from tests.ratings.factory import CREATED, answer, generation, keep_pair, rating
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_trainer.ratings.records import RatingRefused
+from hub_trainer.ratings.rating_records import RatingRefused
 from hub_trainer.ratings.writer import Writer
 
 

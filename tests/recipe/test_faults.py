@@ -308,7 +308,7 @@ def test_section_when_several_keys_change_nothing_then_all_are_told(tmp_path: Pa
 
 def test_classes_when_listed_then_each_has_words() -> None:
     """Else a message would say that a setting takes another kind of value."""
-    from hub_trainer.recipe.faults import takes
+    from hub_trainer.recipe.value_faults import takes
 
     def fields(model: Any) -> Iterator[Any]:
         for field in model.model_fields.values():

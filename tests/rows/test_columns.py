@@ -4,7 +4,7 @@ import pytest
 from hub_trainer.errors import DataError
 from hub_trainer.inputs.media import MEDIA
 from hub_trainer.rows import RawSplit
-from hub_trainer.rows.columns import infer_spec
+from hub_trainer.rows.column_guesses import infer_spec
 
 
 def _raw(columns: dict[str, pa.Array], media: str | None = None, **classes: tuple[str, ...]):  # type: ignore[no-untyped-def]

@@ -6,8 +6,8 @@ import pytest
 from hub_trainer.errors import DataError
 from hub_trainer.inputs.language_examples import as_prompts, asked_and_answers, example_of
 from hub_trainer.rows.canonical import RowSpec, canonical_rows
-from hub_trainer.rows.examples import examples_of
 from hub_trainer.rows.formats import detect_format
+from hub_trainer.rows.language_rows import examples_of
 from hub_trainer.rows.read import RawSplit
 
 SPEC = RowSpec("prompt", {"example": "completion"})

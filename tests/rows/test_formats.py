@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from hub_trainer.errors import DataError
-from hub_trainer.rows.examples import canonical_examples
 from hub_trainer.rows.formats import FORMATS, detect_format, read_examples
+from hub_trainer.rows.language_rows import canonical_examples
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 OTHER = {"role": "assistant", "content": "Go away"}

@@ -12,7 +12,7 @@ import pytest
 from hub_trainer.errors import DataError
 from hub_trainer.rows import CanonicalRows, RawSplit, RowSpec, canonical_rows, read_split
 from hub_trainer.rows.canonical import own_cells
-from hub_trainer.rows.columns import columns_of_texts, infer_spec, pair_columns
+from hub_trainer.rows.column_guesses import columns_of_texts, infer_spec, pair_columns
 
 KINDS = {"text": "text", "text_pair": "text", "target": "number"}
 SPEC = RowSpec("text", KINDS, {"text": "a", "text_pair": "b", "target": "score"})

@@ -14,7 +14,7 @@ import pytest
 from hub_trainer.errors import DataError
 from hub_trainer.inputs.media import MEDIA
 from hub_trainer.rows import RowSpec, canonical_rows, find_split_files, read_split
-from hub_trainer.rows.columns import infer_spec
+from hub_trainer.rows.column_guesses import infer_spec
 from tests.rows.conftest import Folder, parquet, png
 from tests.sounds import encoded, tone
 

@@ -10,7 +10,7 @@ import pytest
 from hub_trainer.errors import DataError
 from hub_trainer.rows import RawSplit, RowSpec, canonical_rows
 from hub_trainer.rows.canonical import own_cells
-from hub_trainer.rows.columns import infer_spec
+from hub_trainer.rows.column_guesses import infer_spec
 from hub_trainer.rows.own_schema import OwnSchema, describe_folder, in_own_schema
 from hub_trainer.rows.read import read_split
 

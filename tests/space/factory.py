@@ -21,12 +21,12 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.space.application import form_app
-from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.raters import Raters
 from hub_trainer.space.rating_intake import RatingIntake
 from hub_trainer.space.routes import until_leaving
 from hub_trainer.space.service import Loaded, SpaceService
 from hub_trainer.space.settings import SpaceSettings
+from hub_trainer.space.shown_rows import ShownRows
 from hub_trainer.space.view import View
 from hub_trainer.tasks import ModelFolders, Widgets, load_task
 

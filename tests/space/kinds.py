@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub_trainer.answers import Prediction, load_answer
-from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.ranges import ranges_of
+from hub_trainer.space.shown_rows import ShownRows
 from hub_trainer.tasks import ModelFolders, Widgets, load_task
 
 DIGITS = [str(number) for number in range(10)]

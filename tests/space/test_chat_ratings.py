@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.ratings.store import Shard
+from hub_trainer.ratings.rating_store import Shard
 from hub_trainer.space.chat.bubbles import MARKS, conversation
-from hub_trainer.space.chat.events import rated_turn
+from hub_trainer.space.chat.chat_events import rated_turn
 from tests.space.factory import QUIET
 from tests.space.writing import RunningChat, running_chat
 

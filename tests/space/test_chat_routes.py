@@ -9,8 +9,8 @@ import pytest
 from gradio_client import Client
 
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.ratings.store import Shard
-from hub_trainer.space.chat.events import paced
+from hub_trainer.ratings.rating_store import Shard
+from hub_trainer.space.chat.chat_events import paced
 from tests.space.factory import QUIET, SHA
 from tests.space.writing import OTHER_SHA, RunningChat, rival, running_chat
 

@@ -12,11 +12,11 @@ import pytest
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
 from hub_trainer.ratings import RatingRefused
-from hub_trainer.ratings.store import Shard
+from hub_trainer.ratings.rating_store import Shard
 from hub_trainer.recipe import GenerationSection
+from hub_trainer.space.chat.chat_service import ChatService
+from hub_trainer.space.chat.messages import readable
 from hub_trainer.space.chat.opinions import answer_opinion
-from hub_trainer.space.chat.service import ChatService
-from hub_trainer.space.chat.texts import readable
 from hub_trainer.space.raters import Rater
 from tests.space.factory import SHA, Clock
 from tests.space.writing import OTHER_SHA, chat_service_of, chat_settings, prompt_of, rival
@@ -146,7 +146,7 @@ def test_conversation_when_of_somebody_else_is_not_gone_on_with(service: ChatSer
 
 
 def test_conversation_when_too_long_says_so(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("hub_trainer.space.chat.service.MAX_TURNS", 2)
+    monkeypatch.setattr("hub_trainer.space.chat.chat_service.MAX_TURNS", 2)
     service, _ = chat_service_of(tmp_path, NOWHERE, chat_settings())
     second = _ask(service, "2", _ask(service, "1").ticket)
     with pytest.raises(DataError, match="A conversation has 2 turns at most"):

@@ -14,7 +14,7 @@ import pytest
 from gradio_client import Client
 
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.ratings.store import Shard
+from hub_trainer.ratings.rating_store import Shard
 from tests.space.factory import QUIET, running_space
 from tests.space.writing import rival, running_chat
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from hub_trainer.ratings import RatingRefused
+from hub_trainer.space.asking_limits import AskingLimits
 from hub_trainer.space.guard import BadBody, parsed
-from hub_trainer.space.limits import AskingLimits
 
 
 def test_questions_when_over_the_minute_or_the_day_are_refused_with_a_sentence() -> None:
@@ -32,7 +32,7 @@ def test_questions_when_over_the_minute_or_the_day_are_refused_with_a_sentence()
 def test_visitors_when_too_many_are_forgotten_from_the_oldest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hub_trainer.space.limits.MAX_VISITORS", 3)
+    monkeypatch.setattr("hub_trainer.space.asking_limits.MAX_VISITORS", 3)
     limits = AskingLimits(1, 1)
     for n in range(9):
         limits.take(f"v{n}")

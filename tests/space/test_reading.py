@@ -11,12 +11,12 @@ from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperF
 
 from hub_trainer.answers.label_names import named
 from hub_trainer.errors import DataError
-from hub_trainer.finetune.sounds import unheard
+from hub_trainer.finetune.sound_batches import unheard
 from hub_trainer.finetune.tokenizers import unread_of_text
 from hub_trainer.space import zerogpu
-from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
 from hub_trainer.space.ranges import ranges_of, unusual_values
-from hub_trainer.space.reading import Reading
+from hub_trainer.space.reading_notes import Reading
+from hub_trainer.space.shown_rows import ShownRows, encode_shown, read_shown
 from hub_trainer.space.view import head, notice, terms
 from hub_trainer.space.wording import short_description, space_title
 from hub_trainer.tasks import TASKS, ModelFolders, Widgets, load_task

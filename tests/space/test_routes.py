@@ -15,8 +15,8 @@ from gradio_client import Client
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
+from hub_trainer.ratings.rating_store import Shard
 from hub_trainer.ratings.shards import SHARDS
-from hub_trainer.ratings.store import Shard
 from hub_trainer.space.events import with_names
 from hub_trainer.space.routes import until_leaving
 from tests.space.factory import QUIET, RunningSpace, running_space

@@ -12,7 +12,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub, Repo
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import RatingRefused
-from hub_trainer.ratings.store import Shard
+from hub_trainer.ratings.rating_store import Shard
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.service import SpaceService
 from tests.space.factory import Clock, service_of, settings_of
@@ -163,11 +163,11 @@ def test_rating_when_the_disk_is_full_is_not_acknowledged(
     def full(*args: object, **kwargs: object) -> str:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("hub_trainer.ratings.store._insert_rating", full)
+    monkeypatch.setattr("hub_trainer.ratings.rating_store._insert_rating", full)
     with pytest.raises(RatingRefused, match="Nothing can be kept") as refused:
         _rate(service, ticket, "right")
     assert refused.value.reason == "storage"
-    monkeypatch.setattr("hub_trainer.ratings.store._insert_generation", full)
+    monkeypatch.setattr("hub_trainer.ratings.rating_store._insert_generation", full)
     with pytest.raises(RatingRefused, match="Nothing can be kept"):
         service.predict(["more"], ADA)
 

@@ -7,8 +7,8 @@ import pytest
 
 from hub_trainer.errors import UsageError
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
 from hub_trainer.space.settings import RivalModel, load_settings, ratings_folder
+from hub_trainer.space.shown_rows import ShownRows, encode_shown, read_shown
 from tests.space.factory import settings_of
 
 RIVAL = {"repo_id": "org/rival", "commit_sha": "f" * 40}

@@ -15,8 +15,8 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.sounds import inspect, open_sound
-from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
 from hub_trainer.space.page import _as_inputs
+from hub_trainer.space.shown_rows import ShownRows, encode_shown, read_shown
 from hub_trainer.tasks import ModelFolders, Widgets, load_task
 from tests.sounds import encoded, tone
 from tests.space.factory import QUIET, RunningSpace, running_space

@@ -8,7 +8,7 @@ import pytest
 
 from hub_trainer.hub import Hub
 from hub_trainer.space.application import raters_at
-from hub_trainer.space.sources import Sources, kept_keys, network_of
+from hub_trainer.space.request_sources import Sources, kept_keys, network_of
 
 DAY_SECONDS = 86_400.0
 

@@ -13,10 +13,10 @@ from hub_trainer.answers.span_reading import tagged
 from hub_trainer.hub import Hub
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import RatingRefused
-from hub_trainer.space.examples import ShownRows
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.routes import MAX_BODY_BYTES
 from hub_trainer.space.service import SpaceService
+from hub_trainer.space.shown_rows import ShownRows
 from hub_trainer.tasks import ModelFolders, Widgets, load_task
 from tests.space.browser import NEEDS_BROWSER, opened_page, running_browser
 from tests.space.factory import QUIET, running_space, service_of, settings_of

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_trainer.space.storage import file_system_of, is_networked, ratings_place
+from hub_trainer.space.durability import file_system_of, is_networked, ratings_place
 
 ROOT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
 
@@ -83,5 +83,5 @@ def test_place_when_the_disk_of_a_space_is_lost_at_a_restart_is_safe_on_the_hub(
 def test_place_when_the_system_has_no_mountinfo_is_taken_for_a_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub_trainer.space.storage.MOUNTINFO", tmp_path / "none")
+    monkeypatch.setattr("hub_trainer.space.durability.MOUNTINFO", tmp_path / "none")
     assert ratings_place({"RATINGS_DIR": str(tmp_path)}).durability == "disk"

@@ -17,10 +17,10 @@ from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings import Outbox, RatingStore
 from hub_trainer.ratings.outbox import Destination
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import detect_format
+from hub_trainer.rows.language_rows import example_row
 from hub_trainer.space.application import chat_app
-from hub_trainer.space.chat.service import ChatModel, ChatService
+from hub_trainer.space.chat.chat_service import ChatModel, ChatService
 from hub_trainer.space.rating_intake import RatingIntake
 from hub_trainer.space.settings import SpaceSettings
 from hub_trainer.space.view import View

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hub_trainer.checks import worker
+from hub_trainer.checks import review_child
 from hub_trainer.pictures import open_image
 from hub_trainer.rows import RowSpec, feature_names, read_rows
 from tests.stages.poison_corpus import people, reviews
@@ -120,7 +120,7 @@ def _public(name: str) -> Set:
             if not any((PUBLIC / name / "data").glob(f"{split}-*")):
                 continue
             out = Path(work) / f"{split}.parquet"
-            said = worker.read_files(
+            said = review_child.read_files(
                 str(PUBLIC / name),
                 str(out),
                 config=None,

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hub_trainer.artifacts import digest_of, write_artifact
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import PinnedRepo, Pins
-from hub_trainer.rows.store import write_rows
+from hub_trainer.rows.row_files import write_rows
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -12,7 +12,7 @@ import pytest
 from hub_trainer.checks import inspection
 from hub_trainer.checks.inspection import ReviewContext
 from hub_trainer.checks.reading import Reading
-from hub_trainer.checks.schema import Schema
+from hub_trainer.checks.schema_changes import Schema
 from hub_trainer.checks.verdict import Check, decide
 from hub_trainer.recipe import ReviewSection
 from hub_trainer.rows import write_rows

@@ -13,7 +13,7 @@ from hub_trainer.lineage import pin_round
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import fetch, read_rows
-from hub_trainer.rows.worker import read_jobs
+from hub_trainer.rows.reading_child import read_jobs
 from hub_trainer.stages import collect
 
 CARD = "---\nlicense: cc-by-4.0\n---\n# Words\n"
@@ -44,7 +44,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         return json.loads(json.dumps(read_jobs(**json.loads(json.dumps(arguments)))))
 
-    monkeypatch.setattr("hub_trainer.rows.worker.run_sandboxed", run)
+    monkeypatch.setattr("hub_trainer.rows.reading_child.run_sandboxed", run)
 
 
 def put(hub: Hub, repo_id: str, files: Mapping[str, str | bytes]) -> str:

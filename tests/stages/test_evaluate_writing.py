@@ -15,7 +15,7 @@ from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.hub import Changes, Hub, Repo
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.ratings.records import Generation, NewRating, RatedGeneration, RaterTier
+from hub_trainer.ratings.rating_records import Generation, NewRating, RatedGeneration, RaterTier
 from hub_trainer.ratings.shards import pack_shard, shard_path
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import Results

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hub_trainer.checks import poison, worker
+from hub_trainer.checks import poison, review_child
 from hub_trainer.checks.contents import check_shifts, check_triggers
 from hub_trainer.checks.inspection import _judged
 from hub_trainer.checks.verdict import Check
@@ -23,8 +23,9 @@ def _failed(name: str, what: str | None, seed: int, count: int) -> list[Check]:
         new, base = Path(folder) / "new", Path(folder) / "base"
         write_rows(new, pa.Table.from_pylist(rows))
         write_rows(base, pa.Table.from_pylist(s.base))
-        signs = poison.find_poison(str(new), str(base), modality=s.modality, answer="label")  # type: ignore[arg-type]
-        labels = worker.score_labels(str(new), str(base), None, model=None, modality=s.modality)  # type: ignore[arg-type]
+        paths, modality = (str(new), str(base)), s.modality
+        signs = poison.find_poison(*paths, modality=modality, answer="label")
+        labels = review_child.score_labels(*paths, None, model=None, modality=modality)
     checks = [
         check_triggers(signs.triggers),
         check_shifts(signs.shifts),

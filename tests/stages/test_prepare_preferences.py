@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from hub_trainer.artifacts import Artifact, write_artifact
-from hub_trainer.checks.worker import compare_rows
+from hub_trainer.checks.review_child import compare_rows
 from hub_trainer.duplicates import preference_keys
 from hub_trainer.hub import Hub
 from hub_trainer.recipe import Recipe

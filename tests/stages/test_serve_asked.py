@@ -5,8 +5,8 @@ from collections import Counter
 import pyarrow as pa
 
 from hub_trainer.rows import write_rows
-from hub_trainer.space.examples import ShownRows, encode_shown, read_shown
 from hub_trainer.space.page import Place
+from hub_trainer.space.shown_rows import ShownRows, encode_shown, read_shown
 from hub_trainer.stages.serve.examples import NUM_ASKED, shown_rows
 from tests.tasks.factory import image_rows, recipe, text_rows
 

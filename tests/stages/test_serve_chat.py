@@ -23,7 +23,7 @@ from hub_trainer.ratings import read_shards
 from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import write_rows
-from hub_trainer.rows.examples import canonical_examples
+from hub_trainer.rows.language_rows import canonical_examples
 from hub_trainer.stages import serve
 from hub_trainer.stages.serve import examples
 from tests.finetune.language.tiny import WITHOUT_TAGS, llama, tokenizer

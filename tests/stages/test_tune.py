@@ -20,7 +20,7 @@ from hub_trainer.lineage import PinnedRepo
 from hub_trainer.lineage.tuned import read_tuned, tuned_recipe
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.recipe import Recipe, SearchRange
-from hub_trainer.rows import store
+from hub_trainer.rows import row_files
 from hub_trainer.stages import train, tune
 from hub_trainer.stages.tune import trial_process
 from hub_trainer.stages.tune import trial_worker as worker
@@ -194,7 +194,7 @@ def test_trial_when_it_evaluates_then_each_is_told_and_the_sealed_rows_are_not_r
 
     def reading(path: Path) -> Any:
         read.append(path.name)
-        return store.read_rows(path)
+        return row_files.read_rows(path)
 
     monkeypatch.setattr(trial_process, "read_rows", reading)
     parent = Parent()

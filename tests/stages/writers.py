@@ -11,8 +11,8 @@ from hub_trainer.answers import Likelihood, Prediction, Preference, Written, loa
 from hub_trainer.artifacts import write_artifact
 from hub_trainer.inputs.language_examples import answer_text, asked_and_answers, example_of
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import detect_format
+from hub_trainer.rows.language_rows import example_row
 from hub_trainer.tasks import PLAIN, Asked, BasePredictions, ModelFolders
 
 Rows = Sequence[Mapping[str, Any]]

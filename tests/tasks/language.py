@@ -7,7 +7,7 @@ from typing import Any
 
 from hub_trainer.answers import Likelihood, Prediction
 from hub_trainer.recipe import GenerationSection
-from hub_trainer.rows.examples import canonical_examples
+from hub_trainer.rows.language_rows import canonical_examples
 from hub_trainer.tasks import Asked, ModelFolders
 from hub_trainer.tasks.text_generation import TASK
 from tests.finetune.language.tiny import llama, tokenizer

@@ -11,7 +11,7 @@ from transformers import pipeline
 
 from hub_trainer.errors import DataError, TrainingError
 from hub_trainer.finetune.sound_augment import AUGMENTATIONS
-from hub_trainer.finetune.sounds import load_extractor, needs_equal_lengths, sound_batches
+from hub_trainer.finetune.sound_batches import load_extractor, needs_equal_lengths, sound_batches
 from hub_trainer.finetune.trial import try_classifier
 from hub_trainer.inputs.audio import INPUT
 from hub_trainer.sounds import inspect, open_sound

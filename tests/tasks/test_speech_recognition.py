@@ -14,8 +14,8 @@ from transformers import AutoConfig, Speech2TextConfig, pipeline
 from hub_trainer import sounds
 from hub_trainer.errors import DataError
 from hub_trainer.finetune.auto_classes import SPEECH, AutoModelForSpeechRecognition
+from hub_trainer.finetune.classifier_objective import IGNORED
 from hub_trainer.finetune.heads import ASKED_HEADS
-from hub_trainer.finetune.objective import IGNORED
 from hub_trainer.finetune.speech import load_extractor, new_learner, speech_data
 from hub_trainer.finetune.speech_ctc import (
     LENGTHS,

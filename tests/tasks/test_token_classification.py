@@ -18,9 +18,9 @@ from transformers import (
 from hub_trainer.answers import Prediction
 from hub_trainer.answers.span_reading import tagged
 from hub_trainer.errors import DataError
+from hub_trainer.finetune.classifier_objective import IGNORED
 from hub_trainer.finetune.heads import SPANS_HEAD
-from hub_trainer.finetune.objective import IGNORED
-from hub_trainer.finetune.words import encoded, first_pieces, tag_labels, windows_of
+from hub_trainer.finetune.word_pieces import encoded, first_pieces, tag_labels, windows_of
 from hub_trainer.tasks import ModelFolders, Splits
 from hub_trainer.tasks.token_classification import TASK
 from tests.tasks.factory import recipe, tagged_rows, text_base

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from hub_trainer.finetune.language.layout import Block, Layout
+from hub_trainer.finetune.language.sequence_layout import Block, Layout
 
 NAME = "hub_trainer_segments"
 KEPT_KEYS = 512

@@ -34,7 +34,7 @@ from hub_trainer.inputs.language_examples import Row
 from hub_trainer.recipe import TrainSection
 from hub_trainer.recipe.schema import LanguageSection
 from hub_trainer.reports import FitReport
-from hub_trainer.rows.examples import examples_of
+from hub_trainer.rows.language_rows import examples_of
 
 DEFAULT_MAX_LENGTH = 1024
 """Where neither the recipe nor the model says."""

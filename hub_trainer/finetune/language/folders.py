@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from hub_trainer.errors import TrainingError
+from hub_trainer.finetune.compute_dtype import WIDE, fast_bfloat16
 from hub_trainer.finetune.methods import merge_adapter, quantization_config, with_adapter
-from hub_trainer.finetune.precision import WIDE, fast_bfloat16
 from hub_trainer.recipe.method_table import METHODS, MethodName
 
 Quantization = Literal["4bit", "8bit"]

@@ -14,7 +14,7 @@ import torch
 
 from hub_trainer.finetune.batches import TOKENS
 from hub_trainer.finetune.language.encode import num_tokens
-from hub_trainer.finetune.language.layout import Layout, Segment
+from hub_trainer.finetune.language.sequence_layout import Layout, Segment
 
 Row = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from hub_trainer.finetune.language.fit import LanguageFit, plan_of, reading_of
 from hub_trainer.finetune.language.refusals import refused_rows
 from hub_trainer.finetune.language.tune import loss_of
 from hub_trainer.inputs.language_examples import Row, example_of
-from hub_trainer.rows.examples import examples_of
+from hub_trainer.rows.language_rows import examples_of
 
 Segments = list[tuple[str, bool]]
 

@@ -12,7 +12,7 @@ from hub_trainer.local_hub.lfs import grants_of
 from hub_trainer.local_hub.listing import Filters, select_repos
 from hub_trainer.local_hub.names import TYPE_OF_PLURAL
 from hub_trainer.local_hub.page.about import PLURALS, blurb, chips_of, frame, repo_url, results_of
-from hub_trainer.local_hub.page.markdown import Base, render_card
+from hub_trainer.local_hub.page.markdown_html import Base, render_card
 from hub_trainer.local_hub.page.render import page
 from hub_trainer.local_hub.page.signing import form_entry, see_other
 from hub_trainer.local_hub.repo_rows import Repo

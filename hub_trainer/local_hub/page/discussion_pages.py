@@ -16,7 +16,7 @@ from hub_trainer.local_hub.page.about import frame, repo_url
 from hub_trainer.local_hub.page.browse import REPO
 from hub_trainer.local_hub.page.diffs import diff_commits
 from hub_trainer.local_hub.page.file_pages import PICTURE_NAMES
-from hub_trainer.local_hub.page.markdown import render_markdown
+from hub_trainer.local_hub.page.markdown_html import render_markdown
 from hub_trainer.local_hub.page.render import page
 from hub_trainer.local_hub.page.rows import changed_rows
 from hub_trainer.local_hub.page.signing import field, form_entry, see_other

@@ -21,7 +21,7 @@ from hub_trainer.local_hub.lfs import granted_size, grants_of
 from hub_trainer.local_hub.page.about import frame
 from hub_trainer.local_hub.page.browse import REPO
 from hub_trainer.local_hub.page.diffs import diff_commits
-from hub_trainer.local_hub.page.markdown import Base, render_card
+from hub_trainer.local_hub.page.markdown_html import Base, render_card
 from hub_trainer.local_hub.page.render import page, to_file
 from hub_trainer.local_hub.page.rows import data_files, first_rows
 from hub_trainer.local_hub.routes.resolve import resolve

@@ -5,7 +5,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from hub_trainer.metrics.texts import contains_all
+from hub_trainer.metrics.answer_scores import contains_all
 
 _INPUTS = """
     predictions (list of str): answers that the model wrote.

@@ -5,7 +5,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from hub_trainer.metrics.texts import exact_match
+from hub_trainer.metrics.answer_scores import exact_match
 
 _INPUTS = """
     predictions (list of str): answers that the model wrote.

@@ -5,7 +5,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from hub_trainer.metrics.texts import rouge_l
+from hub_trainer.metrics.answer_scores import rouge_l
 
 _INPUTS = """
     predictions (list of str): answers that the model wrote.

@@ -5,7 +5,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from hub_trainer.metrics.texts import token_f1
+from hub_trainer.metrics.answer_scores import token_f1
 
 _INPUTS = """
     predictions (list of str): answers that the model wrote.

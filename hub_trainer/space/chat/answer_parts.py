@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.chat.bubbles import conversation
+from hub_trainer.space.chat.chat_events import ChatEvents, Marks, Turn, rated_turn
 from hub_trainer.space.chat.chat_parts import Ask, ChatParts, into_form, wire_asking, wire_input
-from hub_trainer.space.chat.events import ChatEvents, Marks, Turn, rated_turn
 from hub_trainer.space.view import AT_ONCE, REMEMBER
 
 

@@ -3,15 +3,15 @@
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.chat.answer_parts import show_answer_verdict, wire_answers
+from hub_trainer.space.chat.chat_events import ChatEvents
 from hub_trainer.space.chat.chat_parts import (
     ONE_AT_A_TIME,
     ChatParts,
     show_conversation,
     show_input,
 )
-from hub_trainer.space.chat.events import ChatEvents
+from hub_trainer.space.chat.chat_service import ChatService
 from hub_trainer.space.chat.pair_parts import show_pair_verdict, wire_pairs
-from hub_trainer.space.chat.service import ChatService
 from hub_trainer.space.view import AT_ONCE, MAX_WAITING, UPLOADS, View, head, notice, terms
 from hub_trainer.space.wording import space_title
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.space.chat.bubbles import conversation
-from hub_trainer.space.chat.events import ChatEvents, Turn
+from hub_trainer.space.chat.chat_events import ChatEvents, Turn
 from hub_trainer.space.view import AT_ONCE
 from hub_trainer.tasks import Row
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from hub_trainer.errors import DataError
 from hub_trainer.ratings import Generation, Pair, RatingRefused
-from hub_trainer.ratings.records import Kind
-from hub_trainer.space.chat.texts import MAX_ANSWER_CHARACTERS, MAX_REASON_CHARACTERS, checked
+from hub_trainer.ratings.rating_records import Kind
+from hub_trainer.space.chat.messages import MAX_ANSWER_CHARACTERS, MAX_REASON_CHARACTERS, checked
 
 OF_ANSWERS = ("up", "down", "edit", "report")
 OF_PAIRS = ("left", "right", "tie", "report-left", "report-right")

@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
+from hub_trainer.space.chat.chat_events import ChatEvents, Turn
 from hub_trainer.space.chat.chat_parts import Ask, ChatParts, into_form, wire_asking, wire_input
-from hub_trainer.space.chat.events import ChatEvents, Turn
 from hub_trainer.space.view import AT_ONCE, REMEMBER
 
 SIDES = [("the left one", "report-left"), ("the right one", "report-right")]

@@ -14,7 +14,7 @@ from hub_trainer.inputs import load_input
 from hub_trainer.inputs.language_examples import Kind
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows.formats import FINISHED
-from hub_trainer.rows.store import WEIGHT
+from hub_trainer.rows.row_files import WEIGHT
 from hub_trainer.stages.curate.curate_context import target_source
 from hub_trainer.tasks import outline_for
 

@@ -13,9 +13,9 @@ from hub_trainer.duplicates import content_keys
 from hub_trainer.inputs.language_examples import Content, Kind
 from hub_trainer.ratings import count_ratings, last_about
 from hub_trainer.recipe import CurateSection
-from hub_trainer.rows.examples import example_row
 from hub_trainer.rows.formats import FINISHED, detect_format
-from hub_trainer.rows.store import WEIGHT
+from hub_trainer.rows.language_rows import example_row
+from hub_trainer.rows.row_files import WEIGHT
 from hub_trainer.stages.curate.curate_context import Agreed
 
 ShardRow = Mapping[str, Any]

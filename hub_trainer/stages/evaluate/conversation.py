@@ -17,9 +17,9 @@ from hub_trainer.ratings.shards import SHARDS
 from hub_trainer.recipe import GenerationSection
 from hub_trainer.reports import WritingResult
 from hub_trainer.rows.left_out import MAX_NAMED, source_place
-from hub_trainer.rows.store import ROW_NUMBER, SOURCE
+from hub_trainer.rows.row_files import ROW_NUMBER, SOURCE
+from hub_trainer.stages.evaluate.gate_verdict import Measurement
 from hub_trainer.stages.evaluate.trained_round import TrainedRound
-from hub_trainer.stages.evaluate.verdict import Measurement
 from hub_trainer.stats import CrowdWinRate, WinRate, crowd_win_rates, win_rate
 from hub_trainer.tasks import Task
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from hub_trainer.answers import Answer, Prediction
 from hub_trainer.answers.plots import figure, save
-from hub_trainer.rows.store import feature_names
+from hub_trainer.rows.row_files import feature_names
 from hub_trainer.stats.intervals import FloatArray
 from hub_trainer.tasks import ModelFolders, Row, Task
 

@@ -18,13 +18,13 @@ from hub_trainer.finetune.model_folder import adapter_base, download_folders, do
 from hub_trainer.inputs import load_input
 from hub_trainer.recipe import GenerationSection
 from hub_trainer.reports import Metrics, PrepareReport, Results, ValidationResult
-from hub_trainer.rows.store import ROW_ID, read_rows
+from hub_trainer.rows.row_files import ROW_ID, read_rows
 from hub_trainer.stages.evaluate.conversation import Said, account_of
+from hub_trainer.stages.evaluate.gate_verdict import Candidate, Measurement, judge
 from hub_trainer.stages.evaluate.importance import FIGURE, draw_importance, measure_importance
 from hub_trainer.stages.evaluate.probe_baseline import probe_answers
 from hub_trainer.stages.evaluate.robustness import Loss
 from hub_trainer.stages.evaluate.trained_round import TrainedRound, cut, write_table
-from hub_trainer.stages.evaluate.verdict import Candidate, Measurement, judge
 from hub_trainer.stats.gate import Against
 from hub_trainer.tasks import Asked, ModelFolders, Row, Splits, Task
 

@@ -12,7 +12,7 @@ from hub_trainer.hub import Hub
 from hub_trainer.lineage import Pins
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.columns import unseen
-from hub_trainer.rows.store import read_rows, read_table
+from hub_trainer.rows.row_files import read_rows, read_table
 from hub_trainer.stats import GateRule
 from hub_trainer.tasks import Row
 

@@ -21,7 +21,7 @@ from hub_trainer.reports import CollectReport, PrepareReport
 from hub_trainer.rows import read_rows, row_id, write_rows
 from hub_trainer.rows.holdout import hold_back_test
 from hub_trainer.rows.left_out import all_told, left_out_text, total_of, unwritten_note
-from hub_trainer.rows.store import ROW_NUMBER, SOURCE
+from hub_trainer.rows.row_files import ROW_NUMBER, SOURCE
 from hub_trainer.stages.prepare.clean import without_problems
 from hub_trainer.stages.prepare.data_report import Ledger, describe, to_json, to_markdown
 from hub_trainer.stages.prepare.lengths import without_too_long

@@ -10,7 +10,7 @@ from hub_trainer.answers import Answer
 from hub_trainer.inputs import load_input
 from hub_trainer.privacy import find_personal_data
 from hub_trainer.rows.left_out import Losses, source_name
-from hub_trainer.rows.store import ROW_NUMBER, SOURCE
+from hub_trainer.rows.row_files import ROW_NUMBER, SOURCE
 
 Row = Mapping[str, Any]
 MAX_LABELS_SHOWN = 50

@@ -5,7 +5,7 @@ from typing import Any
 
 from hub_trainer.errors import DataError
 from hub_trainer.rows.left_out import short_source
-from hub_trainer.rows.store import ROW_NUMBER, SOURCE
+from hub_trainer.rows.row_files import ROW_NUMBER, SOURCE
 from hub_trainer.tasks import TokenCounts
 
 Row = dict[str, Any]

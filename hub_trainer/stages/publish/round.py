@@ -14,7 +14,7 @@ from hub_trainer.lineage import Pins, load_pins
 from hub_trainer.lineage.tuned import read_tuned, tuned_recipe
 from hub_trainer.recipe import Recipe, TrainSection
 from hub_trainer.reports import CollectReport, FitReport, PrepareReport, Results, TuneReport
-from hub_trainer.rows.store import ROW_ID
+from hub_trainer.rows.row_files import ROW_ID
 from hub_trainer.stages.publish.proof import Expected, spread_indexes, to_plain
 from hub_trainer.stats import readable
 

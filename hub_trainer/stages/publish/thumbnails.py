@@ -13,7 +13,7 @@ from hub_trainer.hub import Hub, Repo
 from hub_trainer.lineage import PinnedRepo
 from hub_trainer.recipe import Recipe
 from hub_trainer.rows import read_table
-from hub_trainer.rows.store import ROW_ID
+from hub_trainer.rows.row_files import ROW_ID
 from hub_trainer.stages.publish.round import FinishedRound
 from hub_trainer.stages.publish.sources import licensed_works, training_datasets
 

@@ -14,9 +14,9 @@ from hub_trainer.lineage import RoundRecord
 from hub_trainer.recipe import DatasetSource, Recipe
 from hub_trainer.rows import RowSpec, read_rows
 from hub_trainer.rows.fetch import fetch_rows
-from hub_trainer.rows.store import feature_names
-from hub_trainer.space.examples import ShownRows
+from hub_trainer.rows.row_files import feature_names
 from hub_trainer.space.ranges import ranges_of
+from hub_trainer.space.shown_rows import ShownRows
 from hub_trainer.tasks import Row, task_of
 
 NUM_EXAMPLES = 6

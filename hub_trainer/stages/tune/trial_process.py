@@ -20,7 +20,7 @@ from hub_trainer.errors import HubTrainerError
 from hub_trainer.finetune.watching import evaluations_watched
 from hub_trainer.recipe import Recipe
 from hub_trainer.recipe.search import with_settings
-from hub_trainer.rows.store import read_rows
+from hub_trainer.rows.row_files import read_rows
 from hub_trainer.tasks import ModelFolders, Splits, task_of
 
 SECONDS_BETWEEN_TELLS = 0.5

@@ -3,7 +3,7 @@ import torch
 
 from hub_trainer.finetune.language import attention
 from hub_trainer.finetune.language.attention import attend, fused
-from hub_trainer.finetune.language.layout import QUERIES, Layout, Segment
+from hub_trainer.finetune.language.sequence_layout import QUERIES, Layout, Segment
 
 LONG = QUERIES + 7
 LAYOUT = Layout(

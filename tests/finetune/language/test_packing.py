@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub_trainer.finetune.batches import TOKENS
-from hub_trainer.finetune.language.layout import Segment
 from hub_trainer.finetune.language.packing import Packing, PackingCollate, best_fit, pack
+from hub_trainer.finetune.language.sequence_layout import Segment
 from tests.finetune.language.tiny import token_rows
 
 

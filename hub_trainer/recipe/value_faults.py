@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from hub_trainer.recipe.arguments import nearest
 from hub_trainer.recipe.section import members
-from hub_trainer.recipe.words import KINDS, READ_AS_BOOLEAN, either, written, written_number
+from hub_trainer.recipe.value_words import KINDS, READ_AS_BOOLEAN, either, written, written_number
 
 KEYS = "takes keys that are text"
 LIMITS: Mapping[str, tuple[str, str]] = {

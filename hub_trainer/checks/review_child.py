@@ -16,8 +16,8 @@ from hub_trainer.checks.comparison import Comparison, Repeats
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.judgement import Judgement
 from hub_trainer.checks.label_groups import judge_groups
-from hub_trainer.checks.labels import Judged, Scored, judge_labels
-from hub_trainer.checks.leakage import Leakage
+from hub_trainer.checks.label_quality import Judged, Scored, judge_labels
+from hub_trainer.checks.leakage_check import Leakage
 from hub_trainer.checks.personal import find_traces
 from hub_trainer.checks.probe import (
     NUMBER,
@@ -29,7 +29,7 @@ from hub_trainer.checks.probe import (
 from hub_trainer.checks.prompted_answers import judge_prompted
 from hub_trainer.checks.published_model import PublishedModel
 from hub_trainer.checks.reading import Reading
-from hub_trainer.checks.schema import schema_of
+from hub_trainer.checks.schema_changes import schema_of
 from hub_trainer.duplicates import (
     find_duplicates,
     find_repeats,
@@ -49,7 +49,7 @@ from hub_trainer.rows import (
     write_rows,
 )
 from hub_trainer.rows.canonical import as_input
-from hub_trainer.rows.columns import infer_spec
+from hub_trainer.rows.column_guesses import infer_spec
 from hub_trainer.rows.leakage import SealedExamples
 
 Row = Mapping[str, Any]
@@ -67,7 +67,7 @@ def import_checkers() -> None:
     import sklearn.linear_model  # noqa: F401
 
     import hub_trainer.checks.poison  # noqa: F401
-    from hub_trainer.rows.worker import import_readers
+    from hub_trainer.rows.reading_child import import_readers
 
     import_readers()
 

@@ -19,8 +19,8 @@ from hub_trainer.finetune.language.decoding import Ending
 from hub_trainer.inputs.language_examples import example_of
 from hub_trainer.ratings import Generation, Pair, RatingRefused
 from hub_trainer.rows import row_id
+from hub_trainer.space.chat.messages import MAX_MESSAGE_CHARACTERS, checked
 from hub_trainer.space.chat.opinions import answer_opinion, pair_opinion
-from hub_trainer.space.chat.texts import MAX_MESSAGE_CHARACTERS, checked
 from hub_trainer.space.raters import Rater
 from hub_trainer.space.rating_intake import RatingIntake
 from hub_trainer.tasks import ModelFolders, Row, Task

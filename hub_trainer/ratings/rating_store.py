@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from hub_trainer.artifacts import sync_folder
 from hub_trainer.errors import DataError, UsageError
-from hub_trainer.ratings.records import (
+from hub_trainer.ratings.rating_records import (
     Generation,
     NewRating,
     Pair,

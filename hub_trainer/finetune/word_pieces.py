@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from hub_trainer.answers.words import words_of
+from hub_trainer.answers.word_lists import words_of
 from hub_trainer.finetune.batches import padding_collate
+from hub_trainer.finetune.classifier_objective import IGNORED
 from hub_trainer.finetune.label_scores import batches_by_length
-from hub_trainer.finetune.objective import IGNORED
 
 FloatArray = NDArray[np.float32]
 OVERLAP = 4

@@ -10,8 +10,8 @@ import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.errors import HubTrainerError
 from hub_trainer.space.chat.bubbles import conversation, side_by_side
-from hub_trainer.space.chat.service import ChatService
-from hub_trainer.space.chat.texts import readable
+from hub_trainer.space.chat.chat_service import ChatService
+from hub_trainer.space.chat.messages import readable
 from hub_trainer.space.raters import Raters
 from hub_trainer.space.visitors import not_saved, rater_of, refusals_shown, status_line
 

@@ -8,7 +8,7 @@ from typing import Any
 from hub_trainer.rows.canonical import RowSpec, canonical_rows
 from hub_trainer.rows.limits import Limits
 from hub_trainer.rows.read import read_split
-from hub_trainer.rows.store import write_rows
+from hub_trainer.rows.row_files import write_rows
 from hub_trainer.sandbox import Sandbox, SandboxLimits, run_sandboxed
 
 
@@ -43,7 +43,7 @@ class ReadResult:
 
 def open_reader() -> Sandbox:
     """A process that imports what reading needs once; each read is a child of its own."""
-    return Sandbox(SandboxLimits(), warm_up=("hub_trainer.rows.worker:import_readers", {}))
+    return Sandbox(SandboxLimits(), warm_up=("hub_trainer.rows.reading_child:import_readers", {}))
 
 
 def import_readers() -> None:
@@ -64,7 +64,7 @@ def read_sandboxed(
     The child is forked from `reader` where one is given that still lives.
     """
     arguments = {"jobs": [_to_json(job) for job in jobs]}
-    function = "hub_trainer.rows.worker:read_jobs"
+    function = "hub_trainer.rows.reading_child:read_jobs"
     if reader is not None and reader.alive:
         results = reader.call(function, arguments, folder=folder)
     else:
