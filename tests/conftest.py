@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.warm_sandboxes import cold_sandboxes, warm_sandboxes  # noqa: F401
+
 CACHE = tempfile.mkdtemp(prefix="hub-trainer-tests-")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 os.environ["HF_HOME"] = CACHE

@@ -10,6 +10,8 @@ import pytest
 from hub_trainer.errors import DataError
 from hub_trainer.sandbox import SandboxLimits, kept_warm, run_sandboxed
 
+pytestmark = pytest.mark.usefixtures("cold_sandboxes")
+
 
 def call(name: str, folder: Path, limits: SandboxLimits | None = None, **arguments: Any) -> Any:
     return run_sandboxed(f"tests.sandboxed_calls:{name}", arguments, folder=folder, limits=limits)

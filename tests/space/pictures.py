@@ -60,6 +60,7 @@ def use_image(page: Any) -> None:
 
 
 def use_table(page: Any) -> None:
+    page.wait_for_timeout(500)  # the values that stand in the form at first come after it
     page.get_by_label("mass_g").fill("9000")
     page.get_by_label("mass_g").press("Enter")
     page.get_by_text("unusual").wait_for()
