@@ -7,7 +7,6 @@ process starts and ends take `cold_sandboxes`.
 import atexit
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,6 +42,5 @@ def warm_sandboxes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def cold_sandboxes() -> Iterator[None]:
+def cold_sandboxes() -> None:
     """Each process is started and stopped by what asks for it, as outside of tests."""
-    yield
