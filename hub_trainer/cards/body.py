@@ -225,8 +225,7 @@ def _training_section(facts: CardFacts) -> str:
     ]
     rows += [["tokens", f"{fit.tokens:,}"]] if fit.tokens else []
     if fit.fused:
-        what = "adapters" if "density" in fit.fused else "soup"
-        rows.append([f"{what} of checkpoints", _soup(fit.fused)])
+        rows.append([*_fused(fit.fused)])
     rows += training_lines(facts)
     notes = "\n".join(f"- {escape(note, 500)}." for note in fit.notes)
     versions = "\n".join(f"{package}=={version}" for package, version in facts.versions.items())
@@ -243,19 +242,27 @@ def _training_section(facts: CardFacts) -> str:
     )
 
 
-def _soup(fused: Mapping[str, Any]) -> str:
-    """What a mean of checkpoints gave, and each of them."""
+def _fused(fused: Mapping[str, Any]) -> tuple[str, str]:
+    """What was joined; what that gave, and each of its parts."""
+    name = "soup of checkpoints"
+    if "density" in fused:
+        name = "adapters of checkpoints"
+    elif "estimator" in fused["parts"][0]:
+        name = "ensemble of estimators"
     parts = ", ".join(
-        f"{readable(part['score'])} at step {part['step']:,}"
-        + ("" if part["taken"] else " (left out)")
+        f"{readable(part['score'])} {_part(part)}" + ("" if part["taken"] else " (left out)")
         for part in fused["parts"]
     )
     verdict = "kept" if fused["kept"] else "no better than the best of them, and not kept"
     density = f" at density {fused['density']:g}" if "density" in fused else ""
-    return (
+    return name, (
         f"{fused['method']}{density}: {fused['metric']} {readable(fused['score'])} on validation "
         f"rows, of {parts}; {verdict}"
     )
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    return f"by {part['estimator']}" if "estimator" in part else f"at step {part['step']:,}"
 
 
 def _how(facts: CardFacts) -> list[str]:

@@ -22,6 +22,8 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
+    VotingRegressor,
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -127,28 +129,45 @@ class AnsweredRows:
         return [row[self.answer.column] for row in self.rows]
 
 
-def estimator_problems(
-    estimator: str | None, arguments: Mapping[str, Any], kind: Kind = "classifier"
+def ensemble_problems(
+    estimators: Mapping[str, Mapping[str, Any]], kind: Kind = "classifier"
 ) -> list[Problem]:
-    """What is wrong with the estimator's name and its arguments; all of it."""
+    """What is wrong with the estimators that are to be joined, and with their arguments."""
+    key, found = "train.fuse.estimators", []
+    for name, arguments in estimators.items():
+        found += estimator_problems(name, arguments, kind, keys=(key, f"{key}.{name}"))
+    return found
+
+
+def estimator_problems(
+    estimator: str | None,
+    arguments: Mapping[str, Any],
+    kind: Kind = "classifier",
+    *,
+    keys: tuple[str, str] = ("train.estimator", "train.estimator_arguments"),
+) -> list[Problem]:
+    """What is wrong with the estimator's name and its arguments; all of it.
+
+    `keys` are where the recipe has the one and the others.
+    """
     name, offered = estimator or DEFAULT_ESTIMATOR, ESTIMATORS[kind]
     if name not in offered:
-        text = f"train.estimator: {name!r} is not offered; there are {', '.join(offered)}."
+        text = f"{keys[0]}: {name!r} is not offered; there are {', '.join(offered)}."
         text += nearest(name, offered)
-        return [Problem("train.estimator", text)]
-    if isinstance(offered[name], str) and (missing := boosted.missing_problems("train.estimator")):
+        return [Problem(keys[0], text)]
+    if isinstance(offered[name], str) and (missing := boosted.missing_problems(keys[0])):
         return missing
     made = _class_of(name, kind)
     known = inspect.signature(made).parameters
     problems = []
     for key in arguments:
-        path = f"train.estimator_arguments.{key}"
+        path = f"{keys[1]}.{key}"
         if key in OWNED_ARGUMENTS:
             problems.append(Problem(path, f"{path}: cannot be set; {OWNED_ARGUMENTS[key]}"))
         elif key not in known:
             text = f"{path}: is not an argument of {made.__name__}.{nearest(key, known)}"
             problems.append(Problem(path, text))
-    return problems or _value_problems(made(**arguments))
+    return problems or _value_problems(made(**arguments), keys[1])
 
 
 def fit_pipeline(
@@ -186,6 +205,18 @@ def fit_pipeline(
     return Pipeline([("encoder", encoder), ("estimator", estimator)])
 
 
+def join_pipelines(
+    parts: Mapping[str, Pipeline], features: Features, train: AnsweredRows
+) -> Pipeline:
+    """One pipeline of the mean of what fitted ones say: of probabilities, or of numbers."""
+    frozen = [(name, FrozenEstimator(part)) for name, part in parts.items()]
+    are_classifiers = all(hasattr(part, "classes_") for part in parts.values())
+    voting = VotingClassifier(frozen, voting="soft") if are_classifiers else VotingRegressor(frozen)
+    voting.fit(table_of(train.rows, features), train.values)
+    del voting.named_estimators_  # the same once more, of a type that is not trusted
+    return Pipeline([("encoder", "passthrough"), ("estimator", voting)])
+
+
 def with_threshold(pipeline: Pipeline, thresholds: Mapping[str, float]) -> Pipeline:
     """The pipeline whose own `predict` decides so too; of more than two labels it cannot."""
     estimator = pipeline["estimator"]
@@ -212,6 +243,8 @@ def num_parameters(estimator: Any) -> int:
     """Fitted numbers: coefficients, nodes of trees, or the rows that are compared."""
     if isinstance(estimator, TransformedTargetRegressor):
         return num_parameters(estimator.regressor_)
+    if isinstance(estimator, VotingClassifier | VotingRegressor):
+        return sum(num_parameters(part.estimator["estimator"]) for part in estimator.estimators_)
     if isinstance(estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         return sum(len(tree.nodes) for stage in estimator._predictors for tree in stage)
     if isinstance(estimator, KNeighborsClassifier | KNeighborsRegressor):
@@ -296,9 +329,9 @@ def _fitted(estimator: Any, encoded: Any, values: Sequence[Any], options: dict[s
     except ValueError as error:
         raise DataError(
             "The estimator cannot be fitted to these rows.",
-            where="train.estimator_arguments",
+            where=f"{type(estimator).__name__} and its arguments",
             got=str(error).splitlines()[0],
-            do="Change them, or take another train.estimator.",
+            do="Change the arguments, or take another estimator.",
         ) from None
     if type(estimator).__module__.startswith(boosted.NAME):
         return boosted.as_scikit_learn(estimator, encoded, values)
@@ -325,9 +358,8 @@ def _estimator(fit: TableFit) -> Any:
     return made
 
 
-def _value_problems(estimator: Any) -> list[Problem]:
+def _value_problems(estimator: Any, key: str) -> list[Problem]:
     """scikit-learn's own check of the values, which it would make only when fitting."""
-    key = "train.estimator_arguments"
     if not hasattr(estimator, "_parameter_constraints"):
         return boosted.value_problems(estimator, key)
     try:

@@ -239,7 +239,8 @@ class TrainSection(Section):
     early_stopping: EarlyStopping | None = None
     """Stop when the primary metric on the validation split stands still; null never stops early."""
     fuse: FuseSection | None = None
-    """Make one model of several checkpoints; null takes the best checkpoint."""
+    """Make one model of several: of checkpoints, or for tables of estimators. Null takes the best
+    checkpoint, or the one estimator."""
     class_weights: bool = False
     """Weigh rare labels up, so that each label counts the same; where rows have sets of labels, so
     that having one counts as much as not having it."""
@@ -282,6 +283,10 @@ class TrainSection(Section):
         if self.fuse is not None and self.fuse.of_adapters and not facts.adapter:
             text = f"fuse {self.fuse.method} joins adapters, and method: {self.method} makes none"
             faults.append(f"{text}; use lora or qlora, or a soup")
+        if self.fuse is not None and self.fuse.of_estimators:
+            own = {"estimator": self.estimator, "estimator_arguments": self.estimator_arguments}
+            text = "changes nothing beside an ensemble; write it into fuse.estimators"
+            faults += [f"{key} {text}" for key, value in own.items() if value]
         if self.lora is not None and not facts.adapter:
             faults.append(f"lora {vain}")
         if self.hybrid is not None and not facts.new_blocks:

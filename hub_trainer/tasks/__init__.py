@@ -483,7 +483,7 @@ LANGUAGE_KEYS = (
     "serve.rival",
 )
 """Keys of the recipe that change nothing but where answers are written."""
-ESTIMATOR_KEYS = ("train.estimator", "train.estimator_arguments")
+ESTIMATOR_KEYS = ("train.estimator", "train.estimator_arguments", "train.fuse.estimators")
 """Keys that change nothing but where an estimator of scikit-learn is fitted."""
 TORCH_KEYS = ("train.layer_decay", "train.l1", "train.loss", "train.dropout", "train.mixup")
 """Keys that change nothing but in the training of a torch model with a head."""

@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sklearn.pipeline import Pipeline
+
 from hub_trainer.answers import Answer, Prediction, load_answer
 from hub_trainer.answers.decisions import THRESHOLDS, Sought, chosen_threshold, decide
 from hub_trainer.artifacts import write_durably
@@ -29,10 +31,12 @@ from hub_trainer.finetune.tables import (
     AnsweredRows,
     Kind,
     TableFit,
+    ensemble_problems,
     estimator_of,
     estimator_problems,
     fit_pipeline,
     hub_config,
+    join_pipelines,
     load_pipeline,
     num_parameters,
     save_pipeline,
@@ -40,6 +44,7 @@ from hub_trainer.finetune.tables import (
 )
 from hub_trainer.inputs.dates import EXAMPLE
 from hub_trainer.inputs.table_features import Features, find_features, table_of, typical_row
+from hub_trainer.metrics.senses import lower_is_better
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import FitReport
 from hub_trainer.rows.row_files import feature_names
@@ -71,7 +76,6 @@ WRITTEN: Mapping[str, Mapping[str, Any]] = {
 """Kinds of features that a person writes -> the arguments of the box for it."""
 UNUSED_KEYS = (
     "train.arguments",
-    "train.fuse",
     "train.profile",
     "prepare.max_length",
     "prepare.too_long",
@@ -97,6 +101,7 @@ print(model.predict(pd.DataFrame(example)))
 """
 
 
+ENSEMBLE = "ensemble"
 KINDS: Mapping[str, Kind] = {"label": "classifier", "number": "regressor"}
 """Name of an answer -> the estimators that learn it."""
 
@@ -135,18 +140,28 @@ class Tabular:
         problems = offer_problems(self, recipe) + unused_problems(self, recipe, UNUSED_KEYS)
         if self.kind == "regressor":
             problems += unused_problems(self, recipe, ("train.class_weights",))
-        problems += estimator_problems(train.estimator, train.estimator_arguments, self.kind)
+        problems += self._estimator_problems(recipe)
         if recipe.base_model is not None:
             text = f"base_model: {self.name} starts from none; remove it"
             problems.append(Problem("base_model", text))
-        estimator = train.estimator or DEFAULT_ESTIMATOR
-        if train.class_weights and estimator in NO_WEIGHTS:
-            text = f"train.class_weights: changes nothing with {estimator}; remove it"
+        fitted = _estimators(recipe)
+        told = " and ".join(fitted)
+        if train.class_weights and NO_WEIGHTS.issuperset(fitted):
+            text = f"train.class_weights: changes nothing with {told}; remove it"
             problems.append(Problem("train.class_weights", text))
-        if train.early_stopping is not None and estimator != DEFAULT_ESTIMATOR:
-            text = f"train.early_stopping: changes nothing with {estimator}; remove it"
+        if train.early_stopping is not None and DEFAULT_ESTIMATOR not in fitted:
+            text = f"train.early_stopping: changes nothing with {told}; remove it"
             problems.append(Problem("train.early_stopping", text))
         return problems
+
+    def _estimator_problems(self, recipe: Recipe) -> list[Problem]:
+        train = recipe.train
+        if train.fuse is None:
+            return estimator_problems(train.estimator, train.estimator_arguments, self.kind)
+        if not train.fuse.of_estimators:
+            text = f"train.fuse.method: {train.fuse.method} joins checkpoints, and a table has none"
+            return [Problem("train.fuse.method", f"{text}; take ensemble")]
+        return ensemble_problems(train.fuse.estimators, self.kind)
 
     def problems(self, row: Row) -> list[str]:
         """What is wrong with one row."""
@@ -166,24 +181,13 @@ class Tabular:
     ) -> FitReport:
         """Fit a scikit-learn pipeline; of several processes, all fit it and the first saves it."""
         del base
-        train = recipe.train
-        estimator = train.estimator or DEFAULT_ESTIMATOR
-        progress(0.0, f"fitting {estimator}")
+        train, started = recipe.train, time.perf_counter()
         features = find_features(splits.train)
-        weights = example_weights(splits.train, class_weights=train.class_weights)
-        validation = AnsweredRows(splits.validation, [1.0] * len(splits.validation), self.answer)
-        stopping = train.early_stopping
-        fit = TableFit(
-            estimator,
-            train.estimator_arguments,
-            train.seed,
-            self.kind,
-            patience=stopping.patience if stopping else None,
-            min_change=stopping.min_change if stopping else 0.0,
-        )
-        started = time.perf_counter()
-        known = AnsweredRows(splits.train, weights, self.answer)
-        pipeline = fit_pipeline(features, known, validation, fit)
+        parts = self._fitted(splits, features, recipe, progress)
+        [(estimator, pipeline), *others] = parts.items()
+        fused = None
+        if others:
+            estimator, pipeline, fused = self._joined(parts, splits, features, recipe)
         seconds = time.perf_counter() - started
         found = _predictions(pipeline, features, splits.validation, splits.label_names)
         truth = [row[self.answer.column] for row in splits.validation]
@@ -200,7 +204,65 @@ class Tabular:
             write_durably(out_dir / "model" / CONFIG, content)
         fitted = estimator_of(pipeline)
         report = _report(train.method, len(splits.train), seconds, fitted, best)
-        return replace(report, threshold=chosen)
+        return replace(report, threshold=chosen, fused=fused)
+
+    def _fitted(
+        self, splits: Splits, features: Features, recipe: Recipe, progress: Progress
+    ) -> dict[str, Pipeline]:
+        """Each estimator of the recipe, fitted to the training rows."""
+        train = recipe.train
+        weights = example_weights(splits.train, class_weights=train.class_weights)
+        known = AnsweredRows(splits.train, weights, self.answer)
+        validation = AnsweredRows(splits.validation, [1.0] * len(splits.validation), self.answer)
+        estimators = _estimators(recipe)
+        found: dict[str, Pipeline] = {}
+        for name, arguments in estimators.items():
+            progress(len(found) / len(estimators), f"fitting {name}")
+            stopping = train.early_stopping if name == DEFAULT_ESTIMATOR else None
+            fit = TableFit(
+                name,
+                arguments,
+                train.seed,
+                self.kind,
+                patience=stopping.patience if stopping else None,
+                min_change=stopping.min_change if stopping else 0.0,
+            )
+            found[name] = fit_pipeline(features, known, validation, fit)
+        return found
+
+    def _joined(
+        self, parts: Mapping[str, Pipeline], splits: Splits, features: Features, recipe: Recipe
+    ) -> tuple[str, Pipeline, dict[str, Any]]:
+        """The ensemble of fitted estimators, or the best of them where that is no worse."""
+        if not splits.validation:
+            raise DataError(
+                "There are no validation rows to judge an ensemble on.",
+                where="train.fuse",
+                do="take a larger prepare.validation_fraction, or one train.estimator",
+            )
+        primary = recipe.evaluate.primary
+
+        def score(pipeline: Pipeline) -> float:
+            said = _predictions(pipeline, features, splits.validation, splits.label_names)
+            return self._best(primary, splits, said)
+
+        train = AnsweredRows(splits.train, [1.0] * len(splits.train), self.answer)
+        ensemble = join_pipelines(parts, features, train)
+        sign = -1 if lower_is_better(primary) else 1
+        scores, together = {name: score(one) for name, one in parts.items()}, score(ensemble)
+        best = max(scores, key=lambda name: sign * scores[name])
+        is_kept = sign * together > sign * scores[best]
+        fused = {
+            "method": ENSEMBLE,
+            "metric": primary,
+            "parts": [
+                {"estimator": name, "score": value, "taken": True} for name, value in scores.items()
+            ],
+            "score": together,
+            "kept": is_kept,
+        }
+        name = f"{ENSEMBLE} of {', '.join(parts)}" if is_kept else best
+        return name, ensemble if is_kept else parts[best], fused
 
     def fit_data(self, splits: Splits, recipe: Recipe, base: ModelFolders) -> None:
         """A table is fitted without the engine."""
@@ -253,6 +315,14 @@ class Tabular:
             files=("config.json", "model.skops"),
             tags=(self.name, "skops"),
         )
+
+
+def _estimators(recipe: Recipe) -> Mapping[str, Mapping[str, Any]]:
+    """Name of each estimator that is fitted -> its arguments."""
+    train = recipe.train
+    if train.fuse is not None and train.fuse.of_estimators:
+        return train.fuse.estimators
+    return {train.estimator or DEFAULT_ESTIMATOR: train.estimator_arguments}
 
 
 def _predictions(
