@@ -70,9 +70,11 @@ class Peers:
                     self._go_down(self.store.get("failed").decode())
                 looked, before = time.monotonic(), looked
                 for silent in self._silent(beats, looked - before):
+                    last = beats[silent][0].decode()
+                    when = f", the last at {_clock(float(last))}" if last else ", nor any before"
                     self._go_down(
                         f"Process {silent} of {self.count} is gone: no sign of it for"
-                        f" {SILENT_SECONDS:.0f} seconds."
+                        f" {SILENT_SECONDS:.0f} seconds{when}."
                     )
         except RuntimeError as error:
             # The store lives in the launcher or in the first process.
@@ -129,6 +131,10 @@ def watched_peers(rank: int, count: int) -> Iterator[Peers | None]:
     finally:
         peers.ended.set()
         thread.join()
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 def start_anew() -> None:

@@ -49,7 +49,7 @@ def go(how: str) -> None:
     ("how", "words"),
     [
         ("fail", ["Process 1 of 2 stopped: The disk is full.", "checkpoint-7"]),
-        ("kill", ["Process 1 of 2 is gone: no sign of it for 2 seconds"]),
+        ("kill", ["Process 1 of 2 is gone: no sign of it for 2 seconds, the last at "]),
         pytest.param("hang", ["Process 1 of 2 is gone"], marks=pytest.mark.slow),
     ],
 )
@@ -65,6 +65,9 @@ def test_process_when_another_goes_then_it_says_so_and_goes_too(
 
 class Store(dict[str, bytes]):
     """What the processes have told."""
+
+    def set(self, key: str, value: str) -> None:
+        self[key] = value.encode()
 
     def check(self, keys: list[str]) -> bool:
         return all(key in self for key in keys)
@@ -88,6 +91,21 @@ def test_silence_when_this_process_stood_still_itself_then_it_says_nothing_of_ot
     store["done-0"], store["done-1"] = b"1", b"1"
     assert found
     assert watching._silent(beats, 2.0) == []
+
+
+def test_process_when_it_never_gave_a_sign_then_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    def go_down(self: peers.Peers, why: str) -> None:
+        told.append(why)
+        self.ended.set()
+
+    monkeypatch.setattr(peers.Peers, "_go_down", go_down)
+    monkeypatch.setattr(peers, "SILENT_SECONDS", 0.5)
+    peers.Peers(Store(), 0, 2).watch()
+    assert told == ["Process 1 of 2 is gone: no sign of it for 0 seconds, nor any before."]
 
 
 def test_exchange_when_it_breaks_while_a_checkpoint_is_written_then_no_disk_is_blamed(
