@@ -398,12 +398,13 @@ class _Judging:
         answer, column = task.answer, task.answer.column
         values = [row[column] for row in good]
         names = answer.names(values, split["label_names"] or ())
-        kinds = answer.overview(values, names)
+        kinds, among = answer.overview(values, names), " among them" if first else ""
         knows_all = split["key"].startswith("collect.") and (split["label_names"] or not first)
         if knows_all:
             measurable = partial(answer.assert_measurable, self.recipe.evaluate.metrics, names)
             self.guarded("evaluate.positive", measurable)
-        self.lines.append(f"data        {split['where']}: {first}{len(rows)} rows read, {kinds}")
+        seen = f"{first}{len(rows)} rows read, {kinds}{among}"
+        self.lines.append(f"data        {split['where']}: {seen}")
         self.lines.extend(f"            note: {note}" for note in split["notes"])
         return good
 

@@ -1,6 +1,7 @@
 """An accelerate config file becomes the command that really starts its processes."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hub_trainer.launch import (
     read_asked,
     train_command,
 )
+from hub_trainer.launch.config_files import KEYS
 from hub_trainer.launch.here import assert_devices
 from hub_trainer.ranks import Asked, Sharding, asked
 from tests.tasks.factory import recipe
@@ -150,7 +152,12 @@ def test_command_when_several_machines_then_they_are_named(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "There is no such"), ("a: [", "is not valid YAML"), ("- a", "holds no settings")],
+    [
+        (None, "There is no such"),
+        ("a: [", "is not valid YAML"),
+        ("- a", "holds no settings"),
+        ("task: text-classification\nuse_cpu: true", "That is no accelerate config file"),
+    ],
 )
 def test_config_when_unusable_then_says_why(
     tmp_path: Path, content: str | None, message: str
@@ -160,6 +167,12 @@ def test_config_when_unusable_then_says_why(
         path.write_text(content)
     with pytest.raises(UsageError, match=message):
         train_command(path, [])
+
+
+def test_keys_of_config_files_when_listed_then_are_those_of_accelerate() -> None:
+    from accelerate.commands.config.config_args import ClusterConfig
+
+    assert {field.name for field in fields(ClusterConfig)} == KEYS
 
 
 @pytest.mark.parametrize("name", DEEPSPEED)

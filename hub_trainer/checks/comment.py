@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
+from posixpath import commonpath
 
 from hub_trainer.checks.quoting import visible
 from hub_trainer.checks.verdict import Check, Verdict, VerdictName
@@ -33,7 +34,8 @@ ADVICE = {
     "whole rows": "Fill in or drop the rows that are empty or broken.",
     "rows": "Split the rows into several pull requests.",
     "contributor": "Wait until others have brought rows too, or ask the dataset's owner.",
-    "conversion": "Use the dataset's columns and labels: --column NAME=YOURS names a column.",
+    "conversion": "Use the dataset's columns and labels: --column NAME=YOURS names a column. Take "
+    "files that hold no such rows out of the pull request.",
     "columns": "Use the dataset's columns.",
     "file types": "Remove these files from the pull request.",
     "file names": "Rename these files.",
@@ -107,14 +109,15 @@ def _mending(verdict: Verdict, failed: Sequence[Check], dataset_id: str) -> str:
         return ""
     advice = dict.fromkeys(ADVICE[check.name] for check in failed if check.name in ADVICE)
     open_still = "This pull request stays open. Put the mended rows in the place of the old ones:"
-    mend = f"hub-trainer contribute {dataset_id} FILE --pr {int(verdict.number)}"
-    plainly = "or, with a file in the dataset's own schema, and nothing of ours installed:"
+    what = "FOLDER" if len(verdict.files) > 1 else "FILE"
+    mend = f"hub-trainer contribute {dataset_id} {what} --pr {int(verdict.number)}"
+    plainly = "or, laid out and written as the dataset is, and with nothing of ours installed:"
     target = f"{dataset_id} {_in_place(verdict.files)} --repo-type dataset"
     push = f"hf upload {target} --revision refs/pr/{int(verdict.number)}"
     again = "Then it is reviewed again. To see beforehand what a review says of a file:"
     counted = any(check.rows for check in failed)
     how = "Rows are counted from 1, over the added files in the order of their paths."
-    command = f"hub-trainer contribute {dataset_id} FILE --dry-run"
+    command = f"hub-trainer contribute {dataset_id} {what} --dry-run"
     lines = [f"- {line}" for line in advice]
     told = [*(["What mends it:", "", *lines] if lines else []), *(["", how] if counted else [])]
     ways = [open_still, "", f"    {mend}", "", plainly, "", f"    {push}", "", again]
@@ -135,7 +138,14 @@ def _accepting(verdict: Verdict, dataset_id: str) -> list[str]:
 
 
 def _in_place(files: Sequence[str]) -> str:
-    """A file and its path in the repo, as a command names them; a stranger's odd name is not."""
+    """A file and its path in the repo, as a command names them; a stranger's odd name is not.
+
+    Of several files the folder that they lie in.
+    """
+    if len(files) > 1:
+        above = {str(PurePosixPath(path).parent) for path in files}
+        shared = commonpath(above) if all(map(_PLAIN_PATH.fullmatch, above - {"."})) else ""
+        return f"FOLDER {'.' if shared in ('', '.') else shared}"
     if len(files) == 1 and _PLAIN_PATH.fullmatch(files[0]):
         return f"FILE{PurePosixPath(files[0]).suffix} {files[0]}"
     return "FILE ITS_PATH_IN_THE_REPO"

@@ -24,6 +24,9 @@ class Repeats:
     base_near: int = 0
     conflicting: int = 0
     """Whose like is in the dataset with another answer."""
+    numbers: tuple[int, ...] = ()
+    """Of the rows that repeat others, from 1."""
+    conflicting_numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Comparison:
     def from_json(cls, content: Mapping[str, Any]) -> "Comparison":
         """From what the child answered."""
         return cls(
-            repeats=Repeats(**content["repeats"]),
+            repeats=Repeats(**{name: _whole(value) for name, value in content["repeats"].items()}),
             leakage=Leakage(**content["leakage"]),
             copies=tuple(map(int, content["copies"])),
             unknown_labels={n: tuple(map(int, r)) for n, r in content["unknown_labels"].items()},
@@ -58,6 +61,11 @@ class Comparison:
             personal=Traces(**content["personal"]),
             base_personal=Traces(**content["base_personal"]),
         )
+
+
+def _whole(value: Any) -> Any:
+    """A count, or numbers of rows."""
+    return tuple(map(int, value)) if isinstance(value, list) else int(value)
 
 
 @dataclass(frozen=True)

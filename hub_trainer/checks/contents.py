@@ -49,13 +49,14 @@ def check_duplicates(found: Repeats, *, max_fraction: float) -> list[Check]:
     blocks: Blocks = "refuse" if surely else "human"
     conflicts = found.conflicting
     return [
-        Check("duplicates", share <= max_fraction, detail, blocks),
+        Check("duplicates", share <= max_fraction, detail, blocks, found.numbers),
         Check(
             "contradictions",
             conflicts <= max(1, found.rows // 100),
             f"{conflicts} {'row repeats' if conflicts == 1 else 'rows repeat'} a row of the "
-            "dataset under another label, or with its two answers the other way round",
+            "dataset with another answer",
             "human",
+            found.conflicting_numbers,
         ),
     ]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hub_trainer.checks.inspection import MAX_CELL_BYTES, READ_LIMITS, ReviewContext, told
 from hub_trainer.checks.joining import Destination
+from hub_trainer.checks.quoting import quoted
 from hub_trainer.checks.review_context import Tip
 from hub_trainer.checks.rewriting import BY_FOLDER, Job
 from hub_trainer.checks.verdict import MadeFile
@@ -125,7 +126,11 @@ def convert(
     answer = _call("convert_files", arguments, target, work)
     if "faults" in answer:
         return tuple(
-            Unfit(told(DataError(one["what"], do=one["do"])), tuple(one["rows"]))
+            Unfit(
+                ("" if one["file"] is None else f"in {quoted(one['file'])}: ")
+                + told(DataError(one["what"], do=one["do"])),
+                tuple(one["rows"]),
+            )
             for one in answer["faults"]
         )
     return _laid_out(answer, target, work)

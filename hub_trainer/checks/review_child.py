@@ -136,14 +136,21 @@ def compare_rows(
     plain = None if load_input(modality).repeats_by_chance else near
     within = find_duplicates(rows, modality, plain)
     repeated = find_repeats(rows, known, modality, plain)
+    conflicts = {
+        *_conflicts(rows, known, repeated, of_answers),
+        *_contradictions(rows, known, modality),
+    }
+    again = {place for group in within for place in (*group.exact, *group.near)}
+    again |= {match.row for match in repeated}
     repeats = Repeats(
         rows=len(rows),
         within_exact=sum(len(group.exact) for group in within),
         within_near=sum(len(group.near) for group in within),
         base_exact=sum(match.kind == "exact" for match in repeated),
         base_near=sum(match.kind == "near" for match in repeated),
-        conflicting=_conflicts(rows, known, repeated, of_answers)
-        + _contradictions(rows, known, modality),
+        conflicting=len(conflicts),
+        numbers=tuple(sorted(place + 1 for place in again)),
+        conflicting_numbers=tuple(sorted(place + 1 for place in conflicts)),
     )
     groups = of_answers.strata([row[of_answers.column] for row in (*rows, *known)])
     sealed = read_rows(Path(test)) if test else []
@@ -268,17 +275,19 @@ def _published_scores(
 
 def _conflicts(
     rows: Sequence[Row], known: Sequence[Row], repeated: Sequence[Any], answer: Answer
-) -> int:
-    """Rows that equal a row of the dataset and carry another answer."""
+) -> set[int]:
+    """Places of rows that equal a row of the dataset and carry another answer."""
     column = answer.column
-    return sum(
-        not answer.same(rows[match.row][column], known[match.reference][column])
+    return {
+        match.row
         for match in repeated
         if match.kind == "exact"
-    )
+        and not answer.same(rows[match.row][column], known[match.reference][column])
+    }
 
 
-def _contradictions(rows: Sequence[Row], known: Sequence[Row], modality: str) -> int:
-    """Rows that prefer two answers the other way round than a row of the dataset does."""
+def _contradictions(rows: Sequence[Row], known: Sequence[Row], modality: str) -> set[int]:
+    """Places of rows that prefer two answers the other way round than a row of the dataset does."""
     told = {pair[0] for pair in preference_keys(known, modality) if pair}
-    return sum(pair is not None and pair[1] in told for pair in preference_keys(rows, modality))
+    pairs = enumerate(preference_keys(rows, modality))
+    return {place for place, pair in pairs if pair is not None and pair[1] in told}

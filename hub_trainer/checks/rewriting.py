@@ -64,7 +64,7 @@ def convert_files(
         missing = [name for name in optional if names[name] not in present]
         ignored |= set(present) - set(names.values())
         found, table = schema_faults(raw, task.schema, names, where=where, optional=missing)
-        faults += [_fault(error, before) for error in found]
+        faults += [_fault(error, before, where if len(paths) > 1 else None) for error in found]
         tables += [] if table is None else [table]
         before += raw.table.num_rows
     if faults:
@@ -74,10 +74,11 @@ def convert_files(
     return {"files": files, "rows": table.num_rows, "ignored": sorted(ignored)}
 
 
-def _fault(error: DataError, before: int) -> dict[str, Any]:
+def _fault(error: DataError, before: int, file: str | None) -> dict[str, Any]:
     """What a review may say of it: nothing that was found, which may be a row's text."""
-    rows = error.rows if isinstance(error, CellsRefused) else ()
-    return {"what": error.what, "do": error.do, "rows": [before + row for row in rows]}
+    numbers = error.rows if isinstance(error, CellsRefused) else ()
+    rows = [before + number for number in numbers]
+    return {"what": error.what, "do": error.do, "rows": rows, "file": file}
 
 
 def write_kept(

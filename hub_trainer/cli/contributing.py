@@ -97,7 +97,7 @@ def _would_be_refused(refused: Sequence[Check], dataset_id: str, path: Path) -> 
         "Review would refuse these rows, so nothing was sent.",
         where=str(path),
         got="; ".join(f"{check.name}: {check.detail}" for check in refused),
-        do="Correct the rows; or open the pull request all the same: "
+        do="Correct the rows, or leave them out. To have them refused on the Hub all the same: "
         f"hub-trainer contribute {dataset_id} {path} --yes",
     )
 

@@ -544,11 +544,12 @@ def _card(
         else "None has been chosen, so nobody but the owner may use these rows. Before you share "
         "them, make sure that you may, and add `license:` to the block at the top of this card."
     )
+    what = "FOLDER_OF_NEW_FILES" if read.raw.media else "new_rows.csv"
     return (
         f"---\n{block}---\n# {repo_id.split('/')[1]}\n\n"
         f"It began with {counts} rows for {wanted.task}, with the columns {columns}. {held}\n\n"
         f"{labelled}"
         f"## Licence\n\n{terms}\n\n"
         f"## Contributing\n\nRows are proposed as pull requests:\n\n"
-        f"    hub-trainer contribute {repo_id} new_rows.csv\n"
+        f"    hub-trainer contribute {repo_id} {what}\n"
     )

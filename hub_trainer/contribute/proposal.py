@@ -145,7 +145,7 @@ def propose(
             faults.append(of_reading(error, policy, own, hub, path))
     if faults:
         raise all_faults(faults, [check for check in checks if not check.passed], path)
-    rows, notes = raw.table.num_rows, (*there.notes, *raw.notes, *made.notes)
+    rows, notes = raw.table.num_rows, (*there.notes, *made.true_of(raw.notes), *made.notes)
     return Proposal(repo, tip, there, split, made.files, rows, labels, tuple(checks), notes)
 
 
@@ -161,6 +161,12 @@ class _Made:
     """Their numbers in the file, from 1."""
     faults: Sequence[DataError] = ()
     notes: Sequence[str] = ()
+    untrue: tuple[str, ...] = ()
+    """Beginnings of notes on the file that do not hold for what is made of it."""
+
+    def true_of(self, notes: Sequence[str]) -> list[str]:
+        """Those notes on the file that hold."""
+        return [note for note in notes if not note.startswith(self.untrue)]
 
 
 def _made_as_files(raw: RawSplit, there: Sequence[str], medium: Medium, where: str) -> _Made:
@@ -199,13 +205,27 @@ def _made_as_table(
     extra = [name for name in raw.table.column_names if name.strip().casefold() not in taken]
     left = f"columns that the dataset does not have are left out: {', '.join(extra)}"
     notes = [left] if extra else []
+    as_texts = [name for name in raw.written if _is_of_texts(name, schema, columns)]
+    notes += [
+        f"the dataset holds texts in {name!r}: the numbers there are kept as they are written"
+        for name in as_texts
+    ]
+    untrue = tuple(f"the column {name!r} holds numbers" for name in as_texts)
     try:
         content = destination.encode(own, schema, where=where)
     except DataError as error:
         return _Made({}, _as_raw(own, schema), numbers, [error])
     name = f"{hashlib.sha256(content).hexdigest()[:12]}.{destination.suffix}"
     files = {destination.place(name): content}
-    return _Made(files, _as_raw(own, schema), numbers, notes=notes)
+    return _Made(files, _as_raw(own, schema), numbers, notes=notes, untrue=untrue)
+
+
+def _is_of_texts(theirs: str, schema: OwnSchema, columns: Mapping[str, str]) -> bool:
+    """Whether the dataset's column for one of a file holds texts that are features."""
+    ours = {given: name for name, given in columns.items()}.get(theirs, theirs)
+    feature = schema.features.get(ours)
+    is_text = isinstance(feature, Mapping) and feature.get("dtype") in ("string", "large_string")
+    return is_text and ours != schema.label
 
 
 def _own_fault(hub: Hub, source: DatasetSource, commit_sha: str, spec: RowSpec) -> DataError | None:

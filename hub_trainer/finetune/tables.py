@@ -113,6 +113,8 @@ class TableFit:
     patience: int | None = None
     """Rounds of boosting without improvement on the validation rows, then it stops."""
     min_change: float = 0.0
+    key: str = "train.estimator_arguments"
+    """Where the recipe has the arguments."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def fit_pipeline(
         }
     if fit.estimator not in NO_WEIGHTS:
         options["sample_weight"] = np.asarray(train.weights)
-    estimator = _fitted(estimator, encoded, values, options)
+    estimator = _fitted(estimator, encoded, values, options, key=fit.key)
     return Pipeline([("encoder", encoder), ("estimator", estimator)])
 
 
@@ -314,7 +316,9 @@ def _counted(rows: AnsweredRows) -> AnsweredRows:
     return AnsweredRows([rows.rows[i] for i in kept], [1.0] * len(kept), rows.answer)
 
 
-def _fitted(estimator: Any, encoded: Any, values: Sequence[Any], options: dict[str, Any]) -> Any:
+def _fitted(
+    estimator: Any, encoded: Any, values: Sequence[Any], options: dict[str, Any], *, key: str
+) -> Any:
     """The fitted estimator, of scikit-learn's own types alone.
 
     Raises DataError for arguments that do not suit the rows.
@@ -329,7 +333,7 @@ def _fitted(estimator: Any, encoded: Any, values: Sequence[Any], options: dict[s
     except ValueError as error:
         raise DataError(
             "The estimator cannot be fitted to these rows.",
-            where=f"{type(estimator).__name__} and its arguments",
+            where=key,
             got=str(error).splitlines()[0],
             do="Change the arguments, or take another estimator.",
         ) from None

@@ -22,6 +22,16 @@ WITHOUT_EFFECT = {
 }
 """Settings of FSDP that change nothing here: a value that would, and what is done instead."""
 
+KEYS = (
+    frozenset({"compute_environment", "debug", "distributed_type", "gpu_ids", "use_cpu"})
+    | {"num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port"}
+    | {"main_training_function", "mixed_precision", "downcast_bf16", "rdzv_backend"}
+    | {"same_network", "enable_cpu_affinity", "command_file", "commands"}
+    | {"deepspeed_config", "fsdp_config", "parallelism_config", "megatron_lm_config"}
+    | {"dynamo_config", "fp8_config", "mpirun_config"}
+    | {"tpu_env", "tpu_name", "tpu_use_cluster", "tpu_use_sudo", "tpu_vm", "tpu_zone"}
+)
+"""Those of accelerate's config files; it refuses any other."""
 SHIPPED_CONFIGS = "See accelerate_configs/ for those shipped."
 
 
@@ -78,6 +88,14 @@ def read_config(config_file: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         told = "The accelerate config file holds no settings."
         raise UsageError(told, where=str(config_file), do=SHIPPED_CONFIGS)
+    unknown = [str(key) for key in config if key not in KEYS]
+    if unknown:
+        raise UsageError(
+            "That is no accelerate config file.",
+            where=str(config_file),
+            got=f"keys that accelerate does not know: {', '.join(unknown[:5])}",
+            do=f"Take them out, or name another file. {SHIPPED_CONFIGS}",
+        )
     return config
 
 

@@ -330,8 +330,8 @@ def not_decoded(path: Path, encoding: str, error: UnicodeError, *, where: str) -
         f"The file's text is not {encoding.replace('-sig', '').upper()}.",
         where=f"{where}: {path.name}",
         got=f"{byte} in line {line}" if line else str(error)[:120],
-        do="Save it as UTF-8 (in Excel: CSV UTF-8; or iconv -f WINDOWS-1252 -t UTF-8), or name "
-        "its encoding in the card, as in configs: [{..., encoding: latin-1}].",
+        do="Save it as UTF-8 (in Excel: CSV UTF-8; or iconv -f WINDOWS-1252 -t UTF-8). The card of "
+        "a dataset repo can name the encoding of its files: configs: [{..., encoding: latin-1}].",
     )
 
 

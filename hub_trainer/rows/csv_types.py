@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from math import floor
 from typing import TYPE_CHECKING, Any
 
 from hub_trainer.errors import DataError
@@ -177,13 +178,17 @@ def odd_numbers(column: Any) -> str:
     share = (pc.sum(fits).as_py() or 0) / len(column)
     if share == 1:
         return f"holds numbers written as texts ({column[0].as_py()!r}): {rule}"
+    with_comma = pc.match_substring_regex(column, f"{EUROPEAN}|{NUMBER}")
+    comma_share = (pc.sum(with_comma).as_py() or 0) / len(column)
+    written = " with a decimal comma" if comma_share > share else ""
+    fits, share = (with_comma, comma_share) if written else (fits, share)
     if share >= MOSTLY:
         odd = column.filter(pc.invert(fits)).unique().to_pylist()
         named = " and ".join(f"{one!r:.40}" for one in odd[:MAX_ODD_SHOWN])
         more = " and others" if len(odd) > MAX_ODD_SHOWN else ""
         return (
-            f"is numbers in {share:.0%} of its cells, and {named}{more} in the rest: {rule}; leave "
-            "a cell empty where its value is missing"
+            f"is numbers{written} in {floor(100 * share)}% of its cells, and {named}{more} in the "
+            f"rest: {rule}; leave a cell empty where its value is missing"
         )
     return _beside_signs(column.unique().to_pylist(), rule)
 

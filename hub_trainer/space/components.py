@@ -19,6 +19,24 @@ def component(name: str, **options: Any) -> Any:
     return made
 
 
+def input_component(name: str, **options: Any) -> Any:
+    """A component in which something is given; what it cannot read is told to who gave it."""
+    made = component(name, **options)
+    reads = made.preprocess
+
+    def preprocess(payload: Any) -> Any:
+        try:
+            return reads(payload)
+        except gr.Error:
+            raise
+        except Exception as error:
+            told = f"{made.label}: this cannot be read. Give another one."
+            raise gr.Error(told, print_exception=False) from error
+
+    made.preprocess = preprocess
+    return made
+
+
 def _label_set(value: Mapping[str, Any] | None, num_shown: int | None) -> Any:
     """`label`, and `confidences` as pairs of label and confidence, the likeliest first."""
     from gradio.components.label import LabelConfidence, LabelData

@@ -12,7 +12,7 @@ import gradio as gr  # noqa: TID253 - nothing but a running Space imports this
 
 from hub_trainer.inputs import load_input
 from hub_trainer.inputs.media import medium_of_content
-from hub_trainer.space.components import component
+from hub_trainer.space.components import component, input_component
 from hub_trainer.space.events import Events, with_names
 from hub_trainer.space.reading_notes import Reading
 from hub_trainer.space.service import SpaceService
@@ -97,7 +97,7 @@ def _input(name: str, options: Mapping[str, Any], view: View) -> Any:
     known = view.ranges.get(str(options.get("label")), {})
     if name == "Number" and "low" in known:
         more["info"] = f"{known['low']:,g} to {known['high']:,g} in training"
-    return getattr(gr, name)(**{**more, **options})
+    return input_component(name, **{**more, **options})
 
 
 def _answer(service: SpaceService) -> _Answer:

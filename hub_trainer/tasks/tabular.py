@@ -226,6 +226,7 @@ class Tabular:
                 self.kind,
                 patience=stopping.patience if stopping else None,
                 min_change=stopping.min_change if stopping else 0.0,
+                key=f"train.fuse.estimators.{name}" if train.fuse else TableFit.key,
             )
             found[name] = fit_pipeline(features, known, validation, fit)
         return found

@@ -75,6 +75,13 @@ def test_comment_when_refused_then_leads_with_verdict_reason_rows_and_what_mends
     named = render_comment(replace(verdict, files=("data/new.csv",)), dataset_id="o/d")
     push = "hf upload o/d FILE.csv data/new.csv --repo-type dataset --revision refs/pr/7"
     assert f"    {push}" in named.splitlines()
+    several = tuple(f"train/cats/{n}.png" for n in range(3))
+    folder = render_comment(replace(verdict, files=several), dataset_id="o/d")
+    assert "    hub-trainer contribute o/d FOLDER --pr 7" in folder.splitlines()
+    push = "hf upload o/d FOLDER train/cats --repo-type dataset --revision refs/pr/7"
+    assert f"    {push}" in folder.splitlines()
+    mixed = render_comment(replace(verdict, files=("a b/x.png", "c.png")), dataset_id="o/d")
+    assert "hf upload o/d FOLDER . --repo-type dataset" in mixed
     odd = render_comment(replace(verdict, files=("a; rm -r b.csv",)), dataset_id="o/d")
     assert "rm -r" not in odd
     assert text.index("label quality") < text.index("<summary>1 checks passed") < text.index(SHA)

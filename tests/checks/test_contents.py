@@ -41,7 +41,8 @@ def test_duplicates_when_over_the_share_then_refused() -> None:
 
 
 def test_duplicates_when_a_few_rows_may_repeat_by_chance_then_a_person_decides() -> None:
-    few = check_duplicates(_counts(rows=8, base_exact=3), max_fraction=0.2)
+    few = check_duplicates(Repeats(8, base_exact=3, numbers=(2, 5, 6)), max_fraction=0.2)
+    assert few[0].numbers == "rows 2, 5, 6"
     assert decide(few) == "human"
     assert "37.5% of the rows" in few[0].detail
     assert decide(check_duplicates(_counts(base_exact=21), max_fraction=0.2)) == "human"

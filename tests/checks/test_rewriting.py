@@ -91,5 +91,6 @@ def test_cells_when_several_files_do_not_fit_then_all_are_told_by_their_rows(
         first["what"] == second["what"] == "Column 'age' cannot be written as the dataset has it."
     )
     assert (first["rows"], second["rows"]) == ([2], [6])
+    assert (first["file"], second["file"]) == ("a.csv", "b.csv")
     assert (third["what"], third["rows"]) == ("A cell cannot be read as a date.", [4])
     assert "yo," not in str([first, second, third])

@@ -607,6 +607,29 @@ def test_numbers_when_given_as_words_then_error_names_the_column(
     assert error.do == "The dataset's age is int64; write the values so."
 
 
+def test_numbers_when_the_dataset_holds_texts_there_then_the_note_is_true(
+    shop: Shop, tmp_path: Path
+) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {
+            "length": datasets.Value("string"),
+            "width": datasets.Value("float64"),
+            "label": datasets.ClassLabel(names=["a", "b"]),
+        }
+    )
+    rows = {"length": ["-", "2,5"], "width": [1.5, 2.5], "label": [0, 1]}
+    repo = shop._dataset(f"{shop.local.user}/lengths", _parquet(rows, features))
+    file = tmp_path / "x.csv"
+    file.write_text("length;width;label\n3,5;4,5;a\n5,5;6,5;b\n")
+    notes = propose(shop.alice, repo.repo_id, file).notes
+    assert [note for note in notes if "'length'" in note] == [
+        "the dataset holds texts in 'length': the numbers there are kept as they are written"
+    ]
+    assert any(note.startswith("the column 'width' holds numbers with a dec") for note in notes)
+
+
 def test_dates_when_the_dataset_has_nothing_else_then_other_texts_are_named(
     shop: Shop, tmp_path: Path
 ) -> None:

@@ -158,7 +158,7 @@ def test_separators_when_at_the_ends_of_lines_then_no_cell_is_shifted(folder: Fo
 def test_rows_when_shorter_than_the_header_then_are_counted(folder: Folder) -> None:
     found = rows_of(folder({"train.csv": "text,label\nhi,a\nho\nhu,b\n"}))
     assert found.dropped == {"no label": 1}
-    assert "1 rows have fewer cells than the header, the first in line 3" in found.notes[0]
+    assert "1 row has fewer cells than the header, the first in row 2" in found.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,10 @@ def test_file_when_odd_but_sound_then_every_row_is_read(folder: Folder, content:
 
 
 def test_numbers_when_they_look_like_text_then_a_person_is_told(folder: Folder) -> None:
-    lines = "a;b;c;label\n" + "1,5;2,000;?;x\n2,5;3,100;4;y\n" + "3,5;4,000;5;x\n" * 8
+    lines = "a;b;c;d;label\n1,5;2,000;?;-;x\n2,5;3,100;4;1,5;y\n" + "3,5;4,000;5;7;x\n" * 8
     found = rows_of(folder({"train.csv": lines}), TABLE)
+    told = "'d' is numbers with a decimal comma in 90% of its cells, and '-' in the rest"
+    assert any(told in note for note in found.notes)
     assert any("'a' holds numbers with a decimal comma, as '1,5'" in note for note in found.notes)
     assert any("'c' is numbers in 90% of its cells, and '?'" in note for note in found.notes)
     assert cells(found, "a")[:2] == [1.5, 2.5]

@@ -140,6 +140,14 @@ def test_ensemble_when_there_are_no_validation_rows_then_says_what_to_do(tmp_pat
     assert not (tmp_path / "model").exists()
 
 
+def test_ensemble_when_a_part_cannot_be_fitted_then_its_key_is_told(tmp_path: Path) -> None:
+    parts = {"nearest_neighbours": {"n_neighbors": 400}, "random_forest": {}}
+    data = splits(table_rows(60))
+    with pytest.raises(DataError, match="cannot be fitted to these rows") as caught:
+        fit(CLASSIFIER, data, asked("tabular-classification", ensemble(parts)), tmp_path)
+    assert caught.value.where == "train.fuse.estimators.nearest_neighbours"
+
+
 @pytest.mark.parametrize(
     ("fuse", "said"),
     [
