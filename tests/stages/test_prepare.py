@@ -368,7 +368,11 @@ def test_prepare_when_a_table_has_blank_cells_then_they_are_null(tmp_path: Path)
     assert {row["arm"] for row in rows_in(artifact, "train")} == {None}
 
 
-def test_prepare_when_images_repeat_then_the_copies_go(tmp_path: Path) -> None:
+def test_prepare_when_images_repeat_then_the_copies_go_and_can_be_looked_at(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
     def picture(seed: int) -> Image.Image:
         coarse = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
         return Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
@@ -389,6 +393,16 @@ def test_prepare_when_images_repeat_then_the_copies_go(tmp_path: Path) -> None:
         "no label": 2,
     }
     assert artifact.outputs["leakage"]["train in test"] == {"exact": 0, "near": 1, "sealed_rows": 1}
+    [pair] = map(json.loads, (artifact.folder / "near_pairs.jsonl").read_text().splitlines())
+    ids = {row["_row_id"]: row["image"] for row in rows_in(artifact, "test")}
+    assert ids[pair["sealed"]["row_id"]] == test[0]["image"]
+    assert (pair["row"]["label"], "image" in pair["row"]) == ("a", False)
+    with Image.open(artifact.folder / "near_pairs.png") as drawn:
+        assert drawn.width > 2 * 64
+    told = (
+        f"rows that nearly repeat a sealed one, beside that: {artifact.folder / 'near_pairs.png'}"
+    )
+    assert told in caplog.text
     assert [row["image"] for row in rows_in(artifact, "test")] == [row["image"] for row in test]
     assert "| train      | width  |" in (artifact.folder / "report.md").read_text()
 

@@ -25,7 +25,9 @@ from hub_trainer.rows.row_files import ROW_NUMBER, SOURCE
 from hub_trainer.stages.prepare.clean import without_problems
 from hub_trainer.stages.prepare.data_report import Ledger, describe, to_json, to_markdown
 from hub_trainer.stages.prepare.lengths import without_too_long
+from hub_trainer.stages.prepare.near_pairs import write_pairs
 from hub_trainer.stages.prepare.repeats import (
+    Copy,
     without_contradictions,
     without_leakage,
     without_repeats,
@@ -69,7 +71,9 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
         unwritten = _unwritten(recipe, task, folders)
         made = _Preparation(recipe, task, collected, refusals, sizes, unwritten)
         _prepare(made, draft, progress)
-        _tell(PrepareReport.from_json(draft.outputs), made.ledger)
+        pairs = write_pairs(made.near, draft.folder, task)
+        place = round_dir / "prepare" / pairs if pairs else None
+        _tell(PrepareReport.from_json(draft.outputs), made.ledger, place)
 
     return make_artifact(round_dir / "prepare", _inputs(recipe, collected, reader), make)
 
@@ -86,14 +90,18 @@ class _Preparation:
     """What tells how long rows are; None where those that are too long are cut, in training."""
     unwritten: Unwritten
     ledger: Ledger = field(default_factory=Ledger)
+    near: list[Copy] = field(default_factory=list)
+    """Rows that went as they nearly repeat a sealed one."""
 
 
-def _tell(report: PrepareReport, ledger: Ledger) -> None:
+def _tell(report: PrepareReport, ledger: Ledger, pairs: Path | None) -> None:
     """Say how many rows there are now, and where the others went."""
     counts = [f"{number:,} {split}" for split, number in report.rows.items()]
     logger.debug("prepare: %s rows", ", ".join(counts))
     if not all_told(ledger.sources.values()):
         logger.info("prepare: %s", left_out_text(report.left_out))
+    if pairs is not None:
+        logger.info("prepare: rows that nearly repeat a sealed one, beside that: %s", pairs)
     for warning in (*report.notes, *report.losses):
         logger.warning("prepare: %s", warning)
 
@@ -296,9 +304,7 @@ def _separate(splits: Splits, made: _Preparation) -> dict[str, Any]:
     if section.deduplicate is not None or not load_input(task.modality).repeats_by_chance:
         for split, sealed in (("validation", "test"), ("train", "test"), ("train", "validation")):
             if split in splits and sealed in splits:
-                leakage[f"{split} in {sealed}"] = _unleak(
-                    splits, split, sealed, task, _sealed_near(recipe), ledger
-                )
+                leakage[f"{split} in {sealed}"] = _unleak(splits, split, sealed, made)
     for split in ("train", "validation"):
         if split in splits:
             splits[split] = _without_too_long(splits[split], split, made)
@@ -329,14 +335,14 @@ def _deduplicate(
     return asdict(found)
 
 
-def _unleak(
-    splits: Splits, split: str, sealed: str, task: Task, near: float | None, ledger: Ledger
-) -> dict[str, int]:
-    before = splits[split]
-    splits[split], copies, found = without_leakage(before, splits[sealed], task.modality, near)
+def _unleak(splits: Splits, split: str, sealed: str, made: _Preparation) -> dict[str, int]:
+    before, near = splits[split], _sealed_near(made.recipe)
+    kept, copies, found = without_leakage(before, splits[sealed], made.task.modality, near)
+    splits[split] = kept
     reasons = {"exact": f"repeats a {sealed} row", "near": f"nearly repeats a {sealed} row"}
-    gone = [(row, reasons[kind]) for row, kind in copies]
-    ledger.drop(split, f"drop what {sealed} holds", before, gone)
+    gone = [(copy.row, reasons[copy.kind]) for copy in copies]
+    made.ledger.drop(split, f"drop what {sealed} holds", before, gone)
+    made.near += [copy for copy in copies if copy.kind == "near"]
     return found
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hub_trainer.answers import Answer
 from hub_trainer.duplicates import DuplicateGroup, find_duplicates, preference_keys
@@ -72,16 +72,25 @@ def without_contradictions(
     return kept, [(row, CONTRARY) for row in rows if id(row) in gone]
 
 
+@dataclass(frozen=True)
+class Copy:
+    """A row that repeats a sealed one."""
+
+    row: Row
+    sealed: Row
+    kind: Literal["exact", "near"]
+
+
 def without_leakage(
     rows: Sequence[Row], sealed: Sequence[Row], modality: str, near: float | None
-) -> tuple[list[Row], list[tuple[Row, str]], dict[str, int]]:
+) -> tuple[list[Row], list[Copy], dict[str, int]]:
     """Rows that repeat no sealed row; those that do, exactly or nearly; and their numbers."""
     matches = find_sealed(rows, sealed, modality, near)
     leaked = {match.row for match in matches}
     kept = [row for number, row in enumerate(rows) if number not in leaked]
     return (
         kept,
-        [(rows[match.row], match.kind) for match in matches],
+        [Copy(rows[match.row], sealed[match.reference], match.kind) for match in matches],
         {
             "exact": sum(match.kind == "exact" for match in matches),
             "near": sum(match.kind == "near" for match in matches),
