@@ -21,7 +21,7 @@ from hub_trainer.errors import DataError
 from hub_trainer.inputs import Column
 from hub_trainer.inputs.language_examples import KIND_OF
 from hub_trainer.metrics import metric_names, metric_spec
-from hub_trainer.metrics.writing import (
+from hub_trainer.metrics.written_answers import (
     Losses,
     Measured,
     compare,

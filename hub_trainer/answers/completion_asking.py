@@ -19,7 +19,7 @@ from hub_trainer.inputs.language_examples import (
     example_of,
 )
 from hub_trainer.metrics import metric_spec
-from hub_trainer.metrics.writing import Sealed, byte_log_prob, can_be_scored
+from hub_trainer.metrics.written_answers import Sealed, byte_log_prob, can_be_scored
 
 if TYPE_CHECKING:
     from hub_trainer.recipe.schema import EvaluateSection

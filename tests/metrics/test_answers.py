@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hub_trainer.metrics import METRICS, load_metric, metric_names, metric_spec
-from hub_trainer.metrics.writing import (
+from hub_trainer.metrics.written_answers import (
     Losses,
     Measured,
     Sealed,

@@ -11,7 +11,7 @@ from hub_trainer.answers.completion_asking import uncompared_note
 from hub_trainer.errors import DataError
 from hub_trainer.hub import Hub
 from hub_trainer.local_hub import LocalHub
-from hub_trainer.metrics.writing import byte_log_prob
+from hub_trainer.metrics.written_answers import byte_log_prob
 from hub_trainer.recipe import Recipe
 from hub_trainer.reports import Results
 from hub_trainer.stages import evaluate

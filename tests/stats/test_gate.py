@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hub_trainer.answers import Prediction, load_answer
-from hub_trainer.metrics.writing import Losses, Measured, compare
+from hub_trainer.metrics.written_answers import Losses, Measured, compare
 from hub_trainer.stats import (
     Floor,
     GateRule,
