@@ -55,7 +55,8 @@ def _published_line(axes: Any, points: Sequence[RoundPoint]) -> None:
     for point in points:
         current = point.value if point.verdict == "promote" else current
         heights.append(math.nan if current is None else current)
-    if any(math.isfinite(height) for height in heights):
+    # A step needs two rounds: for one alone the legend would name a line that is not there.
+    if sum(map(math.isfinite, heights)) > 1:
         rounds = [point.round_index for point in points]
         style = {"color": "#0b6e4f", "linewidth": 1.4, "alpha": 0.55, "zorder": 1}
         axes.step(rounds, heights, where="post", label="published model", **style)

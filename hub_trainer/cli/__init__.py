@@ -328,6 +328,9 @@ def status(
         people.print(render_status(records, rounds) if records else f"{repo_id} has no rounds yet.")
         if plot and records:
             plot_rounds(records, plot)
+            say(f"The rounds are drawn in {plot}.")
+        elif plot:
+            say(f"There is no round to draw: {plot} was not written.")
         told = {"repo_id": repo_id, "rounds": [one.to_json() for one in rounds]}
         if fault is not None:
             show_error(fault, as_json, told)

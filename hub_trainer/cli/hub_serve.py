@@ -14,16 +14,23 @@ def serve_hub(
     host: str, port: int, data: Path, accounts: Path | None, *, allow_jobs: bool = False
 ) -> None:
     """Serve until interrupted; the JSON line comes as soon as it answers."""
-    if accounts:
-        _assert_accounts(accounts)
+    users = _users_of(accounts) if accounts else []
+
+    def announce(hub: LocalHub) -> None:
+        _announce(hub)
+        if silent := hub.without_token(users):
+            have = "has no token and cannot" if len(silent) == 1 else "have no token and cannot"
+            say(f'{", ".join(silent)} {have} sign in: write "token" beside the name in {accounts}.')
+
     try:
-        serve(data, host, port, accounts, on_ready=_announce, allow_jobs=allow_jobs)
+        serve(data, host, port, accounts, on_ready=announce, allow_jobs=allow_jobs)
     except (RuntimeError, ValueError) as error:
         do = "Correct that, or choose another --data, --host or --port."
         raise UsageError(str(error), do=do) from None
 
 
-def _assert_accounts(file: Path) -> None:
+def _users_of(file: Path) -> list[str]:
+    """Names of the users in an accounts file; raises UsageError for one that cannot be used."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -45,6 +52,8 @@ def _assert_accounts(file: Path) -> None:
                 do='Write {"users": [{"name": "ada", "token": "hf_..."}], "orgs": []}.',
             )
 
+    return [entry["name"] for entry in content.get("users", [])]
+
 
 def _has_name(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("name"), str)
@@ -53,9 +62,6 @@ def _has_name(entry: Any) -> bool:
 def _announce(hub: LocalHub) -> None:
     print_json({"url": hub.url, "user": hub.user, "token": hub.token})
     say(f"The Local Hub answers at {hub.url}. To use it from a shell:")
-    token_file = hub.data_dir / TOKEN_FILE
-    is_there = token_file.is_file() and token_file.read_text("utf-8").strip() == hub.token
-    read = f"$(cat {shlex.quote(str(token_file.resolve()))})"
-    token = read if is_there else "(the token in the line above)"
+    token = f"$(cat {shlex.quote(str((hub.data_dir / TOKEN_FILE).resolve()))})"
     for name, value in {**hub.environment(), "HF_TOKEN": token}.items():
         say(f"  export {name}={value}")

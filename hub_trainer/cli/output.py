@@ -249,9 +249,12 @@ def print_curated(outputs: dict[str, Any]) -> None:
     left_out = outputs.get("left_out") or {}
     if left_out and outputs["rows"]:  # where nothing is proposed, the summary says why
         reasons = ", ".join(f"{count:,} {why}" for why, count in sorted(left_out.items()))
-        say(f"{sum(left_out.values()):,} agreed examples left out: {reasons}.")
+        examples = sum(left_out.values())
+        say(f"{examples:,} agreed example{'' if examples == 1 else 's'} left out: {reasons}.")
     for note in outputs.get("notes") or ():
         say(f"{note[0].upper()}{note[1:]}.")
+    for hint in outputs.get("hints") or ():
+        say(hint)
     review = outputs.get("review")
     if review and review["verdict"] == "human":
         why = [c["detail"] for c in review["checks"] if not c["passed"]]

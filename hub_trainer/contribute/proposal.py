@@ -13,6 +13,7 @@ from hub_trainer.checks.comment import inert
 from hub_trainer.checks.contents import check_personal_data, check_rows, check_text
 from hub_trainer.checks.flags import text_flags
 from hub_trainer.checks.joining import Destination
+from hub_trainer.checks.named_request import open_request
 from hub_trainer.checks.personal import NO_TRACES, find_traces
 from hub_trainer.checks.policy import Policy, open_policy
 from hub_trainer.checks.review_context import Tip, fork_of, load_tip
@@ -272,14 +273,9 @@ def send(
 
 def _added_by(hub: Hub, proposal: Proposal, number: int) -> list[str]:
     """Files that an open pull request adds to the dataset. Raises UsageError for a closed one."""
-    request = hub.pull_request(proposal.dataset, number)
-    if request.status != "open" or request.head_sha is None:
-        raise UsageError(
-            f"Pull request {number} is not open.",
-            where=hub.discussion_page(proposal.dataset, number),
-            got=request.status,
-            do="Leave out --pr to open another.",
-        )
+    another = "Leave out --pr to open another."
+    request = open_request(hub, proposal.dataset, number, if_merged=another, if_closed=another)
+    assert request.head_sha is not None, "an open pull request has a commit"
     fork_sha = fork_of(hub, proposal.dataset, proposal.tip.commit_sha, request.head_sha)
     fork, head = (
         {file.path for file in hub.list_files(proposal.dataset, sha)}

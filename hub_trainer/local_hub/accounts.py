@@ -155,6 +155,17 @@ def revoke_token(store: Store, token: str) -> None:
         db.execute("UPDATE token SET revoked = 1 WHERE digest = ?", (token_digest(token),))
 
 
+def has_token(store: Store, name: str) -> bool:
+    """Whether a user of this name has a token that is not revoked."""
+    found = row(
+        store,
+        "SELECT 1 FROM token JOIN account ON account.id = token.user_id"
+        " WHERE account.name_ci = ? AND NOT token.revoked",
+        name.lower(),
+    )
+    return found is not None
+
+
 def token_digest(token: str) -> str:
     """What is kept of a token."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

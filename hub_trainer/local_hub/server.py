@@ -7,7 +7,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,6 @@ from hub_trainer.local_hub.lifecycle import empty_trash
 from hub_trainer.local_hub.protocol import HubProtocol
 from hub_trainer.local_hub.refs import reconcile
 from hub_trainer.local_hub.scheduled_jobs import Scheduler
-from hub_trainer.local_hub.store import get_meta, set_meta
 
 ADMIN = "admin"
 TOKEN_FILE = "token"  # noqa: S105 - a file name
@@ -150,6 +149,10 @@ class LocalHub:
         """Refuse a token from now on."""
         account_rows.revoke_token(self.core.store, token)
 
+    def without_token(self, names: Sequence[str]) -> list[str]:
+        """Those of these users who have no token, and so cannot sign in."""
+        return [name for name in names if not account_rows.has_token(self.core.store, name)]
+
     def environment(self) -> dict[str, str]:
         """What a client's environment needs to talk to this Hub as its first user."""
         return {"HF_ENDPOINT": self.url, "HF_TOKEN": self.token, "HF_HUB_DISABLE_XET": "1"}
@@ -228,22 +231,36 @@ def _server_for(app: Any) -> uvicorn.Server:
 
 
 def _first_user(core: Core, folder: Path, accounts: dict[str, Any] | None) -> tuple[str, str]:
-    """Load the accounts file, or make an administrator once, whose token only the owner reads."""
+    """Name and token of the user whose token lies in the folder, where only its owner reads it.
+
+    Where none lies there it is that of the first account with a token, else of an administrator.
+    """
     if accounts is not None:
         try:
             account_rows.load_accounts(core.store, accounts)
         except WireError as error:
             raise ValueError(f"The accounts cannot be loaded: {error.message}") from None
-        for entry in accounts.get("users", []):
-            if entry.get("token"):
-                return str(entry["name"]), str(entry["token"])
     path = folder / TOKEN_FILE
-    if get_meta(core.store, "admin") is None or not path.exists():
+    if (kept := _kept_user(core, path)) is not None:
+        return kept
+    given = [one for one in (accounts or {}).get("users", []) if one.get("token")]
+    if given:
+        name, token = str(given[0]["name"]), str(given[0]["token"])
+    else:
         user = account_rows.add_user(core.store, ADMIN)
-        token = account_rows.add_token(core.store, user, role="write")
-        _write_private(path, token + "\n")
-        set_meta(core.store, "admin", user.name)
-    return ADMIN, path.read_text().strip()
+        name, token = user.name, account_rows.add_token(core.store, user, role="write")
+    _write_private(path, token + "\n")
+    return name, token
+
+
+def _kept_user(core: Core, path: Path) -> tuple[str, str] | None:
+    """The user of the token in a file; None where there is no file, or its token is not valid."""
+    token = path.read_text().strip() if path.is_file() else ""
+    try:
+        name = account_rows.actor_of_token(core.store, token).name
+    except WireError:
+        return None
+    return (name, token) if name else None
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -171,7 +171,8 @@ def stage_summary(stage: str, outputs: Mapping[str, Any]) -> str:
         number = outputs["pull_request"]
         where = f"pull request {number}" if number else "main"
         return f"{where} of {outputs['repo_id']}, at {outputs['commit_sha'][:7]}"
-    return str(outputs.get("url") or outputs.get("summary") or "done")
+    summary, url = (str(outputs.get(key) or "") for key in ("summary", "url"))
+    return f"{summary.removesuffix('.')}: {url}" if summary and url else summary or url or "done"
 
 
 def _threshold(chosen: Mapping[str, Any] | None) -> str:

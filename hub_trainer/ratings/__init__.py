@@ -1,7 +1,7 @@
 """Ratings: kept durably where they are given, then packed into a dataset on the Hub."""
 
-from hub_trainer.ratings.counting import Anonymous, Counted, count_ratings, last_about
-from hub_trainer.ratings.outbox import Outbox, OutboxStatus
+from hub_trainer.ratings.counting import ANONYMOUS, Anonymous, Counted, count_ratings, last_about
+from hub_trainer.ratings.outbox import FLUSH_SECONDS, Outbox, OutboxStatus
 from hub_trainer.ratings.rating_records import (
     Generation,
     NewRating,
@@ -15,6 +15,8 @@ from hub_trainer.ratings.ratings_card import ratings_card
 from hub_trainer.ratings.shards import read_shards
 
 __all__ = [
+    "ANONYMOUS",
+    "FLUSH_SECONDS",
     "Anonymous",
     "Counted",
     "Generation",

@@ -12,7 +12,7 @@ Anonymous = Literal["none", "capped"]
 ShardRow = Mapping[str, Any]
 NO_SOURCE = "anonymous"
 """The source of anonymous ratings that do not name theirs: all of them are one."""
-ANONYMOUS = "anonymous, which weigh nothing"
+ANONYMOUS = "anonymous and without weight"
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,9 @@ def _has_account(row: ShardRow) -> bool:
 def _notes(unheard: Counter[str]) -> list[str]:
     if not unheard:
         return []
-    return [
-        f"{unheard.total():,} anonymous ratings of {len(unheard):,} "
-        f"source{'s' if len(unheard) > 1 else ''} weigh nothing (curate.anonymous: none), as "
-        "nothing shows that they are of several people; raters count who sign in, as a Space on "
-        "the public Hub asks them to, or set curate.anonymous=capped: all of one network are then "
-        "one rater a day, and curate.min_raters=1 lets one alone decide"
-    ]
+    ratings = "1 anonymous rating"
+    weigh = "weighs"
+    if unheard.total() > 1:
+        ratings, weigh = f"{unheard.total():,} anonymous ratings", "weigh"
+    sources = f"{len(unheard):,} source{'s' if len(unheard) > 1 else ''}"
+    return [f"{ratings} of {sources} {weigh} nothing (curate.anonymous: none)"]

@@ -22,6 +22,8 @@ from hub_trainer.ratings.shards import (
 log = logging.getLogger(__name__)
 MAX_SHARD_ROWS = 500
 MAX_SHARD_BYTES = 50_000_000
+FLUSH_SECONDS = 30.0
+"""Pause between two commits of ratings, where nobody says otherwise."""
 MAX_PAUSE_SECONDS = 300.0
 HOUR_SECONDS = 3600.0
 GATHER_SECONDS, SLOW_GATHER_SECONDS = 0.5, 60.0
@@ -67,7 +69,7 @@ class Outbox:
         hub: Hub,
         destination: Destination,
         *,
-        flush_seconds: float = 30.0,
+        flush_seconds: float = FLUSH_SECONDS,
         flush_rows: int = 200,
     ) -> None:
         store.assert_for(f"{destination.task} in {destination.repo_id}")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hub_trainer.answers import ANSWERS, RatedAnswer, load_answer
 from hub_trainer.errors import UsageError
+from hub_trainer.ratings import FLUSH_SECONDS
 from hub_trainer.recipe import GenerationSection
 from hub_trainer.recipe.value_faults import faults_of
 
@@ -67,7 +68,7 @@ class SpaceSettings(BaseModel):
     """Questions that one account, or one network without sign-in, may ask within a minute."""
     predictions_per_day: int = Field(2_000, gt=0)
     """The same within a day."""
-    flush_seconds: float = Field(30.0, gt=0)
+    flush_seconds: float = Field(FLUSH_SECONDS, gt=0)
     """Pause between two commits of ratings."""
 
     @model_validator(mode="after")

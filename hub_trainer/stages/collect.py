@@ -293,14 +293,27 @@ def _described(part: Collected, hub: Hub) -> DatasetReport:
 
 def _warnings(collected: Sequence[Collected], alike: Sequence[str]) -> Iterator[str]:
     yield from filter(None, (_losses(part).warning(part.source.where) for part in collected))
+    held_by: dict[str, list[DatasetSource]] = {}
     for part in collected:
         for note in part.result.notes:
-            yield f"{part.source.dataset.repo_id}, {part.source.dataset.split}: {note}"
+            held_by.setdefault(note, []).append(part.source.dataset)
+    for note, datasets in held_by.items():
+        yield f"{_splits_named(datasets)}: {note}"
     if sum(part.source.role == "train" for part in collected) > 1:
         for note in alike:
             yield f"the training rows together: {note}"
     for repo_id in dict.fromkeys(p.source.dataset.repo_id for p in collected if p.license is None):
         yield f"{repo_id}: its card names no licence; ask its owner before you publish a model"
+
+
+def _splits_named(datasets: Sequence[DatasetSource]) -> str:
+    """Splits for people, each repo once: "org/name, train and test"."""
+    splits: dict[str, list[str]] = {}
+    for one in datasets:
+        splits.setdefault(one.repo_id, []).append(one.split)
+    return "; ".join(
+        f"{repo_id}, {' and '.join(dict.fromkeys(named))}" for repo_id, named in splits.items()
+    )
 
 
 def _losses(part: Collected) -> Losses:

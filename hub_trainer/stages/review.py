@@ -16,6 +16,7 @@ from hub_trainer.checks.curated import as_curated, is_curated
 from hub_trainer.checks.declared_sizes import without_sizes
 from hub_trainer.checks.file_names import FileChanges, check_files, compare_listings, data_files
 from hub_trainer.checks.inspection import CHECKERS
+from hub_trainer.checks.named_request import open_request
 from hub_trainer.checks.opening import Opened, open_added
 from hub_trainer.checks.policy import Policy, find_policy
 from hub_trainer.checks.review_context import CARD, Tip, fork_of, load_tip
@@ -347,15 +348,13 @@ def _check_contributor(
 
 
 def _open_request(hub: Hub, repo: Repo, number: int) -> PullRequest:
-    request = hub.pull_request(repo, number)
-    if request.status != "open" or request.head_sha is None:
-        raise UsageError(
-            f"Pull request {number} is not open.",
-            where=hub.discussion_page(repo, number),
-            got=request.status,
-            do="Only open pull requests are reviewed; open it again on its page first.",
-        )
-    return request
+    return open_request(
+        hub,
+        repo,
+        number,
+        if_merged="Nothing is left to review; --all reviews those that are open.",
+        if_closed="Only open pull requests are reviewed; open it again on its page first.",
+    )
 
 
 def _open_heads(hub: Hub, dataset_id: str) -> dict[int, str]:

@@ -158,6 +158,27 @@ def test_plot_when_a_round_was_held_then_the_published_line_stays(tmp_path: Path
     assert (tmp_path / "held.png").read_bytes() != (tmp_path / "promoted.png").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "named"),
+    [
+        (["promote"], ["promoted"]),
+        (["hold", "promote"], ["promoted", "held back"]),
+        (["promote", "hold"], ["published model", "promoted", "held back"]),
+    ],
+)
+def test_plot_when_no_line_is_drawn_then_the_legend_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdicts: list[Any], named: list[str]
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(
+        "hub_trainer.cards.rounds_plot.save",
+        lambda drawn, path: seen.extend(drawn.axes[0].get_legend_handles_labels()[1]),
+    )
+    points = [RoundPoint(n, 0.5, 0.4, 0.6, one) for n, one in enumerate(verdicts, start=1)]
+    plot_points(points, tmp_path / "rounds.png", metric="accuracy", title="Rounds")
+    assert seen == named
+
+
 def test_confusion_when_labels_are_hostile_then_drawn_as_text(tmp_path: Path) -> None:
     labels = ["$\\frac{1}$", "a\nb\0", "x" * 80, "\u202elabel"]
     counts = [[5, 1, 0, 0], [0, 7, 0, 0], [0, 0, 9, 2], [0, 0, 0, 0]]

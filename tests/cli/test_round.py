@@ -88,6 +88,7 @@ def test_run_when_twice_and_nothing_is_new_then_the_second_does_nothing(cli: Cli
     assert second.json["new"] == [f"1 file of {data.repo_id} (train)"]
     assert "Round 2 begins in rounds/twice/round-002. New since round 1" in second.err
     status = cli("status", recipe, "--json", "--plot", cli.folder / "rounds.png")
+    assert f"The rounds are drawn in {cli.folder / 'rounds.png'}.\n" in status.err
     assert [r["round"] for r in status.json["rounds"]] == [1, 2]
     assert [r["model"]["commit_sha"] for r in status.json["rounds"]] == [
         told.json["model"]["commit_sha"] for told in (first, second)
@@ -173,8 +174,11 @@ def test_overrides_when_given_then_replace_the_recipes_values(cli: Cli) -> None:
 
 def test_status_when_no_round_was_run_then_says_so(cli: Cli) -> None:
     recipe = write_recipe(cli.folder / "unborn.yaml", "text")
-    told = cli("status", recipe, "--json")
+    picture = cli.folder / "unborn.png"
+    told = cli("status", recipe, "--json", "--plot", picture)
     assert "no rounds yet" in told.err
+    assert f"There is no round to draw: {picture} was not written.\n" in told.err
+    assert not picture.exists()
     assert told.json == {"repo_id": f"{OWNER}/unborn-model", "rounds": []}
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import HfApi
 
 from hub_trainer.checks import joining
+from hub_trainer.checks.comment import marker_of
 from hub_trainer.contribute import Contribution, contribute, proposal, propose, send
 from hub_trainer.contribute.contribution_faults import ContributionError
 from hub_trainer.errors import DataError, ExitCode, HubError, UsageError
@@ -849,6 +851,30 @@ def test_pull_request_when_closed_then_it_is_not_mended(shop: Shop, tmp_path: Pa
     with pytest.raises(UsageError, match="is not open") as caught:
         send(shop.alice, proposed, into=made.pull_request)
     assert caught.value.do == "Leave out --pr to open another."
+    head = str(shop.owner.pull_request(shop.texts, made.pull_request).head_sha)
+    merged = f"**Review: merge.** Merged.\n\n{marker_of(head)}"
+    shop.owner.comment(shop.texts, made.pull_request, merged)
+    with pytest.raises(UsageError, match=f"Pull request {made.pull_request} is merged: a") as told:
+        send(shop.alice, proposed, into=made.pull_request)
+    assert str(told.value.got).startswith("closed, with the comment of ")
+    assert told.value.do == "Leave out --pr to open another."
+
+
+def test_pull_request_when_merged_on_the_hub_then_it_is_not_mended(
+    shop: Shop, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    files = {"data/train-00000-of-00001.parquet": _text_parquet()}
+    repo = shop.dataset(f"{shop.local.user}/merged-by-hand", files)
+    file.write_text("text,label\nmerged by hand,ham\n")
+    made = contribute(shop.alice, repo.repo_id, file)
+    proposed = propose(shop.alice, repo.repo_id, file)
+    HfApi(shop.local.url, token=shop.local.token).merge_pull_request(
+        repo.repo_id, made.pull_request, repo_type="dataset"
+    )
+    with pytest.raises(UsageError, match=f"Pull request {made.pull_request} is merged") as caught:
+        send(shop.alice, proposed, into=made.pull_request)
+    assert (caught.value.got, caught.value.do) == ("merged", "Leave out --pr to open another.")
 
 
 def test_pull_request_when_of_somebody_else_then_its_rows_are_not_replaced(

@@ -5,7 +5,7 @@ import gc
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +78,9 @@ def _own_widgets() -> Widgets:
     return replace(widgets, unread=None)
 
 
+Whoami = Callable[[str], Mapping[str, Any]]
+
+
 def whoami(token: str) -> Mapping[str, Any]:
     if token == "hf_down":
         raise HubError("The Hub at x does not answer for who the token belongs to.")
@@ -139,8 +142,8 @@ def service_of(
     return SpaceService(loaded, intake), clock
 
 
-def raters() -> Raters:
-    return Raters(KEY, whoami, time.monotonic)
+def raters(asked: Whoami = whoami) -> Raters:
+    return Raters(KEY, asked, time.monotonic)
 
 
 @contextmanager
@@ -151,9 +154,10 @@ def running_space(
     sign_in: bool = False,
     task: Any = None,
     shown: ShownRows | None = None,
+    asked: Whoami = whoami,
     **changes: Any,
 ) -> Iterator[RunningSpace]:
-    """Serve a Space in a thread; its ratings go to `local`."""
+    """Serve a Space in a thread; its ratings go to `local`, `asked` says whose a token is."""
     shown = shown or ShownRows([{"text": "one two"}, {"text": "one two three four five six"}])
     hub = Hub(local.url, local.token)
     settings = settings_of(**changes)
@@ -163,7 +167,7 @@ def running_space(
     )
     view = View("https://example.org/m", shown.examples, sign_in, shown.ranges)
     with event_loop():
-        app = form_app(service, raters(), view)
+        app = form_app(service, raters(asked), view)
         with served(app) as url:
             yield RunningSpace(url, service, service.intake.outbox.store, clock)
     service.intake.outbox.store.close()

@@ -15,6 +15,7 @@ from gradio_client import Client
 
 from hub_trainer.local_hub import LocalHub
 from hub_trainer.ratings.rating_store import Shard
+from hub_trainer.space.raters import ask_hub
 from tests.space.factory import QUIET, RunningSpace, raters, running_space
 
 SECRET = "client secret"
@@ -66,3 +67,20 @@ def test_rater_when_signed_in_is_the_account_and_nobody_else_may_rate(space: Run
     with pytest.raises(Exception, match="Sign in to rate"):
         _rate(space, {"Cookie": forged})
     assert "Sign in with Hugging Face" in httpx.get(f"{space.url}/config").text
+
+
+def test_rater_when_a_user_of_a_local_hub_sends_a_token_is_that_account(tmp_path: Path) -> None:
+    """As docs/local-hub.md shows it: the page has no sign-in, a client has a name."""
+    with LocalHub() as local:
+        whose = ask_hub(local.url)
+        with running_space(tmp_path, local, asked=whose) as space:
+            for token in (local.add_user("ann"), local.add_user("bob"), local.add_token("ann")):
+                client = Client(space.url, token=token, verbose=False)
+                label, ticket = client.predict(text="one two", api_name="/predict")
+                saved = client.predict(ticket, "wrong", "many", api_name="/rate")
+                client.close()
+                assert (label["label"], saved["saved"]) == ("few", True)
+            rated = [one.rating for one in space.store.rated(Shard(1, 9))]
+    assert {one.rater_tier for one in rated} == {"account"}
+    first, second, again = (one.rater for one in rated)
+    assert first == again != second

@@ -294,6 +294,31 @@ def test_collect_when_something_is_odd_then_warns_and_orders_labels(
     assert "'Neg' (6 rows), 'neg' (6 rows)" in said
 
 
+@pytest.mark.usefixtures("in_process")
+def test_collect_when_splits_have_the_same_oddity_then_it_is_told_once(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """A repo's splits are named together, another repo's beside them; other texts stand alone."""
+    files = {
+        f"{split}.csv": "n,x,ill\n" + "".join(f"{n},{n % 3}.5,{n % 2}\n" for n in range(30))
+        for split in ("train", "test")
+    }
+    put(hub, "ada/counted", files)
+    put(hub, "ada/counted-too", {"train.csv": files["train.csv"].replace(",0.5,", ",inf,")})
+    columns = {"columns": {"label": "ill"}}
+    plan = recipe(
+        "tabular-classification",
+        [{"repo_id": repo, **columns} for repo in ("ada/counted", "ada/counted-too")],
+        prepare={"test_split": {"repo_id": "ada/counted", "split": "test", **columns}},
+    )
+    told = [one for one in collected(hub, tmp_path, plan).outputs["warnings"] if "column" in one]
+    assert told == [
+        "ada/counted, train and test; ada/counted-too, train: the column 'n' counts the rows one "
+        "by one; if it says nothing of them, name it in drop_columns",
+        "ada/counted-too, train: the column 'x' is infinite in 10 rows: they are gaps",
+    ]
+
+
 Case = tuple[dict[str, str], dict[str, Any], str, str]
 ESCAPE = "---\nconfigs:\n- config_name: x\n  data_files: /etc/passwd\n---\n"
 WRONG: dict[str, Case] = {

@@ -43,7 +43,11 @@ def hub(local: LocalHub) -> Hub:
     return Hub(local.url, local.token)
 
 
-NO_RATINGS = "No new example: no ratings. Those of the last minute may still be in the Space."
+NO_RATINGS = "No new example: no ratings."
+ON_THE_WAY = (
+    "A Space sends its ratings every 30 seconds unless its FLUSH_SECONDS says otherwise; its "
+    "/health says how many wait."
+)
 
 
 def _recipe(name: str, task: str, **changes: Any) -> Recipe:
@@ -116,8 +120,13 @@ def test_text_when_agreed_joins_a_dataset_with_its_own_names_and_types(
     assert outputs["unknown_labels"] == 1
     assert outputs["skipped_rows"] == {
         "in the dataset already": 1,
-        "too few raters, or no agreement": 1,
+        "with too few raters": 1,
     }
+    assert outputs["summary"] == (
+        f"Pull request {outputs['pull_request']} on admin/intents adds 1 example, "
+        "from 11 ratings of 3 raters."
+    )
+    assert outputs["hints"] == [ON_THE_WAY]
     assert outputs["path"].startswith("data/train-ratings-")
     merged = _merged(hub, repo, outputs, tmp_path)
     assert merged[-1] == {"utterance": "i need a loan", "intent": 1, "note": None}
@@ -231,9 +240,10 @@ def test_curate_when_there_are_no_ratings_says_so(hub: Hub, tmp_path: Path) -> N
     outputs = _run(_recipe("quiet", "text-classification"), tmp_path / "none", hub)
     assert (outputs["pull_request"], outputs["rows"]) == (None, 0)
     assert "does not exist yet" in outputs["summary"]
+    assert outputs["hints"] == [ON_THE_WAY]
     hub.create_repo(Repo("admin/quiet-ratings", "dataset"))
     outputs = _run(_recipe("quiet", "text-classification"), tmp_path / "empty", hub)
-    assert outputs["summary"] == NO_RATINGS
+    assert (outputs["summary"], outputs["hints"]) == (NO_RATINGS, [ON_THE_WAY])
     assert hub.pull_requests(repo, status=None) == []
 
 

@@ -109,7 +109,7 @@ def test_thumbs_when_there_is_no_dataset_then_one_is_made_that_loads(
         ],
     )
     told = _run(_recipe("thumbs"), tmp_path, hub)
-    assert told["summary"] == "Made admin/thumbs with 2 examples."
+    assert told["summary"] == "Made admin/thumbs with 2 examples, from 3 ratings of 1 rater."
     assert (told["kind"], told["pull_request"]) == ("ratings", None)
     assert told["left_out"] == {"with personal data": 1}
     assert told["dropped_ratings"] == {"without a preference": 1}
@@ -129,7 +129,9 @@ def test_thumbs_when_there_is_no_dataset_then_one_is_made_that_loads(
     assert b"admin/thumbs-ratings@" in made
     assert b"license: cc-by-4.0" in made
     again = _run(_recipe("thumbs"), tmp_path / "again", hub)
-    assert again["summary"].startswith("No new example: 2 in the dataset already, 1 with personal")
+    assert again["summary"].startswith(
+        "No new example: 2 examples are in the dataset already, 1 example has personal data"
+    )
 
 
 @pytest.mark.slow
@@ -155,7 +157,10 @@ def test_pairs_when_the_dataset_holds_dialogues_then_they_join_in_its_own_form(
         ],
     )
     told = _run(_recipe("pairs"), tmp_path, hub)
-    assert told["summary"] == "Pull request 1 on admin/pairs adds 2 examples."
+    assert (
+        told["summary"]
+        == "Pull request 1 on admin/pairs adds 2 examples, from 4 ratings of 1 rater."
+    )
     assert told["skipped_rows"] == {"in the dataset already": 1}
     new = [row for row in _loaded(hub, told, tmp_path) if row["id"] is None]
     chosen = sorted((row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in new)

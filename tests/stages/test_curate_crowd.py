@@ -44,7 +44,9 @@ def _examples(
 ) -> tuple[list[tuple[str, str]], dict[str, int]]:
     counted = read_votes(ratings, task, CurateSection(**section))
     aggregation = aggregate(counted, known, CurateSection(**section), LABEL)
-    outcome = examples_of(counted, aggregation, known, task)
+    outcome = examples_of(
+        counted, aggregation, known, task, min_raters=section.get("min_raters", 3)
+    )
     return [(e["text"], e["label"]) for e in outcome.examples], dict(outcome.skipped)
 
 
@@ -52,12 +54,16 @@ def test_ratings_when_most_agree_make_an_example(task: Task) -> None:
     assert _examples(task, _three("hello", "a", "a", "b")) == ([("hello", "a")], {})
 
 
-@pytest.mark.parametrize("answers", [("a", "a"), ("a", "b", "c"), ("a", "a", "b", "b")])
-def test_ratings_when_few_or_tied_make_none(task: Task, answers: tuple[str, ...]) -> None:
-    assert _examples(task, _three("hello", *answers)) == (
-        [],
-        {"too few raters, or no agreement": 1},
-    )
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        (("a", "a"), "with too few raters"),
+        (("a", "b", "c"), "without agreement"),
+        (("a", "a", "b", "b"), "without agreement"),
+    ],
+)
+def test_ratings_when_few_or_tied_make_none(task: Task, answers: tuple[str, ...], why: str) -> None:
+    assert _examples(task, _three("hello", *answers)) == ([], {why: 1})
 
 
 def test_ratings_when_contents_are_equal_once_normalised_count_together(task: Task) -> None:
@@ -144,7 +150,7 @@ def test_summary_when_made_counts_ratings_raters_and_agreement(task: Task) -> No
         [*_three("one", "a", "a", "b"), *_three("two", "a", "b")], task, CurateSection()
     )
     aggregation = aggregate(counted, NOTHING, CurateSection(), LABEL)
-    numbers = summarise(counted, examples_of(counted, aggregation, NOTHING, task))
+    numbers = summarise(counted, examples_of(counted, aggregation, NOTHING, task, min_raters=3))
     assert numbers["num_ratings"] == 5
     assert numbers["num_raters"] == 3
     assert (numbers["num_rated_rows"], numbers["num_decided"]) == (2, 1)
@@ -173,12 +179,12 @@ def test_sessions_when_a_hundred_of_one_network_are_one_source(
 def test_sessions_when_the_recipe_does_not_say_otherwise_weigh_nothing(task: Task) -> None:
     flood = [_session(f"row {n % 9}", n, "lie", f"net{n % 4}") for n in range(100)]
     counted = read_votes(flood, task, CurateSection())
-    assert (list(counted.votes), counted.dropped) == ([], {"anonymous, which weigh nothing": 100})
+    assert (list(counted.votes), counted.dropped) == ([], {"anonymous and without weight": 100})
     assert counted.notes == [
-        "100 anonymous ratings of 4 sources weigh nothing (curate.anonymous: none), as nothing "
-        "shows that they are of several people; raters count who sign in, as a Space on the public "
-        "Hub asks them to, or set curate.anonymous=capped: all of one network are then one rater a "
-        "day, and curate.min_raters=1 lets one alone decide"
+        "100 anonymous ratings of 4 sources weigh nothing (curate.anonymous: none)"
+    ]
+    assert read_votes(flood[:1], task, CurateSection()).notes == [
+        "1 anonymous rating of 1 source weighs nothing (curate.anonymous: none)"
     ]
 
 
@@ -212,5 +218,5 @@ def test_raters_when_gold_is_asked_for_count_once_they_were_right(task: Task) ->
     assert _examples(task, ratings, known, gold=3)[0] == []  # a sealed row is no gold
     counted = read_votes(ratings, task, CurateSection())
     aggregation = aggregate(counted, known, CurateSection(gold=2), LABEL)
-    numbers = summarise(counted, examples_of(counted, aggregation, known, task))
+    numbers = summarise(counted, examples_of(counted, aggregation, known, task, min_raters=3))
     assert numbers["dropped_ratings"] == {"of raters who lack right answers to known rows": 20}

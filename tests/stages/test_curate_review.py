@@ -113,7 +113,7 @@ def test_proposal_when_open_is_updated_and_when_closed_is_not_repeated(
     third = _run(recipe, tmp_path, hub)
     assert (third["rows"], third["pull_request"]) == (0, None)
     assert third["left_out"] == {"refused in pull request 1": 9}
-    assert third["summary"] == "No new example: 9 refused in pull request 1."
+    assert third["summary"] == "No new example: 9 examples are refused in pull request 1."
     send(hub, "admin/ratings", TASK, "text", numbered(*HONEST))
     fourth = _run(recipe, tmp_path, hub)
     assert (fourth["rows"], fourth["left_out"]) == (5, {"refused in pull request 1": 9})

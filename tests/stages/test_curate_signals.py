@@ -113,7 +113,7 @@ def test_edits_when_for_demonstrations_then_the_edited_answer() -> None:
     changed, same = said("edit") | {"answer": "new"}, said("edit") | {"answer": "b"}
     agreed = examples_of_kind(opinions(changed, same).all, "sft", NOTHING_KNOWN, min_raters=1)
     assert list(agreed.examples) == [{"prompt": "a ", "completion": "new", **WHOLE}]
-    assert agreed.skipped == {"nothing was changed": 1}
+    assert agreed.skipped == {"with nothing changed": 1}
 
 
 def test_answers_when_cut_off_then_their_examples_say_so() -> None:
@@ -140,12 +140,12 @@ def test_answers_when_cut_off_then_their_examples_say_so() -> None:
 def test_raters_when_they_disagree_evenly_then_there_is_no_example() -> None:
     found = opinions(said("up", "ann"), said("down", "bob"))
     agreed = examples_of_kind(found.all, "kto", NOTHING_KNOWN, min_raters=1)
-    assert (list(agreed.examples), agreed.skipped) == ([], {"no agreement": 1})
+    assert (list(agreed.examples), agreed.skipped) == ([], {"without agreement": 1})
 
 
 def test_raters_when_too_few_then_there_is_no_example() -> None:
     agreed = examples_of_kind(opinions(said("up")).all, "kto", NOTHING_KNOWN, min_raters=2)
-    assert (list(agreed.examples), agreed.skipped) == ([], {"too few raters": 1})
+    assert (list(agreed.examples), agreed.skipped) == ([], {"with too few raters": 1})
 
 
 def test_pairs_when_seen_from_both_sides_then_they_are_one_item() -> None:
@@ -168,7 +168,7 @@ def test_trust_when_a_rater_disagrees_with_everybody_then_they_do_not_count() ->
     assert trust["mallory"] == 0.0
     assert trust["ann"] > trust["new"] == pytest.approx(1.0)
     agreed = examples_of_kind(found, "kto", NOTHING_KNOWN, min_raters=1)
-    assert agreed.skipped == {"no agreement": 1}
+    assert agreed.skipped == {"without agreement": 1}
     assert len(agreed.examples) == 41
 
 

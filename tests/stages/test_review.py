@@ -134,10 +134,15 @@ def test_closed_pull_request_when_named_then_error_says_so(shop: ReviewHub, unop
     repo = _new_dataset(shop, "closed")
     number = _propose(shop, repo, {"data/x.py": b"1"}, "closed-1")
     review.run(shop.owner, repo.repo_id)
+    head = str(shop.owner.pull_request(repo, number).head_sha)
+    shop.contributor.comment(repo, number, f"**Review: merge.** Merged.\n\n{marker_of(head)}")
     with pytest.raises(UsageError) as caught:
         review.run(shop.owner, repo.repo_id, number=number)
     assert caught.value.what == f"Pull request {number} is not open."
-    assert caught.value.got == "closed"
+    assert (caught.value.got, caught.value.do) == (
+        "closed",
+        "Only open pull requests are reviewed; open it again on its page first.",
+    )
 
 
 def test_base_when_main_moved_since_then_only_the_pull_requests_own_changes_count(
@@ -154,6 +159,10 @@ def test_base_when_main_moved_since_then_only_the_pull_requests_own_changes_coun
     card = shop.owner.read_file(repo, "README.md", "main")
     assert card is not None
     assert card.endswith(b"new")
+    with pytest.raises(UsageError, match="a review wrote its rows to main and closed it") as caught:
+        review.run(shop.owner, repo.repo_id, number=number)
+    assert str(caught.value.got).endswith("with the comment of admin that it was merged")
+    assert caught.value.do == "Nothing is left to review; --all reviews those that are open."
 
 
 def test_files_when_the_hub_does_not_give_them_then_a_person_decides(

@@ -28,6 +28,7 @@ from hub_trainer.stages.curate.curate_context import (
 )
 from hub_trainer.stages.curate.earlier import own_requests
 from hub_trainer.stages.curate.new_dataset import Origin, create_dataset
+from hub_trainer.stages.curate.reasons import hints, why_nothing
 from hub_trainer.stages.curate.vetting import vet, vet_first
 from hub_trainer.tasks import Task, task_of
 
@@ -75,6 +76,7 @@ def run(recipe: Recipe, round_dir: Path, hub: Hub, *, progress: Progress = silen
                 _curate(context, draft, progress)
             else:
                 _nothing(draft, f"{ratings.repo_id} does not exist yet: there are no ratings.")
+            draft.outputs["hints"] = hints(draft.outputs)
 
     return make_artifact(round_dir / "curate", inputs, make)
 
@@ -119,8 +121,7 @@ def _curate(context: CurateContext, draft: Draft, progress: Progress) -> None:
     found = _way_of(context.task).agreed(context, draft)
     examples = found.examples
     if not examples:
-        counts = {**draft.outputs["dropped_ratings"], **found.skipped}
-        _nothing(draft, f"No new example: {_reasons(counts)}.{_unsent(counts)}")
+        _no_example(context, draft)
         return
     progress(0.7, f"proposing {counted(len(examples), 'example')}")
     if found.kind is not None and not context.has(context.source):
@@ -135,7 +136,7 @@ def _create(
     examples, left_out = vet_first(context, examples)
     draft.outputs.update(left_out=left_out)
     if not examples:
-        _nothing(draft, f"No new example: {_reasons(left_out)}.")
+        _no_example(context, draft)
         return
     repo_id, serve = context.source.repo_id, context.recipe.serve
     private = serve.private if serve else True
@@ -153,7 +154,7 @@ def _create(
         commit_sha=made.commit_sha,
         url=made.url,
         rows=len(examples),
-        summary=f"Made {repo_id} with {counted(len(examples), 'example')}.",
+        summary=f"Made {repo_id} with {counted(len(examples), 'example')}, {_from_ratings(draft)}.",
     )
 
 
@@ -168,8 +169,7 @@ def _propose(context: CurateContext, draft: Draft, examples: Sequence[Mapping[st
     )
     file = vetted.file
     if file is None:
-        counts = {**draft.outputs["skipped_rows"], **vetted.left_out}
-        _nothing(draft, f"No new example: {_reasons(counts)}.")
+        _no_example(context, draft)
         return
     if vetted.verdict == "refuse":
         why = "; ".join(vetted.reasons)
@@ -190,7 +190,7 @@ def _propose(context: CurateContext, draft: Draft, examples: Sequence[Mapping[st
         path=file.path,
         rows=file.rows,
         summary=f"Pull request {made.pull_request} on {repo_id} adds "
-        f"{counted(file.rows, 'example')}.",
+        f"{counted(file.rows, 'example')}, {_from_ratings(draft)}.",
     )
 
 
@@ -198,9 +198,11 @@ def _nothing(draft: Draft, summary: str) -> None:
     draft.outputs.update(pull_request=None, rows=0, summary=summary)
 
 
-def _unsent(counts: Mapping[str, int]) -> str:
-    return "" if any(counts.values()) else " Those of the last minute may still be in the Space."
+def _no_example(context: CurateContext, draft: Draft) -> None:
+    needed = context.recipe.curate.min_raters or context.task.answer.usual_raters
+    _nothing(draft, f"No new example: {why_nothing(draft.outputs, needed)}.")
 
 
-def _reasons(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{n:,} {why}" for why, n in sorted(counts.items()) if n) or "no ratings"
+def _from_ratings(draft: Draft) -> str:
+    ratings, raters = draft.outputs["num_ratings"], draft.outputs["num_raters"]
+    return f"from {counted(ratings, 'rating')} of {counted(raters, 'rater')}"

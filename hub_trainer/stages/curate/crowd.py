@@ -9,6 +9,7 @@ from hub_trainer.answers import Answer, RatedAnswer
 from hub_trainer.duplicates import content_keys
 from hub_trainer.ratings import count_ratings, last_about
 from hub_trainer.recipe import CurateSection
+from hub_trainer.stages.curate.reasons import NO_AGREEMENT, TOO_FEW_RATERS
 from hub_trainer.stats import Aggregation
 from hub_trainer.tasks import Row, Task, rated_example
 
@@ -88,7 +89,6 @@ def aggregate(
     ratings: Ratings, known: KnownRows, section: CurateSection, answer: RatedAnswer
 ) -> Aggregation:
     """One answer per rated row, by the recipe's rule; rows of the dataset are the gold."""
-    needed = section.min_raters or answer.usual_raters
     gold = {
         key: next(iter(known.answers_of[key]))
         for key in ratings.rows
@@ -101,9 +101,14 @@ def aggregate(
         votes,
         gold,
         rule=section.aggregate,
-        min_raters=needed,
+        min_raters=raters_needed(section, answer),
         min_gold=section.gold or GOLD_NEEDED,
     )
+
+
+def raters_needed(section: CurateSection, answer: RatedAnswer) -> int:
+    """Raters of a row before what they say counts."""
+    return section.min_raters or answer.usual_raters
 
 
 def _of_the_proven(
@@ -127,9 +132,10 @@ def _of_the_proven(
 
 
 def examples_of(
-    ratings: Ratings, aggregation: Aggregation, known: KnownRows, task: Task
+    ratings: Ratings, aggregation: Aggregation, known: KnownRows, task: Task, *, min_raters: int
 ) -> Outcome:
     """The rows that are agreed on, new to the dataset, and not sealed."""
+    enough = {one.example_id for one in aggregation.labels if one.num_raters >= min_raters}
     skipped: Counter[str] = Counter()
     examples = []
     decided, answer = aggregation.decided, task.answer
@@ -142,7 +148,7 @@ def examples_of(
         elif there and (agreed is None or _is_among(value, there, answer)):
             skipped["in the dataset already"] += 1
         elif agreed is None:
-            skipped["too few raters, or no agreement"] += 1
+            skipped[NO_AGREEMENT if key in enough else TOO_FEW_RATERS] += 1
         elif example is None:
             skipped["not usable by the task"] += 1
         else:

@@ -11,6 +11,7 @@ from hub_trainer.stages.curate.crowd import (
     KnownRows,
     aggregate,
     examples_of,
+    raters_needed,
     read_votes,
     summarise,
 )
@@ -28,7 +29,8 @@ def agreed(context: CurateContext, draft: Draft) -> Agreed:
     known = _known_rows(context, task) if ratings.votes else KnownRows({}, frozenset())
     answer = load_answer(task.answer.name)
     aggregation = aggregate(ratings, known, context.recipe.curate, answer)
-    outcome = examples_of(ratings, aggregation, known, task)
+    needed = raters_needed(context.recipe.curate, answer)
+    outcome = examples_of(ratings, aggregation, known, task, min_raters=needed)
     draft.outputs.update(summarise(ratings, outcome))
     return Agreed(outcome.examples, outcome.skipped)
 

@@ -17,6 +17,7 @@ from hub_trainer.rows.formats import FINISHED, detect_format
 from hub_trainer.rows.language_rows import example_row
 from hub_trainer.rows.row_files import WEIGHT
 from hub_trainer.stages.curate.curate_context import Agreed
+from hub_trainer.stages.curate.reasons import NO_AGREEMENT, TOO_FEW_RATERS
 
 ShardRow = Mapping[str, Any]
 SIGNAL_OF: Mapping[str, Literal["thumb", "pair", "edit"]] = {
@@ -172,18 +173,18 @@ def _example(
 ) -> dict[str, Any] | str:
     """What an item becomes, or why it becomes nothing."""
     if len({one.rater for one in said}) < min_raters:
-        return "too few raters"
+        return TOO_FEW_RATERS
     support: dict[str, float] = defaultdict(float)
     for one in said:
         support[one.value] += trust[one.rater]
     value = max(sorted(support), key=support.__getitem__)
     margin = 2 * support[value] - sum(support.values())
     if margin <= 0:
-        return "no agreement"
+        return NO_AGREEMENT
     first = next(one for one in said if one.value == value)
     example = _columns(first, kind)
     if example is None:
-        return "nothing was changed"
+        return "with nothing changed"
     return {**example, WEIGHT: round(margin / len(said), 4), FINISHED: _finished(first, kind)}
 
 
