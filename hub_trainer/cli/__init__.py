@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +44,7 @@ from hub_trainer.cli.output import (
     say,
     set_up_logging,
     show_error,
+    stop_by_exception,
     stopped_at_the_end,
 )
 from hub_trainer.errors import ExitCode, UsageError
@@ -578,5 +578,5 @@ def _launcher(
 
 def main() -> None:
     """Run the command line; being asked to stop is being interrupted, at any point."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_by_exception()
     app()

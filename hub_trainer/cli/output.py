@@ -93,12 +93,32 @@ def say(text: str, *, style: str = "") -> None:
     people.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
+class Stopped(KeyboardInterrupt):
+    """This process was asked to stop.
+
+    Where `python -m` runs a program, Python ends it as killed by SIGINT, whatever its exit code,
+    once a KeyboardInterrupt has passed through code in a string (as `dataclass` runs some), though
+    it was caught further up; it asks for the class itself, and not for one below it.
+    """
+
+
+def stop_by_exception() -> None:
+    """Raise `Stopped` on SIGTERM and on Ctrl-C, where that is not ignored."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
+
+
 @contextmanager
 def stopped_at_the_end(space: Any) -> Iterator[None]:
     """Stop the Space when this process is asked to stop, so that it sends what waits."""
 
     def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+        raise Stopped
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -1,7 +1,10 @@
 """Wrong input at the command line: each fault is named, with its code; nothing half-written."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -204,6 +207,36 @@ def test_command_when_stopped_then_says_what_has_become_of_its_work(
     told = cli(*command, *of_data.get(command[0], [recipe]), "--json")
     assert_says(told, 75, "error: Interrupted.", do)
     assert told.json["error"]["do"] in told.err
+
+
+STOPPED = """
+import os, signal
+from hub_trainer.cli.output import errors_shown, stop_by_exception
+
+stop_by_exception()
+try:
+    with errors_shown(False):
+        exec("os.kill(os.getpid(), signal.{name})\\nfor _ in range(10**6): pass")
+except Exception as error:
+    raise SystemExit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_module_when_stopped_within_code_in_a_string_then_its_exit_code_stands(
+    tmp_path: Path, name: str
+) -> None:
+    """Python itself would end as killed by SIGINT there."""
+    (tmp_path / "stopped.py").write_text(STOPPED.format(name=name))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped"],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "error: Interrupted." in done.stderr) == (75, True), done.stderr
 
 
 def test_plan_when_asked_to_stop_then_nothing_is_kept(cli: Cli) -> None:
