@@ -43,7 +43,8 @@ def together(
         failed = [result for result in results if isinstance(result, Failure)]
         if is_last or len(stuck) < count or len(failed) < count:
             break
-        print(f"all {count} processes hung:", *stuck, sep="\n", file=sys.stderr)
+        # Past pytest, which shows nothing of a test that passes in the end.
+        print(f"all {count} processes hung:", *stuck, sep="\n", file=sys.__stderr__, flush=True)
     assert len(failed) <= count - needed, "\n".join([*failed, *stuck])
     return results
 
