@@ -218,12 +218,13 @@ def _stage_command(stage: str, what: str) -> None:
             use_endpoint(endpoint)
             from hub_trainer.loop import result_of_start, run_until, start_round
             from hub_trainer.recipe import load_recipe
-            from hub_trainer.stages.tune import assert_search
 
             recipe_file = load_recipe(recipe, overrides or [])
             if stage == "train":
                 _assert_can_train_here(recipe_file.recipe)
             if stage == "tune":
+                from hub_trainer.stages.tune import assert_search
+
                 assert_search(recipe_file.recipe)
             hub = Hub()
             start = start_round(recipe_file, hub, round_dir=round_dir)
