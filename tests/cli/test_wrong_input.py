@@ -239,6 +239,15 @@ def test_module_when_stopped_within_code_in_a_string_then_its_exit_code_stands(
     assert (done.returncode, "error: Interrupted." in done.stderr) == (75, True), done.stderr
 
 
+def test_tune_when_no_search_is_asked_for_then_says_so_before_anything_is_fetched(cli: Cli) -> None:
+    recipe = write_recipe(cli.folder / "unsearched.yaml", "text")
+    told = cli("tune", recipe, "--round-dir", cli.folder / "unsearched")
+    assert_says(
+        told, 2, "The recipe asks for no search.", "do:    write tune.trials and tune.search"
+    )
+    assert not (cli.folder / "unsearched").exists()
+
+
 def test_plan_when_asked_to_stop_then_nothing_is_kept(cli: Cli) -> None:
     recipe = write_recipe(cli.folder / "brief.yaml", "text")
     process = cli.start("plan", recipe, TMPDIR=str(cli.folder))
